@@ -1,0 +1,3 @@
+//! Drivers: what makes wished instances real.
+
+pub mod driver;
