@@ -1,0 +1,77 @@
+//! The one form in which a call is refused: a code, a message, an HTTP status.
+//!
+//! Errors that an operation models are made by the generated `ErrorType::with`; those of the protocol, which
+//! every AWS service may answer, are here.
+
+use std::borrow::Cow;
+
+/// An AWS error as it stands on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Error {
+    /// The name of the exception, `__type` in the body.
+    pub code: Cow<'static, str>,
+    /// For the caller: what was wrong, and what would be right.
+    pub message: String,
+    /// HTTP status.
+    pub status: u16,
+}
+
+impl Error {
+    pub fn new(code: &'static str, status: u16, message: impl Into<String>) -> Self {
+        Error { code: Cow::Borrowed(code), message: message.into(), status }
+    }
+
+    /// The target header is absent, or names no operation of ours.
+    pub fn unknown_operation(message: impl Into<String>) -> Self {
+        Self::new("UnknownOperationException", 400, message)
+    }
+
+    /// The body cannot be read as the operation's input: no JSON, a wrong type, too deep.
+    pub fn serialization(message: impl Into<String>) -> Self {
+        Self::new("SerializationException", 400, message)
+    }
+
+    /// The body is longer than the server takes.
+    pub fn request_too_large(limit_bytes: usize) -> Self {
+        Self::new(
+            "RequestEntityTooLargeException",
+            413,
+            format!("The request body is larger than {limit_bytes} bytes."),
+        )
+    }
+
+    /// The caller is known and may not do this.
+    pub fn access_denied(message: impl Into<String>) -> Self {
+        Self::new("AccessDeniedException", 403, message)
+    }
+
+    /// The server cannot take the call now and a later try may succeed.
+    pub fn service_unavailable(message: impl Into<String>) -> Self {
+        Self::new("ServiceUnavailable", 503, message)
+    }
+
+    /// There is no signature at all.
+    pub fn missing_authentication_token() -> Self {
+        Self::new("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
+    }
+
+    /// The signature lacks a part.
+    pub fn incomplete_signature(message: impl Into<String>) -> Self {
+        Self::new("IncompleteSignatureException", 403, message)
+    }
+
+    /// Nobody has this access key.
+    pub fn unrecognized_client() -> Self {
+        Self::new(
+            "UnrecognizedClientException",
+            403,
+            "The security token included in the request is invalid.",
+        )
+    }
+
+    /// The signature is whole, and wrong.
+    pub fn invalid_signature(message: impl Into<String>) -> Self {
+        Self::new("InvalidSignatureException", 403, message)
+    }
+}

@@ -1,0 +1,321 @@
+//! A signature as a request presents it, and its verification.
+
+use super::{
+    ALGORITHM, Scope, SecretKey, TERMINATOR, X_AMZ_CONTENT_SHA256, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN,
+};
+use super::{canonical, hex, mac, string_to_sign};
+use crate::{Error, time};
+use hmac::Mac;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HOST};
+use http::request::Parts;
+use sha2::{Digest, Sha256};
+
+/// How far a client's clock may be from ours, either way.
+const SKEW_S_MAX: u64 = 15 * 60;
+/// A presigned URL is good for a week at most.
+const EXPIRES_S_MAX: u64 = 7 * 24 * 3600;
+/// SDKs sign less than ten headers.
+const SIGNED_HEADERS_MAX: usize = 64;
+/// The longest real region name has 14 characters. The name becomes part of host names.
+const REGION_BYTES_MAX: usize = 32;
+
+const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your \
+                        AWS Secret Access Key and signing method. Consult the service documentation for details.";
+
+/// What a verified signature says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub access_key_id: String,
+    /// Any region is accepted, and is a name space of its own.
+    pub region: String,
+    /// `apprunner` or `apron`.
+    pub service: String,
+}
+
+/// What a request claims about its signature, not yet verified.
+pub struct Presented {
+    access_key_id: String,
+    scope: Scope,
+    /// `x-amz-date` as it was sent, and in seconds since 1970.
+    time: String,
+    time_s: u64,
+    /// Seconds that a presigned URL is good for; a header signature has the skew alone.
+    expires_s: Option<u64>,
+    signature: Vec<u8>,
+    /// The canonical request without the payload hash at its end.
+    canonical: String,
+    payload: Payload,
+}
+
+/// Which payload hash the signature was made with.
+enum Payload {
+    OfBody,
+    Unsigned,
+    /// Said in a signed header; it must be the body's.
+    Said(String),
+}
+
+/// The parts of an `Authorization` header or of a presigned URL, as text.
+struct Parameters {
+    credential: String,
+    signed_headers: String,
+    signature: String,
+    time: String,
+    expires_s: Option<u64>,
+}
+
+impl Presented {
+    /// Reads the signature of a request from its `Authorization` header or, for a presigned URL, its query.
+    ///
+    /// # Errors
+    /// `MissingAuthenticationTokenException` without one, `IncompleteSignatureException` when it lacks a part,
+    /// `InvalidSignatureException` when it does not cover what it must.
+    pub fn read(request: &Parts) -> Result<Presented, Error> {
+        let (parameters, except): (_, &[&str]) = match from_header(&request.headers)? {
+            Some(parameters) => (parameters, &[]),
+            None => match from_query(request)? {
+                Some(parameters) => (parameters, &["X-Amz-Signature"]),
+                None => return Err(Error::missing_authentication_token()),
+            },
+        };
+        let (access_key_id, scope) = credential(&parameters.credential)?;
+        let time_s = time::parse_iso_basic(&parameters.time).ok_or_else(|| {
+            Error::incomplete_signature("Date must be in ISO-8601 'basic format', such as 20260131T235959Z.")
+        })?;
+        if scope.date != parameters.time[..8] {
+            return Err(Error::invalid_signature(format!(
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{}' != \
+                 '{}', from '{}'.",
+                scope.date,
+                &parameters.time[..8],
+                parameters.time
+            )));
+        }
+        let signed = signed_headers(&parameters.signed_headers, &request.headers)?;
+        let query = canonical::query(&request.uri, except)?;
+        let canonical = canonical::request(&request.method, &request.uri, &request.headers, &signed, query)?;
+        Ok(Presented {
+            access_key_id,
+            scope,
+            time: parameters.time,
+            time_s,
+            expires_s: parameters.expires_s,
+            signature: unhex(&parameters.signature).ok_or_else(|| Error::invalid_signature(MISMATCH))?,
+            canonical,
+            payload: payload(&request.headers)?,
+        })
+    }
+
+    /// Whose secret is needed to verify. When nobody has this key, answer `Error::unrecognized_client`.
+    pub fn access_key_id(&self) -> &str {
+        &self.access_key_id
+    }
+
+    /// Recomputes the signature. `service` is what the call's credential must be scoped to, `now_s` wall time
+    /// in seconds since 1970.
+    ///
+    /// # Errors
+    /// `InvalidSignatureException`, saying whether service, time or signature is wrong.
+    pub fn verify(self, secret: &SecretKey, body: &[u8], service: &str, now_s: u64) -> Result<Caller, Error> {
+        if self.scope.service != service {
+            return Err(Error::invalid_signature(format!(
+                "Credential should be scoped to correct service: '{service}'."
+            )));
+        }
+        let body_hash = hex(&Sha256::digest(body));
+        let payload = match self.payload {
+            Payload::OfBody => body_hash,
+            Payload::Unsigned => "UNSIGNED-PAYLOAD".to_owned(),
+            Payload::Said(said) if said == body_hash => said,
+            Payload::Said(_) => {
+                return Err(Error::invalid_signature(
+                    "The x-amz-content-sha256 header does not match the hash of the request body.",
+                ));
+            }
+        };
+        let to_sign = string_to_sign(&self.time, &self.scope, &format!("{}{payload}", self.canonical));
+        // Compares in constant time.
+        if mac(secret, &self.scope, &to_sign).verify_slice(&self.signature).is_err() {
+            return Err(Error::invalid_signature(MISMATCH));
+        }
+        // After the signature, so that only who has the key learns our time.
+        check_time(self.time_s, self.expires_s, now_s)?;
+        Ok(Caller {
+            access_key_id: self.access_key_id,
+            region: self.scope.region,
+            service: self.scope.service,
+        })
+    }
+}
+
+/// A signature is good from `time_s` on for the skew, or for what a presigned URL says.
+fn check_time(time_s: u64, expires_s: Option<u64>, now_s: u64) -> Result<(), Error> {
+    let text = time::iso_basic;
+    if time_s > now_s.saturating_add(SKEW_S_MAX) {
+        return Err(Error::invalid_signature(format!(
+            "Signature not yet current: {} is still later than {} ({} + 15 min.)",
+            text(time_s),
+            text(now_s.saturating_add(SKEW_S_MAX)),
+            text(now_s)
+        )));
+    }
+    match expires_s {
+        Some(expires_s) if now_s > time_s.saturating_add(expires_s) => {
+            Err(Error::invalid_signature(format!(
+                "Signature expired: {} is now later than {} plus {expires_s} s",
+                text(now_s),
+                text(time_s)
+            )))
+        }
+        None if now_s > time_s.saturating_add(SKEW_S_MAX) => Err(Error::invalid_signature(format!(
+            "Signature expired: {} is now earlier than {} ({} - 15 min.)",
+            text(time_s),
+            text(now_s.saturating_sub(SKEW_S_MAX)),
+            text(now_s)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`; `None` without the header.
+fn from_header(headers: &HeaderMap) -> Result<Option<Parameters>, Error> {
+    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
+    let value =
+        value.to_str().map_err(|_| Error::incomplete_signature("Authorization header is not text."))?;
+    let Some(parameters) = value.trim_start().strip_prefix(ALGORITHM) else {
+        return Err(Error::incomplete_signature(format!(
+            "Unsupported AWS 'algorithm' in the Authorization header; {ALGORITHM} is required."
+        )));
+    };
+    let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+    for part in parameters.split(',') {
+        match part.trim().split_once('=') {
+            Some(("Credential", value)) => credential = Some(value.to_owned()),
+            Some(("SignedHeaders", value)) => signed_headers = Some(value.to_owned()),
+            Some(("Signature", value)) => signature = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    let time = headers.get(X_AMZ_DATE).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    match (credential, signed_headers, signature, time) {
+        (Some(credential), Some(signed_headers), Some(signature), Some(time)) => {
+            Ok(Some(Parameters { credential, signed_headers, signature, time, expires_s: None }))
+        }
+        (credential, signed_headers, signature, time) => {
+            let mut missing = Vec::new();
+            for (name, absent) in [
+                ("Credential", credential.is_none()),
+                ("Signature", signature.is_none()),
+                ("SignedHeaders", signed_headers.is_none()),
+            ] {
+                if absent {
+                    missing.push(format!("Authorization header requires '{name}' parameter."));
+                }
+            }
+            if time.is_none() {
+                missing
+                    .push("Authorization header requires existence of the 'X-Amz-Date' header.".to_owned());
+            }
+            Err(Error::incomplete_signature(missing.join(" ")))
+        }
+    }
+}
+
+/// The parameters of a presigned URL; `None` when the query has no signature.
+fn from_query(request: &Parts) -> Result<Option<Parameters>, Error> {
+    let parameters = canonical::parameters(&request.uri)?;
+    let find = |name: &str| {
+        let (_, value) = parameters.iter().find(|(n, _)| n == name.as_bytes())?;
+        String::from_utf8(value.clone()).ok()
+    };
+    if find("X-Amz-Signature").is_none() && find("X-Amz-Algorithm").is_none() {
+        return Ok(None);
+    }
+    let want = |name: &str| {
+        find(name).ok_or_else(|| {
+            Error::incomplete_signature(format!("AWS query-string parameters must include '{name}'."))
+        })
+    };
+    if want("X-Amz-Algorithm")? != ALGORITHM {
+        return Err(Error::incomplete_signature(format!("X-Amz-Algorithm must be {ALGORITHM}.")));
+    }
+    let expires_s = want("X-Amz-Expires")?.parse().ok().filter(|s| (1..=EXPIRES_S_MAX).contains(s));
+    Ok(Some(Parameters {
+        credential: want("X-Amz-Credential")?,
+        signed_headers: want("X-Amz-SignedHeaders")?,
+        signature: want("X-Amz-Signature")?,
+        time: want("X-Amz-Date")?,
+        expires_s: Some(expires_s.ok_or_else(|| {
+            Error::incomplete_signature("X-Amz-Expires must be a number of seconds from 1 to 604800.")
+        })?),
+    }))
+}
+
+/// `AKID/20150830/us-east-1/apprunner/aws4_request`.
+fn credential(text: &str) -> Result<(String, Scope), Error> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let [access_key_id, date, region, service, terminator] = parts[..] else {
+        return Err(Error::incomplete_signature(
+            "Credential must have exactly 5 slash-delimited elements, e.g. \
+             keyid/date/region/service/aws4_request.",
+        ));
+    };
+    if terminator != TERMINATOR {
+        return Err(Error::invalid_signature(format!(
+            "Credential should be scoped with a valid terminator: '{TERMINATOR}'."
+        )));
+    }
+    let region_is_name = region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if region.is_empty() || region.len() > REGION_BYTES_MAX || !region_is_name || region.starts_with('-') {
+        return Err(Error::invalid_signature("Credential should be scoped to a valid region."));
+    }
+    let scope = Scope { date: date.to_owned(), region: region.to_owned(), service: service.to_owned() };
+    Ok((access_key_id.to_owned(), scope))
+}
+
+/// The names of the signed headers, which must be in order and cover the host and all `x-amz-*` headers.
+fn signed_headers(list: &str, headers: &HeaderMap) -> Result<Vec<String>, Error> {
+    let names: Vec<String> = list.split(';').map(str::to_owned).collect();
+    let is_name =
+        |n: &String| !n.is_empty() && n.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase());
+    if names.len() > SIGNED_HEADERS_MAX || !names.iter().all(is_name) || !names.is_sorted() {
+        return Err(Error::invalid_signature(
+            "SignedHeaders must be a sorted list of lower-case header names.",
+        ));
+    }
+    let covers = |name: &str| names.iter().any(|n| n == name);
+    if !covers(HOST.as_str()) {
+        return Err(Error::invalid_signature("'Host' must be a 'SignedHeader' in the AWS Authorization."));
+    }
+    for name in headers.keys().filter(|n| n.as_str().starts_with("x-amz-") && *n != X_AMZ_SECURITY_TOKEN) {
+        if !covers(name.as_str()) {
+            return Err(Error::invalid_signature(format!(
+                "'{name}' must be a 'SignedHeader' in the AWS Authorization."
+            )));
+        }
+    }
+    Ok(names)
+}
+
+/// What the signed header `x-amz-content-sha256` says; SDKs send it for few services.
+fn payload(headers: &HeaderMap) -> Result<Payload, Error> {
+    let Some(value) = headers.get(X_AMZ_CONTENT_SHA256) else { return Ok(Payload::OfBody) };
+    match value.to_str().unwrap_or_default() {
+        "UNSIGNED-PAYLOAD" => Ok(Payload::Unsigned),
+        hash if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Ok(Payload::Said(hash.to_owned()))
+        }
+        _ => Err(Error::invalid_signature(
+            "The x-amz-content-sha256 header must be the SHA-256 of the body in hex, or UNSIGNED-PAYLOAD.",
+        )),
+    }
+}
+
+/// The bytes of 64 hex digits.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..64).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}

@@ -1,0 +1,215 @@
+//! All of CI, on a laptop as anywhere: a list of stages, each timed, and the count of tests at the end.
+
+use crate::{deny, nightly, tidy};
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What came of one stage.
+pub(crate) struct Stage {
+    pub(crate) name: String,
+    pub(crate) seconds: f64,
+    pub(crate) passed: bool,
+}
+
+/// Tests counted over all test binaries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+}
+
+/// Runs every stage even when an earlier one failed, so that one run says all; only what cannot be built is
+/// not tested. The last line printed is `N passed, N failed`. Returns whether all is well.
+pub(crate) fn run(root: &Path, all: bool) -> Result<bool> {
+    let mut stages = Vec::new();
+    let cargo = |arguments: &[&str]| command(root, &crate::cargo(), arguments);
+    stage(&mut stages, "format", || cargo(&["fmt", "--all", "--check"]));
+    let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
+    stage(&mut stages, "clippy", || cargo(&lints));
+    stage(&mut stages, "tidy", || tidy::run(root));
+    stage(&mut stages, "deny", || deny::run(root));
+    let built = stage(&mut stages, "build", || {
+        cargo(&["build", "--workspace", "--all-targets", "--locked", "--quiet"])
+    });
+    let mut count = Count::default();
+    if built {
+        stage(&mut stages, "tests", || tests(root, &[], &mut count));
+    }
+    if all && built {
+        nightly::run(root, &mut stages, count)?;
+    }
+    print!("\n{}", summary(&stages, count));
+    Ok(stages.iter().all(|s| s.passed))
+}
+
+/// The seconds of every stage and, as the last line, the count of tests.
+fn summary(stages: &[Stage], count: Count) -> String {
+    let line = |s: &Stage| {
+        format!("{:10} {:>7.1} s  {}\n", s.name, s.seconds, if s.passed { "ok" } else { "FAILED" })
+    };
+    let lines: String = stages.iter().map(line).collect();
+    format!("{lines}{} passed, {} failed\n", count.passed, count.failed)
+}
+
+/// Runs and times one stage, says how it went, and keeps that.
+pub(crate) fn stage(stages: &mut Vec<Stage>, name: &str, run: impl FnOnce() -> Result<()>) -> bool {
+    println!("=== {name}");
+    let started = Instant::now();
+    let result = run();
+    let seconds = started.elapsed().as_secs_f64();
+    match &result {
+        Ok(()) => println!("=== {name}: ok, {seconds:.1} s"),
+        Err(e) => println!("=== {name}: FAILED, {seconds:.1} s: {e:#}"),
+    }
+    stages.push(Stage { name: name.to_owned(), seconds, passed: result.is_ok() });
+    result.is_ok()
+}
+
+/// Runs a program from the root, without input, its output ours.
+pub(crate) fn command(root: &Path, program: &str, arguments: &[&str]) -> Result<()> {
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot run {program}"))?;
+    if !status.success() {
+        bail!("{program} {} ended with {status}", arguments.first().unwrap_or(&""));
+    }
+    Ok(())
+}
+
+/// Runs the tests of the whole workspace and adds them up. `options` go to the test binaries.
+pub(crate) fn tests(root: &Path, options: &[&str], count: &mut Count) -> Result<()> {
+    count_tests(&mut test_command(root, options), count)
+}
+
+fn test_command(root: &Path, options: &[&str]) -> Command {
+    let mut cargo = Command::new(crate::cargo());
+    cargo.args(["test", "--workspace", "--no-fail-fast", "--locked", "--"]).args(options).current_dir(root);
+    cargo
+}
+
+/// Passes the output of `cargo test` on and adds up what its test binaries say.
+fn count_tests(cargo: &mut Command, count: &mut Count) -> Result<()> {
+    let cargo = cargo.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut cargo = cargo.spawn().context("cannot run cargo test")?;
+    let output = cargo.stdout.take().context("cargo test has no output")?;
+    // Tests may print what is no UTF-8.
+    let mut lines = BufReader::new(output).split(b'\n');
+    while let Some(line) = lines.next().transpose()? {
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        if let Some(result) = parse_result(&line) {
+            count.passed += result.passed;
+            count.failed += result.failed;
+            count.ignored += result.ignored;
+        }
+    }
+    let status = cargo.wait()?;
+    match (status.success(), count.failed) {
+        (true, 0) => Ok(()),
+        (true, failed) => bail!("{failed} failed, yet cargo test ended well"),
+        (false, 0) => bail!("cargo test ended with {status} without a failed test: a test binary broke off"),
+        (false, failed) => bail!("{failed} failed"),
+    }
+}
+
+/// Reads `test result: ok. 26 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s`.
+fn parse_result(line: &str) -> Option<Count> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let number = |what: &str| {
+        let part = counts.split(';').find_map(|part| part.trim().strip_suffix(what));
+        part.and_then(|n| n.trim().parse().ok())
+    };
+    Some(Count { passed: number(" passed")?, failed: number(" failed")?, ignored: number(" ignored")? })
+}
+
+/// `3 min 20 s`, for people.
+pub(crate) fn human(seconds: f64) -> String {
+    let whole = Duration::from_secs_f64(seconds.max(0.0)).as_secs();
+    if whole < 60 { format!("{seconds:.1} s") } else { format!("{} min {} s", whole / 60, whole % 60) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// A workspace of one crate without dependencies, removed at the end.
+    struct Workspace(PathBuf);
+
+    impl Workspace {
+        fn new(name: &str, lib: &str) -> Workspace {
+            let root = std::env::temp_dir().join(format!("xtask-ci-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(root.join("src")).unwrap();
+            let manifest = "[package]\nname = \"probe\"\nedition = \"2024\"\n[workspace]\n";
+            std::fs::write(root.join("Cargo.toml"), manifest).unwrap();
+            std::fs::write(root.join("src/lib.rs"), lib).unwrap();
+            command(&root, &crate::cargo(), &["generate-lockfile", "--offline", "--quiet"]).unwrap();
+            Workspace(root)
+        }
+
+        /// As `tests`, without the complaints of cargo, which would look like ours.
+        fn tests(&self, options: &[&str], count: &mut Count) -> Result<()> {
+            let mut cargo = test_command(&self.0, options);
+            count_tests(cargo.env_remove("CARGO_TARGET_DIR").stderr(Stdio::null()), count)
+        }
+    }
+
+    impl Drop for Workspace {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn tests_are_counted_and_a_failure_is_one() {
+        let lib = "#[test] fn good() {} #[test] fn bad() { panic!(); } #[test] #[ignore] fn long() {}";
+        let workspace = Workspace::new("count", lib);
+        let mut count = Count::default();
+        let error = workspace.tests(&[], &mut count).unwrap_err();
+        assert_eq!(error.to_string(), "1 failed");
+        assert_eq!(count, Count { passed: 1, failed: 1, ignored: 1 });
+        let mut long = Count::default();
+        workspace.tests(&["--ignored"], &mut long).unwrap();
+        assert_eq!(long, Count { passed: 1, failed: 0, ignored: 0 });
+    }
+
+    #[test]
+    fn a_test_binary_that_breaks_off_is_a_failure() {
+        let workspace = Workspace::new("abort", "#[test] fn ends() { std::process::abort(); }");
+        let mut count = Count::default();
+        let error = workspace.tests(&[], &mut count).unwrap_err();
+        assert!(error.to_string().contains("without a failed test"), "{error}");
+        assert_eq!(count.passed, 0);
+    }
+
+    #[test]
+    fn the_count_of_tests_is_the_last_line() {
+        let stage = |name: &str, passed| Stage { name: name.into(), seconds: 1.25, passed };
+        let text = summary(
+            &[stage("build", true), stage("tests", false)],
+            Count { passed: 7, failed: 1, ignored: 2 },
+        );
+        assert_eq!(text, "build          1.2 s  ok\ntests          1.2 s  FAILED\n7 passed, 1 failed\n");
+    }
+
+    #[test]
+    fn results_are_read() {
+        let line =
+            "test result: FAILED. 26 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0s";
+        assert_eq!(parse_result(line), Some(Count { passed: 26, failed: 2, ignored: 1 }));
+        assert_eq!(parse_result("test result: ok. many"), None);
+        assert_eq!(parse_result("test a::b ... ok"), None);
+    }
+
+    #[test]
+    fn times_are_for_people() {
+        assert_eq!((human(4.26), human(200.0)), ("4.3 s".to_owned(), "3 min 20 s".to_owned()));
+    }
+}
