@@ -1,3 +1,5 @@
 //! Drivers: what makes wished instances real.
 
 pub mod driver;
+pub mod local;
+pub mod sim;

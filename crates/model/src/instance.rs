@@ -118,6 +118,19 @@ pub enum Health {
     },
 }
 
+impl Health {
+    /// The hint, when it says that sockets were seen and none is the expected one: on another port, or on
+    /// loopback only. Drivers begin such hints with one of these words, and others not.
+    pub fn listens_elsewhere(&self) -> Option<&str> {
+        match self {
+            Health::Starting { hint: Some(hint) } => {
+                ["listening on ", "listens on "].iter().any(|words| hint.starts_with(words)).then_some(hint)
+            }
+            Health::Starting { hint: None } | Health::Healthy | Health::Unhealthy { .. } => None,
+        }
+    }
+}
+
 /// Why something did not work, and whether another try may help.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {

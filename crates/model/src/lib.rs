@@ -4,9 +4,20 @@
 //! formats: they cross a process boundary or lie in a database, and their change needs thought.
 
 pub mod build;
+pub mod command;
+pub mod draw;
+pub mod extension;
 pub mod ids;
 pub mod instance;
 pub mod limits;
+pub mod manifest;
+pub mod operation;
+pub mod reconcile;
 pub mod routes;
+pub mod run;
 pub mod service;
+pub mod source;
 pub mod time;
+
+#[cfg(test)]
+mod fixture;

@@ -5,8 +5,11 @@
 //! all of its loops use a table, and renews its lease with `Status`.
 
 use crate::ids::{Generation, InstanceId, RevisionNumber, ServiceId};
+use crate::instance::{Health, Phase};
+use crate::reconcile::{Slot, SlotWish};
+use crate::service::{Service, State};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// Version of the messages; a peer with another major number is refused with both numbers in the error.
@@ -53,7 +56,9 @@ pub struct RouteInstance {
 pub enum ToProxy {
     Table(RouteTable),
     /// The peer speaks another version, or the table was older than what the proxy serves.
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
 }
 
 /// From a proxy to control.
@@ -67,9 +72,7 @@ pub enum FromProxy {
         generation: Generation,
     },
     /// Every loop routes by this generation.
-    Serving {
-        generation: Generation,
-    },
+    Serving { generation: Generation },
     /// Renews the lease, every `limits::PROXY_STATUS_MS`.
     Status {
         generation: Generation,
@@ -79,4 +82,148 @@ pub enum FromProxy {
         /// Requests answered since this proxy started, per service.
         requests: BTreeMap<ServiceId, u64>,
     },
+}
+
+/// The host name of a service's default URL.
+pub fn url_host(service: &Service, apps_domain: &str) -> String {
+    format!("{}.{}.{}", service.url_label, service.region, apps_domain).to_ascii_lowercase()
+}
+
+/// The alias by which a service is also found. Of two services with one name, in two regions, the older has it.
+pub fn alias_host(service: &Service, apps_domain: &str) -> String {
+    format!("{}.{}", service.name, apps_domain).to_ascii_lowercase()
+}
+
+/// What proxies must see, from the rows as they are. Same rows, same table but for the generation.
+pub fn table(generation: Generation, services: &[(Service, Vec<Slot>)], apps_domain: &str) -> RouteTable {
+    let mut routed: Vec<(&Service, &[Slot], RouteState)> = services
+        .iter()
+        .filter_map(|(service, slots)| Some((service, slots.as_slice(), route_state(service.state)?)))
+        .collect();
+    routed.sort_by_key(|(service, ..)| (service.created_at, service.id.clone()));
+    let mut taken: BTreeSet<String> =
+        routed.iter().map(|(service, ..)| url_host(service, apps_domain)).collect();
+    let services = routed
+        .into_iter()
+        .map(|(service, slots, state)| {
+            let mut hosts = vec![url_host(service, apps_domain)];
+            let alias = alias_host(service, apps_domain);
+            if taken.insert(alias.clone()) {
+                hosts.push(alias);
+            }
+            RouteService {
+                id: service.id.clone(),
+                name: service.name.clone(),
+                hosts,
+                state,
+                revision: service.active.unwrap_or(0),
+                max_concurrency: service.config.scaling.max_concurrency,
+                instances: match state {
+                    RouteState::Serving => instances(service, slots),
+                    RouteState::Paused | RouteState::NotDeployed => Vec::new(),
+                },
+            }
+        })
+        .collect();
+    RouteTable { generation, services }
+}
+
+/// None: proxies do not know the service.
+fn route_state(state: State) -> Option<RouteState> {
+    match state {
+        State::Creating | State::CreateFailed => Some(RouteState::NotDeployed),
+        State::Running => Some(RouteState::Serving),
+        State::Paused => Some(RouteState::Paused),
+        State::Deleting | State::DeleteFailed | State::Deleted => None,
+    }
+}
+
+/// The healthy instances of the active revision. When every one that was healthy no longer is, all of those
+/// that still run are listed: a wrong health check must not turn a slow service into none.
+fn instances(service: &Service, slots: &[Slot]) -> Vec<RouteInstance> {
+    let active: Vec<&Slot> = slots
+        .iter()
+        .filter(|slot| Some(slot.revision) == service.active && slot.wish == SlotWish::Run)
+        .collect();
+    let named = |wanted: fn(&Health) -> bool| -> Vec<RouteInstance> {
+        let mut list: Vec<RouteInstance> = active
+            .iter()
+            .filter_map(|slot| slot.fact.as_ref())
+            .filter(|fact| fact.phase == Phase::Running && wanted(&fact.health))
+            .filter_map(|fact| Some(RouteInstance { id: fact.id.clone(), address: fact.address? }))
+            .collect();
+        list.sort_by(|a, b| a.id.cmp(&b.id));
+        list
+    };
+    let healthy = named(|health| matches!(health, Health::Healthy));
+    if healthy.is_empty() { named(|health| matches!(health, Health::Unhealthy { .. })) } else { healthy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::time::WallTime;
+
+    fn check(state: State, expect: Option<(RouteState, usize)>) {
+        let mut service = fixture::service("web", fixture::image_config("r/web"));
+        service.state = state;
+        service.active = Some(1);
+        let mut slots: Vec<Slot> = (0..4).map(|n| fixture::slot(&service, 1, n)).collect();
+        for slot in &mut slots {
+            slot.fact = Some(fixture::healthy(slot));
+        }
+        slots[1].wish = SlotWish::Stop;
+        slots[2].revision = 2;
+        slots[3].fact.as_mut().unwrap().health = Health::Unhealthy { reason: "500".to_owned() };
+        let table = table(Generation::default(), &[(service, slots)], "apron.localhost");
+        let got = table.services.first().map(|service| (service.state, service.instances.len()));
+        assert_eq!(got, expect, "{state:?}");
+    }
+
+    #[test]
+    fn what_each_state_shows() {
+        check(State::Creating, Some((RouteState::NotDeployed, 0)));
+        check(State::CreateFailed, Some((RouteState::NotDeployed, 0)));
+        check(State::Running, Some((RouteState::Serving, 1)));
+        check(State::Paused, Some((RouteState::Paused, 0)));
+        check(State::Deleting, None);
+        check(State::DeleteFailed, None);
+        check(State::Deleted, None);
+    }
+
+    #[test]
+    fn unhealthy_ones_are_better_than_none_and_starting_ones_are_not() {
+        let mut service = fixture::service("web", fixture::image_config("r/web"));
+        service.active = Some(1);
+        let mut slots: Vec<Slot> = (0..2).map(|n| fixture::slot(&service, 1, n)).collect();
+        for slot in &mut slots {
+            slot.fact = Some(fixture::healthy(slot));
+        }
+        slots[0].fact.as_mut().unwrap().health = Health::Unhealthy { reason: "500".to_owned() };
+        slots[1].fact.as_mut().unwrap().health = Health::Starting { hint: None };
+        let table = table(Generation::default(), &[(service, slots)], "apron.localhost");
+        assert_eq!(table.services[0].instances.len(), 1);
+    }
+
+    #[test]
+    fn a_host_stands_in_one_service_only() {
+        let mut a = fixture::service("Web", fixture::image_config("r/web"));
+        let mut b = a.clone();
+        b.region = "eu-west-1".to_owned();
+        b.id = ServiceId::new("f".repeat(32));
+        a.created_at = WallTime(2);
+        b.created_at = WallTime(1);
+        let table = table(Generation::default(), &[(a, vec![]), (b, vec![])], "apron.localhost");
+        let hosts: Vec<&str> =
+            table.services.iter().flat_map(|s| s.hosts.iter().map(String::as_str)).collect();
+        assert_eq!(
+            hosts,
+            [
+                "abcdefghij.eu-west-1.apron.localhost",
+                "web.apron.localhost",
+                "abcdefghij.us-east-1.apron.localhost"
+            ]
+        );
+    }
 }

@@ -1,7 +1,8 @@
-//! A service: its configuration, which revisions it has, and the status that it shows.
+//! A service: its configuration, which revisions it has, what may be done to it, and the status that it shows.
 
 use crate::ids::{BuildId, Digest, OperationId, RevisionNumber, ServiceId};
 use crate::instance::{HealthCheck, InstanceSize};
+use crate::operation::OperationKind;
 use crate::time::{Timestamp, WallTime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +33,11 @@ pub struct Service {
     pub operation: Option<OperationId>,
     /// Why the last operation failed, for `status`; cleared by the next success.
     pub last_failure: Option<String>,
+    /// Grows by one with every change of what proxies must see of the service. The fact that answers it is
+    /// the version that every live proxy serves.
+    pub route_version: u64,
+    /// When the row of a deleted service is forgotten, in engine time.
+    pub purge_at: Option<Timestamp>,
 }
 
 /// What the service is when no operation is open. With one open, the status on the wire is
@@ -44,8 +50,123 @@ pub enum State {
     Running,
     Paused,
     CreateFailed,
+    /// Everything of it is being removed.
+    Deleting,
     DeleteFailed,
     Deleted,
+}
+
+/// What DescribeService shows, by AWS's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    CreateFailed,
+    Running,
+    Deleted,
+    DeleteFailed,
+    Paused,
+    OperationInProgress,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::CreateFailed => "CREATE_FAILED",
+            Status::Running => "RUNNING",
+            Status::Deleted => "DELETED",
+            Status::DeleteFailed => "DELETE_FAILED",
+            Status::Paused => "PAUSED",
+            Status::OperationInProgress => "OPERATION_IN_PROGRESS",
+        }
+    }
+}
+
+/// The status on the wire: an open operation hides the state.
+pub fn status(service: &Service) -> Status {
+    if service.operation.is_some() {
+        return Status::OperationInProgress;
+    }
+    settled(service.state)
+}
+
+/// The status of a service without an open operation.
+pub fn settled(state: State) -> Status {
+    match state {
+        // The states of passage are left by the operation that entered them, so they show as in progress even
+        // if nothing is open.
+        State::Creating | State::Deleting => Status::OperationInProgress,
+        State::Running => Status::Running,
+        State::Paused => Status::Paused,
+        State::CreateFailed => Status::CreateFailed,
+        State::DeleteFailed => Status::DeleteFailed,
+        State::Deleted => Status::Deleted,
+    }
+}
+
+/// A call that would change a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Update,
+    StartDeployment,
+    Pause,
+    Resume,
+    Delete,
+}
+
+/// What an admitted call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Opens an operation of this kind.
+    Open(OperationKind),
+    /// The service is as asked already: success without an operation.
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("an operation is in progress")]
+    InProgress,
+    #[error("not possible in state {}", settled(*.0).as_str())]
+    State(State),
+    /// Gone; only DescribeService still finds it.
+    #[error("the service is deleted")]
+    Deleted,
+}
+
+/// May this call happen now? The matrix of App Runner, with two additions: a paused service takes an update,
+/// which the next resume deploys, and a service whose deletion failed may be deleted again.
+pub fn admit(service: &Service, action: Action) -> Result<Admission, Refusal> {
+    use Admission::{Nothing, Open};
+    if service.operation.is_some() {
+        return Err(Refusal::InProgress);
+    }
+    let state = service.state;
+    match (state, action) {
+        (State::Deleted, _) => Err(Refusal::Deleted),
+        (State::Creating | State::Deleting, _) => Err(Refusal::InProgress),
+
+        (State::Running, Action::Update) => Ok(Open(OperationKind::UpdateService)),
+        (State::Running, Action::StartDeployment) => Ok(Open(OperationKind::StartDeployment)),
+        (State::Running, Action::Pause) => Ok(Open(OperationKind::PauseService)),
+        (State::Running, Action::Resume) => Ok(Nothing),
+
+        (State::Paused, Action::Update) => Ok(Open(OperationKind::UpdateService)),
+        (State::Paused, Action::Resume) => Ok(Open(OperationKind::ResumeService)),
+        (State::Paused, Action::Pause) => Ok(Nothing),
+        (State::Paused, Action::StartDeployment) => Err(Refusal::State(state)),
+
+        (State::CreateFailed, Action::Update) => Ok(Open(OperationKind::UpdateService)),
+        (State::CreateFailed, Action::StartDeployment | Action::Pause | Action::Resume) => {
+            Err(Refusal::State(state))
+        }
+
+        (State::DeleteFailed, Action::Update | Action::StartDeployment | Action::Pause | Action::Resume) => {
+            Err(Refusal::State(state))
+        }
+
+        (State::Running | State::Paused | State::CreateFailed | State::DeleteFailed, Action::Delete) => {
+            Ok(Open(OperationKind::DeleteService))
+        }
+    }
 }
 
 /// Everything that CreateService and UpdateService set, with defaults filled in.
@@ -156,4 +277,46 @@ pub struct RunConfig {
     pub port: u16,
     pub port_env: Option<String>,
     pub env: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    fn check(state: State, action: Action, expect: Result<Admission, Refusal>) {
+        let mut service = fixture::service("web", fixture::image_config("registry.test/web:1"));
+        service.state = state;
+        assert_eq!(admit(&service, action), expect, "{state:?} {action:?}");
+        service.operation = Some(OperationId::new("0".repeat(32)));
+        let open = if state == State::Deleted { State::Running } else { state };
+        service.state = open;
+        assert_eq!(admit(&service, action), Err(Refusal::InProgress));
+        assert_eq!(status(&service), Status::OperationInProgress);
+    }
+
+    #[test]
+    fn what_may_be_done_in_which_state() {
+        use Action::*;
+        let open = |kind| Ok(Admission::Open(kind));
+        check(State::Running, Update, open(OperationKind::UpdateService));
+        check(State::Running, StartDeployment, open(OperationKind::StartDeployment));
+        check(State::Running, Pause, open(OperationKind::PauseService));
+        check(State::Running, Resume, Ok(Admission::Nothing));
+        check(State::Paused, Pause, Ok(Admission::Nothing));
+        check(State::Paused, Resume, open(OperationKind::ResumeService));
+        check(State::Paused, Update, open(OperationKind::UpdateService));
+        check(State::Paused, StartDeployment, Err(Refusal::State(State::Paused)));
+        check(State::CreateFailed, Update, open(OperationKind::UpdateService));
+        check(State::CreateFailed, Pause, Err(Refusal::State(State::CreateFailed)));
+        check(State::DeleteFailed, Delete, open(OperationKind::DeleteService));
+        check(State::DeleteFailed, Update, Err(Refusal::State(State::DeleteFailed)));
+        for state in [State::Running, State::Paused, State::CreateFailed] {
+            check(state, Delete, open(OperationKind::DeleteService));
+        }
+        for action in [Update, StartDeployment, Pause, Resume, Delete] {
+            check(State::Deleted, action, Err(Refusal::Deleted));
+            check(State::Deleting, action, Err(Refusal::InProgress));
+        }
+    }
 }

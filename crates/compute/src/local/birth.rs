@@ -1,0 +1,281 @@
+//! The start of one container, from a wish to a running process, and its end.
+//!
+//! Each step is idempotent or undone by the next `start` or `end`, so that a node that dies between any two
+//! of them leaves nothing that a later one would trip over.
+
+use super::cgroup::Limits;
+use super::launch::{self, Alive, ExtraFile, Launch};
+use super::machine::Machine;
+use super::pair::Pair;
+use apron_images::manifest::RunDefaults;
+use apron_images::unpack::unpack_layers;
+use apron_model::instance::{Command, Fault, InstanceSpec};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a start is expected to use of its memory limit before it is ready; limits are no reservations.
+const START_MEMORY_MIB: u64 = 64;
+/// A host name's label has at most 63 characters; an id's first twelve tell instances apart.
+const HOSTNAME_CHARS: usize = 12;
+
+/// A container that runs.
+pub(super) struct Born {
+    pub pair: Pair,
+    pub alive: Alive,
+    pub layers: Vec<String>,
+    /// Milliseconds from `began` to a namespace with network, to mounts, to the program's execve.
+    pub namespace_ms: u32,
+    pub mount_ms: u32,
+    pub exec_ms: u32,
+}
+
+/// A start that did not work, and the pair that is to be used again or given back.
+pub(super) struct Stillborn {
+    pub pair: Option<Pair>,
+    pub fault: Fault,
+}
+
+/// Creates and starts the container. `pair` is the one of an earlier start of the same instance.
+pub(super) async fn start(
+    machine: &Arc<Machine>,
+    spec: &InstanceSpec,
+    address: Ipv4Addr,
+    pair: Option<Pair>,
+    began: Instant,
+) -> Result<Born, Stillborn> {
+    let mut held = pair;
+    let born = start_with(machine, spec, address, &mut held, began).await;
+    born.map_err(|fault| Stillborn { pair: held, fault })
+}
+
+async fn start_with(
+    machine: &Arc<Machine>,
+    spec: &InstanceSpec,
+    address: Ipv4Addr,
+    held: &mut Option<Pair>,
+    began: Instant,
+) -> Result<Born, Fault> {
+    let _permit = machine.starts.acquire().await.map_err(|_| Fault::transient("the node is stopping"))?;
+    let available = memory_available_mib();
+    refuse_without_memory(available, u64::from(spec.size.memory_mib), machine.free_memory_min_mib)?;
+
+    let (run, layers) = {
+        let (machine, image) = (machine.clone(), spec.image.clone());
+        blocking(move || {
+            let config = machine.content.config(&image).map_err(|error| {
+                let reason = format!("image {image} cannot be run: {error}");
+                Fault { permanent: error.permanent(), reason, last_lines: Vec::new() }
+            })?;
+            let unpacked = unpack_layers(&machine.content, &image, &machine.layers_dir(), &machine.helper)
+                .map_err(|error| error.fault())?;
+            Ok((config.run, unpacked))
+        })
+        .await?
+    };
+    let argv = argv(&spec.command, &run)?;
+
+    let fresh = held.is_none();
+    let pair = match held.clone() {
+        Some(pair) => pair,
+        None => {
+            let pairs = machine.pairs.clone();
+            let taken = blocking(move || {
+                pairs.take().map_err(|e| Fault::transient(format!("cannot make a namespace: {e}")))
+            });
+            held.insert(taken.await?).clone()
+        }
+    };
+    if fresh || !machine.network.attached(address) {
+        let attached = machine.network.attach(address, &pair.net()).await;
+        attached.map_err(|e| Fault::transient(format!("the instance has no network: {e}")))?;
+    }
+    let namespace_ms = elapsed_ms(began);
+
+    let launch = Launch {
+        id: spec.id.to_string(),
+        pair: pair.clone(),
+        layers: layers.clone(),
+        keep_upper: false,
+        argv,
+        env: environment(&run, &spec.env),
+        cwd: run.working_dir.clone(),
+        user: run.user.clone(),
+        hostname: hostname(spec.id.as_str()),
+        limits: Limits::of(spec.size),
+        files: files(&hostname(spec.id.as_str()), address, machine.network.gateway()),
+        mounts: Vec::new(),
+        cgroup: machine.instance_cgroup(spec.id.as_str()),
+        shim_cgroup: machine.shim_cgroup(),
+    };
+    let dir = machine.instance_dir(spec.id.as_str());
+    let starting = machine.clone();
+    let spawned = blocking(move || {
+        // What an earlier start left: a dead container's cgroup, mounts that nobody holds.
+        launch::stop_all(&dir, &launch.cgroup).map_err(|e| e.fault())?;
+        starting.launcher.spawn(&dir, &launch).map_err(|e| e.fault())
+    })
+    .await?;
+    Ok(Born {
+        pair,
+        layers: names(&layers),
+        namespace_ms,
+        mount_ms: namespace_ms + spawned.timings.mount_ms,
+        exec_ms: namespace_ms + spawned.timings.exec_ms,
+        alive: spawned.alive,
+    })
+}
+
+/// Ends whatever of the instance is there, with its directory, network and lease. An error names the step;
+/// the same call again goes on.
+pub(super) async fn end(
+    machine: &Arc<Machine>,
+    id: &str,
+    address: Ipv4Addr,
+    pair: Option<Pair>,
+) -> Result<(), String> {
+    let destroyed = {
+        let (machine, id) = (machine.clone(), id.to_owned());
+        blocking(move || {
+            launch::destroy(&machine.instance_dir(&id), &machine.instance_cgroup(&id)).map_err(|e| e.fault())
+        })
+    };
+    destroyed.await.map_err(|fault| fault.reason)?;
+    machine.network.detach(address).await.map_err(|e| e.to_string())?;
+    let (machine, id) = (machine.clone(), id.to_owned());
+    let given_back = blocking(move || {
+        if let Some(pair) = pair {
+            machine.pairs.release(&pair).map_err(|e| Fault::transient(e.to_string()))?;
+        }
+        machine.network.release(&id).map_err(|e| Fault::transient(e.to_string()))
+    });
+    given_back.await.map_err(|fault| fault.reason)
+}
+
+/// Runs blocking work off the event loop.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(Fault::transient("the node was interrupted while it worked")))
+}
+
+pub(super) fn elapsed_ms(began: Instant) -> u32 {
+    u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX)
+}
+
+fn names(layers: &[PathBuf]) -> Vec<String> {
+    let name = |layer: &PathBuf| layer.file_name().map(|name| name.to_string_lossy().into_owned());
+    layers.iter().filter_map(name).collect()
+}
+
+fn argv(command: &Command, image: &RunDefaults) -> Result<Vec<String>, Fault> {
+    let argv = match command {
+        Command::Image => [image.entrypoint.as_slice(), image.cmd.as_slice()].concat(),
+        Command::Argv(argv) => argv.clone(),
+        Command::Shell(text) => ["/bin/sh", "-c", text].map(str::to_owned).to_vec(),
+    };
+    if argv.first().is_none_or(String::is_empty) {
+        let reason = "no start command is set, and the image has neither ENTRYPOINT nor CMD";
+        return Err(Fault::permanent(reason));
+    }
+    Ok(argv)
+}
+
+/// The image's own variables, and over them what the wish says.
+fn environment(image: &RunDefaults, wished: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = image
+        .env
+        .iter()
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    env.extend(wished.iter().map(|(name, value)| (name.clone(), value.clone())));
+    env
+}
+
+fn hostname(id: &str) -> String {
+    id.chars().take(HOSTNAME_CHARS).collect()
+}
+
+fn files(hostname: &str, address: Ipv4Addr, gateway: Ipv4Addr) -> Vec<ExtraFile> {
+    let file = |target: &str, content: String| ExtraFile { target: target.to_owned(), content };
+    vec![
+        file("/etc/resolv.conf", format!("nameserver {gateway}\n")),
+        file("/etc/hosts", format!("127.0.0.1 localhost\n{address} {hostname}\n")),
+        file("/etc/hostname", format!("{hostname}\n")),
+    ]
+}
+
+/// Memory that the kernel could give away now; `None` when it does not say.
+fn memory_available_mib() -> Option<u64> {
+    let text = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+fn refuse_without_memory(available: Option<u64>, limit_mib: u64, free_min_mib: u64) -> Result<(), Fault> {
+    let Some(available) = available else { return Ok(()) };
+    let expected = limit_mib.min(START_MEMORY_MIB);
+    if available >= free_min_mib + expected {
+        return Ok(());
+    }
+    Err(Fault::transient(format!(
+        "not enough memory to start: {available} MiB are available, a start needs about {expected} MiB and \
+         {free_min_mib} MiB must stay free"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(entrypoint: &[&str], cmd: &[&str]) -> RunDefaults {
+        let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        RunDefaults {
+            env: vec!["PATH=/bin".into(), "A=image".into(), "B=x=y".into(), "broken".into()],
+            entrypoint: list(entrypoint),
+            cmd: list(cmd),
+            working_dir: "/".into(),
+            user: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_command_replaces_entrypoint_and_cmd() {
+        let image = image(&["/entry"], &["a", "b"]);
+        assert_eq!(argv(&Command::Image, &image).unwrap(), ["/entry", "a", "b"]);
+        assert_eq!(argv(&Command::Argv(vec!["x".into()]), &image).unwrap(), ["x"]);
+        let shell = argv(&Command::Shell("x && y".into()), &image).unwrap();
+        assert_eq!(shell, ["/bin/sh", "-c", "x && y"]);
+        let nothing = argv(&Command::Image, &self::image(&[], &[])).unwrap_err();
+        assert!(nothing.permanent && nothing.reason.contains("no start command"), "{nothing:?}");
+    }
+
+    #[test]
+    fn wished_variables_win() {
+        let wished =
+            BTreeMap::from([("A".to_owned(), "wish".to_owned()), ("PORT".to_owned(), "80".to_owned())]);
+        let env = environment(&image(&[], &[]), &wished);
+        let expected = [("A", "wish"), ("B", "x=y"), ("PATH", "/bin"), ("PORT", "80")];
+        assert!(env.iter().map(|(k, v)| (k.as_str(), v.as_str())).eq(expected), "{env:?}");
+    }
+
+    #[test]
+    fn a_start_leaves_memory_free() {
+        assert!(refuse_without_memory(Some(1000), 2048, 900).is_ok());
+        let fault = refuse_without_memory(Some(900), 2048, 900).unwrap_err();
+        assert!(!fault.permanent);
+        assert!(
+            fault.reason.contains("900 MiB are available, a start needs about 64 MiB"),
+            "{}",
+            fault.reason
+        );
+        assert!(refuse_without_memory(Some(932), 32, 900).is_ok(), "a small limit needs less");
+        assert!(refuse_without_memory(None, 2048, 900).is_ok());
+        assert!(memory_available_mib().unwrap() > 0);
+    }
+}

@@ -1,0 +1,331 @@
+//! One build: from a source to an image by digest, with everything untrusted in containers.
+//!
+//! ```text
+//! <node>/builds/<id>-<n>/source/app   the repository: cloned or unpacked here, then a read-only layer of the build
+//! <node>/builds/<id>-<n>/fetch        container that clones; sees the network and this directory
+//! <node>/builds/<id>-<n>/build        container that runs the commands; its upper directory becomes a layer
+//! <node>/caches/<service>/            pip's and npm's downloads, one service never sees another's
+//! ```
+//! Order: fetch, read `apprunner.yaml`, base image, pre-build and build in one shell, pre-run in a second, package,
+//! post-build last, so that it cannot change the image. App Runner's older pipeline builds twice to have what
+//! was installed outside /app at run time; here one image does both stages, with the same visible effect.
+
+mod environment;
+mod fetch;
+mod plan;
+mod script;
+mod step;
+
+use super::cgroup::Limits;
+use super::launch::{self, LaunchError, Launcher, MOUNT_POINTS};
+use super::pair::Pair;
+use apron_images::content::{Content, ContentError};
+use apron_images::helper::Helper;
+use apron_images::manifest::RunDefaults;
+use apron_images::pack::{self, PackError, PackOptions};
+use apron_images::runtimes::{self, Catalogue, Runtime, RuntimeError};
+use apron_images::unpack::{self, UnpackError};
+use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec};
+use apron_model::ids::Digest;
+use apron_model::instance::Fault;
+use futures_util::Stream;
+use plan::Plan;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use step::Steps;
+use tokio::sync::mpsc;
+
+/// Events between a build and whoever follows it. A slow reader slows the log, not the build's memory.
+const EVENTS_WAITING: usize = 256;
+/// Where the repository lies in every stage and at run time.
+const APP: &str = "/app";
+/// Caches that no build used for this long are removed at the node's start.
+const CACHE_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What a build needs of this machine. The caller makes the pair and its network as for an instance, and frees
+/// both when the stream ended or was dropped.
+#[derive(Clone)]
+pub struct BuildContext {
+    pub content: Content,
+    /// `<data>/node`; builds, bases, layers and caches lie below it.
+    pub node_dir: PathBuf,
+    pub helper: Helper,
+    pub launcher: Launcher,
+    pub catalogue: Arc<Catalogue>,
+    pub pair: Pair,
+    /// `/etc/resolv.conf` inside the build containers.
+    pub resolv_conf: String,
+    pub limits: Limits,
+    /// From fetching to the last post-build command; `limits::BUILD_MS_MAX`.
+    pub time_max: Duration,
+    /// `/apron-<data id>`.
+    pub cgroup_parent: String,
+    pub shim_cgroup: String,
+}
+
+/// Everything that can end a build early.
+#[derive(Debug, thiserror::Error)]
+enum BuildError {
+    /// The user's to change: a sentence and the lines that explain it.
+    #[error("{reason}")]
+    Input { reason: String, last_lines: Vec<String> },
+    /// The sources could not be fetched now.
+    #[error("{reason}")]
+    Unreachable { reason: String, last_lines: Vec<String> },
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the build took longer than {} minutes and was ended", .0.as_secs() / 60)]
+    TooLong(Duration),
+    /// Nobody follows the build any more.
+    #[error("the build was cancelled")]
+    Cancelled,
+}
+
+impl BuildError {
+    fn input(reason: impl Into<String>) -> BuildError {
+        BuildError::Input { reason: reason.into(), last_lines: Vec::new() }
+    }
+
+    fn fault(&self) -> Fault {
+        let fault = |permanent: bool, last_lines: &[String]| Fault {
+            permanent,
+            reason: self.to_string(),
+            last_lines: last_lines.to_vec(),
+        };
+        match self {
+            BuildError::Input { last_lines, .. } => fault(true, last_lines),
+            BuildError::Unreachable { last_lines, .. } => fault(false, last_lines),
+            BuildError::Runtime(e) => e.fault(),
+            BuildError::Unpack(e) => e.fault(),
+            BuildError::Launch(e) => e.fault(),
+            BuildError::Content(e) => fault(e.permanent(), &[]),
+            BuildError::TooLong(_) => fault(true, &[]),
+            BuildError::Pack(_) | BuildError::Io { .. } | BuildError::Cancelled => fault(false, &[]),
+        }
+    }
+}
+
+/// The events of one build. Dropping it ends the build and everything of it.
+pub struct Events(mpsc::Receiver<BuildEvent>);
+
+impl Stream for Events {
+    type Item = BuildEvent;
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<BuildEvent>> {
+        self.0.poll_recv(context)
+    }
+}
+
+/// Starts a build in a task of its own. The last event is `Done` or `Failed`. Needs a tokio runtime.
+pub fn run(spec: BuildSpec, context: BuildContext) -> Events {
+    let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
+    tokio::spawn(drive(spec, context, sender));
+    Events(receiver)
+}
+
+async fn drive(spec: BuildSpec, context: BuildContext, sender: mpsc::Sender<BuildEvent>) {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    // The same build again gets a directory of its own: what an earlier try still writes must not meet it.
+    let name = format!("{}-{}", spec.id, COUNTER.fetch_add(1, Ordering::Relaxed));
+    let dir = context.node_dir.join("builds").join(&name);
+    let steps = Steps::new(&context, &dir, &name);
+    let work = Work { spec: &spec, context: &context, dir: &dir, steps: &steps, sender: &sender };
+    let result = tokio::select! {
+        result = work.run() => result,
+        () = tokio::time::sleep(context.time_max) => Err(BuildError::TooLong(context.time_max)),
+        () = sender.closed() => Err(BuildError::Cancelled),
+    };
+    if let Err(e) = steps.end().await {
+        tracing::warn!(build = %spec.id, "what a build left could not be removed: {e}");
+    }
+    let last = match result {
+        Ok(outcome) => BuildEvent::Done(outcome),
+        Err(e) => BuildEvent::Failed(e.fault()),
+    };
+    // A follower that is gone needs no answer.
+    let _ = sender.send(last).await;
+}
+
+struct Work<'a> {
+    spec: &'a BuildSpec,
+    context: &'a BuildContext,
+    dir: &'a Path,
+    steps: &'a Steps,
+    sender: &'a mpsc::Sender<BuildEvent>,
+}
+
+impl Work<'_> {
+    async fn run(&self) -> Result<BuildOutcome, BuildError> {
+        let source_directory = plan::source_directory(&self.spec.source_directory)?;
+        let source = self.dir.join("source");
+        let began = Instant::now();
+        let commit = fetch::fetch(self, &source.join("app")).await?;
+        self.stage("fetch", began).await;
+
+        let plan = {
+            let (spec, source, catalogue) =
+                (self.spec.clone(), source.clone(), self.context.catalogue.clone());
+            let directory = source_directory.clone();
+            blocking(move || plan::plan(&spec, &source, &directory, &catalogue)).await?
+        };
+        for warning in &plan.warnings {
+            self.line(format!("warning: {warning}")).await;
+        }
+
+        let began = Instant::now();
+        let base = self.base(&plan.runtime).await?;
+        let mut layers = self.layers(&base).await?;
+        layers.push(source.clone());
+        self.stage("base", began).await;
+
+        let began = Instant::now();
+        let directory = format!("{APP}{source_directory}");
+        let build: Vec<String> = plan.pre_build.iter().chain(&plan.build).cloned().collect();
+        let after = self.steps.shell(self, &plan, &layers, &directory, "build", &build).await?;
+        self.steps.shell(self, &plan, &layers, &directory, "pre-run", &plan.pre_run).await?;
+        self.stage("build", began).await;
+
+        let began = Instant::now();
+        let image = self.package(&base, &source, &plan, &directory).await?;
+        self.stage("package", began).await;
+
+        let directory = after.unwrap_or(directory);
+        self.steps.shell(self, &plan, &layers, &directory, "post-build", &plan.post_build).await?;
+        Ok(BuildOutcome {
+            image,
+            commit,
+            start_command: plan.start_command,
+            port: plan.port,
+            port_env: plan.port_env,
+            env: plan.env,
+            warnings: plan.warnings,
+        })
+    }
+
+    /// The base image of a runtime, with the assembly's progress in the log.
+    async fn base(&self, runtime: &Runtime) -> Result<Digest, BuildError> {
+        let (content, runtime) = (self.context.content.clone(), runtime.clone());
+        let bases = self.context.node_dir.join("bases");
+        let sender = self.sender.clone();
+        blocking(move || {
+            let mut said = false;
+            let mut line = |text: &str| {
+                if !std::mem::replace(&mut said, true) {
+                    let first =
+                        format!("assembling the base image {} from Debian packages", runtime.base.name);
+                    let _ = sender.try_send(BuildEvent::Line(first));
+                }
+                // Its progress bars are for terminals; a full queue loses a line of them, nothing else.
+                if text.starts_with("I: ") || text.starts_with("E: ") || text.starts_with("W: ") {
+                    let _ = sender.try_send(BuildEvent::Line(format!("[base] {text}")));
+                }
+            };
+            Ok(runtimes::base(&content, &bases, &runtime, &mut line)?)
+        })
+        .await
+    }
+
+    /// The layers of an image, unpacked.
+    async fn layers(&self, image: &Digest) -> Result<Vec<PathBuf>, BuildError> {
+        let (content, image, helper) =
+            (self.context.content.clone(), image.clone(), self.context.helper.clone());
+        let layers = self.context.node_dir.join("layers");
+        blocking(move || Ok(unpack::unpack_layers(&content, &image, &layers, &helper)?)).await
+    }
+
+    async fn package(
+        &self,
+        base: &Digest,
+        source: &Path,
+        plan: &Plan,
+        directory: &str,
+    ) -> Result<Digest, BuildError> {
+        let content = self.context.content.clone();
+        let (base, source, directory) = (base.clone(), source.to_owned(), directory.to_owned());
+        let upper = self.steps.upper();
+        let first_id = self.context.pair.first_id;
+        let mut env = vec![format!("PATH={}", plan.runtime.base.search_path())];
+        env.extend(plan.runtime.base.env.iter().map(|(name, value)| format!("{name}={value}")));
+        blocking(move || {
+            // The clone's own directory holds the address it came from, which may carry a password.
+            let without = BTreeSet::from([PathBuf::from("app/.git")]);
+            let options = PackOptions { without: without.clone(), ..PackOptions::default() };
+            let mut layers = vec![pack::pack_directory(&content, &source, &options)?];
+            if upper.exists() {
+                let mounted = MOUNT_POINTS.iter().copied().chain(environment::TARGETS);
+                let without_empty = mounted.map(|path| PathBuf::from(path.trim_start_matches('/'))).collect();
+                let options = PackOptions { first_id, overlay: true, without, without_empty };
+                layers.push(pack::pack_directory(&content, &upper, &options)?);
+            }
+            let run = RunDefaults { env, working_dir: directory, ..RunDefaults::default() };
+            Ok(pack::assemble(&content, Some(&base), &layers, run)?)
+        })
+        .await
+    }
+
+    async fn line(&self, text: String) {
+        // Without a follower the build ends by itself, in `drive`.
+        let _ = self.sender.send(BuildEvent::Line(text)).await;
+    }
+
+    async fn stage(&self, name: &str, began: Instant) {
+        let ms = began.elapsed().as_millis() as u64;
+        let _ = self.sender.send(BuildEvent::Stage { name: name.to_owned(), ms }).await;
+    }
+}
+
+/// Ends and removes what builds of a killed node left, and caches that nobody used for a month. Blocking; call it
+/// before the first build.
+pub fn remove_leftovers(node_dir: &Path, cgroup_parent: &str) -> io::Result<()> {
+    for entry in entries(&node_dir.join("builds"))? {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        for container in step::CONTAINERS {
+            let cgroup = step::cgroup(cgroup_parent, &name, container);
+            launch::destroy(&entry.path().join(container), &cgroup).map_err(io::Error::other)?;
+        }
+        fs::remove_dir_all(entry.path())?;
+    }
+    for entry in entries(&node_dir.join("caches"))? {
+        let unused = entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| time.elapsed().ok());
+        if unused.is_some_and(|age| age > CACHE_AGE_MAX) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    unpack::remove_leftovers(&node_dir.join("layers"))?;
+    runtimes::remove_leftovers(&node_dir.join("bases"))
+}
+
+fn entries(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.collect(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
+) -> Result<T, BuildError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => {
+            Err(BuildError::Io { path: PathBuf::from("a step of the build"), source: io::Error::other(e) })
+        }
+    }
+}

@@ -1,0 +1,513 @@
+//! Control groups: limits, usage, freezing and killing, on version 2 and on version 1 (also hybrid) hosts.
+//!
+//! Paths are absolute within each hierarchy, `/apron-<data id>/<instance>`, so that two platforms on one host
+//! never meet. Nothing outside such a path is changed, except that on version 2 the controllers are enabled on
+//! the way down to it.
+
+use apron_model::instance::InstanceSize;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Processes and threads of one instance. Bounds a fork bomb; a large Java or Node server has some hundreds.
+pub const PIDS_MAX: u32 = 4096;
+/// Length of a CPU quota's period: the kernel's default, short enough that a throttled request is not seen.
+const CPU_PERIOD_US: u64 = 100_000;
+/// Processes that were sent SIGKILL have this long to be gone; more means one hangs in the kernel.
+const KILL_WAIT: Duration = Duration::from_secs(10);
+const KILL_POLL: Duration = Duration::from_millis(2);
+/// An ended process leaves its cgroup a moment after it was reaped.
+const REMOVE_WAIT: Duration = Duration::from_secs(2);
+/// What limits need; a host that lacks one of them cannot keep an instance in its size.
+const REQUIRED: [&str; 3] = ["cpu", "memory", "pids"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// This host cannot run instances until its administrator changes something.
+    #[error("control groups are not usable: {0}")]
+    Unusable(String),
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// Processes did not end although they were killed.
+    #[error("{count} processes of {path} did not end")]
+    StillAlive { path: String, count: usize },
+}
+
+/// What one instance may use. None of it is a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// 1024 are one core.
+    pub cpu_units: u32,
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub pids: u32,
+}
+
+impl Limits {
+    pub fn of(size: InstanceSize) -> Limits {
+        Limits {
+            cpu_units: size.cpu_units,
+            memory_bytes: u64::from(size.memory_mib) * 1024 * 1024,
+            pids: PIDS_MAX,
+        }
+    }
+
+    /// CPU time per period; the kernel refuses less than 1 ms.
+    fn quota_us(&self) -> u64 {
+        (u64::from(self.cpu_units) * CPU_PERIOD_US / 1024).max(1000)
+    }
+}
+
+/// What an instance used since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub cpu_us: u64,
+    /// Now, caches included.
+    pub memory_bytes: u64,
+    /// Processes that the kernel killed for the memory limit.
+    pub oom_kills: u64,
+}
+
+/// The hierarchies of this host.
+#[derive(Clone, Debug)]
+pub struct Cgroups {
+    layout: Layout,
+}
+
+#[derive(Clone, Debug)]
+enum Layout {
+    /// One hierarchy.
+    V2 { root: PathBuf },
+    /// One hierarchy per controller or group of them.
+    V1 {
+        /// Mount point by controller.
+        controllers: BTreeMap<String, PathBuf>,
+        /// Every mount point once, with named ones and the unified one of a hybrid host.
+        all: Vec<PathBuf>,
+    },
+}
+
+impl Cgroups {
+    /// Finds out what this host has. Cheap; nothing is changed.
+    pub fn detect() -> Result<Cgroups, CgroupError> {
+        let path = Path::new("/proc/self/mountinfo");
+        let mounts = fs::read_to_string(path).map_err(|source| io_error("read", path, source))?;
+        let layout = layout(&mounts)?;
+        if let Layout::V2 { root } = &layout {
+            let available = read(&root.join("cgroup.controllers"))?;
+            require(|controller| available.split_whitespace().any(|name| name == controller))?;
+        }
+        Ok(Cgroups { layout })
+    }
+
+    /// Makes the cgroup, with these limits. One that is there is taken over.
+    pub fn create(&self, path: &str, limits: &Limits) -> Result<(), CgroupError> {
+        match &self.layout {
+            Layout::V2 { root } => make_v2(root, path)?,
+            Layout::V1 { controllers, .. } => {
+                for controller in ["cpu", "memory", "pids", "freezer"] {
+                    make_directory(&below(&controllers[controller], path))?;
+                }
+            }
+        }
+        self.set_limits(path, limits)
+    }
+
+    /// Changes the limits while the instance runs. A memory limit below what is in use and cannot be reclaimed
+    /// is refused by the kernel.
+    pub fn set_limits(&self, path: &str, limits: &Limits) -> Result<(), CgroupError> {
+        match &self.layout {
+            Layout::V2 { root } => {
+                let at = below(root, path);
+                write(&at.join("cpu.max"), &format!("{} {CPU_PERIOD_US}", limits.quota_us()))?;
+                write(&at.join("memory.max"), &limits.memory_bytes.to_string())?;
+                write_if_there(&at.join("memory.swap.max"), "0")?;
+                write(&at.join("pids.max"), &limits.pids.to_string())
+            }
+            Layout::V1 { controllers, .. } => {
+                let cpu = below(&controllers["cpu"], path);
+                write(&cpu.join("cpu.cfs_period_us"), &CPU_PERIOD_US.to_string())?;
+                write(&cpu.join("cpu.cfs_quota_us"), &limits.quota_us().to_string())?;
+                set_memory_v1(&below(&controllers["memory"], path), limits.memory_bytes)?;
+                let pids = below(&controllers["pids"], path);
+                write(&pids.join("pids.max"), &limits.pids.to_string())
+            }
+        }
+    }
+
+    /// Weight against other cgroups when the CPU is busy, as version 1 counts it: 1024 is what everything has,
+    /// 262144 the most. Makes the cgroup when it is missing.
+    pub fn set_cpu_weight(&self, path: &str, shares: u32) -> Result<(), CgroupError> {
+        let shares = u64::from(shares.clamp(2, 262_144));
+        match &self.layout {
+            Layout::V2 { root } => {
+                make_v2(root, path)?;
+                let weight = 1 + (shares - 2) * 9_999 / 262_142;
+                write(&below(root, path).join("cpu.weight"), &weight.to_string())
+            }
+            Layout::V1 { controllers, .. } => {
+                let at = below(&controllers["cpu"], path);
+                make_directory(&at)?;
+                write(&at.join("cpu.shares"), &shares.to_string())
+            }
+        }
+    }
+
+    /// Moves a process, in every hierarchy. Makes the cgroup when it is missing.
+    pub fn join(&self, path: &str, pid: i32) -> Result<(), CgroupError> {
+        match &self.layout {
+            Layout::V2 { root } => {
+                make_v2(root, path)?;
+                write(&below(root, path).join("cgroup.procs"), &pid.to_string())
+            }
+            Layout::V1 { controllers, all } => {
+                // A new cpuset has no CPUs and no memory nodes and takes nobody in.
+                let cpuset = controllers.get("cpuset");
+                for mount in all.iter().filter(|mount| Some(*mount) != cpuset) {
+                    let at = below(mount, path);
+                    make_directory(&at)?;
+                    write(&at.join("cgroup.procs"), &pid.to_string())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub fn usage(&self, path: &str) -> Result<Usage, CgroupError> {
+        let oom = read(&self.out_of_memory_file(path))?;
+        let oom_kills = field(&oom, "oom_kill").unwrap_or(0);
+        match &self.layout {
+            Layout::V2 { root } => {
+                let at = below(root, path);
+                let cpu_us = field(&read(&at.join("cpu.stat"))?, "usage_usec").unwrap_or(0);
+                Ok(Usage { cpu_us, memory_bytes: read_number(&at.join("memory.current"))?, oom_kills })
+            }
+            Layout::V1 { controllers, .. } => {
+                let memory = below(&controllers["memory"], path).join("memory.usage_in_bytes");
+                let cpu = match controllers.get("cpuacct") {
+                    Some(mount) => read_number(&below(mount, path).join("cpuacct.usage"))? / 1000,
+                    None => 0,
+                };
+                Ok(Usage { cpu_us: cpu, memory_bytes: read_number(&memory)?, oom_kills })
+            }
+        }
+    }
+
+    /// The file whose line `oom_kill N` counts processes killed for the memory limit.
+    pub fn out_of_memory_file(&self, path: &str) -> PathBuf {
+        match &self.layout {
+            Layout::V2 { root } => below(root, path).join("memory.events"),
+            Layout::V1 { controllers, .. } => below(&controllers["memory"], path).join("memory.oom_control"),
+        }
+    }
+
+    pub fn freeze(&self, path: &str) -> Result<(), CgroupError> {
+        self.set_frozen(path, true)
+    }
+
+    /// An unknown cgroup is a success: there is nothing frozen in it.
+    pub fn thaw(&self, path: &str) -> Result<(), CgroupError> {
+        match self.set_frozen(path, false) {
+            Err(CgroupError::Io { source, .. }) if is_gone(&source) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Ends every process of the cgroup and waits until they are gone. An unknown cgroup is a success.
+    pub fn kill_all(&self, path: &str) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + KILL_WAIT;
+        loop {
+            let pids = self.pids(path)?;
+            if pids.is_empty() {
+                return Ok(());
+            }
+            for pid in &pids {
+                // SAFETY: no memory is involved.
+                unsafe { libc::kill(*pid, libc::SIGKILL) };
+            }
+            // Frozen processes of version 1 die when they run again.
+            self.thaw(path)?;
+            if Instant::now() > deadline {
+                return Err(CgroupError::StillAlive { path: path.to_owned(), count: pids.len() });
+            }
+            std::thread::sleep(KILL_POLL);
+        }
+    }
+
+    /// Processes of the cgroup itself, not of those below it.
+    pub fn pids(&self, path: &str) -> Result<Vec<i32>, CgroupError> {
+        let mount = match &self.layout {
+            Layout::V2 { root } => root,
+            Layout::V1 { controllers, .. } => &controllers["freezer"],
+        };
+        match read(&below(mount, path).join("cgroup.procs")) {
+            Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+            Err(CgroupError::Io { source, .. }) if is_gone(&source) => Ok(Vec::new()),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Removes the cgroup and those below it, from every hierarchy. Processes must have ended; an unknown cgroup
+    /// is a success.
+    pub fn remove(&self, path: &str) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + REMOVE_WAIT;
+        for mount in self.mounts() {
+            remove_tree(&below(mount, path), deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Names of the cgroups right below this one, in any hierarchy.
+    pub fn list(&self, path: &str) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.mounts().iter().flat_map(|mount| children(&below(mount, path))).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn mounts(&self) -> Vec<&PathBuf> {
+        match &self.layout {
+            Layout::V2 { root } => vec![root],
+            Layout::V1 { all, .. } => all.iter().collect(),
+        }
+    }
+
+    fn set_frozen(&self, path: &str, frozen: bool) -> Result<(), CgroupError> {
+        match &self.layout {
+            Layout::V2 { root } => {
+                write(&below(root, path).join("cgroup.freeze"), if frozen { "1" } else { "0" })
+            }
+            Layout::V1 { controllers, .. } => {
+                let file = below(&controllers["freezer"], path).join("freezer.state");
+                write(&file, if frozen { "FROZEN" } else { "THAWED" })
+            }
+        }
+    }
+}
+
+/// Reads the layout from the text of `mountinfo`.
+fn layout(mountinfo: &str) -> Result<Layout, CgroupError> {
+    let mut controllers = BTreeMap::new();
+    let mut all = Vec::new();
+    let mut unified = None;
+    for line in mountinfo.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let Some(mount_point) = left.split(' ').nth(4).map(PathBuf::from) else { continue };
+        let mut right = right.split(' ');
+        match (right.next(), right.nth(1)) {
+            (Some("cgroup2"), _) => unified = Some(mount_point),
+            (Some("cgroup"), Some(options)) => {
+                for option in options.split(',') {
+                    controllers.entry(option.to_owned()).or_insert_with(|| mount_point.clone());
+                }
+                if !all.contains(&mount_point) {
+                    all.push(mount_point);
+                }
+            }
+            _ => {}
+        }
+    }
+    if !controllers.contains_key("memory") {
+        let root = unified.ok_or_else(|| {
+            CgroupError::Unusable("neither version 1 nor version 2 is mounted under /sys/fs/cgroup".into())
+        })?;
+        return Ok(Layout::V2 { root });
+    }
+    require(|controller| controllers.contains_key(controller))?;
+    if !controllers.contains_key("freezer") {
+        return Err(CgroupError::Unusable("the version 1 controller freezer is not mounted".into()));
+    }
+    all.extend(unified);
+    Ok(Layout::V1 { controllers, all })
+}
+
+fn require(has: impl Fn(&str) -> bool) -> Result<(), CgroupError> {
+    let missing: Vec<&str> = REQUIRED.into_iter().filter(|controller| !has(controller)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(", ");
+    Err(CgroupError::Unusable(format!("this host does not offer the controllers {missing}")))
+}
+
+fn below(mount: &Path, path: &str) -> PathBuf {
+    mount.join(path.trim_start_matches('/'))
+}
+
+/// Makes each directory on the way and lets the next level use the controllers.
+fn make_v2(root: &Path, path: &str) -> Result<(), CgroupError> {
+    let mut at = root.to_path_buf();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        let enabled = read(&at.join("cgroup.subtree_control"))?;
+        for controller in REQUIRED {
+            if enabled.split_whitespace().any(|name| name == controller) {
+                continue;
+            }
+            let file = at.join("cgroup.subtree_control");
+            fs::write(&file, format!("+{controller}")).map_err(|source| {
+                CgroupError::Unusable(format!("controller {controller} in {}: {source}", file.display()))
+            })?;
+        }
+        at.push(part);
+        make_directory(&at)?;
+    }
+    Ok(())
+}
+
+/// Memory and swap together get the same limit where swap is counted, which means no swap. Memory may never be
+/// above both together, so the order depends on the direction.
+fn set_memory_v1(at: &Path, bytes: u64) -> Result<(), CgroupError> {
+    let memory = at.join("memory.limit_in_bytes");
+    let both = at.join("memory.memsw.limit_in_bytes");
+    let bytes = bytes.to_string();
+    if write(&memory, &bytes).is_ok() {
+        return write_if_there(&both, &bytes);
+    }
+    write_if_there(&both, &bytes)?;
+    write(&memory, &bytes)
+}
+
+fn children(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+fn remove_tree(directory: &Path, deadline: Instant) -> Result<(), CgroupError> {
+    for child in children(directory) {
+        remove_tree(&directory.join(child), deadline)?;
+    }
+    loop {
+        match fs::remove_dir(directory) {
+            Ok(()) => return Ok(()),
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(KILL_POLL);
+            }
+            Err(source) => return Err(io_error("remove", directory, source)),
+        }
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), CgroupError> {
+    fs::create_dir_all(path).map_err(|source| io_error("make", path, source))
+}
+
+fn read(path: &Path) -> Result<String, CgroupError> {
+    fs::read_to_string(path).map_err(|source| io_error("read", path, source))
+}
+
+fn read_number(path: &Path) -> Result<u64, CgroupError> {
+    let text = read(path)?;
+    text.trim().parse().map_err(|_| io_error("read", path, io::ErrorKind::InvalidData.into()))
+}
+
+/// The number behind `name` in lines of `name number`.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
+    // Without the flag to create: a file that is missing means a controller that is missing.
+    let open = fs::OpenOptions::new().write(true).open(path);
+    open.and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
+        .map_err(|source| io_error("write", path, source))
+}
+
+fn write_if_there(path: &Path, text: &str) -> Result<(), CgroupError> {
+    if path.exists() { write(path, text) } else { Ok(()) }
+}
+
+/// The cgroup, or the process in it, went away while we looked.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> CgroupError {
+    CgroupError::Io { action, path: path.to_path_buf(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+30 24 0:26 / /sys/fs/cgroup rw shared:9 - tmpfs tmpfs rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw shared:10 - cgroup cgroup rw,cpu,cpuacct
+32 30 0:28 / /sys/fs/cgroup/memory rw shared:11 - cgroup cgroup rw,memory
+33 30 0:29 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
+34 30 0:30 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer
+35 30 0:31 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+36 30 0:32 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+
+    #[test]
+    fn layouts_are_told_apart() {
+        let Layout::V1 { controllers, all } = layout(HYBRID).unwrap() else { panic!("version 1") };
+        assert_eq!(controllers["cpuacct"], Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(all.len(), 6);
+
+        let unified = "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate";
+        assert!(matches!(layout(unified), Ok(Layout::V2 { root }) if root == Path::new("/sys/fs/cgroup")));
+
+        let nothing = layout("24 1 8:1 / / rw - ext4 /dev/sda rw").unwrap_err().to_string();
+        assert!(nothing.starts_with("control groups are not usable"), "{nothing}");
+        let some = layout("31 30 0:27 / /x rw - cgroup cgroup rw,memory").unwrap_err().to_string();
+        assert!(some.ends_with("does not offer the controllers cpu, pids"), "{some}");
+    }
+
+    #[test]
+    fn quotas_follow_cpu_units() {
+        let quota = |cpu_units| Limits { cpu_units, memory_bytes: 0, pids: 1 }.quota_us();
+        assert_eq!([quota(256), quota(1024), quota(4096), quota(1)], [25_000, 100_000, 400_000, 1_000]);
+    }
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let text = "oom 4\noom_kill 3\noom_kill_disable 0\n";
+        assert_eq!(field(text, "oom_kill"), Some(3));
+        assert_eq!(field(text, "oom_kil"), None);
+    }
+
+    /// Needs root.
+    #[test]
+    fn a_real_cgroup_limits_freezes_kills_and_goes() {
+        let cgroups = Cgroups::detect().unwrap();
+        let parent = format!("/apron-test-cgroup-{}", std::process::id());
+        let path = format!("{parent}/one");
+        struct Guard<'a>(&'a Cgroups, &'a str);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                let _ = self.0.kill_all(&format!("{}/one", self.1));
+                let _ = self.0.remove(self.1);
+            }
+        }
+        let _guard = Guard(&cgroups, &parent);
+        let limits = Limits { cpu_units: 512, memory_bytes: 64 << 20, pids: 10 };
+        cgroups.create(&path, &limits).unwrap();
+        cgroups.create(&path, &Limits { memory_bytes: 128 << 20, ..limits }).unwrap();
+        cgroups.set_limits(&path, &limits).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        cgroups.join(&path, child.id() as i32).unwrap();
+        assert_eq!(cgroups.pids(&path).unwrap(), [child.id() as i32]);
+        assert_eq!(cgroups.list(&parent), ["one"]);
+        assert_eq!(cgroups.usage(&path).unwrap().oom_kills, 0);
+        cgroups.freeze(&path).unwrap();
+        let killer = std::thread::scope(|scope| {
+            let killing = scope.spawn(|| cgroups.kill_all(&path));
+            assert!(!child.wait().unwrap().success());
+            killing.join().unwrap()
+        });
+        killer.unwrap();
+        cgroups.remove(&parent).unwrap();
+        cgroups.remove(&parent).unwrap();
+        cgroups.kill_all(&path).unwrap();
+        assert!(cgroups.list(&parent).is_empty());
+    }
+}

@@ -1,0 +1,616 @@
+//! One instance: a task that owns its state, takes orders and events one at a time, and acts.
+//!
+//! ```text
+//!             ┌──────────── due ────────────┐
+//!             ▼                             │
+//! wish ─► Starting ──started──► Running ──ended──► Waiting      any ──remove──► Stopping ──ended, grace
+//!             │                                       ▲                             over──► Clearing ─► Gone
+//!             ├──transient fault──────────────────────┘
+//!             └──permanent fault──► Failed (until a newer wish)
+//! ```
+//! A removal during `Starting` waits for the start's outcome, because half a start cannot be taken back.
+//! A container that exits keeps its id, address and namespaces, and is started anew with backoff.
+
+use super::birth::{self, Born, Stillborn, blocking, elapsed_ms};
+use super::health;
+use super::launch::{Alive, Found};
+use super::machine::Machine;
+use super::pair::Pair;
+use super::shim::{self, WatchId};
+use super::wanted::{Removing, Wanted};
+use crate::driver::Hint;
+use apron_model::instance::{Exit, Fault, Health, InstanceSpec, Observed, Phase, Waterfall};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// Orders that wait for the task; each is answered within a file write.
+pub(super) const ORDERS_MAX: usize = 16;
+/// Events of one state; health news are the most frequent, and their sender waits when it is full.
+const EVENTS_MAX: usize = 16;
+/// Before a start that follows an exit or a transient fault: the first wait, doubled up to the longest.
+const BACKOFF_MS_MIN: u64 = 1_000;
+const BACKOFF_MS_MAX: u64 = 60_000;
+/// A container that ran this long begins the backoff anew when it exits.
+const STABLE: Duration = Duration::from_secs(60);
+/// Between the end of a removed container and the removal of its output: the last lines can be fetched.
+const LAST_OUTPUT: Duration = Duration::from_millis(500);
+
+/// What the task is told; the answer comes when the wish is durable.
+pub(super) enum Order {
+    Ensure(Box<InstanceSpec>, oneshot::Sender<Result<(), String>>),
+    Remove(Removing, oneshot::Sender<Result<(), String>>),
+}
+
+/// What the task's own work reports.
+enum Event {
+    Started(Result<Box<Born>, Box<Stillborn>>),
+    Health(health::News),
+    Ended(Found),
+    /// A wait is over: the backoff, or the grace of a stop.
+    Due,
+    Cleared(Result<(), String>),
+}
+
+enum State {
+    Starting,
+    Running {
+        alive: Arc<Alive>,
+        since: Instant,
+    },
+    /// It exited, or could not be started for now; the next start comes when the backoff is over.
+    Waiting {
+        exited: bool,
+    },
+    /// It cannot be started as it is wished.
+    Failed,
+    /// SIGTERM was sent; held so that its end can be waited for.
+    Stopping {
+        _alive: Arc<Alive>,
+    },
+    Clearing,
+    Gone,
+}
+
+/// What a starting node found of an instance that it knows.
+pub(super) enum Adopted {
+    Alive(Box<Alive>),
+    /// It ended while no node lived.
+    Exited(Exit),
+    /// Nothing that could be used is left of it, or it is new.
+    Nothing,
+}
+
+/// The task's own side. Others see `shown`.
+pub(super) struct Instance {
+    machine: Arc<Machine>,
+    wanted: Wanted,
+    pair: Option<Pair>,
+    state: State,
+    shown: Arc<Mutex<Observed>>,
+    orders: mpsc::Receiver<Order>,
+    events: mpsc::Receiver<Event>,
+    events_to: mpsc::Sender<Event>,
+    /// Work of the present state; dropped, and so ended, with it.
+    work: JoinSet<()>,
+    began: Instant,
+    backoff_ms: u64,
+    watch: Option<WatchId>,
+}
+
+impl Instance {
+    pub(super) fn new(
+        machine: Arc<Machine>,
+        wanted: Wanted,
+        pair: Option<Pair>,
+        shown: Arc<Mutex<Observed>>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Instance {
+        let (events_to, events) = mpsc::channel(EVENTS_MAX);
+        Instance {
+            machine,
+            wanted,
+            pair,
+            state: State::Starting,
+            shown,
+            orders,
+            events,
+            events_to,
+            work: JoinSet::new(),
+            began: Instant::now(),
+            backoff_ms: BACKOFF_MS_MIN,
+            watch: None,
+        }
+    }
+
+    /// Goes on from what was found, and runs until the instance is gone or the task is dropped.
+    pub(super) async fn run(mut self, found: Adopted) {
+        self.begin(found);
+        while !matches!(self.state, State::Gone) {
+            tokio::select! {
+                Some(order) = self.orders.recv() => self.order(order).await,
+                Some(event) = self.events.recv() => self.event(event).await,
+                else => return,
+            }
+        }
+    }
+
+    fn begin(&mut self, found: Adopted) {
+        match (found, self.wanted.removing) {
+            (Adopted::Alive(alive), Some(removing)) => self.stop(Arc::new(*alive), removing),
+            (Adopted::Exited(_) | Adopted::Nothing, Some(_)) => self.clear(Duration::ZERO),
+            (Adopted::Alive(alive), None) => {
+                tracing::info!(instance = %self.wanted.spec.id, pid = alive.pid(), "adopted");
+                let healthy = self.wanted.healthy;
+                self.running(*alive, healthy, Waterfall::default());
+            }
+            (Adopted::Exited(exit), None) => self.exited(exit),
+            (Adopted::Nothing, None) => self.start(),
+        }
+    }
+
+    async fn order(&mut self, order: Order) {
+        match order {
+            Order::Ensure(spec, reply) => {
+                let answer = self.ensure(*spec).await;
+                // The asker may have given up; the wish holds all the same.
+                let _ = reply.send(answer);
+            }
+            Order::Remove(removing, reply) => {
+                let answer = self.remove(removing).await;
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    async fn ensure(&mut self, spec: InstanceSpec) -> Result<(), String> {
+        if self.wanted.removing.is_some() {
+            return Err(format!("instance {} is being removed", spec.id));
+        }
+        let change = judge(&self.wanted.spec, &spec)?;
+        let Change { resize, recheck } = match change {
+            None => return Ok(()),
+            Some(change) => change,
+        };
+        let mut next = self.wanted.clone();
+        next.spec = spec;
+        self.keep(next).await.map_err(|e| format!("the wish cannot be kept: {e}"))?;
+        let generation = self.wanted.spec.generation;
+        self.show(|shown| shown.generation = generation);
+        match &self.state {
+            State::Running { alive, .. } => {
+                let alive = alive.clone();
+                if resize {
+                    self.resize().await;
+                }
+                if recheck {
+                    let healthy = self.wanted.healthy;
+                    self.watch(alive, healthy);
+                }
+            }
+            State::Waiting { .. } | State::Failed => self.start(),
+            State::Starting | State::Stopping { .. } | State::Clearing | State::Gone => {}
+        }
+        Ok(())
+    }
+
+    async fn remove(&mut self, removing: Removing) -> Result<(), String> {
+        if self.wanted.removing.is_some() {
+            return Ok(());
+        }
+        let mut next = self.wanted.clone();
+        next.removing = Some(removing);
+        self.keep(next).await.map_err(|e| format!("the wish cannot be kept: {e}"))?;
+        match &self.state {
+            State::Running { alive, .. } => {
+                let alive = alive.clone();
+                self.stop(alive, removing);
+            }
+            State::Waiting { .. } | State::Failed => self.clear(Duration::ZERO),
+            State::Starting => self.show(|shown| shown.phase = Phase::Stopping),
+            State::Stopping { .. } | State::Clearing | State::Gone => {}
+        }
+        Ok(())
+    }
+
+    async fn event(&mut self, event: Event) {
+        match (&self.state, event) {
+            (State::Starting, Event::Started(Ok(born))) => self.born(*born).await,
+            (State::Starting, Event::Started(Err(stillborn))) => self.stillborn(*stillborn),
+            (State::Running { alive, .. }, Event::Health(news)) => {
+                let alive = alive.clone();
+                self.news(alive, news).await;
+            }
+            (State::Running { since, .. }, Event::Ended(found)) => {
+                if since.elapsed() >= STABLE {
+                    self.backoff_ms = BACKOFF_MS_MIN;
+                }
+                self.ended(found).await;
+            }
+            (State::Waiting { exited: true }, Event::Due) => self.restart().await,
+            (State::Waiting { exited: false }, Event::Due) => self.start(),
+            (State::Stopping { .. }, Event::Ended(_)) => self.clear(LAST_OUTPUT),
+            (State::Stopping { .. }, Event::Due) => self.clear(Duration::ZERO),
+            (State::Clearing, Event::Cleared(Ok(()))) => self.gone().await,
+            (State::Clearing, Event::Cleared(Err(reason))) => {
+                tracing::warn!(instance = %self.wanted.spec.id, reason, "cannot be removed yet");
+                let pause = self.next_backoff();
+                self.clear(pause);
+            }
+            // News of an earlier state that was still in the queue.
+            (
+                State::Starting
+                | State::Running { .. }
+                | State::Waiting { .. }
+                | State::Failed
+                | State::Stopping { .. }
+                | State::Clearing
+                | State::Gone,
+                Event::Started(_) | Event::Health(_) | Event::Ended(_) | Event::Due | Event::Cleared(_),
+            ) => {}
+        }
+    }
+
+    fn start(&mut self) {
+        self.enter(State::Starting);
+        self.began = Instant::now();
+        self.show(|shown| {
+            shown.phase = Phase::Creating;
+            shown.health = Health::Starting { hint: None };
+            shown.waterfall = Waterfall::default();
+        });
+        let (machine, spec, address) = (self.machine.clone(), self.wanted.spec.clone(), self.wanted.address);
+        let (pair, began) = (self.pair.clone(), self.began);
+        self.work(async move |events| {
+            let started = birth::start(&machine, &spec, address, pair, began).await;
+            send(&events, Event::Started(started.map(Box::new).map_err(Box::new))).await;
+        });
+    }
+
+    async fn born(&mut self, born: Born) {
+        self.pair = Some(born.pair);
+        if let Some(removing) = self.wanted.removing {
+            return self.stop(Arc::new(born.alive), removing);
+        }
+        let waterfall = Waterfall {
+            namespace_ms: Some(born.namespace_ms),
+            mount_ms: Some(born.mount_ms),
+            exec_ms: Some(born.exec_ms),
+            listening_ms: None,
+            healthy_ms: None,
+        };
+        self.running(born.alive, false, waterfall);
+        if self.wanted.layers != born.layers || self.wanted.healthy {
+            let mut next = self.wanted.clone();
+            next.layers = born.layers;
+            next.healthy = false;
+            self.keep_if_possible(next).await;
+        }
+    }
+
+    fn stillborn(&mut self, stillborn: Stillborn) {
+        self.pair = stillborn.pair;
+        if self.wanted.removing.is_some() {
+            return self.clear(Duration::ZERO);
+        }
+        let fault = stillborn.fault;
+        tracing::warn!(
+            instance = %self.wanted.spec.id,
+            service = self.wanted.spec.service_name,
+            permanent = fault.permanent,
+            reason = fault.reason,
+            "cannot be started"
+        );
+        if fault.permanent {
+            self.enter(State::Failed);
+        } else {
+            self.enter(State::Waiting { exited: false });
+            self.due_after_backoff();
+        }
+        self.show(|shown| shown.phase = Phase::Failed(fault));
+    }
+
+    fn running(&mut self, alive: Alive, healthy: bool, waterfall: Waterfall) {
+        let alive = Arc::new(alive);
+        self.show(|shown| {
+            shown.phase = Phase::Running;
+            shown.health = if healthy { Health::Healthy } else { Health::Starting { hint: None } };
+            shown.waterfall = waterfall;
+        });
+        let id = &self.wanted.spec.id;
+        if self.watch.is_none() {
+            match self.machine.news.watch_output(id, &self.machine.instance_dir(id.as_str())) {
+                Ok(watch) => self.watch = Some(watch),
+                Err(error) => tracing::warn!(instance = %id, %error, "its output is not watched"),
+            }
+        }
+        // What it wrote before the watch began.
+        self.machine.news.tell(Hint::Output(id.clone()));
+        self.watch(alive, healthy);
+    }
+
+    /// Waits for the container's end and checks its health; anew when the check has changed.
+    fn watch(&mut self, alive: Arc<Alive>, healthy: bool) {
+        let since = match &self.state {
+            State::Running { since, .. } => *since,
+            State::Starting
+            | State::Waiting { .. }
+            | State::Failed
+            | State::Stopping { .. }
+            | State::Clearing
+            | State::Gone => Instant::now(),
+        };
+        self.enter(State::Running { alive: alive.clone(), since });
+        let check = self.wanted.spec.health.clone();
+        let address = SocketAddr::from((self.wanted.address, self.wanted.spec.port));
+        let pid = alive.pid();
+        self.work(async move |events| send(&events, Event::Ended(alive.ended().await)).await);
+        self.work(async move |events| {
+            let (news_to, mut news) = mpsc::channel(EVENTS_MAX);
+            let forward = async {
+                while let Some(one) = news.recv().await {
+                    send(&events, Event::Health(one)).await;
+                }
+            };
+            tokio::join!(health::watch(check, address, pid, healthy, news_to), forward);
+        });
+    }
+
+    async fn news(&mut self, alive: Arc<Alive>, news: health::News) {
+        let elapsed = elapsed_ms(self.began);
+        let health = match news {
+            health::News::Listening => {
+                return self.show(|shown| shown.waterfall.listening_ms = Some(elapsed));
+            }
+            health::News::Health(health) => health,
+        };
+        let healthy = health == Health::Healthy;
+        self.show(|shown| {
+            shown.health = health;
+            // An adopted container's birth was not seen.
+            let seen = shown.waterfall.exec_ms.is_some() && shown.waterfall.healthy_ms.is_none();
+            if healthy && seen {
+                shown.waterfall.healthy_ms = Some(elapsed);
+            }
+        });
+        if healthy != self.wanted.healthy {
+            let mut next = self.wanted.clone();
+            next.healthy = healthy;
+            self.keep_if_possible(next).await;
+        }
+        drop(alive);
+    }
+
+    async fn ended(&mut self, found: Found) {
+        let dir = self.machine.instance_dir(self.wanted.spec.id.as_str());
+        let exit = blocking(move || Ok(exit_of(&dir, found))).await;
+        if self.wanted.healthy {
+            let mut next = self.wanted.clone();
+            next.healthy = false;
+            self.keep_if_possible(next).await;
+        }
+        self.exited(exit.unwrap_or_else(|_| unknown_exit()));
+    }
+
+    fn exited(&mut self, exit: Exit) {
+        tracing::info!(
+            instance = %self.wanted.spec.id,
+            service = self.wanted.spec.service_name,
+            code = exit.code,
+            signal = exit.signal,
+            out_of_memory = exit.out_of_memory,
+            "exited"
+        );
+        self.enter(State::Waiting { exited: true });
+        self.machine.news.tell(Hint::Output(self.wanted.spec.id.clone()));
+        self.show(|shown| {
+            shown.phase = Phase::Exited(exit);
+            shown.health = Health::Starting { hint: None };
+        });
+        self.due_after_backoff();
+    }
+
+    async fn restart(&mut self) {
+        let mut next = self.wanted.clone();
+        next.restarts = next.restarts.saturating_add(1);
+        let restarts = next.restarts;
+        self.keep_if_possible(next).await;
+        self.show(|shown| shown.restarts = restarts);
+        self.start();
+    }
+
+    fn stop(&mut self, alive: Arc<Alive>, removing: Removing) {
+        self.enter(State::Stopping { _alive: alive.clone() });
+        self.show(|shown| shown.phase = Phase::Stopping);
+        if let Err(error) = alive.signal(libc::SIGTERM) {
+            tracing::warn!(instance = %self.wanted.spec.id, %error, "SIGTERM was not delivered");
+        }
+        self.work(async move |events| send(&events, Event::Ended(alive.ended().await)).await);
+        self.work(async move |events| {
+            sleep(Duration::from_millis(removing.grace_ms)).await;
+            send(&events, Event::Due).await;
+        });
+    }
+
+    fn clear(&mut self, after: Duration) {
+        self.enter(State::Clearing);
+        self.show(|shown| shown.phase = Phase::Stopping);
+        self.machine.news.tell(Hint::Output(self.wanted.spec.id.clone()));
+        let (machine, id) = (self.machine.clone(), self.wanted.spec.id.to_string());
+        let (address, pair) = (self.wanted.address, self.pair.clone());
+        self.work(async move |events| {
+            sleep(after).await;
+            send(&events, Event::Cleared(birth::end(&machine, &id, address, pair).await)).await;
+        });
+    }
+
+    async fn gone(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            self.machine.news.forget_output(watch);
+        }
+        let (machine, id) = (self.machine.clone(), self.wanted.spec.id.clone());
+        let removed = blocking(move || {
+            machine
+                .wanted
+                .remove(&id)
+                .map_err(|e| Fault::transient(format!("its wish cannot be removed: {e}")))
+        });
+        match removed.await {
+            Ok(()) => self.enter(State::Gone),
+            Err(fault) => {
+                tracing::warn!(instance = %self.wanted.spec.id, reason = fault.reason, "cannot be removed yet");
+                let pause = self.next_backoff();
+                self.clear(pause);
+            }
+        }
+    }
+
+    async fn resize(&mut self) {
+        let (machine, spec) = (self.machine.clone(), self.wanted.spec.clone());
+        let resized = blocking(move || {
+            let limits = super::cgroup::Limits::of(spec.size);
+            let cgroup = machine.instance_cgroup(spec.id.as_str());
+            machine.cgroups.set_limits(&cgroup, &limits).map_err(|e| Fault::transient(e.to_string()))
+        });
+        if let Err(fault) = resized.await {
+            tracing::warn!(instance = %self.wanted.spec.id, reason = fault.reason, "its limits were not changed");
+        }
+    }
+
+    /// Leaves the present state: its work ends, its events are forgotten.
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.work = JoinSet::new();
+        (self.events_to, self.events) = mpsc::channel(EVENTS_MAX);
+    }
+
+    fn work<F>(&mut self, work: impl FnOnce(mpsc::Sender<Event>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.work.spawn(work(self.events_to.clone()));
+    }
+
+    fn due_after_backoff(&mut self) {
+        let pause = self.next_backoff();
+        self.work(async move |events| {
+            sleep(pause).await;
+            send(&events, Event::Due).await;
+        });
+    }
+
+    fn next_backoff(&mut self) -> Duration {
+        let pause = self.backoff_ms;
+        self.backoff_ms = (pause * 2).min(BACKOFF_MS_MAX);
+        Duration::from_millis(pause)
+    }
+
+    fn show(&self, change: impl FnOnce(&mut Observed)) {
+        change(&mut self.shown.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        self.machine.news.tell(Hint::Instances);
+    }
+
+    /// Makes `next` the wish, on disk first.
+    async fn keep(&mut self, next: Wanted) -> Result<(), String> {
+        let (machine, written) = (self.machine.clone(), next.clone());
+        let kept =
+            blocking(move || machine.wanted.put(&written).map_err(|e| Fault::transient(e.to_string())));
+        kept.await.map_err(|fault| fault.reason)?;
+        self.wanted = next;
+        Ok(())
+    }
+
+    /// For what is only remembered, not promised: a full disk does not stop an instance.
+    async fn keep_if_possible(&mut self, next: Wanted) {
+        if let Err(reason) = self.keep(next.clone()).await {
+            tracing::warn!(instance = %self.wanted.spec.id, reason, "its state cannot be kept on disk");
+            self.wanted = next;
+        }
+    }
+}
+
+async fn send(events: &mpsc::Sender<Event>, event: Event) {
+    // The state that wanted it may be over.
+    let _ = events.send(event).await;
+}
+
+/// What a newer wish changes of a running instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change {
+    resize: bool,
+    recheck: bool,
+}
+
+/// Whether `new` may follow `old`: `None` when there is nothing to do, an error when it is refused.
+fn judge(old: &InstanceSpec, new: &InstanceSpec) -> Result<Option<Change>, String> {
+    if new.generation < old.generation {
+        return Err(format!(
+            "the wish for {} is of generation {}.{}, the node has {}.{}",
+            new.id,
+            new.generation.epoch,
+            new.generation.counter,
+            old.generation.epoch,
+            old.generation.counter
+        ));
+    }
+    if new == old {
+        return Ok(None);
+    }
+    let same_container = InstanceSpec {
+        generation: old.generation,
+        size: old.size,
+        health: old.health.clone(),
+        stop_grace_ms: old.stop_grace_ms,
+        ..new.clone()
+    } == *old;
+    if !same_container {
+        return Err(format!(
+            "of instance {} only size and health check can change; wish a new instance",
+            new.id
+        ));
+    }
+    Ok(Some(Change { resize: new.size != old.size, recheck: new.health != old.health }))
+}
+
+/// What is known of a container's end, from its directory.
+pub(super) fn exit_of(dir: &std::path::Path, found: Found) -> Exit {
+    match found {
+        Found::Exited(state) | Found::Orphaned(state) => shim::exit(dir, &state),
+        Found::Alive(_) | Found::Absent => Exit {
+            last_lines: shim::tail(dir, apron_model::limits::LAST_LINES).unwrap_or_default(),
+            ..unknown_exit()
+        },
+    }
+}
+
+fn unknown_exit() -> Exit {
+    Exit { code: None, signal: None, out_of_memory: false, last_lines: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::wanted::tests::spec;
+    use apron_model::ids::Generation;
+
+    #[test]
+    fn wishes_follow_in_order() {
+        let old = spec("a");
+        assert_eq!(judge(&old, &old), Ok(None));
+
+        let mut newer = old.clone();
+        newer.generation = Generation { epoch: 1, counter: 2 };
+        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: false, recheck: false })));
+        assert!(judge(&newer, &old).unwrap_err().contains("generation 1.1, the node has 1.2"));
+
+        newer.size.memory_mib = 128;
+        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: true, recheck: false })));
+        newer.health.interval_s = 9;
+        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: true, recheck: true })));
+        newer.env.insert("A".into(), "b".into());
+        assert!(judge(&old, &newer).unwrap_err().contains("only size and health check can change"));
+    }
+}

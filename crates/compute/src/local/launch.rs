@@ -1,0 +1,542 @@
+//! Starting one container, finding it again, and ending it; the node's side.
+//!
+//! `Launcher::spawn` writes `launch.json` and runs `apron launch DIR`, whose single thread makes the mounts,
+//! creates the container and becomes its shim without a change of pid (`create`). What happens on the way comes
+//! back over a pipe, one line a step, so that a program that cannot be executed is an error of `spawn`.
+
+use super::cgroup::{Cgroups, Limits};
+use super::pair::Pair;
+use super::shim::{self, State};
+use apron_model::instance::Fault;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+
+pub use super::create::launch_main;
+
+/// Places inside the container that get mounts of ours; the empty files and directories that the upper layer
+/// then shows there are not the application's.
+pub const MOUNT_POINTS: [&str; 3] = ["/dev", "/proc", "/sys"];
+/// All steps of a launch. It takes tens of milliseconds; a machine that swaps may need seconds.
+const SPAWN_WAIT: Duration = Duration::from_secs(30);
+/// All that a launch may say.
+const STATUS_BYTES_MAX: usize = 64 * 1024;
+/// A shim ends as soon as its container has.
+const SHIM_END_WAIT: Duration = Duration::from_secs(10);
+const SHIM_NAME: &str = "apron-shim";
+
+/// Why there is no container. The text is a sentence for the user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LaunchError {
+    /// The same image and command will not start here at another time either.
+    #[error("{0}")]
+    Permanent(String),
+    #[error("{0}")]
+    Transient(String),
+}
+
+impl LaunchError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            LaunchError::Permanent(reason) => Fault::permanent(reason),
+            LaunchError::Transient(reason) => Fault::transient(reason),
+        }
+    }
+}
+
+/// Everything that a container is made from. Written to `launch.json`, mode 0600: values of variables are
+/// secrets.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// Id of the instance or build.
+    pub id: String,
+    pub pair: Pair,
+    /// Unpacked layers, lowest first; owners on disk are the ids of the image.
+    pub layers: Vec<PathBuf>,
+    /// False: what the container writes begins empty. True: it finds what the container before it in the same
+    /// directory wrote, for the steps of a build.
+    pub keep_upper: bool,
+    /// The program is looked up in the environment's PATH, inside the container.
+    pub argv: Vec<String>,
+    /// The whole environment. PATH and HOME are added when they are missing.
+    pub env: BTreeMap<String, String>,
+    /// Made when it is missing; "" is "/".
+    pub cwd: String,
+    /// As an image says it: "", a name or an id, a group after a colon.
+    pub user: String,
+    pub hostname: String,
+    pub limits: Limits,
+    pub files: Vec<ExtraFile>,
+    pub mounts: Vec<HostMount>,
+    /// `/apron-<data id>/<instance>`.
+    pub cgroup: String,
+    /// Where all shims of the platform are: `/apron-<data id>/shims`.
+    pub shim_cgroup: String,
+}
+
+impl fmt::Debug for Launch {
+    /// Without the environment's values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.env.keys().collect();
+        f.debug_struct("Launch")
+            .field("id", &self.id)
+            .field("pair", &self.pair)
+            .field("layers", &self.layers)
+            .field("argv", &self.argv)
+            .field("env", &names)
+            .field("cwd", &self.cwd)
+            .field("user", &self.user)
+            .field("limits", &self.limits)
+            .field("cgroup", &self.cgroup)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A read-only file of ours in the container, such as `/etc/resolv.conf`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtraFile {
+    pub target: String,
+    pub content: String,
+}
+
+/// A file or directory of the host in a build container; ids inside are the ids on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostMount {
+    pub source: PathBuf,
+    pub target: String,
+    pub read_only: bool,
+}
+
+/// The program that understands `launch DIR`.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    pub program: PathBuf,
+}
+
+/// A container that runs, and when its start had come how far, in milliseconds since the call.
+#[derive(Debug)]
+pub struct Spawned {
+    pub alive: Alive,
+    pub timings: Timings,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    pub mount_ms: u32,
+    pub exec_ms: u32,
+}
+
+impl Launcher {
+    /// This program itself.
+    pub fn own() -> Launcher {
+        Launcher { program: PathBuf::from("/proc/self/exe") }
+    }
+
+    /// Starts a container in `dir` and returns when its program was executed. After an error nothing of it runs;
+    /// `dir` stays, with the output of earlier starts.
+    pub fn spawn(&self, dir: &Path, launch: &Launch) -> Result<Spawned, LaunchError> {
+        let began = Instant::now();
+        if let Found::Alive(alive) = adopt(dir) {
+            let reason = format!("{} already runs, as process {}", launch.id, alive.pid());
+            return Err(LaunchError::Transient(reason));
+        }
+        // A node that was killed may have left a container half made.
+        stop_all(dir, &launch.cgroup)?;
+        write_launch(dir, launch)?;
+        let (status, writer) = io::pipe().map_err(|error| transient("make a pipe", error))?;
+        let errors = fs::File::create(dir.join("launch.log"))
+            .map_err(|error| transient(&format!("write in {}", dir.display()), error))?;
+        let mut child = Command::new(&self.program)
+            .arg("launch")
+            .arg(dir)
+            .current_dir("/")
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| transient(&format!("run {}", self.program.display()), error))?;
+        let report = read_status(status, began);
+        let found = match report.result {
+            Ok(()) => adopt(dir),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                // The container may have been created before the error.
+                stop_all(dir, &launch.cgroup)?;
+                return Err(error);
+            }
+        };
+        match found {
+            Found::Alive(alive) => Ok(Spawned { alive, timings: report.timings }),
+            // It ran, and ended at once: for the caller it is a container that exits.
+            _ => match shim::read_state(dir) {
+                Ok(Some(state)) if state.exit.is_some() => {
+                    // It ends right after it has published the exit.
+                    let _ = child.wait();
+                    let alive = Alive { dir: dir.to_path_buf(), state, shim: None };
+                    Ok(Spawned { alive, timings: report.timings })
+                }
+                _ => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    stop_all(dir, &launch.cgroup)?;
+                    Err(LaunchError::Transient("the shim ended without a word".to_owned()))
+                }
+            },
+        }
+    }
+}
+
+fn write_launch(dir: &Path, launch: &Launch) -> Result<(), LaunchError> {
+    let failed = |error| transient(&format!("write in {}", dir.display()), error);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let next = dir.join("launch.json.next");
+    let text = serde_json::to_vec(launch).map_err(|error| failed(error.into()))?;
+    // One that a killed node left may have another mode.
+    let _ = fs::remove_file(&next);
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next);
+    file.and_then(|mut file| file.write_all(&text)).map_err(failed)?;
+    fs::rename(&next, dir.join("launch.json")).map_err(failed)?;
+    // The state of an earlier start must not be taken for this one's.
+    match fs::remove_file(dir.join("state.json")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        _ => Ok(()),
+    }
+}
+
+struct Report {
+    timings: Timings,
+    result: Result<(), LaunchError>,
+}
+
+/// Follows a launch to its end: the shim's `started`, an error, or silence.
+fn read_status(mut status: io::PipeReader, began: Instant) -> Report {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut report = Report { timings: Timings::default(), result: Ok(()) };
+    let mut text = Vec::new();
+    let mut lines_read = 0;
+    loop {
+        let left = SPAWN_WAIT.saturating_sub(began.elapsed());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let ready = poll(&mut [PollFd::new(status.as_fd(), PollFlags::POLLIN)], timeout);
+        if ready == Ok(0) {
+            let seconds = SPAWN_WAIT.as_secs();
+            let reason = format!("the container was not created within {seconds} s");
+            report.result = Err(LaunchError::Transient(reason));
+            return report;
+        }
+        let mut bytes = [0u8; 4096];
+        let count = match status.read(&mut bytes) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                report.result = Err(transient("read what the launch says", error));
+                return report;
+            }
+        };
+        text.extend_from_slice(&bytes[..count]);
+        while let Some(length) = text[lines_read..].iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&text[lines_read..lines_read + length]).into_owned();
+            lines_read += length + 1;
+            let elapsed_ms = began.elapsed().as_millis() as u32;
+            match Step::parse(&line) {
+                Step::Mounted => report.timings.mount_ms = elapsed_ms,
+                Step::Executed => report.timings.exec_ms = elapsed_ms,
+                Step::Started => return report,
+                Step::Failed(error) => {
+                    report.result = Err(error);
+                    return report;
+                }
+            }
+        }
+        if count == 0 || text.len() > STATUS_BYTES_MAX {
+            let reason = "the launch ended before the container was started".to_owned();
+            report.result = Err(LaunchError::Transient(reason));
+            return report;
+        }
+    }
+}
+
+/// One line that a launch says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Mounted,
+    Executed,
+    /// Said by the shim.
+    Started,
+    Failed(LaunchError),
+}
+
+impl Step {
+    fn parse(line: &str) -> Step {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "mounted" => Step::Mounted,
+            "executed" => Step::Executed,
+            "started" => Step::Started,
+            "permanent" => Step::Failed(LaunchError::Permanent(rest.to_owned())),
+            "transient" => Step::Failed(LaunchError::Transient(rest.to_owned())),
+            // The shim names an errno and what it was about.
+            "failed" => {
+                let (errno, what) = rest.split_once(' ').unwrap_or((rest, "its start"));
+                let error = io::Error::from_raw_os_error(errno.parse().unwrap_or(0));
+                Step::Failed(LaunchError::Transient(format!("the shim failed at {what}: {error}")))
+            }
+            _ => Step::Failed(LaunchError::Transient(format!("the launch said: {line}"))),
+        }
+    }
+
+    /// As one line, whatever the sentence holds.
+    pub(super) fn line(&self) -> String {
+        let one_line = |text: &str| text.replace(['\n', '\r'], " ");
+        match self {
+            Step::Mounted => "mounted\n".to_owned(),
+            Step::Executed => "executed\n".to_owned(),
+            Step::Started => "started\n".to_owned(),
+            Step::Failed(LaunchError::Permanent(reason)) => format!("permanent {}\n", one_line(reason)),
+            Step::Failed(LaunchError::Transient(reason)) => format!("transient {}\n", one_line(reason)),
+        }
+    }
+}
+
+/// What a directory says of its container, checked against the processes that there are.
+#[derive(Debug)]
+pub enum Found {
+    Alive(Alive),
+    Exited(State),
+    /// The shim was killed. Processes of the container may run; nobody would learn of their end, so they have to
+    /// be ended with `stop_all`.
+    Orphaned(State),
+    /// Never started.
+    Absent,
+}
+
+/// Finds the container of `dir` after a restart of the node.
+pub fn adopt(dir: &Path) -> Found {
+    let Ok(Some(state)) = shim::read_state(dir) else { return Found::Absent };
+    if state.exit.is_some() {
+        return Found::Exited(state);
+    }
+    if let Some(alive) = Alive::open(dir, &state) {
+        return Found::Alive(alive);
+    }
+    // The shim may have ended since the state was read.
+    match shim::read_state(dir) {
+        Ok(Some(later)) if later.exit.is_some() => Found::Exited(later),
+        _ => Found::Orphaned(state),
+    }
+}
+
+/// A container with a living shim. When the shim ends, the container has ended.
+#[derive(Debug)]
+pub struct Alive {
+    dir: PathBuf,
+    state: State,
+    /// Nothing: the shim had ended before anybody looked.
+    shim: Option<OwnedFd>,
+}
+
+impl Alive {
+    fn open(dir: &Path, state: &State) -> Option<Alive> {
+        let shim = pidfd_open(state.shim_pid).ok()?;
+        // The descriptor first: then what is read is about the process that it holds.
+        let process = Process::read(state.shim_pid)?;
+        let is_shim =
+            process.start_time == state.shim_start_time && process.name == SHIM_NAME && !process.is_zombie;
+        is_shim.then(|| Alive { dir: dir.to_path_buf(), state: state.clone(), shim: Some(shim) })
+    }
+
+    /// The container's init, in the host's pid namespace.
+    pub fn pid(&self) -> i32 {
+        self.state.pid
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Sends a signal to the container's init; one that is gone is a success. As pid 1 it only gets signals that
+    /// it handles, besides SIGKILL and SIGSTOP.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        let init = match pidfd_open(self.state.pid) {
+            Ok(init) => init,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if Process::read(self.state.pid).is_none_or(|found| found.start_time != self.state.start_time) {
+            return Ok(());
+        }
+        let none = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: no information goes with the signal.
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, init.as_raw_fd(), signal, none, 0) };
+        match sent {
+            0 => Ok(()),
+            _ => match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Waits for the shim's end and reaps it when it is this process's child. Cancelling loses nothing. Needs a
+    /// tokio runtime.
+    pub async fn ended(&self) -> Found {
+        if let Some(shim) = &self.shim
+            && let Ok(shim) = shim.try_clone()
+        {
+            // SAFETY: an owned descriptor is open, and the same, until it is dropped.
+            match unsafe { AsyncFd::register(shim) } {
+                Ok(shim) => drop(shim.readable().await),
+                // Without the event loop's help there is still the clock.
+                Err(_) => {
+                    while self.is_running() {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+            reap(self.state.shim_pid);
+        }
+        if self.shim.is_none() {
+            return Found::Exited(self.state.clone());
+        }
+        match shim::read_state(&self.dir) {
+            Ok(Some(state)) if state.exit.is_some() && self.is_same(&state) => Found::Exited(state),
+            _ => Found::Orphaned(self.state.clone()),
+        }
+    }
+
+    fn is_same(&self, later: &State) -> bool {
+        (later.shim_pid, later.shim_start_time) == (self.state.shim_pid, self.state.shim_start_time)
+    }
+
+    fn is_running(&self) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let Some(shim) = &self.shim else { return false };
+        poll(&mut [PollFd::new(shim.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(0)
+    }
+}
+
+/// Ends everything that runs in the container and its shim, and removes its cgroup. Output, state and what the
+/// container wrote stay. Nothing running is a success.
+pub fn stop_all(dir: &Path, cgroup: &str) -> Result<(), LaunchError> {
+    let cgroups = Cgroups::detect().map_err(|error| transient("stop the container", error))?;
+    let stopped = |error| transient("stop the container", error);
+    cgroups.kill_all(cgroup).map_err(stopped)?;
+    if let Found::Alive(alive) = adopt(dir) {
+        let deadline = Instant::now() + SHIM_END_WAIT;
+        // Its init may have been killed before it had joined the cgroup.
+        let _ = alive.signal(libc::SIGKILL);
+        while alive.is_running() {
+            if Instant::now() > deadline {
+                let reason = format!("the shim {} did not end", alive.state.shim_pid);
+                return Err(LaunchError::Transient(reason));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        reap(alive.state.shim_pid);
+    }
+    cgroups.remove(cgroup).map_err(stopped)
+}
+
+/// `stop_all`, then removes the directory. A second call is a success.
+pub fn destroy(dir: &Path, cgroup: &str) -> Result<(), LaunchError> {
+    stop_all(dir, cgroup)?;
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(transient(&format!("remove {}", dir.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What `/proc/PID/stat` says of a process.
+pub(super) struct Process {
+    name: String,
+    is_zombie: bool,
+    /// Clock ticks since the host started.
+    pub(super) start_time: u64,
+}
+
+impl Process {
+    pub(super) fn read(pid: i32) -> Option<Process> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name may hold blanks and parentheses.
+        let (head, rest) = text.rsplit_once(')')?;
+        let name = head.split_once('(')?.1.to_owned();
+        let mut fields = rest.split_whitespace();
+        let is_zombie = matches!(fields.next()?, "Z" | "X");
+        let start_time = fields.nth(18)?.parse().ok()?;
+        Some(Process { name, is_zombie, start_time })
+    }
+}
+
+fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave it to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Takes an ended child off the process table; a process that is not our child is left alone.
+fn reap(pid: i32) {
+    // SAFETY: no status is asked for.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+}
+
+pub(super) fn transient(action: &str, error: impl std::error::Error) -> LaunchError {
+    let mut reason = format!("cannot {action}: {error}");
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !reason.ends_with(&inner_text) {
+            reason.push_str(": ");
+            reason.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    LaunchError::Transient(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_read_as_written() {
+        let steps = [
+            Step::Mounted,
+            Step::Executed,
+            Step::Started,
+            Step::Failed(LaunchError::Permanent("no such program".into())),
+            Step::Failed(LaunchError::Transient("disk full".into())),
+        ];
+        for step in steps {
+            assert_eq!(Step::parse(step.line().trim_end()), step);
+        }
+        let broken = Step::Failed(LaunchError::Permanent("two\nlines".into()));
+        assert_eq!(broken.line(), "permanent two lines\n");
+        let Step::Failed(LaunchError::Transient(reason)) = Step::parse("failed 28 state.json") else {
+            panic!("a failure")
+        };
+        assert!(reason.starts_with("the shim failed at state.json: No space left"), "{reason}");
+    }
+
+    #[test]
+    fn processes_are_told_apart_by_their_start() {
+        let own = Process::read(std::process::id() as i32).unwrap();
+        assert!(own.start_time > 0 && !own.is_zombie && own.name != SHIM_NAME);
+        assert!(Process::read(i32::MAX).is_none());
+    }
+}

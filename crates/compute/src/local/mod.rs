@@ -1,0 +1,32 @@
+//! The driver of this machine: what it takes to run containers here.
+
+pub mod addresses;
+pub mod cidr;
+pub mod durable;
+pub mod network;
+pub mod nft;
+pub mod dns;
+pub mod health;
+pub mod listening;
+pub mod cgroup;
+pub mod pair;
+pub mod rootfs;
+mod mounts;
+pub mod client;
+pub mod protocol;
+pub mod wanted;
+pub mod launch;
+pub mod shim;
+mod create;
+mod program;
+mod seccomp;
+mod birth;
+pub mod build;
+mod builds;
+mod instance;
+mod instances;
+mod machine;
+pub mod node;
+pub mod protect;
+pub mod purge;
+mod server;

@@ -1,0 +1,490 @@
+//! Packet rules: one nf_tables table of our own, spoken to the kernel through netlink.
+//!
+//! The product must not need the `nft` program, so this module owns a small encoder for the few expressions
+//! that our rules use. A table is replaced in one batch, which the kernel commits as a whole or not at all;
+//! nothing of any other table is read or written, except that `dropping_chains` lists foreign forward chains
+//! whose policy is drop, because a packet that we accept may still be dropped there.
+//!
+//! What the rules say, for interfaces whose name begins with ours:
+//! - forward, from an instance: answers pass; neighbours and private networks are refused with an ICMP error,
+//!   so that a program fails at once and not by a time-out; the operator's allowed networks pass;
+//! - forward, to an instance: only answers pass, since the proxy and the checks run on this host;
+//! - input, from an instance: answers, DNS to the gateway address and ping pass, all else is refused;
+//! - postrouting: what leaves this host from our range carries the host's address.
+
+use super::cidr::Cidr;
+use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
+use nix::sys::time::TimeVal;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// The kernel answers a batch at once; a longer wait means that something is badly wrong.
+const ANSWER_TIMEOUT_S: i64 = 5;
+/// Messages of a dump that are read at most; a host with more chains than this is not judged.
+const DUMP_READS_MAX: usize = 4096;
+/// One netlink datagram of a dump; the kernel sends at most 32 KiB.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Networks that an instance may not reach unless the operator allows it: this network, private, shared,
+/// loopback, link-local, multicast, reserved and broadcast addresses.
+pub const REFUSED: [(Ipv4Addr, u8); 9] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+    (Ipv4Addr::new(127, 0, 0, 0), 8),
+    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(224, 0, 0, 0), 4),
+    (Ipv4Addr::new(240, 0, 0, 0), 4),
+];
+
+/// Everything that the table's content follows from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Name of our table; the platform's id is part of it.
+    pub table: String,
+    /// What the names of all our interfaces begin with, and no other's.
+    pub interfaces: String,
+    /// Where instances' addresses come from.
+    pub range: Cidr,
+    /// The host's address on every one of our interfaces; DNS answers there.
+    pub gateway: Ipv4Addr,
+    /// Networks of `REFUSED` that instances may reach all the same.
+    pub allow: Vec<Cidr>,
+}
+
+/// The kernel did not take the rules.
+#[derive(Debug, thiserror::Error)]
+pub enum NftError {
+    #[error("cannot talk to nf_tables: {0} (is the kernel built with nf_tables?)")]
+    Socket(#[source] io::Error),
+    #[error("the kernel refused the packet rules at step '{step}': {error}")]
+    Refused { step: String, error: io::Error },
+}
+
+/// Puts the table in place of any earlier one of the same name, atomically.
+pub fn replace(rules: &Rules) -> Result<(), NftError> {
+    send(table_batch(rules))
+}
+
+/// Removes the table; none there is a success.
+pub fn remove(table: &str) -> Result<(), NftError> {
+    let mut batch = Batch::begin();
+    // Created first if absent, so that the deletion cannot fail for that.
+    batch.table(NEWTABLE, table);
+    batch.table(DELTABLE, table);
+    send(batch)
+}
+
+/// Base chains of other tables at the forward hook whose policy is drop, as "family table chain": packets of
+/// instances need a rule there too. Docker makes such a chain.
+pub fn dropping_chains() -> Result<Vec<String>, NftError> {
+    let socket = open().map_err(NftError::Socket)?;
+    let mut message = Vec::new();
+    message_begin(&mut message, NFT_SUBSYSTEM | GETCHAIN, REQUEST | DUMP, 1, FAMILY_UNSPECIFIED, 0);
+    message_end(&mut message, 0);
+    send_all(&socket, &message)?;
+    let mut found = Vec::new();
+    let mut buffer = vec![0; READ_BYTES];
+    for _ in 0..DUMP_READS_MAX {
+        let length = receive(&socket, &mut buffer)?;
+        for (kind, payload) in messages(&buffer[..length]) {
+            match kind {
+                NLMSG_DONE => return Ok(found),
+                NLMSG_ERROR => {
+                    let error = io::Error::from_raw_os_error(-i32_at(payload, 0).unwrap_or(-libc::EIO));
+                    return Err(NftError::Refused { step: "list chains".into(), error });
+                }
+                _ => found.extend(dropping_chain(payload)),
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn dropping_chain(payload: &[u8]) -> Option<String> {
+    let family = match *payload.first()? {
+        1 => "inet",
+        FAMILY_IPV4 => "ip",
+        _ => return None,
+    };
+    let attributes = payload.get(4..)?;
+    let hook = attribute(attributes, CHAIN_HOOK)?;
+    let number = be32(attribute(hook, HOOK_NUMBER)?)?;
+    let policy = be32(attribute(attributes, CHAIN_POLICY)?)?;
+    if number != HOOK_FORWARD || policy != VERDICT_DROP {
+        return None;
+    }
+    let table = text(attribute(attributes, CHAIN_TABLE)?);
+    let chain = text(attribute(attributes, CHAIN_NAME)?);
+    Some(format!("{family} {table} {chain}"))
+}
+
+fn table_batch(rules: &Rules) -> Batch {
+    let mut batch = Batch::begin();
+    let table = &rules.table;
+    batch.table(NEWTABLE, table);
+    batch.table(DELTABLE, table);
+    batch.table(NEWTABLE, table);
+    for name in ["from-instance", "to-instance", "to-host"] {
+        batch.chain(table, name, None);
+    }
+    batch.chain(table, "forward", Some(Base { kind: "filter", hook: HOOK_FORWARD, priority: 0 }));
+    batch.chain(table, "input", Some(Base { kind: "filter", hook: HOOK_INPUT, priority: 0 }));
+    batch.chain(table, "postrouting", Some(Base { kind: "nat", hook: HOOK_POSTROUTING, priority: 100 }));
+
+    let ours_in = || vec![meta(META_IIFNAME), compare(EQUAL, rules.interfaces.as_bytes())];
+    let ours_out = |operator| vec![meta(META_OIFNAME), compare(operator, rules.interfaces.as_bytes())];
+    let join = |parts: Vec<Vec<Vec<u8>>>| parts.concat();
+
+    batch.rule(table, "forward", join(vec![ours_in(), vec![jump("from-instance")]]));
+    batch.rule(table, "forward", join(vec![ours_out(EQUAL), vec![jump("to-instance")]]));
+    batch.rule(table, "input", join(vec![ours_in(), vec![jump("to-host")]]));
+
+    for chain in ["from-instance", "to-instance", "to-host"] {
+        batch.rule(table, chain, join(vec![state(STATE_INVALID), vec![verdict(VERDICT_DROP)]]));
+        let answers = state(STATE_ESTABLISHED | STATE_RELATED);
+        batch.rule(table, chain, join(vec![answers, vec![verdict(VERDICT_ACCEPT)]]));
+    }
+
+    // A neighbour is refused before an allowed network is looked at: allowing 10.0.0.0/8 opens no neighbour.
+    batch.rule(table, "from-instance", join(vec![ours_out(EQUAL), vec![refuse()]]));
+    for network in &rules.allow {
+        batch.rule(table, "from-instance", join(vec![to_network(network), vec![verdict(VERDICT_ACCEPT)]]));
+    }
+    for (address, prefix) in REFUSED {
+        let network = Cidr::containing(address, prefix);
+        batch.rule(table, "from-instance", join(vec![to_network(&network), vec![refuse()]]));
+    }
+    batch.rule(table, "to-instance", vec![refuse()]);
+
+    let gateway = Cidr::containing(rules.gateway, 32);
+    for (protocol, port) in [(libc::IPPROTO_UDP, 53), (libc::IPPROTO_TCP, 53)] {
+        let service = vec![
+            meta(META_L4PROTO),
+            compare(EQUAL, &[protocol as u8]),
+            payload(BASE_TRANSPORT, 2, 2),
+            compare(EQUAL, &u16::to_be_bytes(port)),
+            verdict(VERDICT_ACCEPT),
+        ];
+        batch.rule(table, "to-host", join(vec![to_network(&gateway), service]));
+    }
+    let ping = vec![
+        meta(META_L4PROTO),
+        compare(EQUAL, &[libc::IPPROTO_ICMP as u8]),
+        payload(BASE_TRANSPORT, 0, 1),
+        compare(EQUAL, &[ICMP_ECHO_REQUEST]),
+        verdict(VERDICT_ACCEPT),
+    ];
+    batch.rule(table, "to-host", join(vec![to_network(&gateway), ping]));
+    batch.rule(table, "to-host", vec![refuse()]);
+
+    let leaving = join(vec![in_network(IP_SOURCE, &rules.range), ours_out(NOT_EQUAL), vec![masquerade()]]);
+    batch.rule(table, "postrouting", leaving);
+    batch
+}
+
+// Numbers of linux/netfilter/nf_tables.h, nfnetlink.h and netlink.h.
+const NFT_SUBSYSTEM: u16 = 10 << 8;
+const NEWTABLE: u16 = 0;
+const DELTABLE: u16 = 2;
+const NEWCHAIN: u16 = 3;
+const GETCHAIN: u16 = 4;
+const NEWRULE: u16 = 6;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const REQUEST: u16 = 0x1;
+const ACK: u16 = 0x4;
+const DUMP: u16 = 0x300;
+const CREATE: u16 = 0x400;
+const APPEND: u16 = 0x800;
+const NESTED: u16 = 0x8000;
+const FAMILY_UNSPECIFIED: u8 = 0;
+const FAMILY_IPV4: u8 = 2;
+const HOOK_INPUT: u32 = 1;
+const HOOK_FORWARD: u32 = 2;
+const HOOK_POSTROUTING: u32 = 4;
+const HOOK_NUMBER: u16 = 1;
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
+const CHAIN_TYPE: u16 = 7;
+const VERDICT_DROP: u32 = 0;
+const VERDICT_ACCEPT: u32 = 1;
+const VERDICT_JUMP: u32 = -3_i32 as u32;
+const META_IIFNAME: u32 = 6;
+const META_OIFNAME: u32 = 7;
+const META_L4PROTO: u32 = 16;
+const BASE_NETWORK: u32 = 1;
+const BASE_TRANSPORT: u32 = 2;
+const IP_SOURCE: u32 = 12;
+const IP_DESTINATION: u32 = 16;
+const EQUAL: u32 = 0;
+const NOT_EQUAL: u32 = 1;
+const STATE_INVALID: u32 = 1;
+const STATE_ESTABLISHED: u32 = 2;
+const STATE_RELATED: u32 = 4;
+const REGISTER: u32 = 1;
+const ICMP_ECHO_REQUEST: u8 = 8;
+const ICMP_ADMINISTRATIVELY_PROHIBITED: u8 = 13;
+
+struct Base {
+    kind: &'static str,
+    hook: u32,
+    priority: u32,
+}
+
+/// Messages that the kernel commits together, and the name of each for the error.
+struct Batch {
+    bytes: Vec<u8>,
+    steps: Vec<String>,
+}
+
+impl Batch {
+    fn begin() -> Batch {
+        let mut batch = Batch { bytes: Vec::new(), steps: Vec::new() };
+        batch.edge(BATCH_BEGIN, "begin");
+        batch
+    }
+
+    /// The batch's first or last message; it is not acknowledged.
+    fn edge(&mut self, kind: u16, step: &str) {
+        let start = self.bytes.len();
+        let sequence = self.steps.len() as u32;
+        self.steps.push(step.to_owned());
+        message_begin(&mut self.bytes, kind, REQUEST, sequence, FAMILY_UNSPECIFIED, NFT_SUBSYSTEM >> 8);
+        message_end(&mut self.bytes, start);
+    }
+
+    fn message(&mut self, kind: u16, flags: u16, step: String, attributes: Vec<u8>) {
+        let start = self.bytes.len();
+        let sequence = self.steps.len() as u32;
+        self.steps.push(step);
+        let kind = NFT_SUBSYSTEM | kind;
+        message_begin(&mut self.bytes, kind, REQUEST | ACK | flags, sequence, FAMILY_IPV4, 0);
+        self.bytes.extend(attributes);
+        message_end(&mut self.bytes, start);
+    }
+
+    fn table(&mut self, kind: u16, table: &str) {
+        let flags = if kind == NEWTABLE { CREATE } else { 0 };
+        self.message(kind, flags, format!("table {table}"), string(1, table));
+    }
+
+    fn chain(&mut self, table: &str, name: &str, base: Option<Base>) {
+        let mut attributes = [string(CHAIN_TABLE, table), string(CHAIN_NAME, name)].concat();
+        if let Some(base) = base {
+            let hook = [number(HOOK_NUMBER, base.hook), number(2, base.priority)].concat();
+            attributes.extend(nested(CHAIN_HOOK, &hook));
+            attributes.extend(number(CHAIN_POLICY, VERDICT_ACCEPT));
+            attributes.extend(string(CHAIN_TYPE, base.kind));
+        }
+        self.message(NEWCHAIN, CREATE, format!("chain {name}"), attributes);
+    }
+
+    fn rule(&mut self, table: &str, chain: &str, expressions: Vec<Vec<u8>>) {
+        let list: Vec<u8> = expressions.iter().flat_map(|expression| nested(1, expression)).collect();
+        let attributes = [string(1, table), string(2, chain), nested(4, &list)].concat();
+        let step = format!("rule {} of {chain}", self.steps.len());
+        self.message(NEWRULE, CREATE | APPEND, step, attributes);
+    }
+}
+
+fn message_begin(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: u8, resource: u16) {
+    bytes.extend(0_u32.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend(0_u32.to_ne_bytes());
+    bytes.extend([family, 0]);
+    bytes.extend(resource.to_be_bytes());
+}
+
+/// Fills in the length of the message that begins at `start`; attributes keep it a multiple of four.
+fn message_end(bytes: &mut [u8], start: usize) {
+    let length = (bytes.len() - start) as u32;
+    bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+}
+
+fn raw(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = (value.len() + 4) as u16;
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn nested(kind: u16, value: &[u8]) -> Vec<u8> {
+    raw(kind | NESTED, value)
+}
+
+fn string(kind: u16, value: &str) -> Vec<u8> {
+    raw(kind, &[value.as_bytes(), b"\0"].concat())
+}
+
+fn number(kind: u16, value: u32) -> Vec<u8> {
+    raw(kind, &value.to_be_bytes())
+}
+
+fn expression(name: &str, data: &[u8]) -> Vec<u8> {
+    [string(1, name), nested(2, data)].concat()
+}
+
+fn value(kind: u16, bytes: &[u8]) -> Vec<u8> {
+    nested(kind, &raw(1, bytes))
+}
+
+fn meta(key: u32) -> Vec<u8> {
+    expression("meta", &[number(1, REGISTER), number(2, key)].concat())
+}
+
+fn payload(base: u32, offset: u32, length: u32) -> Vec<u8> {
+    let attributes = [number(1, REGISTER), number(2, base), number(3, offset), number(4, length)];
+    expression("payload", &attributes.concat())
+}
+
+fn compare(operator: u32, bytes: &[u8]) -> Vec<u8> {
+    expression("cmp", &[number(1, REGISTER), number(2, operator), value(3, bytes)].concat())
+}
+
+fn masked(mask: &[u8]) -> Vec<u8> {
+    let zero = vec![0; mask.len()];
+    let attributes = [
+        number(1, REGISTER),
+        number(2, REGISTER),
+        number(3, mask.len() as u32),
+        value(4, mask),
+        value(5, &zero),
+    ];
+    expression("bitwise", &attributes.concat())
+}
+
+fn in_network(offset: u32, network: &Cidr) -> Vec<Vec<u8>> {
+    vec![
+        payload(BASE_NETWORK, offset, 4),
+        masked(&network.mask().octets()),
+        compare(EQUAL, &network.network().octets()),
+    ]
+}
+
+fn to_network(network: &Cidr) -> Vec<Vec<u8>> {
+    in_network(IP_DESTINATION, network)
+}
+
+/// Matches a connection that is in one of the given states.
+fn state(bits: u32) -> Vec<Vec<u8>> {
+    let load = expression("ct", &[number(1, REGISTER), number(2, 0)].concat());
+    vec![load, masked(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
+}
+
+fn verdict(code: u32) -> Vec<u8> {
+    let data = nested(2, &nested(2, &number(1, code)));
+    expression("immediate", &[number(1, 0), data].concat())
+}
+
+fn jump(chain: &str) -> Vec<u8> {
+    let code = [number(1, VERDICT_JUMP), string(2, chain)].concat();
+    expression("immediate", &[number(1, 0), nested(2, &nested(2, &code))].concat())
+}
+
+fn refuse() -> Vec<u8> {
+    expression("reject", &[number(1, 0), raw(2, &[ICMP_ADMINISTRATIVELY_PROHIBITED])].concat())
+}
+
+fn masquerade() -> Vec<u8> {
+    expression("masq", &[])
+}
+
+fn open() -> io::Result<OwnedFd> {
+    let socket = socket::socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkNetFilter,
+    )?;
+    socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    socket::setsockopt(&socket, socket::sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_TIMEOUT_S, 0))?;
+    Ok(socket)
+}
+
+fn send_all(socket: &OwnedFd, bytes: &[u8]) -> Result<(), NftError> {
+    let sent = socket::sendto(socket.as_raw_fd(), bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())
+        .map_err(|e| NftError::Socket(e.into()))?;
+    if sent != bytes.len() {
+        return Err(NftError::Socket(io::Error::other("the kernel took only part of the message")));
+    }
+    Ok(())
+}
+
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, NftError> {
+    socket::recv(socket.as_raw_fd(), buffer, MsgFlags::empty()).map_err(|e| NftError::Socket(e.into()))
+}
+
+/// Sends a batch and reads until each of its messages was acknowledged; the first refusal is the error.
+fn send(mut batch: Batch) -> Result<(), NftError> {
+    batch.edge(BATCH_END, "end");
+    let socket = open().map_err(NftError::Socket)?;
+    send_all(&socket, &batch.bytes)?;
+    let mut outstanding = batch.steps.len() - 2;
+    let mut buffer = vec![0; READ_BYTES];
+    while outstanding > 0 {
+        let length = receive(&socket, &mut buffer)?;
+        for (kind, payload) in messages(&buffer[..length]) {
+            if kind != NLMSG_ERROR {
+                continue;
+            }
+            // struct nlmsgerr: the error, then the header of the message it answers.
+            let code = i32_at(payload, 0).unwrap_or(-libc::EIO);
+            if code == 0 {
+                outstanding = outstanding.saturating_sub(1);
+                continue;
+            }
+            let sequence = i32_at(payload, 12).unwrap_or(0) as usize;
+            let step = batch.steps.get(sequence).cloned().unwrap_or_default();
+            return Err(NftError::Refused { step, error: io::Error::from_raw_os_error(-code) });
+        }
+    }
+    Ok(())
+}
+
+/// Type and payload (after the netlink header) of each message in one datagram.
+fn messages(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
+    let mut found = Vec::new();
+    while let Some(length) = i32_at(bytes, 0) {
+        let length = length as usize;
+        let Some(message) = bytes.get(..length).filter(|message| message.len() >= 16) else { break };
+        found.push((u16::from_ne_bytes([message[4], message[5]]), &message[16..]));
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    found
+}
+
+/// The value of the first attribute of this kind.
+fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(u16::from_ne_bytes([*bytes.first()?, *bytes.get(1)?]));
+        let found = u16::from_ne_bytes([*bytes.get(2)?, *bytes.get(3)?]) & !NESTED;
+        let value = bytes.get(4..length)?;
+        if found == kind {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
+    Some(i32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn be32(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}

@@ -1,0 +1,525 @@
+//! Pairs: a user namespace with ids of its own and the network namespace that it owns.
+//!
+//! The network namespace has to be made inside the user namespace: one that the host made gives the container no
+//! right over it. Both are made before an instance needs them, because a network namespace takes the kernel
+//! some milliseconds, and kept by bind mounts on files, so that an instance's network outlives its processes.
+//!
+//! `<dir>/<first id>/user` and `/net` are those files; the directory's name is the range, so two pairs of one
+//! platform cannot overlap. `<dir>` is a mount of its own that propagates nowhere. The mounts belong to the mount
+//! namespace the node runs in, which is the host's: they are there for the next node. Should a node find itself
+//! in another mount namespace (a service manager's private one), the pair of a running instance is taken from
+//! its processes again. A file `ready` marks pairs that no instance ever had.
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statfs::statfs;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, VecDeque};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Ids of one pair; images use all 16 bits.
+pub const IDS: u32 = 65_536;
+/// Ready pairs to keep: a deployment of one instance and a build can start at once.
+pub const READY_DEFAULT: usize = 2;
+/// The range for all pairs of all platforms begins above what systemd-nspawn and useradd hand out and ends
+/// below 2^31, because some programs keep ids in a signed number.
+const FIRST_ID: u32 = 0x7000_0000;
+const BLOCKS: u32 = 4096;
+/// Making namespaces takes milliseconds; under a flood of network namespaces seconds were seen.
+const STEP_WAIT: Duration = Duration::from_secs(10);
+/// Pause before the pool is filled again after it could not be.
+const REFILL_RETRY: Duration = Duration::from_secs(5);
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// The kernel refused: user namespaces are switched off, or a limit of them is reached.
+    #[error("cannot make a {what} namespace: {source}")]
+    Namespace { what: &'static str, source: io::Error },
+    #[error("all {BLOCKS} ranges of user ids are in use")]
+    NoIdsLeft,
+}
+
+#[derive(Clone, Debug)]
+pub struct PairConfig {
+    /// `<data>/node/pairs`.
+    pub dir: PathBuf,
+    /// How many unused pairs to keep.
+    pub ready: usize,
+    /// The data directory's id. Platforms on one host begin to search for free ranges at different places.
+    pub platform: String,
+}
+
+/// One pair: what an instance's launch needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Root of the container is this user and group on the host; the range has `IDS` of them.
+    pub first_id: u32,
+    pub dir: PathBuf,
+}
+
+impl Pair {
+    /// The file that holds the user namespace.
+    pub fn user(&self) -> PathBuf {
+        self.dir.join("user")
+    }
+
+    /// The file that holds the network namespace.
+    pub fn net(&self) -> PathBuf {
+        self.dir.join("net")
+    }
+
+    pub fn open_net(&self) -> Result<OwnedFd, PairError> {
+        let path = self.net();
+        fs::File::open(&path).map(OwnedFd::from).map_err(|source| io_error("open", &path, source))
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.dir.join("ready")
+    }
+
+    /// Both files hold namespaces.
+    fn is_whole(&self) -> bool {
+        [self.user(), self.net()].iter().all(|path| {
+            statfs(path.as_path()).is_ok_and(|found| found.filesystem_type().0 as i64 == NSFS_MAGIC)
+        })
+    }
+}
+
+/// All pairs of one platform.
+pub struct Pairs {
+    config: PairConfig,
+    reserved: Vec<(u64, u64)>,
+    inner: Mutex<Inner>,
+    taken: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    ready: VecDeque<Pair>,
+    /// First ids of all pairs that exist or are being made.
+    used: BTreeSet<u32>,
+}
+
+impl Pairs {
+    /// Makes the directory a private mount and finds what lives there. Ready pairs that lost their namespaces
+    /// are removed.
+    pub fn open(config: PairConfig) -> Result<Pairs, PairError> {
+        let dir = &config.dir;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|source| io_error("make", dir, source))?;
+        if !is_mount_point(dir) {
+            bind(dir, dir)?;
+        }
+        mount(None::<&str>, dir, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>)
+            .map_err(|source| io_error("make private", dir, source.into()))?;
+
+        let mut inner = Inner::default();
+        for first_id in existing(dir)? {
+            let pair = Pair { first_id, dir: dir.join(first_id.to_string()) };
+            if !pair.marker().exists() {
+                inner.used.insert(first_id);
+            } else if pair.is_whole() {
+                inner.used.insert(first_id);
+                inner.ready.push_back(pair);
+            } else {
+                remove(&pair)?;
+            }
+        }
+        let reserved = reserved_ranges();
+        Ok(Pairs { config, reserved, inner: Mutex::new(inner), taken: tokio::sync::Notify::new() })
+    }
+
+    /// At the node's start: the pair of an instance that is wanted. When its mounts are lost and the
+    /// container's init is known to live, they are made again from it. Nothing: the pair is gone.
+    pub fn claim(&self, first_id: u32, init_pid: Option<i32>) -> Result<Option<Pair>, PairError> {
+        let pair = self.pair(first_id);
+        if pair.is_whole() {
+            return Ok(Some(pair));
+        }
+        let Some(pid) = init_pid else {
+            self.release(&pair)?;
+            return Ok(None);
+        };
+        hold(&pair, pid)?;
+        self.lock().used.insert(first_id);
+        Ok(Some(pair))
+    }
+
+    /// First ids of the pairs that are not in the pool: those of instances and builds, and leftovers.
+    pub fn in_use(&self) -> Vec<u32> {
+        let inner = self.lock();
+        let ready: BTreeSet<u32> = inner.ready.iter().map(|pair| pair.first_id).collect();
+        inner.used.difference(&ready).copied().collect()
+    }
+
+    /// A pair that nobody had before: from the pool, or made now.
+    pub fn take(&self) -> Result<Pair, PairError> {
+        let pooled = self.lock().ready.pop_front();
+        let pair = match pooled {
+            Some(pair) => pair,
+            None => self.make()?,
+        };
+        self.taken.notify_one();
+        let marker = pair.marker();
+        fs::remove_file(&marker).map_err(|source| io_error("remove", &marker, source))?;
+        Ok(pair)
+    }
+
+    /// Gives a pair up for good; its ids are free again. A second call is a success.
+    pub fn release(&self, pair: &Pair) -> Result<(), PairError> {
+        remove(pair)?;
+        self.lock().used.remove(&pair.first_id);
+        Ok(())
+    }
+
+    /// Fills the pool and says how many were made.
+    pub fn refill(&self) -> Result<usize, PairError> {
+        let mut made = 0;
+        while self.lock().ready.len() < self.config.ready {
+            let pair = self.make()?;
+            self.lock().ready.push_back(pair);
+            made += 1;
+        }
+        Ok(made)
+    }
+
+    /// Keeps the pool filled for as long as it is polled.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            let pairs = Arc::clone(&self);
+            let filled = tokio::task::spawn_blocking(move || pairs.refill()).await;
+            if let Ok(Err(error)) = filled {
+                tracing::warn!(%error, "the pool of namespaces cannot be filled");
+                tokio::time::sleep(REFILL_RETRY).await;
+                continue;
+            }
+            self.taken.notified().await;
+        }
+    }
+
+    /// Removes every pair below `dir` and the directory. For the end of a platform; a second call is a success.
+    pub fn purge(dir: &Path) -> Result<(), PairError> {
+        if !dir.exists() {
+            return Ok(());
+        }
+        for first_id in existing(dir)? {
+            remove(&Pair { first_id, dir: dir.join(first_id.to_string()) })?;
+        }
+        unmount(dir)?;
+        fs::remove_dir_all(dir).map_err(|source| io_error("remove", dir, source))
+    }
+
+    fn pair(&self, first_id: u32) -> Pair {
+        Pair { first_id, dir: self.config.dir.join(first_id.to_string()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every change of the sets is a single call, so a panic elsewhere cannot leave them half changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make(&self) -> Result<Pair, PairError> {
+        let first_id = {
+            let mut inner = self.lock();
+            let free = free_range(&self.config.platform, &inner.used, &self.reserved);
+            let first_id = free.ok_or(PairError::NoIdsLeft)?;
+            inner.used.insert(first_id);
+            first_id
+        };
+        let pair = self.pair(first_id);
+        let made = make_namespaces(&pair);
+        if made.is_err() {
+            let _ = remove(&pair);
+            self.lock().used.remove(&first_id);
+        }
+        made.map(|()| pair)
+    }
+}
+
+/// The first free range, searched from a place that depends on the platform.
+fn free_range(platform: &str, used: &BTreeSet<u32>, reserved: &[(u64, u64)]) -> Option<u32> {
+    let offset = u32::from_str_radix(platform, 16).unwrap_or(0);
+    (0..BLOCKS)
+        .map(|step| FIRST_ID + (offset.wrapping_add(step) % BLOCKS) * IDS)
+        .filter(|first| !used.contains(first))
+        .find(|first| {
+            let (first, end) = (u64::from(*first), u64::from(*first) + u64::from(IDS));
+            !reserved.iter().any(|(start, stop)| first < *stop && *start < end)
+        })
+}
+
+/// Ranges that the host's administrator gave to somebody else: start and end of each.
+fn reserved_ranges() -> Vec<(u64, u64)> {
+    let texts = ["/etc/subuid", "/etc/subgid"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines.filter_map(reserved_range).collect()
+}
+
+fn reserved_range(line: &str) -> Option<(u64, u64)> {
+    let mut parts = line.trim().split(':').skip(1);
+    let start: u64 = parts.next()?.parse().ok()?;
+    let count: u64 = parts.next()?.parse().ok()?;
+    Some((start, start.saturating_add(count)))
+}
+
+fn existing(dir: &Path) -> Result<Vec<u32>, PairError> {
+    let entries = fs::read_dir(dir).map_err(|source| io_error("list", dir, source))?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// A child unshares and this process writes the id maps, as the kernel demands of two sides.
+fn make_namespaces(pair: &Pair) -> Result<(), PairError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&pair.dir)
+        .map_err(|source| io_error("make", &pair.dir, source))?;
+    let mut child = NamespaceChild::start()?;
+    child.wait_for_step("user")?;
+    for file in ["uid_map", "gid_map"] {
+        let path = PathBuf::from(format!("/proc/{}/{file}", child.pid));
+        let map = format!("0 {} {IDS}", pair.first_id);
+        fs::write(&path, map).map_err(|source| io_error("write", &path, source))?;
+    }
+    child.let_go()?;
+    child.wait_for_step("network")?;
+    hold(pair, child.pid)?;
+    let marker = pair.marker();
+    fs::write(&marker, "").map_err(|source| io_error("make", &marker, source))
+}
+
+/// Binds the namespaces of a process to the pair's files.
+fn hold(pair: &Pair, pid: i32) -> Result<(), PairError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&pair.dir)
+        .map_err(|source| io_error("make", &pair.dir, source))?;
+    for (name, path) in [("user", pair.user()), ("net", pair.net())] {
+        unmount(&path)?;
+        fs::write(&path, "").map_err(|source| io_error("make", &path, source))?;
+        bind(Path::new(&format!("/proc/{pid}/ns/{name}")), &path)?;
+    }
+    Ok(())
+}
+
+fn remove(pair: &Pair) -> Result<(), PairError> {
+    unmount(&pair.user())?;
+    unmount(&pair.net())?;
+    match fs::remove_dir_all(&pair.dir) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &pair.dir, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Takes off whatever is mounted there.
+fn unmount(path: &Path) -> Result<(), PairError> {
+    loop {
+        match umount2(path, MntFlags::MNT_DETACH) {
+            Ok(()) => {}
+            // EINVAL: nothing is mounted there.
+            Err(nix::Error::EINVAL | nix::Error::ENOENT) => return Ok(()),
+            Err(source) => return Err(io_error("unmount", path, source.into())),
+        }
+    }
+}
+
+fn bind(from: &Path, to: &Path) -> Result<(), PairError> {
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .map_err(|source| io_error("mount on", to, source.into()))
+}
+
+fn is_mount_point(path: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: statx is plain data for which zeros are a value; the path ends with a zero byte and both outlive
+    // the call.
+    let found = unsafe {
+        let mut found: libc::statx = std::mem::zeroed();
+        let result =
+            libc::statx(libc::AT_FDCWD, path.as_ptr(), libc::AT_NO_AUTOMOUNT, libc::STATX_INO, &mut found);
+        (result == 0).then_some(found)
+    };
+    found.is_some_and(|found| found.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0)
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> PairError {
+    PairError::Io { action, path: path.to_path_buf(), source }
+}
+
+/// The process that enters the new namespaces. It is ended when this value goes.
+struct NamespaceChild {
+    pid: i32,
+    from_child: OwnedFd,
+    to_child: OwnedFd,
+}
+
+impl NamespaceChild {
+    fn start() -> Result<NamespaceChild, PairError> {
+        let failed = |source: nix::Error| PairError::Namespace { what: "user", source: source.into() };
+        let (from_child, child_out) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed)?;
+        let (child_in, to_child) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed)?;
+        let (out, input) = (child_out.as_raw_fd(), child_in.as_raw_fd());
+        // SAFETY: the node has threads, so until it ends the child makes system calls only: no allocation, no
+        // lock, no destructor.
+        match unsafe { libc::fork() } {
+            -1 => Err(failed(nix::Error::last())),
+            // SAFETY: this is the child, and both are its open descriptors.
+            0 => unsafe { namespace_child(out, input) },
+            pid => Ok(NamespaceChild { pid, from_child, to_child }),
+        }
+    }
+
+    /// The child says a step's errno as four bytes.
+    fn wait_for_step(&mut self, what: &'static str) -> Result<(), PairError> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let failed = |source: io::Error| PairError::Namespace { what, source };
+        let timeout = PollTimeout::try_from(STEP_WAIT).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.from_child.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, timeout).map_err(|error| failed(error.into()))? == 0 {
+            return Err(failed(io::ErrorKind::TimedOut.into()));
+        }
+        let mut errno = [0u8; 4];
+        match nix::unistd::read(&self.from_child, &mut errno) {
+            Ok(4) if errno == [0; 4] => Ok(()),
+            Ok(4) => Err(failed(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))),
+            Ok(_) => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    fn let_go(&mut self) -> Result<(), PairError> {
+        nix::unistd::write(&self.to_child, b"g")
+            .map(|_| ())
+            .map_err(|source| PairError::Namespace { what: "user", source: source.into() })
+    }
+}
+
+impl Drop for NamespaceChild {
+    fn drop(&mut self) {
+        // SAFETY: the pid is our own child's, which nobody else reaps.
+        unsafe {
+            libc::kill(self.pid, libc::SIGKILL);
+            libc::waitpid(self.pid, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+/// # Safety
+/// Runs in a fresh fork of a process with threads; both descriptors are open.
+unsafe fn namespace_child(out: i32, input: i32) -> ! {
+    // SAFETY: nothing but system calls on our own stack.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        say(out, libc::unshare(libc::CLONE_NEWUSER));
+        let mut byte = 0u8;
+        if libc::read(input, (&raw mut byte).cast(), 1) != 1 {
+            libc::_exit(1);
+        }
+        // Now uid 0 of the new user namespace, so that the network namespace belongs to it.
+        if libc::syscall(libc::SYS_setresgid, 0, 0, 0) != 0
+            || libc::syscall(libc::SYS_setresuid, 0, 0, 0) != 0
+        {
+            say(out, -1);
+        }
+        say(out, libc::unshare(libc::CLONE_NEWNET));
+        // The parent holds the namespaces, then ends this process.
+        loop {
+            libc::pause();
+        }
+    }
+}
+
+/// # Safety
+/// As `namespace_child`.
+unsafe fn say(out: i32, result: i32) {
+    // SAFETY: errno is this thread's own, and the buffer is on our stack.
+    unsafe {
+        let errno = if result == 0 { 0 } else { *libc::__errno_location() };
+        libc::write(out, errno.to_ne_bytes().as_ptr().cast(), 4);
+        if errno != 0 {
+            libc::_exit(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Directory(PathBuf);
+    impl Directory {
+        fn new(name: &str) -> Directory {
+            Directory(std::env::temp_dir().join(format!("apron-pair-{}-{name}", std::process::id())))
+        }
+        fn pairs(&self, ready: usize) -> Pairs {
+            Pairs::open(PairConfig { dir: self.0.clone(), ready, platform: "0000001f".into() }).unwrap()
+        }
+    }
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = Pairs::purge(&self.0);
+        }
+    }
+
+    #[test]
+    fn ranges_avoid_each_other_and_what_is_reserved() {
+        let none = BTreeSet::new();
+        let first = free_range("00000000", &none, &[]).unwrap();
+        assert_eq!(first, FIRST_ID);
+        assert_eq!(free_range("00000000", &BTreeSet::from([first]), &[]), Some(FIRST_ID + IDS));
+        assert_eq!(free_range("00001001", &none, &[]), Some(FIRST_ID + IDS));
+        let reserved = [(u64::from(FIRST_ID) + 5, u64::from(FIRST_ID) + 6)];
+        assert_eq!(free_range("00000000", &none, &reserved), Some(FIRST_ID + IDS));
+        assert_eq!(free_range("00000000", &none, &[(0, u64::MAX)]), None);
+        let last = free_range("00000fff", &none, &[]).unwrap();
+        assert!(u64::from(last) + u64::from(IDS) <= 1 << 31);
+        assert_eq!(reserved_range("alice:100000:65536"), Some((100_000, 165_536)));
+        assert_eq!(reserved_range("# nothing"), None);
+    }
+
+    /// Needs root.
+    #[test]
+    fn pairs_are_made_kept_found_again_and_released() {
+        let directory = Directory::new("life");
+        let pairs = directory.pairs(1);
+        assert_eq!(pairs.refill().unwrap(), 1);
+        let one = pairs.take().unwrap();
+        let two = pairs.take().unwrap();
+        assert_ne!(one.first_id, two.first_id);
+        assert!(one.is_whole() && two.is_whole());
+        one.open_net().unwrap();
+        assert_eq!(pairs.in_use(), [one.first_id, two.first_id]);
+        pairs.refill().unwrap();
+        drop(pairs);
+
+        // A later node: the pool is found, what instances have is not handed out.
+        let pairs = directory.pairs(1);
+        assert_eq!(pairs.refill().unwrap(), 0);
+        assert_eq!(pairs.claim(one.first_id, None).unwrap(), Some(one.clone()));
+        let three = pairs.take().unwrap();
+        assert!(![one.first_id, two.first_id].contains(&three.first_id));
+        pairs.release(&two).unwrap();
+        pairs.release(&two).unwrap();
+        assert_eq!(pairs.claim(two.first_id, None).unwrap(), None);
+        assert_eq!(pairs.in_use(), [one.first_id, three.first_id]);
+
+        // Lost mounts: this process stands for an instance's init.
+        umount2(&one.net(), MntFlags::MNT_DETACH).unwrap();
+        assert!(pairs.claim(one.first_id, Some(std::process::id() as i32)).unwrap().unwrap().is_whole());
+        Pairs::purge(&directory.0).unwrap();
+        Pairs::purge(&directory.0).unwrap();
+        assert!(!directory.0.exists());
+    }
+}

@@ -1,0 +1,161 @@
+//! Takes everything of one data directory off the machine: containers, shims, namespaces, mounts, cgroups,
+//! interfaces, routes and packet rules. What lies in the content store and the unpacked layers stays.
+//!
+//! It works from what the kernel and the directory show, not from a node's memory, so that it also cleans up
+//! after a node that died at any point. Repeating it is a success.
+
+use super::cgroup::{CgroupError, Cgroups};
+use super::launch::{self, LaunchError};
+use super::machine::cgroup_parent;
+use super::network::{self, NetworkError};
+use super::node::{self, LockError};
+use super::pair::{PairError, Pairs};
+use super::protect::platform_cgroup;
+use nix::mount::{MntFlags, umount2};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Mounts below the data directory may hide others; more rounds than this never helped.
+const UNMOUNT_ROUNDS_MAX: usize = 16;
+
+/// What could not be removed. The same call again goes on where this one stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum PurgeError {
+    #[error(transparent)]
+    Node(#[from] LockError),
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Pair(#[from] PairError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error("{path}: {error}")]
+    File { path: PathBuf, error: io::Error },
+}
+
+/// Removes everything but stored data. Refused while a node of this directory lives. Blocking, up to seconds.
+pub fn purge(data_dir: &Path) -> Result<(), PurgeError> {
+    let node_dir = data_dir.join("node");
+    let file = |path: &Path| {
+        let path = path.to_owned();
+        move |error| PurgeError::File { path, error }
+    };
+    let Some(platform) = node::read_id(data_dir).map_err(file(&data_dir.join("id")))? else {
+        // Nothing was ever started from here: every name on the host begins with the id.
+        return Ok(());
+    };
+    if !node_dir.is_dir() {
+        return Ok(network::purge(&platform)?);
+    }
+    let _lock = node::lock(&node_dir)?;
+    let cgroups = Cgroups::detect()?;
+    let parent = cgroup_parent(&platform);
+
+    for name in names_in(&node_dir.join("instances")).map_err(file(&node_dir))? {
+        launch::destroy(&node_dir.join("instances").join(&name), &format!("{parent}/{name}"))?;
+    }
+    // What has no directory any more, builds, and the shims.
+    for name in cgroups.list(&parent) {
+        cgroups.kill_all(&format!("{parent}/{name}"))?;
+    }
+    cgroups.remove(&parent)?;
+    network::purge(&platform)?;
+    Pairs::purge(&node_dir.join("pairs"))?;
+    unmount_below(&node_dir).map_err(file(&node_dir))?;
+    for gone in ["instances", "wanted", "builds"] {
+        let path = node_dir.join(gone);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(&path)(error)),
+            _ => {}
+        }
+    }
+    let book = node_dir.join("network.json");
+    super::durable::remove(&book).map_err(file(&book))?;
+    leave_platform_cgroup(&cgroups, &platform);
+    Ok(())
+}
+
+/// The caller may be the last process of the platform's cgroup; it goes back to the root one. What is still in
+/// use after that, by a process of ours that is about to end, is left empty-handed and harmless.
+fn leave_platform_cgroup(cgroups: &Cgroups, platform: &str) {
+    let own = platform_cgroup(platform);
+    let pid = std::process::id() as i32;
+    if cgroups.pids(&own).is_ok_and(|pids| pids.contains(&pid)) {
+        if let Err(error) = cgroups.join("/", pid) {
+            tracing::debug!(%error, "cannot leave the platform's cgroup");
+        }
+    }
+    if let Err(error) = cgroups.remove(&own) {
+        tracing::debug!(%error, "the platform's cgroup is still in use");
+    }
+}
+
+fn names_in(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    Ok(names)
+}
+
+/// Unmounts, deepest first, what is mounted below `dir` in this mount namespace.
+fn unmount_below(dir: &Path) -> io::Result<()> {
+    let dir = dir.canonicalize()?;
+    for _ in 0..UNMOUNT_ROUNDS_MAX {
+        let mounts = mounts_below(&fs::read_to_string("/proc/self/mountinfo")?, &dir);
+        if mounts.is_empty() {
+            return Ok(());
+        }
+        for mount in mounts.iter().rev() {
+            // One that went with another is gone all the same; the next round sees what is left.
+            let _ = umount2(mount, MntFlags::MNT_DETACH);
+        }
+    }
+    Err(io::Error::other("mounts below it cannot be removed"))
+}
+
+fn mounts_below(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
+    let target = |line: &str| line.split(' ').nth(4).map(|field| PathBuf::from(unescape(field)));
+    mountinfo.lines().filter_map(target).filter(|path| path != dir && path.starts_with(dir)).collect()
+}
+
+/// Blanks, tabs, line ends and backslashes stand as octal numbers in mountinfo.
+fn unescape(field: &str) -> String {
+    let mut text = field.to_owned();
+    for (code, character) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
+        text = text.replace(code, character);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_mounts_below_only() {
+        let table = "22 1 8:1 / / rw - ext4 x rw\n\
+                     40 22 0:5 net:[4026] /data/node/pairs/1/net rw - nsfs nsfs rw\n\
+                     41 22 8:1 /a /data/node/a\\040b rw - ext4 x rw\n\
+                     42 22 8:1 /a /data/nodes rw - ext4 x rw\n\
+                     43 22 8:1 /a /data/node rw - ext4 x rw\n";
+        let found = mounts_below(table, Path::new("/data/node"));
+        assert_eq!(found, [PathBuf::from("/data/node/pairs/1/net"), PathBuf::from("/data/node/a b")]);
+    }
+
+    #[test]
+    fn a_directory_without_an_id_has_nothing() {
+        let dir = std::env::temp_dir().join(format!("apron-purge-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        purge(&dir).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

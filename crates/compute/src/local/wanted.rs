@@ -1,0 +1,165 @@
+//! What the node was told to run: one file per instance, written whole and forced to disk before the wish is
+//! acknowledged. With these files alone the node starts, restarts and removes instances, control dead or not.
+
+use super::durable;
+use apron_model::ids::InstanceId;
+use apron_model::instance::InstanceSpec;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+/// Grows with the format; a file of a newer version is refused, not guessed at.
+const VERSION: u32 = 1;
+
+/// One wish and what must outlive the node with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wanted {
+    version: u32,
+    pub spec: InstanceSpec,
+    /// The instance's for as long as it is wanted.
+    pub address: Ipv4Addr,
+    /// Names of the unpacked layers, lowest first; known after the first start, and kept from removal by it.
+    pub layers: Vec<String>,
+    /// How often it was started anew after an exit.
+    pub restarts: u32,
+    /// The running container was healthy when this was written: a node that adopts it takes it as healthy.
+    pub healthy: bool,
+    /// Set once the instance is to go; the removal goes on after a crash.
+    pub removing: Option<Removing>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removing {
+    /// Milliseconds from SIGTERM to SIGKILL.
+    pub grace_ms: u64,
+}
+
+impl Wanted {
+    pub fn new(spec: InstanceSpec, address: Ipv4Addr) -> Wanted {
+        let layers = Vec::new();
+        Wanted { version: VERSION, spec, address, layers, restarts: 0, healthy: false, removing: None }
+    }
+}
+
+/// The directory of these files.
+#[derive(Clone, Debug)]
+pub struct WantedList {
+    dir: PathBuf,
+}
+
+impl WantedList {
+    pub fn open(dir: PathBuf) -> io::Result<WantedList> {
+        std::fs::create_dir_all(&dir)?;
+        Ok(WantedList { dir })
+    }
+
+    pub fn put(&self, wanted: &Wanted) -> io::Result<()> {
+        durable::write_json(&self.path(&wanted.spec.id), wanted)
+    }
+
+    /// A missing one is a success.
+    pub fn remove(&self, id: &InstanceId) -> io::Result<()> {
+        durable::remove(&self.path(id))
+    }
+
+    /// Every wish, and for files that cannot be read the reason; those stay where they are.
+    pub fn read_all(&self) -> io::Result<(Vec<Wanted>, Vec<String>)> {
+        let (mut found, mut problems) = (Vec::new(), Vec::new());
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match durable::read_json::<Wanted>(&path) {
+                Ok(Some(wanted)) if wanted.version > VERSION => problems.push(format!(
+                    "{} has version {}, this program knows {VERSION}",
+                    path.display(),
+                    wanted.version
+                )),
+                Ok(Some(wanted)) if self.path(&wanted.spec.id) == path => found.push(wanted),
+                Ok(Some(wanted)) => {
+                    problems.push(format!("{} is about instance {}", path.display(), wanted.spec.id));
+                }
+                Ok(None) => {}
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        Ok((found, problems))
+    }
+
+    fn path(&self, id: &InstanceId) -> PathBuf {
+        Path::new(&self.dir).join(format!("{id}.json"))
+    }
+}
+
+/// Whether an id can name files, cgroups and containers: 1 to 64 lower-case letters, digits and dashes.
+pub fn is_plain_id(id: &InstanceId) -> bool {
+    let text = id.as_str();
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !text.starts_with('-')
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use apron_model::ids::{Digest, Generation, ServiceId};
+    use apron_model::instance::{Command, HealthCheck, HealthProtocol, InstanceSize};
+
+    pub(crate) fn spec(id: &str) -> InstanceSpec {
+        InstanceSpec {
+            id: InstanceId::new(id),
+            generation: Generation { epoch: 1, counter: 1 },
+            service: ServiceId::new("service"),
+            service_name: "service".into(),
+            revision: 1,
+            image: Digest::new(format!("sha256:{}", "0".repeat(64))),
+            command: Command::Image,
+            env: Default::default(),
+            port: 8080,
+            size: InstanceSize { cpu_units: 256, memory_mib: 64 },
+            health: HealthCheck {
+                protocol: HealthProtocol::Tcp,
+                interval_s: 1,
+                timeout_s: 1,
+                healthy_threshold: 1,
+                unhealthy_threshold: 2,
+            },
+            stop_grace_ms: 1_000,
+        }
+    }
+
+    #[test]
+    fn keeps_reports_and_forgets() {
+        let dir = std::env::temp_dir().join(format!("apron-wanted-{}", std::process::id()));
+        let list = WantedList::open(dir.clone()).unwrap();
+        let mut wanted = Wanted::new(spec("a1"), Ipv4Addr::new(10, 213, 0, 2));
+        list.put(&wanted).unwrap();
+        wanted.removing = Some(Removing { grace_ms: 5 });
+        list.put(&wanted).unwrap();
+        std::fs::write(dir.join("b2.json"), "{").unwrap();
+        std::fs::write(dir.join("c3.next"), "half of a file").unwrap();
+        std::fs::copy(dir.join("a1.json"), dir.join("d4.json")).unwrap();
+        let (found, mut problems) = list.read_all().unwrap();
+        problems.sort();
+        assert_eq!(found, [wanted.clone()]);
+        assert_eq!(problems.len(), 2);
+        assert!(problems[0].contains("b2.json"), "{problems:?}");
+        assert!(problems[1].contains("d4.json is about instance a1"), "{problems:?}");
+        list.remove(&wanted.spec.id).unwrap();
+        list.remove(&wanted.spec.id).unwrap();
+        assert!(list.read_all().unwrap().0.is_empty());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn ids_cannot_leave_their_directory() {
+        for (id, plain) in
+            [("0af3", true), ("a-1", true), ("", false), ("../x", false), ("A", false), ("-a", false)]
+        {
+            assert_eq!(is_plain_id(&InstanceId::new(id)), plain, "{id}");
+        }
+        assert!(!is_plain_id(&InstanceId::new("a".repeat(65))));
+    }
+}

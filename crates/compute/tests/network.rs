@@ -1,0 +1,288 @@
+//! Addresses, routes, packet rules and DNS with real packets between real namespaces. Needs root.
+
+#[path = "support/netns.rs"]
+mod netns;
+
+use apron_compute::local::dns::{Forwarder, Upstream};
+use apron_compute::local::network::{Names, Network, NetworkConfig, purge};
+use apron_compute::local::nft;
+use netns::{Namespace, command};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A platform of its own, removed again also when the test fails.
+struct Platform {
+    id: String,
+    dir: PathBuf,
+}
+
+impl Platform {
+    fn new(number: u32) -> Platform {
+        let id = format!("{:08x}", std::process::id().wrapping_mul(2_654_435_761).wrapping_add(number));
+        let dir = std::env::temp_dir().join(format!("apron-network-{id}"));
+        std::fs::create_dir_all(&dir).unwrap();
+        Platform { id, dir }
+    }
+
+    async fn open(&self, egress_allow: &[&str]) -> Network {
+        let config = NetworkConfig {
+            node_dir: self.dir.clone(),
+            platform: self.id.clone(),
+            ranges: ["10.230.0.0/20", "10.230.16.0/20", "10.230.32.0/20"]
+                .map(|r| r.parse().unwrap())
+                .to_vec(),
+            egress_allow: egress_allow.iter().map(|network| network.parse().unwrap()).collect(),
+        };
+        Network::open(config).await.unwrap()
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        if let Err(error) = purge(&self.id) {
+            eprintln!("{error}");
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A machine beyond this host with a public and a private address; both ends carry unlikely ones.
+struct Outside {
+    namespace: Namespace,
+    public: Ipv4Addr,
+    private: Ipv4Addr,
+    host: Ipv4Addr,
+    interface: String,
+}
+
+impl Outside {
+    fn new(number: u8) -> Outside {
+        let namespace = Namespace::new();
+        let interface = format!("apo{:x}", std::process::id());
+        let third = (std::process::id() % 250) as u8;
+        let (host, public) =
+            (Ipv4Addr::new(198, 18, third, number), Ipv4Addr::new(198, 18, third, number + 1));
+        let private = Ipv4Addr::new(172, 20, third, number);
+        command(&format!("ip link add {interface} type veth peer name out netns {}", namespace.tid));
+        let outside = Outside { namespace, public, private, host, interface };
+        let interface = &outside.interface;
+        command(&format!("ip addr add {host}/31 dev {interface}"));
+        command(&format!("ip link set {interface} up"));
+        outside.namespace.run(move || {
+            command("ip link set lo up");
+            command(&format!("ip addr add {public}/31 dev out"));
+            command(&format!("ip addr add {private}/32 dev lo"));
+            command("ip link set out up");
+        });
+        command(&format!("ip route add {private}/32 via {public}"));
+        // The product enables this on interfaces with a default route; this one has none.
+        std::fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/forwarding"), "1").unwrap();
+        outside
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        command(&format!("ip link del {}", self.interface));
+    }
+}
+
+/// Serves one line to each client: the client's address. Gives the port.
+fn serve(namespace: &Namespace) -> u16 {
+    namespace.run(|| {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            while let Ok((mut stream, client)) = listener.accept() {
+                // A client that only looks whether it may connect is gone by now.
+                let _ = stream.write_all(client.ip().to_string().as_bytes());
+            }
+        });
+        port
+    })
+}
+
+fn ask(to: impl Into<IpAddr>, port: u16) -> Result<String, String> {
+    let began = Instant::now();
+    let asked =
+        TcpStream::connect_timeout(&SocketAddr::new(to.into(), port), PATIENCE).and_then(|mut stream| {
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        });
+    asked.map_err(|e| if began.elapsed() < PATIENCE { e.to_string() } else { "time-out".to_owned() })
+}
+
+fn dns_query() -> Vec<u8> {
+    [&[7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x01a\x00\x00\x01\x00\x01"].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_reach_what_they_may_and_nothing_else() {
+    let platform = Platform::new(1);
+    let foreign = format!("foreign_{}", platform.id);
+    command(&format!("nft add table ip {foreign}"));
+    command(&format!(
+        "nft add chain ip {foreign} f {{ type filter hook forward priority 0 ; policy accept ; }}"
+    ));
+    let foreign_before = command(&format!("nft list table ip {foreign}"));
+
+    let network = platform.open(&[]).await;
+    let outside = Outside::new(2);
+    let (one, two) = (Namespace::new(), Namespace::new());
+    let (address_one, address_two) = (network.lease("one").unwrap(), network.lease("two").unwrap());
+    assert_ne!(address_one, address_two);
+    assert_eq!(network.lease("one").unwrap(), address_one);
+    network.attach(address_one, &one.path()).await.unwrap();
+    network.attach(address_two, &two.path()).await.unwrap();
+    assert!(network.attached(address_one));
+
+    // The host reaches instances, and they see its gateway address.
+    let port_two = serve(&two);
+    assert_eq!(ask(address_two, port_two), Ok(network.gateway().to_string()));
+
+    // To the world: with the host's address.
+    let port_out = serve(&outside.namespace);
+    let (public, private) = (outside.public, outside.private);
+    assert_eq!(one.run(move || ask(public, port_out)), Ok(outside.host.to_string()));
+
+    // Refused, at once: a private network, a neighbour, the host by its gateway and by another address.
+    let host_server = TcpListener::bind("0.0.0.0:0").unwrap();
+    let host_port = host_server.local_addr().unwrap().port();
+    let (gateway, host) = (network.gateway(), outside.host);
+    for (what, address, port) in [
+        ("private", private, port_out),
+        ("neighbour", address_two, port_two),
+        ("gateway", gateway, host_port),
+        ("host", host, host_port),
+        ("link-local", Ipv4Addr::new(169, 254, 169, 254), 80),
+    ] {
+        let answer = one.run(move || ask(address, port));
+        let refused = answer.clone().is_err_and(|reason| reason.contains("No route to host"));
+        assert!(refused, "{what}: {answer:?}");
+    }
+    // From outside nobody reaches an instance, even when it routes there.
+    let range = network.range();
+    let answer = outside.namespace.run(move || {
+        command(&format!("ip route add {range} via {host}"));
+        ask(address_two, port_two)
+    });
+    assert!(answer.is_err(), "{answer:?}");
+
+    // DNS at the gateway passes; the resolver is ours on the loopback address.
+    let resolver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let upstream = resolver.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, client)) = resolver.recv_from(&mut buffer) {
+            buffer[2] |= 0x80;
+            resolver.send_to(&buffer[..length], client).unwrap();
+        }
+    });
+    let _forwarder = Forwarder::start(gateway, Upstream::Fixed(vec![upstream])).unwrap();
+    let answer = one.run(move || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send_to(&dns_query(), (gateway, 53)).unwrap();
+        let mut buffer = [0; 512];
+        socket.recv(&mut buffer).map(|length| buffer[..length].to_vec()).map_err(|e| e.to_string())
+    });
+    let mut expected = dns_query();
+    expected[2] |= 0x80;
+    assert_eq!(answer, Ok(expected));
+
+    // Inside: nothing but lo and eth0, and no IPv6.
+    let inside = one.run(|| command("ip -o addr"));
+    assert!(inside.lines().all(|line| line.contains(" lo ") || line.contains(" eth0 ")), "{inside}");
+    assert!(!inside.contains("inet6"), "{inside}");
+
+    assert_eq!(command(&format!("nft list table ip {foreign}")), foreign_before);
+    command(&format!("nft delete table ip {foreign}"));
+
+    // An operator may allow a private network; the same directory keeps range and addresses, and what lives.
+    drop(network);
+    let network = platform.open(&[&format!("{private}/32")]).await;
+    assert_eq!(network.range(), range);
+    assert_eq!(network.lease("one").unwrap(), address_one);
+    assert_eq!(one.run(move || ask(private, port_out)), Ok(outside.host.to_string()));
+    assert!(one.run(move || ask(address_two, port_two)).is_err());
+
+    // A restarted instance attaches again, and then leaves.
+    network.attach(address_one, &one.path()).await.unwrap();
+    let again = Namespace::new();
+    network.attach(address_one, &again.path()).await.unwrap();
+    assert_eq!(again.run(move || ask(public, port_out)), Ok(outside.host.to_string()));
+    network.detach(address_one).await.unwrap();
+    network.detach(address_one).await.unwrap();
+    assert!(!network.attached(address_one));
+    network.release("one").unwrap();
+    assert_ne!(network.lease("three").unwrap(), address_one);
+
+    purge(&platform.id).unwrap();
+    purge(&platform.id).unwrap();
+    let names = Names::of(&platform.id);
+    assert!(!command("ip -o link").contains(&names.interfaces));
+    assert!(!command("ip route").contains(&range.to_string()));
+    assert!(!command("nft list tables").contains(&names.table));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_read_back_as_meant() {
+    let platform = Platform::new(2);
+    let network = platform.open(&["10.99.0.0/16"]).await;
+    let names = Names::of(&platform.id);
+    let listed = command(&format!("nft -j list table ip {}", names.table));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let chains = |hook: &str| {
+        let of_hook = |entry: &&serde_json::Value| entry["chain"]["hook"] == hook;
+        listed["nftables"].as_array().unwrap().iter().filter(of_hook).count()
+    };
+    assert_eq!((chains("forward"), chains("input"), chains("postrouting"), chains("output")), (1, 1, 1, 0));
+
+    let text = command(&format!("nft list table ip {}", names.table));
+    let (interfaces, gateway) = (&names.interfaces, network.gateway());
+    for expected in [
+        format!("iifname \"{interfaces}*\" jump from-instance"),
+        format!("oifname \"{interfaces}*\" jump to-instance"),
+        format!("iifname \"{interfaces}*\" jump to-host"),
+        "ct state established,related accept".into(),
+        "ct state invalid drop".into(),
+        format!("oifname \"{interfaces}*\" reject with icmp admin-prohibited"),
+        "ip daddr 10.99.0.0/16 accept".into(),
+        "ip daddr 10.0.0.0/8 reject with icmp admin-prohibited".into(),
+        "ip daddr 100.64.0.0/10 reject with icmp admin-prohibited".into(),
+        "ip daddr 172.16.0.0/12 reject with icmp admin-prohibited".into(),
+        format!("ip daddr {gateway} udp dport 53 accept"),
+        format!("ip daddr {gateway} tcp dport 53 accept"),
+        format!("ip daddr {gateway} icmp type echo-request accept"),
+        format!("ip saddr {} oifname != \"{interfaces}*\" masquerade", network.range()),
+    ] {
+        assert!(text.contains(&expected), "no '{expected}' in\n{text}");
+    }
+    let allowed = text.find("10.99.0.0/16 accept").unwrap();
+    assert!(allowed < text.find("10.0.0.0/8 reject").unwrap(), "{text}");
+
+    // Again: the same rules, not twice; and foreign chains that drop are seen.
+    nft::replace(&nft::Rules {
+        table: names.table.clone(),
+        interfaces: names.interfaces.clone(),
+        range: network.range(),
+        gateway,
+        allow: vec!["10.99.0.0/16".parse().unwrap()],
+    })
+    .unwrap();
+    assert_eq!(command(&format!("nft list table ip {}", names.table)), text);
+    assert!(!nft::dropping_chains().unwrap().iter().any(|chain| chain.contains(&names.table)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_platforms_share_neither_range_nor_gateway() {
+    let (one, two) = (Platform::new(3), Platform::new(4));
+    let (first, second) = tokio::join!(one.open(&[]), two.open(&[]));
+    assert!(!first.range().overlaps(&second.range()), "{} and {}", first.range(), second.range());
+    assert_ne!(first.gateway(), second.gateway());
+}

@@ -1,0 +1,124 @@
+//! The program of the node's tests. Outside it is what `apron` is in the product: node, launcher, unpacker;
+//! inside an instance it is the application, and does what it is asked by HTTP.
+
+use apron_compute::local::node::{Config, read_id};
+use apron_compute::local::protect::protect_self;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["launch", dir] => apron_compute::local::launch::launch_main(Path::new(dir)),
+        ["unpack"] => apron_images::unpack::child_main(),
+        ["node", config] => node(config),
+        ["greet", socket] => greet(socket),
+        ["serve"] => serve("0.0.0.0", &std::env::var("PORT").expect("PORT")),
+        ["serve", address, port] => serve(address, port),
+        ["exit", code] => {
+            println!("about to exit");
+            std::process::exit(code.parse().expect("a code"));
+        }
+        _ => panic!("unknown words {words:?}"),
+    }
+}
+
+fn node(config: &str) {
+    let config = std::fs::read(config).expect("a configuration");
+    let config: Config = serde_json::from_slice(&config).expect("a configuration");
+    // As the product's supervisor does: instances must not inherit it.
+    let platform = read_id(&config.data_dir).expect("an id").expect("an id");
+    if let Err(error) = protect_self(&platform) {
+        eprintln!("{error}");
+    }
+    let done = apron_compute::local::node::run(config, || {
+        println!("ready");
+        std::io::stdout().flush().expect("writes");
+    });
+    if let Err(error) = done {
+        println!("failed: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// Says hello to a node and prints its answer.
+fn greet(socket: &str) {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("connects");
+    stream.write_all(b"{\"hello\":{\"version\":1}}\n").expect("writes");
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("an answer");
+    print!("{line}");
+}
+
+fn serve(address: &str, port: &str) {
+    println!("serving on {address}:{port}");
+    let listener = TcpListener::bind(format!("{address}:{port}")).expect("a free port");
+    for stream in listener.incoming() {
+        let mut stream = stream.expect("a connection");
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            // A client that only looks whether it may connect says nothing.
+            let read = BufReader::new(&stream).read_line(&mut line);
+            if read.is_ok() && !line.is_empty() {
+                let answer = answer(line.split(' ').nth(1).unwrap_or_default());
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+                let _ = stream.write_all((head + &answer).as_bytes());
+            }
+        });
+    }
+}
+
+fn answer(path: &str) -> String {
+    let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    match words.as_slice() {
+        ["exit", code] => {
+            println!("asked to exit");
+            std::process::exit(code.parse().expect("a code"));
+        }
+        ["env", name] => std::env::var(name).unwrap_or_default(),
+        ["say", text] => {
+            println!("{text}");
+            "said".into()
+        }
+        ["file", name] => std::fs::read_to_string(format!("/etc/{name}")).unwrap_or_default(),
+        ["connect", address, port] => {
+            let address: IpAddr = address.parse().expect("an address");
+            match TcpStream::connect_timeout(
+                &SocketAddr::new(address, port.parse().expect("a port")),
+                PATIENCE,
+            ) {
+                Ok(_) => "connected".into(),
+                Err(error) => error.to_string(),
+            }
+        }
+        ["resolve"] => resolve(),
+        _ => format!("pid {} boot {}", std::process::id(), boot()),
+    }
+}
+
+/// Differs from start to start.
+fn boot() -> String {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("stat");
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)).unwrap_or_default().to_owned()
+}
+
+/// Asks the name server of resolv.conf by UDP and tells the answer's length.
+fn resolve() -> String {
+    let text = std::fs::read_to_string("/etc/resolv.conf").expect("resolv.conf");
+    let server: IpAddr = text.split_whitespace().nth(1).expect("a name server").parse().expect("an address");
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    socket
+        .send_to(b"\x07\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01", (server, 53))
+        .expect("sends");
+    let mut buffer = [0; 512];
+    match socket.recv(&mut buffer) {
+        Ok(length) => format!("{length} bytes, flags {:x}", buffer[2]),
+        Err(error) => error.to_string(),
+    }
+}

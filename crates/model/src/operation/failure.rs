@@ -1,0 +1,133 @@
+//! Has a candidate failed, and how is that said? Facts in, one sentence and the last lines out.
+
+use super::View;
+use crate::draw::Draw;
+use crate::instance::{Exit, Fault, Health, HealthProtocol, Phase};
+use crate::limits;
+use crate::reconcile::Slot;
+use crate::service::Revision;
+
+/// What the facts say of the instances that are to become healthy.
+pub(super) enum Verdict {
+    Healthy,
+    /// Look again with the next fact, or after this many milliseconds.
+    Wait {
+        ms: Option<u64>,
+    },
+    /// Waiting longer would change nothing.
+    Failed(Fault),
+}
+
+/// Judges the candidate before the pivot.
+pub(super) fn judge(view: &View, draw: &Draw) -> Verdict {
+    let mut all_serve = true;
+    let mut wait = None;
+    for slot in view.running(view.service.candidate) {
+        all_serve &= slot.serves();
+        if let Some(fault) = hopeless(slot) {
+            return Verdict::Failed(fault);
+        }
+        if let Some(hint) = wrong_port(slot) {
+            let stood_ms = (draw.now - slot.fact_at).as_millis() as u64;
+            match limits::WRONG_PORT_MS.checked_sub(stood_ms) {
+                None | Some(0) => return Verdict::Failed(unhealthy(view, Some(hint))),
+                Some(left) => wait = Some(wait.map_or(left, |ms: u64| ms.min(left))),
+            }
+        }
+    }
+    if all_serve { Verdict::Healthy } else { Verdict::Wait { ms: wait } }
+}
+
+/// Judges an active candidate that proxies are being told of: broken only when no instance serves any more and
+/// one of them has failed.
+pub(super) fn broken(view: &View) -> Option<Fault> {
+    if view.running(view.service.candidate).any(Slot::serves) {
+        return None;
+    }
+    view.running(view.service.candidate).find_map(|slot| match &slot.fact.as_ref()?.phase {
+        Phase::Exited(exit) => Some(exited(exit)),
+        Phase::Failed(fault) => Some(fault.clone()),
+        Phase::Creating | Phase::Running | Phase::Stopping => None,
+    })
+}
+
+/// Why a candidate is not healthy when its time is over: the most telling of its facts.
+pub(super) fn too_late(view: &View) -> Fault {
+    let hint = view.running(view.service.candidate).find_map(|slot| {
+        let fact = slot.fact.as_ref()?;
+        match (&fact.phase, &fact.health) {
+            (Phase::Failed(fault), _) => Some(fault.reason.clone()),
+            (_, Health::Unhealthy { reason }) => Some(reason.clone()),
+            (_, Health::Starting { hint }) => hint.clone(),
+            (_, Health::Healthy) => None,
+        }
+    });
+    let silent = view.running(view.service.candidate).any(|slot| slot.fact.is_none());
+    match hint {
+        None if silent => {
+            Fault::transient("An instance could not be started in time: the node does not answer.")
+        }
+        hint => unhealthy(view, hint.as_deref()),
+    }
+}
+
+/// It ended before it was ever healthy, or could not be started and never will be.
+fn hopeless(slot: &Slot) -> Option<Fault> {
+    let fact = slot.fact.as_ref()?;
+    match &fact.phase {
+        Phase::Failed(fault) if fault.permanent => Some(fault.clone()),
+        Phase::Exited(exit) if !slot.ever_healthy => Some(exited(exit)),
+        Phase::Creating | Phase::Running | Phase::Stopping | Phase::Exited(_) | Phase::Failed(_) => {
+            let restarted = !slot.ever_healthy && fact.restarts >= limits::CANDIDATE_RESTARTS_MAX;
+            restarted.then(|| {
+                Fault::permanent(format!(
+                    "Your application stopped or failed to start: it ended {} times before it was healthy. See \
+                     logs for more information.",
+                    fact.restarts
+                ))
+            })
+        }
+    }
+}
+
+/// The process runs and listens somewhere else.
+fn wrong_port(slot: &Slot) -> Option<&str> {
+    let fact = slot.fact.as_ref()?;
+    if fact.phase == Phase::Running { fact.health.listens_elsewhere() } else { None }
+}
+
+fn exited(exit: &Exit) -> Fault {
+    let how = match (exit.out_of_memory, exit.code, exit.signal) {
+        (true, ..) => "It was ended because it needed more memory than the instance has.".to_owned(),
+        (false, Some(code), _) => format!("Container exit code: {code}"),
+        (false, None, Some(signal)) => format!("Container ended by signal: {signal}"),
+        (false, None, None) => "Container exit code: unknown".to_owned(),
+    };
+    Fault {
+        permanent: true,
+        reason: format!("Your application stopped or failed to start. See logs for more information. {how}"),
+        last_lines: exit.last_lines.clone(),
+    }
+}
+
+fn unhealthy(view: &View, hint: Option<&str>) -> Fault {
+    let mut reason = match view.revision(view.service.candidate) {
+        Some(revision) => {
+            format!("Health check failed on {}. Check your configured port number.", check_words(revision))
+        }
+        None => "Health check failed.".to_owned(),
+    };
+    if let Some(hint) = hint {
+        reason.push_str(&format!(" The last answer: {hint}."));
+    }
+    Fault::permanent(reason)
+}
+
+/// "protocol `HTTP` [Path: '/'], [Port: '8080']", as App Runner's lines have it.
+pub(super) fn check_words(revision: &Revision) -> String {
+    let port = revision.run.as_ref().map_or(limits::PORT_DEFAULT, |run| run.port);
+    match &revision.config.health.protocol {
+        HealthProtocol::Tcp => format!("protocol `TCP` [Port: '{port}']"),
+        HealthProtocol::Http { path } => format!("protocol `HTTP` [Path: '{path}'], [Port: '{port}']"),
+    }
+}

@@ -1,0 +1,166 @@
+//! What an instance of a revision is told: API values, `apprunner.yaml` and the platform's own variables, put
+//! together in one place.
+
+use crate::build::BuildOutcome;
+use crate::command;
+use crate::extension::Extensions;
+use crate::instance::InstanceSpec;
+use crate::limits;
+use crate::reconcile::Slot;
+use crate::service::{Revision, RunConfig, Service, ServiceConfig, Source};
+use std::collections::BTreeMap;
+
+/// The run configuration of a new revision, once its image is known. The error is one sentence for the user.
+pub fn run_config(
+    config: &ServiceConfig,
+    extensions: Extensions,
+    outcome: &BuildOutcome,
+) -> Result<RunConfig, String> {
+    match &config.source {
+        Source::Image(image) => Ok(RunConfig {
+            start_command: image.start_command.clone(),
+            port: image.port,
+            port_env: None,
+            env: image.env.clone(),
+        }),
+        Source::Code(code) if code.from_file => {
+            let mut run = RunConfig {
+                start_command: outcome.start_command.clone(),
+                port: outcome.port.unwrap_or(limits::PORT_DEFAULT),
+                port_env: outcome.port_env.clone(),
+                env: outcome.env.clone(),
+            };
+            if let Some(values) = code.values.as_ref().filter(|_| extensions.api_over_file) {
+                run.env.extend(values.env.clone());
+                run.port = values.port.unwrap_or(run.port);
+            }
+            Ok(run)
+        }
+        Source::Code(code) => {
+            let Some(values) = &code.values else {
+                return Err(
+                    "the configuration source is API, but no CodeConfigurationValues are set".to_owned()
+                );
+            };
+            Ok(RunConfig {
+                start_command: values.start_command.clone(),
+                port: values.port.unwrap_or(limits::PORT_DEFAULT),
+                port_env: None,
+                env: values.env.clone(),
+            })
+        }
+    }
+}
+
+/// What the container of a slot is. None while the image of the revision is not known.
+pub fn instance_spec(service: &Service, revision: &Revision, slot: &Slot) -> Option<InstanceSpec> {
+    let run = revision.run.as_ref()?;
+    Some(InstanceSpec {
+        id: slot.id.clone(),
+        generation: slot.generation,
+        service: service.id.clone(),
+        service_name: service.name.clone(),
+        revision: revision.number,
+        image: revision.image.clone()?,
+        command: command::decide(run.start_command.as_deref()),
+        env: environment(service, revision, run),
+        port: run.port,
+        size: revision.config.size,
+        health: revision.config.health.clone(),
+        stop_grace_ms: limits::STOP_GRACE_MS,
+    })
+}
+
+/// The user's variables and ours. `PORT` and what names the service are always ours; a region that the user
+/// sets is theirs, since an application that speaks to AWS elsewhere must be able to say so.
+fn environment(service: &Service, revision: &Revision, run: &RunConfig) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from([
+        ("AWS_REGION".to_owned(), service.region.clone()),
+        ("AWS_DEFAULT_REGION".to_owned(), service.region.clone()),
+    ]);
+    env.extend(run.env.clone());
+    env.insert("AWS_EXECUTION_ENV".to_owned(), "AWS_ECS_FARGATE".to_owned());
+    env.insert("PORT".to_owned(), run.port.to_string());
+    if let Some(name) = &run.port_env {
+        env.insert(name.clone(), run.port.to_string());
+    }
+    env.insert("APRON_SERVICE".to_owned(), service.name.clone());
+    env.insert("APRON_REVISION".to_owned(), revision.number.to_string());
+    if let Some(commit) = &revision.commit {
+        env.insert("APRON_COMMIT".to_owned(), commit.clone());
+    } else {
+        env.remove("APRON_COMMIT");
+    }
+    env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::instance::Command;
+    use crate::service::CodeValues;
+
+    fn outcome() -> BuildOutcome {
+        BuildOutcome {
+            start_command: Some("python app.py".to_owned()),
+            port: Some(8000),
+            port_env: Some("APP_PORT".to_owned()),
+            env: BTreeMap::from([("A".to_owned(), "file".to_owned()), ("B".to_owned(), "file".to_owned())]),
+            commit: Some("abc123".to_owned()),
+            ..fixture::outcome()
+        }
+    }
+
+    #[test]
+    fn the_file_wins_unless_the_tag_says_api() {
+        let mut config = fixture::code_config(true);
+        let Source::Code(code) = &mut config.source else { panic!("code") };
+        code.values = Some(CodeValues {
+            runtime: "PYTHON_311".to_owned(),
+            build_command: None,
+            start_command: Some("ignored".to_owned()),
+            port: Some(9000),
+            env: BTreeMap::from([("A".to_owned(), "api".to_owned())]),
+        });
+        let file = run_config(&config, Extensions::default(), &outcome()).unwrap();
+        assert_eq!((file.port, file.env["A"].as_str()), (8000, "file"));
+        let api = run_config(&config, Extensions { api_over_file: true }, &outcome()).unwrap();
+        assert_eq!((api.port, api.env["A"].as_str(), api.env["B"].as_str()), (9000, "api", "file"));
+        assert_eq!(api.start_command.as_deref(), Some("python app.py"));
+    }
+
+    #[test]
+    fn values_without_a_file_and_their_absence() {
+        let mut config = fixture::code_config(false);
+        let run = run_config(&config, Extensions::default(), &outcome()).unwrap();
+        assert_eq!((run.port, run.port_env), (8080, None));
+        let Source::Code(code) = &mut config.source else { panic!("code") };
+        code.values = None;
+        assert!(run_config(&config, Extensions::default(), &outcome()).is_err());
+    }
+
+    #[test]
+    fn our_variables_are_always_there() {
+        let service = fixture::service("web", fixture::code_config(true));
+        let mut revision = fixture::revision(&service, 3);
+        let mut run = run_config(&service.config, Extensions::default(), &outcome()).unwrap();
+        run.env.insert("PORT".to_owned(), "1".to_owned());
+        run.env.insert("AWS_REGION".to_owned(), "eu-west-1".to_owned());
+        revision.run = Some(run);
+        revision.commit = Some("abc123".to_owned());
+        let spec = instance_spec(&service, &revision, &fixture::slot(&service, 3, 1)).unwrap();
+        let env = |name: &str| spec.env.get(name).map(String::as_str);
+        assert_eq!(env("PORT"), Some("8000"));
+        assert_eq!(env("APP_PORT"), Some("8000"));
+        assert_eq!(env("AWS_REGION"), Some("eu-west-1"));
+        assert_eq!(env("AWS_DEFAULT_REGION"), Some("us-east-1"));
+        assert_eq!(env("AWS_EXECUTION_ENV"), Some("AWS_ECS_FARGATE"));
+        assert_eq!(env("APRON_SERVICE"), Some("web"));
+        assert_eq!(env("APRON_REVISION"), Some("3"));
+        assert_eq!(env("APRON_COMMIT"), Some("abc123"));
+        assert_eq!(spec.command, Command::Argv(vec!["python".to_owned(), "app.py".to_owned()]));
+        revision.image = None;
+        assert!(instance_spec(&service, &revision, &fixture::slot(&service, 3, 1)).is_none());
+    }
+}

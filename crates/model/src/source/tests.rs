@@ -1,0 +1,275 @@
+use super::*;
+use crate::instance::{HealthProtocol, InstanceSize};
+use crate::service::Source;
+
+const PLACE: Place<'static> = Place { region: "us-east-1", account: "123456789012" };
+
+fn image(identifier: &str) -> ServiceInput {
+    ServiceInput {
+        source: Some(SourceInput {
+            image: Some(ImageInput {
+                identifier: identifier.into(),
+                repository_type: RepositoryType::Ecr,
+                run: RunInput::default(),
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn code(from_file: bool, runtime: Option<&str>, run: RunInput) -> ServiceInput {
+    ServiceInput {
+        source: Some(SourceInput {
+            code: Some(CodeInput {
+                repository_url: "https://git.test/app".into(),
+                branch: "main".into(),
+                source_directory: None,
+                configuration: Some(CodeConfigurationInput {
+                    from_file,
+                    runtime: runtime.map(Into::into),
+                    build_command: None,
+                    run,
+                }),
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn run_of(input: &mut ServiceInput) -> &mut RunInput {
+    let source = input.source.as_mut().unwrap();
+    match (&mut source.code, &mut source.image) {
+        (Some(code), _) => &mut code.configuration.as_mut().unwrap().run,
+        (_, Some(image)) => &mut image.run,
+        _ => unreachable!("a test gives a source"),
+    }
+}
+
+fn env(pairs: &[(&str, &str)]) -> Option<BTreeMap<String, String>> {
+    Some(pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+}
+
+/// What creating or changing gives: the configuration, or a part of the error's text.
+fn check(current: Option<&ServiceConfig>, input: &ServiceInput, expect: Result<(), &str>) -> ServiceConfig {
+    let result = match current {
+        None => new_service("web", [], input, PLACE).map(|new| new.config),
+        Some(current) => changed(current, input, PLACE),
+    };
+    match (result, expect) {
+        (Ok(config), Ok(())) => config,
+        (Err(error), Err(part)) => {
+            assert!(error.to_string().contains(part), "{error} does not say {part:?}");
+            new_service("web", [], &image("r/a:1"), PLACE).unwrap().config
+        }
+        (result, expect) => panic!("{result:?}, expected {expect:?}"),
+    }
+}
+
+#[test]
+fn defaults_are_those_of_aws() {
+    let config = check(None, &image("registry.test/app:1"), Ok(()));
+    assert_eq!(config.size, InstanceSize { cpu_units: 1024, memory_mib: 2048 });
+    assert_eq!(config.health.protocol, HealthProtocol::Tcp);
+    assert_eq!((config.health.interval_s, config.health.timeout_s), (5, 2));
+    assert_eq!((config.health.healthy_threshold, config.health.unhealthy_threshold), (1, 5));
+    assert_eq!(config.health_path, "/");
+    assert_eq!(
+        config.scaling.arn,
+        "arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/DefaultConfiguration/1/\
+         00000000000000000000000000000001"
+    );
+    assert!(config.auto_deployments && config.public && config.kms_key.is_none());
+    let Source::Image(source) = config.source else { panic!("an image") };
+    assert_eq!(source.port, 8080);
+}
+
+#[test]
+fn sizes_are_normalised_and_paired() {
+    let sized = |cpu: Option<&str>, memory: Option<&str>| {
+        let mut input = image("r/a:1");
+        input.instance =
+            Some(InstanceInput { cpu: cpu.map(Into::into), memory: memory.map(Into::into), role_arn: None });
+        input
+    };
+    for (cpu, memory, units, mib) in [
+        (Some("1 vCPU"), Some("2 GB"), 1024, 2048),
+        (Some("0.25 vCPU"), Some("0.5 GB"), 256, 512),
+        (Some("4096"), Some("12288"), 4096, 12288),
+        (None, Some("4 GB"), 1024, 4096),
+    ] {
+        let config = check(None, &sized(cpu, memory), Ok(()));
+        assert_eq!(config.size, InstanceSize { cpu_units: units, memory_mib: mib });
+    }
+    check(None, &sized(Some("256"), None), Err("256: 512, 1024; 512: 1024; 1024: 2048, 3072, 4096"));
+    for bad in ["3 vCPU", "0.3 vCPU", "1vCPU", "NaN vCPU", "inf vCPU", "-1 vCPU", "", "1025", "99999999999"] {
+        check(None, &sized(Some(bad), None), Err("Cpu"));
+    }
+    check(None, &sized(None, Some("2 TB")), Err("Memory '2 TB'"));
+}
+
+#[test]
+fn an_update_keeps_what_it_leaves_out() {
+    let mut first = image("r/a:1");
+    *run_of(&mut first) = RunInput {
+        start_command: Some("serve".into()),
+        port: Some("9000".into()),
+        env: env(&[("A", "1"), ("PORT", "9000")]),
+        secrets: None,
+    };
+    let before = check(None, &first, Ok(()));
+    let after = check(Some(&before), &image("r/a:2"), Ok(()));
+    let (Source::Image(before_source), Source::Image(source)) = (&before.source, &after.source) else {
+        panic!("images")
+    };
+    assert_eq!(source.identifier, "r/a:2");
+    assert_eq!((source.port, &source.start_command), (9000, &Some("serve".into())));
+    assert_eq!(source.env, before_source.env);
+
+    let mut health = ServiceInput::default();
+    health.health = Some(HealthInput { http: Some(true), path: Some("/up".into()), ..Default::default() });
+    let http = check(Some(&after), &health, Ok(()));
+    assert_eq!(http.health.protocol, HealthProtocol::Http { path: "/up".into() });
+    let tcp = check(
+        Some(&http),
+        &ServiceInput {
+            health: Some(HealthInput { http: Some(false), ..Default::default() }),
+            ..Default::default()
+        },
+        Ok(()),
+    );
+    assert_eq!((tcp.health.protocol, tcp.health_path.as_str()), (HealthProtocol::Tcp, "/up"));
+
+    let mut replaced = image("r/a:3");
+    run_of(&mut replaced).env = env(&[("B", "2")]);
+    let Source::Image(source) = check(Some(&after), &replaced, Ok(())).source else { panic!("an image") };
+    assert_eq!(Some(source.env), env(&[("B", "2")]), "a given map replaces the old one");
+}
+
+#[test]
+fn code_needs_a_runtime_or_the_file() {
+    check(None, &code(false, None, RunInput::default()), Err("with a Runtime is required"));
+    let config = check(None, &code(true, None, RunInput::default()), Ok(()));
+    let Source::Code(source) = &config.source else { panic!("code") };
+    assert_eq!((source.from_file, &source.values, source.source_directory.as_str()), (true, &None, "/"));
+    let config = check(Some(&config), &code(false, Some("PYTHON_311"), RunInput::default()), Ok(()));
+    let Source::Code(source) = &config.source else { panic!("code") };
+    assert_eq!(source.values.as_ref().unwrap().port, Some(8080));
+
+    let mut input = code(true, None, RunInput::default());
+    input.source.as_mut().unwrap().code.as_mut().unwrap().configuration = None;
+    check(None, &input, Err("CodeConfiguration is required"));
+    check(Some(&config), &input, Ok(()));
+}
+
+#[test]
+fn reserved_variables_are_refused() {
+    for (pairs, port, expect) in [
+        (&[("PORT", "3000")][..], Some("3000"), Ok(())),
+        (&[("PORT", "3000")], None, Err("PORT is reserved")),
+        (&[("AWSAPPRUNNER_X", "")], None, Err("AWSAPPRUNNER")),
+        (&[("A=B", "")], None, Err("no '='")),
+        (&[("A", "x\0y")], None, Err("zero byte")),
+        (&[("", "x")], None, Err("not empty")),
+    ] {
+        let mut input = image("r/a:1");
+        *run_of(&mut input) = RunInput { env: env(pairs), port: port.map(Into::into), ..Default::default() };
+        check(None, &input, expect);
+    }
+    let mut input = image("r/a:1");
+    run_of(&mut input).env = env(&[("A", &"x".repeat(limits_of_environment()))]);
+    check(None, &input, Err("at most"));
+}
+
+fn limits_of_environment() -> usize {
+    crate::limits::ENVIRONMENT_BYTES_MAX
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    let with = |change: fn(&mut ServiceInput)| {
+        let mut input = image("r/a:1");
+        change(&mut input);
+        input
+    };
+    let network = |public, vpc_egress, dual_stack| Some(NetworkInput { public, vpc_egress, dual_stack });
+    let mut private = image("r/a:1");
+    private.network = network(Some(false), None, None);
+    check(None, &private, Err("IsPubliclyAccessible=false is not supported yet"));
+    private.network = network(None, Some(true), None);
+    check(None, &private, Err("EgressType=VPC is not supported yet"));
+    private.network = network(None, None, Some(true));
+    check(None, &private, Err("DUAL_STACK is not supported yet"));
+    private.network = network(Some(true), Some(false), Some(false));
+    check(None, &private, Ok(()));
+    check(
+        None,
+        &with(|input| input.kms_key = Some("arn:aws:kms:…".into())),
+        Err("KmsKey is not supported yet"),
+    );
+    check(None, &with(|input| input.observability_enabled = Some(true)), Err("ObservabilityEnabled=true"));
+    check(None, &with(|input| input.scaling_arn = Some("arn:x".into())), Err("is not supported yet"));
+    check(
+        None,
+        &with(|input| {
+            input.scaling_arn = Some(
+                "arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/DefaultConfiguration"
+                    .into(),
+            )
+        }),
+        Ok(()),
+    );
+    check(None, &with(|input| run_of(input).secrets = env(&[("S", "arn")])), Err("'S'"));
+}
+
+#[test]
+fn sources_are_checked() {
+    let current = check(None, &image("r/a:1"), Ok(()));
+    check(Some(&current), &code(true, None, RunInput::default()), Err("cannot be changed between"));
+    check(None, &ServiceInput::default(), Err("SourceConfiguration is required"));
+    let mut both = image("r/a:1");
+    both.source.as_mut().unwrap().code = code(true, None, RunInput::default()).source.unwrap().code;
+    check(None, &both, Err("exactly one"));
+    check(None, &image("not a reference"), Err("ImageIdentifier"));
+    for (url, valid) in [
+        ("https://git.test/a.git", true),
+        ("file:///srv/a", true),
+        (&format!("apron:source/sha256:{}", "a".repeat(64)) as &str, true),
+        ("apron:source/sha256:ab", false),
+        ("git@github.com:a/b.git", false),
+        ("https://", false),
+        ("--upload-pack=x", false),
+        ("https://a b", false),
+    ] {
+        let mut input = code(true, None, RunInput::default());
+        input.source.as_mut().unwrap().code.as_mut().unwrap().repository_url = url.into();
+        check(None, &input, if valid { Ok(()) } else { Err("RepositoryUrl") });
+    }
+    let mut input = code(true, None, RunInput::default());
+    input.source.as_mut().unwrap().code.as_mut().unwrap().source_directory = Some("/a/../..".into());
+    check(None, &input, Err("without '..'"));
+    input.source.as_mut().unwrap().code.as_mut().unwrap().source_directory = None;
+    input.source.as_mut().unwrap().code.as_mut().unwrap().branch = "--help".into();
+    check(None, &input, Err("not the name of a branch"));
+}
+
+#[test]
+fn names_and_tags() {
+    for (name, valid) in [
+        ("a", true),
+        ("my-app_2", true),
+        ("-a", false),
+        ("", false),
+        ("a.b", false),
+        (&"x".repeat(41), false),
+    ] {
+        assert_eq!(new_service(name, [], &image("r/a:1"), PLACE).is_ok(), valid, "{name}");
+    }
+    let tag = |k: &str, v: &str| (k.to_string(), v.to_string());
+    assert!(laid_over(&BTreeMap::new(), [tag("aws:x", "")]).is_err());
+    assert!(laid_over(&BTreeMap::new(), [tag("a", "1"), tag("a", "2")]).is_err());
+    let fifty = laid_over(&BTreeMap::new(), (0..50).map(|i| tag(&i.to_string(), ""))).unwrap();
+    assert!(laid_over(&fifty, [tag("0", "again")]).is_ok());
+    assert!(laid_over(&fifty, [tag("x", "")]).is_err());
+}
