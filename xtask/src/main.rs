@@ -1,5 +1,6 @@
 //! Tasks of the repository: `cargo xtask <task>`.
 
+mod bench;
 mod ci;
 mod codegen;
 mod deny;
@@ -15,6 +16,8 @@ cargo xtask <task>
   codegen         write crates/wire/src/generated from specs/
   tidy            dependency edges, generated files, unfinished words, long files
   deny            licences, banned crates and sources of dependencies
+  bench [proxy] [--check] [--quick]
+                  measures and writes docs/benchmarks.md; --check fails below a bar
   ci [--all]      everything that CI checks; --all adds the long list and writes docs/nightly.md
 ";
 
@@ -37,6 +40,8 @@ fn run() -> Result<ExitCode> {
         ["ci"] if !ci::run(&root, false)? => return Ok(ExitCode::FAILURE),
         ["ci", "--all"] if !ci::run(&root, true)? => return Ok(ExitCode::FAILURE),
         ["ci"] | ["ci", "--all"] => {}
+        ["bench", ref rest @ ..] if !bench::run(&root, rest)? => return Ok(ExitCode::FAILURE),
+        ["bench", ..] => {}
         _ => {
             eprint!("{USAGE}");
             return Ok(ExitCode::from(2));

@@ -1,0 +1,300 @@
+//! `apron deploy`: makes a service of a directory, a repository or an image, and stays until it serves or not.
+
+use super::client::Client;
+use super::follow::{self, Ended};
+use super::pack::{self, MANIFEST};
+use super::progress::{self, Progress};
+use super::target::Target;
+use super::upload;
+use anyhow::{Context, Result, bail};
+use apron_model::extension::CONFIG_MERGE;
+use apron_model::limits;
+use apron_model::manifest::{self, Severity};
+use apron_wire::apprunner::{
+    CodeConfiguration, CodeConfigurationValues, CodeRepository, ConfigurationSource, CreateServiceRequest,
+    ImageConfiguration, ImageRepository, ImageRepositoryType, InstanceConfiguration, ResumeServiceRequest,
+    ServiceStatus, SourceCodeVersion, SourceCodeVersionType, SourceConfiguration, Tag, TagResourceRequest,
+    UpdateServiceRequest,
+};
+use apron_wire::apron::{self, DescribeStatusRequest, UploadKind};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Shown to whoever deploys a directory that does not say how to build and run it.
+const MANIFEST_EXAMPLE: &str = "\
+version: 1.0
+runtime: python311
+build:
+  commands:
+    build:
+      - pip install -r requirements.txt
+run:
+  command: gunicorn app:app --bind 0.0.0.0:8080
+  network:
+    port: 8080
+";
+
+/// Stands where the API wants a runtime and `apprunner.yaml` names it.
+const RUNTIME_OF_FILE: &str = "REPOSITORY";
+/// The branch when nobody names one and the repository cannot be asked.
+const BRANCH: &str = "main";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Directory with an apprunner.yaml, git URL, or image
+    #[arg(default_value = ".", value_name = "DIR|GIT_URL|IMAGE")]
+    target: String,
+    /// Name of the service [default: the last part of the target]
+    #[arg(long)]
+    name: Option<String>,
+    /// Port that the application listens on [default: that of apprunner.yaml, else 8080]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// Variable for the application; may be repeated. With any given, earlier ones are replaced
+    #[arg(long, value_name = "K=V", value_parser = variable)]
+    pub(super) env: Vec<(String, String)>,
+    /// vCPUs, e.g. 0.5, or units, e.g. 1024 [default: 1]
+    #[arg(long, value_parser = |text: &str| measure(text, "vCPU", 64.0))]
+    cpu: Option<String>,
+    /// GB, e.g. 0.5, or MB, e.g. 2048 [default: 2]
+    #[arg(long, value_parser = |text: &str| measure(text, "GB", 128.0))]
+    memory: Option<String>,
+    /// Branch of a git repository
+    #[arg(long)]
+    branch: Option<String>,
+}
+
+/// "K=V"; the value may hold further equals signs.
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("give NAME=VALUE".to_owned()),
+    }
+}
+
+/// AWS's notation of a size. A number below `units_below` counts whole units, any other is meant as it is.
+fn measure(text: &str, unit: &str, units_below: f64) -> Result<String, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let (number, has_unit) = match lower.strip_suffix(&unit.to_ascii_lowercase()) {
+        Some(number) => (number.trim_end(), true),
+        None => (lower.as_str(), false),
+    };
+    match number.parse::<f64>() {
+        Ok(amount) if amount > 0.0 && (has_unit || amount < units_below) => Ok(format!("{amount} {unit}")),
+        Ok(amount) if amount.fract() == 0.0 && amount > 0.0 => Ok(format!("{amount}")),
+        _ => Err(format!("give a number, or a number of {unit}")),
+    }
+}
+
+pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCode> {
+    let target = Target::read(&arguments.target, Path::is_dir)?;
+    let name = match &arguments.name {
+        Some(name) => name.clone(),
+        None => target.service_name()?,
+    };
+    if arguments.branch.is_some() && !matches!(target, Target::Git(_)) {
+        bail!("--branch is for git repositories, and '{}' is none", arguments.target);
+    }
+    if let Target::Directory(directory) = &target {
+        check_manifest(directory)?;
+    }
+    let progress = Progress::new(format!("deploying {name}"));
+    let found = client.find(&name).await?;
+    let source = source(client, &target, &arguments, &progress).await?;
+    let instance = (arguments.cpu.is_some() || arguments.memory.is_some()).then(|| InstanceConfiguration {
+        cpu: arguments.cpu.clone(),
+        memory: arguments.memory.clone(),
+        instance_role_arn: None,
+    });
+    let values_given = arguments.port.is_some() || !arguments.env.is_empty();
+    let merge_tag = (values_given && !matches!(target, Target::Image(_)))
+        .then(|| vec![Tag { key: Some(CONFIG_MERGE.tag.into()), value: Some("api".into()) }]);
+
+    let (arn, ended) = match found {
+        None => {
+            progress.message(format!("creating {name}"));
+            let mut input = CreateServiceRequest::new(name.clone(), source);
+            input.instance_configuration = instance;
+            input.tags = merge_tag;
+            let created = client.call(&input).await?;
+            let arn = created.service.service_arn;
+            let ended = follow::deployment(client, &arn, &created.operation_id, &progress).await?;
+            (arn, ended)
+        }
+        Some(found) => {
+            progress.message(format!("updating {name}"));
+            if let Some(tags) = merge_tag {
+                client.call(&TagResourceRequest { resource_arn: found.arn.clone(), tags }).await?;
+            }
+            let mut input = UpdateServiceRequest::new(found.arn.clone());
+            input.source_configuration = Some(source);
+            input.instance_configuration = instance;
+            let updated = client.call(&input).await?;
+            let mut ended = follow::deployment(client, &found.arn, &updated.operation_id, &progress).await?;
+            // A paused service only takes the new configuration; its resume deploys it.
+            if found.status == ServiceStatus::Paused && ended.succeeded() {
+                ended = resume(client, &found.arn, &progress).await?;
+            }
+            (found.arn, ended)
+        }
+    };
+    drop(progress);
+    finish(client, &name, &arn, &ended).await
+}
+
+async fn resume(client: &Client, arn: &str, progress: &Progress) -> Result<Ended> {
+    let resumed = client.call(&ResumeServiceRequest { service_arn: arn.to_owned() }).await?;
+    match resumed.operation_id {
+        Some(operation) => follow::deployment(client, arn, &operation, progress).await,
+        None => bail!("the service was resumed by somebody else meanwhile"),
+    }
+}
+
+/// The URL, or why there is no new version behind it.
+async fn finish(client: &Client, name: &str, arn: &str, ended: &Ended) -> Result<ExitCode> {
+    let status = client.call(&DescribeStatusRequest { service_arn: arn.to_owned() }).await?;
+    if !ended.succeeded() {
+        let kept = if status.status == apron::ServiceStatus::Running {
+            "; the version before it serves on"
+        } else {
+            ""
+        };
+        bail!("the new version of '{name}' does not serve{kept}: {}", ended.because());
+    }
+    match status.url {
+        Some(url) => progress::print(&url),
+        None => bail!("'{name}' is deployed, but has no URL"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Uploads what has to be uploaded, and says what the service is made of.
+async fn source(
+    client: &Client,
+    target: &Target,
+    arguments: &Arguments,
+    progress: &Progress,
+) -> Result<SourceConfiguration> {
+    let env: BTreeMap<String, String> = arguments.env.iter().cloned().collect();
+    let env = (!env.is_empty()).then_some(env);
+    let port = arguments.port.map(|port| port.to_string());
+    let (repository_url, branch) = match target {
+        Target::Image(reference) => {
+            let public = reference.starts_with("public.ecr.aws/");
+            let kind = if public { ImageRepositoryType::EcrPublic } else { ImageRepositoryType::Ecr };
+            let mut image = ImageRepository::new(reference.clone(), kind);
+            image.image_configuration =
+                Some(ImageConfiguration { runtime_environment_variables: env, port, ..Default::default() });
+            return Ok(SourceConfiguration { image_repository: Some(image), ..Default::default() });
+        }
+        Target::Git(url) => (url.clone(), branch(arguments, url)),
+        Target::Directory(directory) => (send(client, directory, progress).await?, BRANCH.to_owned()),
+    };
+    let mut values = CodeConfigurationValues::new(RUNTIME_OF_FILE);
+    let any = env.is_some() || port.is_some();
+    values.runtime_environment_variables = env;
+    values.port = port;
+    let version = SourceCodeVersion { r#type: SourceCodeVersionType::Branch, value: branch };
+    let mut repository = CodeRepository::new(repository_url, version);
+    repository.code_configuration = Some(CodeConfiguration {
+        configuration_source: ConfigurationSource::Repository,
+        code_configuration_values: any.then_some(values),
+    });
+    Ok(SourceConfiguration { code_repository: Some(repository), ..Default::default() })
+}
+
+/// The branch as given, else the one that a repository on this machine has checked out.
+fn branch(arguments: &Arguments, url: &str) -> String {
+    let head = || {
+        let path = Path::new(url.strip_prefix("file://")?);
+        let head = std::fs::read_to_string(path.join(".git/HEAD"))
+            .or_else(|_| std::fs::read_to_string(path.join("HEAD")))
+            .ok()?;
+        Some(head.trim().strip_prefix("ref: refs/heads/")?.to_owned())
+    };
+    arguments.branch.clone().or_else(head).unwrap_or_else(|| BRANCH.to_owned())
+}
+
+/// Packs and uploads a directory; gives the URL by which the service names it.
+async fn send(client: &Client, directory: &Path, progress: &Progress) -> Result<String> {
+    progress.message(format!("packing {}", directory.display()));
+    let mut packed = pack::pack(directory)?;
+    for skipped in &packed.skipped {
+        progress.line(&format!("left out, since it is no file: {}", skipped.display()));
+    }
+    let total = packed.bytes;
+    progress.line(&format!("Uploading {} files, {} compressed.", packed.files, bytes(total)));
+    let sent = |sent: u64| progress.message(format!("uploading {} of {}", bytes(sent), bytes(total)));
+    let stored = upload::upload(client, UploadKind::Source, &mut packed.file, sent).await?;
+    stored.repository_url.context("the platform did not say where it stored the source")
+}
+
+/// Reads the directory's `apprunner.yaml` here, so that a mistake in it shows before anything is sent.
+fn check_manifest(directory: &Path) -> Result<()> {
+    let path = directory.join(MANIFEST);
+    if !path.is_file() {
+        let other = directory.join("apprunner.yml");
+        if other.is_file() {
+            bail!("the file must be called {MANIFEST}: rename {}", other.display());
+        }
+        bail!(
+            "{} has no {MANIFEST}, which says how to build and run it. A small one:\n\n{MANIFEST_EXAMPLE}\n\
+             To run an image instead: apron deploy REGISTRY/NAME:TAG",
+            directory.display()
+        );
+    }
+    let length = std::fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.len();
+    if length > limits::MANIFEST_BYTES_MAX as u64 {
+        bail!("{} has {length} bytes; at most {} are read", path.display(), limits::MANIFEST_BYTES_MAX);
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (parsed, problems) = manifest::parse(&text);
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    for problem in &problems {
+        match problem.severity {
+            Severity::Error => errors.push(format!("{}: {problem}", path.display())),
+            Severity::Warning => warnings.push(format!("warning: {}: {problem}", path.display())),
+        }
+    }
+    for warning in warnings {
+        eprintln!("{warning}");
+    }
+    if parsed.is_none() || !errors.is_empty() {
+        bail!("{}", errors.join("\n"));
+    }
+    Ok(())
+}
+
+/// A size for people.
+fn bytes(count: u64) -> String {
+    match count {
+        0..1_024 => format!("{count} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", count as f64 / 1_024.0),
+        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_as_people_write_them() {
+        for (text, expect) in [("1", "1 vCPU"), ("0.5", "0.5 vCPU"), ("2vcpu", "2 vCPU"), ("1024", "1024")] {
+            assert_eq!(measure(text, "vCPU", 64.0).as_deref(), Ok(expect));
+        }
+        for (text, expect) in [("2", "2 GB"), ("0.5 GB", "0.5 GB"), ("2048", "2048")] {
+            assert_eq!(measure(text, "GB", 128.0).as_deref(), Ok(expect));
+        }
+        for wrong in ["", "x", "-1", "0", "1000.5", "NaN"] {
+            assert!(measure(wrong, "GB", 128.0).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_a_valid_manifest() {
+        let (parsed, problems) = manifest::parse(MANIFEST_EXAMPLE);
+        assert!(parsed.is_some() && problems.is_empty(), "{problems:?}");
+    }
+}

@@ -1,0 +1,71 @@
+//! `apron logs`: what the application wrote, what a deployment did, or what happened to the service.
+
+use super::client::Client;
+use super::progress::{print, printable};
+use super::show::time;
+use anyhow::{Result, bail};
+use apron_wire::apprunner::ListOperationsRequest;
+use apron_wire::apron::{GetLogsRequest, LogLine, LogStream};
+use std::process::ExitCode;
+
+const LINES_PER_CALL: i32 = 1_000;
+/// The longest poll that the API offers.
+const POLL_S: i32 = 20;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    name: String,
+    /// Go on as lines come
+    #[arg(short, long)]
+    follow: bool,
+    /// The latest deployment in place of the application
+    #[arg(long, conflicts_with = "events")]
+    deployment: bool,
+    /// What happened to the service in place of the application
+    #[arg(long)]
+    events: bool,
+}
+
+pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCode> {
+    let found = client.named(&arguments.name).await?;
+    let stream = match (arguments.deployment, arguments.events) {
+        (true, _) => LogStream::Deployment,
+        (_, true) => LogStream::Events,
+        (false, false) => LogStream::Application,
+    };
+    let mut input = GetLogsRequest::new(found.arn.clone(), stream);
+    input.max_lines = Some(LINES_PER_CALL);
+    if arguments.deployment {
+        let page = client.call(&ListOperationsRequest::new(found.arn)).await?;
+        let newest = page.operation_summary_list.unwrap_or_default().into_iter().next();
+        let Some(id) = newest.and_then(|row| row.id) else {
+            bail!("'{}' has had no operation yet", arguments.name)
+        };
+        input.operation_id = Some(id);
+    }
+    loop {
+        let page = client.call(&input).await?;
+        for line in &page.lines {
+            show(line, stream);
+        }
+        let quiet = page.lines.is_empty();
+        if page.end || (quiet && !arguments.follow) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        // Only at the end of what there is does waiting make sense.
+        input.wait_seconds = (quiet && arguments.follow).then_some(POLL_S);
+        input.from = Some(page.next);
+    }
+}
+
+fn show(line: &LogLine, stream: LogStream) {
+    let at = time(line.timestamp);
+    let text = printable(&line.text);
+    match stream {
+        LogStream::Application => {
+            let source: String = printable(&line.source).chars().take(8).collect();
+            print(&format!("{at} {source} {text}"));
+        }
+        LogStream::Deployment | LogStream::Events => print(&format!("{at} {text}")),
+    }
+}

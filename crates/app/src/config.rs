@@ -1,0 +1,202 @@
+//! What `apron serve` is told: flags over a file over named defaults, resolved once.
+//!
+//! This is the only place that reads configuration. Every problem of the file is reported in one go with its
+//! line, because a person who fixes one error per start gives up before the last one.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use file::FileProblem;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where a packaged Apron keeps everything.
+pub(crate) const DATA_DIR: &str = "/var/lib/apron";
+/// On loopback, because whoever reaches the API with the root key owns the platform.
+pub(crate) const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
+/// Users without a name, above what distributions hand out and below the ranges of instances.
+pub(crate) const CONTROL_UID: u32 = 61_900;
+pub(crate) const PROXY_UID: u32 = 61_901;
+/// Names below `localhost` resolve to this machine without any DNS set up.
+pub(crate) const APPS_DOMAIN: &str = "apron.localhost";
+/// Published commands and documents use these, so that they run unchanged.
+pub(crate) const REGION: &str = "us-east-1";
+pub(crate) const ACCOUNT_ID: &str = "123456789012";
+/// How long a proxy that was asked to end lets requests finish; as long as an instance gets.
+pub(crate) const DRAIN_S: u32 = 30;
+/// A loop costs about a megabyte; no machine that one proxy process should serve has more cores.
+pub(crate) const LOOPS_MAX: usize = 256;
+
+/// Flags of `apron serve`. A flag wins over the file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Arguments {
+    /// Where everything is kept [default: /var/lib/apron]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// A TOML file with settings; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the AWS API listens [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) api: Option<SocketAddr>,
+    /// Where applications answer HTTP, or off [default: 0.0.0.0:80, or :8080 when that is taken]
+    #[arg(long, value_name = "ADDR|off")]
+    pub(crate) http: Option<Listen>,
+    /// Where applications answer HTTPS, or off [default: 0.0.0.0:443, or :8443 when that is taken]
+    #[arg(long, value_name = "ADDR|off")]
+    pub(crate) https: Option<Listen>,
+    /// Names of services end in this domain [default: apron.localhost]
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) apps_domain: Option<String>,
+    /// The region that stands in names by default [default: us-east-1]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// Remove all instances and what they need from this machine when stopped; the data stays
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+}
+
+/// An address to listen on, or not to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    Off,
+    At(SocketAddr),
+}
+
+impl FromStr for Listen {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Listen, String> {
+        match text {
+            "off" => Ok(Listen::Off),
+            address => address
+                .parse()
+                .map(Listen::At)
+                .map_err(|_| format!("'{address}' is neither an address like 0.0.0.0:80 nor off")),
+        }
+    }
+}
+
+/// Where to listen for applications' users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Apps {
+    Off,
+    At(SocketAddr),
+    /// Nobody said: the well-known port when it is free, else the other one, and that is said at start.
+    Preferred {
+        port: u16,
+        otherwise: u16,
+    },
+}
+
+/// Everything the platform is told, complete and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) ephemeral: bool,
+    pub(crate) api: SocketAddr,
+    pub(crate) http: Apps,
+    pub(crate) https: Apps,
+    pub(crate) apps_domain: String,
+    pub(crate) region: String,
+    pub(crate) account_id: String,
+    pub(crate) control_uid: u32,
+    pub(crate) proxy_uid: u32,
+    /// Event loops of the proxy, and so listening sockets per address.
+    pub(crate) loops: usize,
+    pub(crate) drain_s: u32,
+    pub(crate) node: NodeSettings,
+    pub(crate) registries: RegistrySettings,
+}
+
+/// `[node]`. What is absent is the node's own default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeSettings {
+    pub(crate) address_ranges: Option<Vec<String>>,
+    pub(crate) pairs_ready: Option<usize>,
+    pub(crate) free_memory_min_mib: Option<u64>,
+    pub(crate) dns: Vec<SocketAddr>,
+    pub(crate) egress_allow: Vec<String>,
+    /// A file of further managed runtimes.
+    pub(crate) runtimes: Option<PathBuf>,
+}
+
+/// `[registries]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RegistrySettings {
+    /// Hosts that speak plain HTTP; loopback may always.
+    pub(crate) plain_http: Vec<String>,
+    /// Host in an image's name, to the host (and prefix) that is asked instead.
+    pub(crate) mirrors: std::collections::BTreeMap<String, String>,
+    /// A docker `config.json` with credentials.
+    pub(crate) credentials: Option<PathBuf>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{} cannot be used:{}", path.display(), listed(problems))]
+    Problems { path: PathBuf, problems: Vec<FileProblem> },
+    #[error("{0}")]
+    Flag(String),
+}
+
+fn listed(problems: &[FileProblem]) -> String {
+    problems.iter().map(|p| format!("\n  {p}")).collect()
+}
+
+/// Reads the file that the flags name, if any, and puts flags, file and defaults together.
+pub(crate) fn resolve(arguments: &Arguments) -> Result<Settings, ConfigError> {
+    let file = match &arguments.config {
+        None => file::File::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            file::parse(&text).map_err(|problems| ConfigError::Problems { path: path.clone(), problems })?
+        }
+    };
+    let settings = combine(arguments, file)?;
+    match settings.http == Apps::Off && settings.https == Apps::Off {
+        true => Err(ConfigError::Flag("http and https are both off: no application could be reached".into())),
+        false => Ok(settings),
+    }
+}
+
+fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigError> {
+    let domain = arguments.apps_domain.clone().or(file.apps_domain).unwrap_or_else(|| APPS_DOMAIN.into());
+    let region = arguments.region.clone().or(file.region).unwrap_or_else(|| REGION.into());
+    file::domain_checked(&domain).map_err(|m| ConfigError::Flag(format!("--apps-domain: {m}")))?;
+    file::region_checked(&region).map_err(|m| ConfigError::Flag(format!("--region: {m}")))?;
+    let data_dir = arguments.data_dir.clone().unwrap_or_else(|| DATA_DIR.into());
+    let data_dir = std::path::absolute(&data_dir)
+        .map_err(|e| ConfigError::Flag(format!("--data-dir {}: {e}", data_dir.display())))?;
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    Ok(Settings {
+        data_dir,
+        ephemeral: arguments.ephemeral,
+        api: arguments.api.or(file.api).unwrap_or(API),
+        http: apps(arguments.http.or(file.http), 80, 8080),
+        https: apps(arguments.https.or(file.https), 443, 8443),
+        apps_domain: domain.to_ascii_lowercase(),
+        region,
+        account_id: file.account_id.unwrap_or_else(|| ACCOUNT_ID.into()),
+        control_uid: file.control_uid.unwrap_or(CONTROL_UID),
+        proxy_uid: file.proxy_uid.unwrap_or(PROXY_UID),
+        loops: file.loops.unwrap_or(cores).clamp(1, LOOPS_MAX),
+        drain_s: file.drain_s.unwrap_or(DRAIN_S),
+        node: file.node,
+        registries: file.registries,
+    })
+}
+
+fn apps(given: Option<Listen>, port: u16, otherwise: u16) -> Apps {
+    match given {
+        None => Apps::Preferred { port, otherwise },
+        Some(Listen::Off) => Apps::Off,
+        Some(Listen::At(address)) => Apps::At(address),
+    }
+}

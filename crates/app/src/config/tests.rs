@@ -1,0 +1,88 @@
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    file::parse(text).unwrap_err().iter().map(FileProblem::to_string).collect()
+}
+
+#[test]
+fn an_empty_file_and_no_flags_give_the_documented_defaults() {
+    assert_eq!(file::parse("").unwrap(), file::File::default());
+    let settings = resolve(&Arguments::default()).unwrap();
+    assert_eq!(settings.data_dir, PathBuf::from(DATA_DIR));
+    assert_eq!(settings.api.to_string(), "127.0.0.1:7070");
+    assert_eq!(settings.http, Apps::Preferred { port: 80, otherwise: 8080 });
+    assert_eq!(settings.https, Apps::Preferred { port: 443, otherwise: 8443 });
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let file = file::parse(
+        r#"
+        api = "0.0.0.0:7071"
+        http = "127.0.0.1:8081"
+        https = "off"
+        apps_domain = "apps.example.com"
+        region = "eu-central-1"
+        account_id = "000000000001"
+        control_uid = 7001
+        proxy_uid = 0x1b5a
+        loops = 4
+        drain_s = 5
+        [node]
+        address_ranges = ["10.9.0.0/16"]
+        pairs_ready = 3
+        free_memory_min_mib = 256
+        dns = ["192.0.2.53", "192.0.2.54:5353"]
+        egress_allow = ["10.1.2.0/24"]
+        runtimes = "/etc/apron/runtimes.toml"
+        [registries]
+        plain_http = ["registry.lan:5000"]
+        credentials = "/etc/apron/docker.json"
+        [registries.mirrors]
+        "123456789012.dkr.ecr.us-east-1.amazonaws.com" = "registry.lan:5000/mirror"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(file.https, Some(Listen::Off));
+    assert_eq!(file.proxy_uid, Some(7002));
+    assert_eq!(file.node.dns[0].port(), 53);
+    assert_eq!(file.registries.mirrors.len(), 1);
+}
+
+#[test]
+fn all_problems_come_at_once_with_their_lines() {
+    let found = problems(
+        "api = 7070\nhtpp = \"off\"\nloops = 0\nregion = \"US East\"\n\n[node]\ndns = [\"here\"]\nrange = 1\n",
+    );
+    assert_eq!(found.len(), 6, "{found:#?}");
+    assert_eq!(found[0], "line 1: 'api' must be an address like 127.0.0.1:7070, not 7070");
+    assert!(found[1].starts_with("line 2: unknown key 'htpp'; known are api, http"), "{}", found[1]);
+    assert_eq!(found[2], "line 3: 'loops' must be a whole number from 1 to 256, not 0");
+    assert_eq!(found[3], "line 4: 'region': 'US East' is not a region like us-east-1");
+    assert!(found[4].starts_with("line 7: 'dns' must be a list of addresses"), "{}", found[4]);
+    assert!(found[5].starts_with("line 8: unknown key 'node.range'"), "{}", found[5]);
+}
+
+#[test]
+fn broken_syntax_is_reported_with_its_line() {
+    let found = problems("api = \"127.0.0.1:1\"\nhttp =\n");
+    assert!(found[0].starts_with("line 2: "), "{found:?}");
+}
+
+#[test]
+fn root_and_equal_users_are_refused() {
+    assert!(problems("control_uid = 0")[0].contains("from 1 to"));
+    assert!(problems("control_uid = 5\nproxy_uid = 5")[0].contains("must differ"));
+}
+
+#[test]
+fn a_flag_wins_and_nothing_to_serve_is_an_error() {
+    let both_off = Arguments { http: Some(Listen::Off), https: Some(Listen::Off), ..Arguments::default() };
+    assert!(resolve(&both_off).unwrap_err().to_string().contains("both off"));
+    let missing = Arguments { config: Some("/nonexistent/apron.toml".into()), ..Arguments::default() };
+    assert!(resolve(&missing).unwrap_err().to_string().contains("cannot read /nonexistent/apron.toml"));
+    let domain = Arguments { apps_domain: Some("Apps.Example".into()), ..Arguments::default() };
+    assert_eq!(resolve(&domain).unwrap().apps_domain, "apps.example");
+    let region = Arguments { region: Some("nowhere land".into()), ..Arguments::default() };
+    assert!(resolve(&region).unwrap_err().to_string().starts_with("--region"));
+}

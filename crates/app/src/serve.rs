@@ -1,0 +1,23 @@
+//! `apron serve`: from flags to a running platform.
+
+pub(crate) use crate::config::Arguments;
+
+use crate::config;
+use crate::supervisor;
+use anyhow::{Context, Result};
+use std::process::ExitCode;
+
+/// Runs the platform until it is asked to stop. The error is one sentence for the person who started it.
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    let settings = config::resolve(&arguments)?;
+    crate::children::start_logging();
+    // The supervisor waits and restarts; one thread does that, and a fork from it is simple.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ended = runtime.block_on(supervisor::run(settings));
+    // A blocked task must not keep the process.
+    runtime.shutdown_background();
+    ended.map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,227 @@
+//! Keeps one child running: start, wait for ready, restart after an end, stop when asked.
+
+use super::process::{Ended, Process};
+use super::spawn::{self, Started};
+use super::{Role, record};
+use crate::listeners::Listeners;
+use nix::sys::signal::Signal;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+/// The first pause after an end; each further one in a row is twice as long.
+const RESTART_FIRST: Duration = Duration::from_millis(100);
+const RESTART_MAX: Duration = Duration::from_secs(5);
+/// A child that lived this long has earned a short pause again.
+const SETTLED: Duration = Duration::from_secs(60);
+/// Control and node write what they hold and end; the proxy gets its drain time on top.
+const END_GRACE: Duration = Duration::from_secs(10);
+/// Lines kept of each child for the report of a failed start.
+const LAST_LINES: usize = 20;
+/// A longer log line of ours is cut; none is meant to be.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// What one child is started with, each time anew.
+pub(super) struct Plan {
+    pub(super) role: Role,
+    pub(super) handover: Vec<u8>,
+    pub(super) listeners: Vec<(&'static str, Arc<Listeners>)>,
+    /// The `run` directory.
+    pub(super) run: PathBuf,
+    /// After SIGTERM.
+    pub(super) grace: Duration,
+}
+
+/// How far the platform is asked to go down. Only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stop {
+    No,
+    /// SIGTERM, the grace, SIGKILL.
+    Orderly,
+    /// Whoever asked, asked twice.
+    Now,
+}
+
+/// What a keeper tells the supervisor.
+#[derive(Debug)]
+pub(super) enum Report {
+    Ready(Role),
+    /// It ended by itself; `last_lines` is what it said, oldest first.
+    Ended {
+        role: Role,
+        how: String,
+        last_lines: Vec<String>,
+    },
+}
+
+/// The grace of a role, with the time that a proxy may drain.
+pub(super) fn grace(role: Role, drain: Duration) -> Duration {
+    match role {
+        Role::Proxy => drain + Duration::from_secs(2),
+        Role::Control | Role::Node => END_GRACE,
+    }
+}
+
+/// Runs until the child was stopped. Never gives up: whether a child that keeps dying is a failed start is for
+/// the supervisor to decide.
+pub(super) async fn keep(plan: Plan, mut stop: watch::Receiver<Stop>, reports: mpsc::Sender<Report>) {
+    let mut failures = 0u32;
+    while *stop.borrow() == Stop::No {
+        let begun = Instant::now();
+        let end = match started(&plan) {
+            Ok(started) => watch_over(&plan, started, &mut stop, &reports).await,
+            Err(error) => Some((format!("cannot be started: {error}"), Vec::new())),
+        };
+        let Some((how, last_lines)) = end else { return };
+        let role = plan.role;
+        tracing::error!(child = role.name(), "{} {how}", role.name());
+        let _ = reports.send(Report::Ended { role, how, last_lines }).await;
+        let lived = begun.elapsed();
+        failures = if lived >= SETTLED { 0 } else { failures + 1 };
+        tokio::select! {
+            () = sleep(pause(role, failures)) => {}
+            () = asked(&mut stop) => {}
+        }
+    }
+}
+
+/// How long to wait before the next start, after this many short lives in a row.
+fn pause(role: Role, failures: u32) -> Duration {
+    let doublings = match (role, failures) {
+        // Connections wait in the backlog meanwhile.
+        (Role::Proxy, 0 | 1) => return Duration::ZERO,
+        (Role::Proxy, n) => n - 2,
+        (Role::Control | Role::Node, n) => n.saturating_sub(1),
+    };
+    RESTART_FIRST.saturating_mul(1 << doublings.min(16)).min(RESTART_MAX)
+}
+
+fn started(plan: &Plan) -> std::io::Result<Started> {
+    let listeners: Vec<(&str, &Listeners)> = plan.listeners.iter().map(|(n, l)| (*n, &**l)).collect();
+    let started = spawn::start(plan.role, &plan.handover, &listeners)?;
+    let record = record::Record::new(&started.process, listeners);
+    if let Err(error) = record::write(&plan.run, plan.role, &record) {
+        // It serves all the same; only a takeover would not find it.
+        tracing::error!(child = plan.role.name(), %error, "cannot write the record of a child");
+    }
+    Ok(started)
+}
+
+/// Waits for what comes first. None: it was stopped as asked; else how it ended and its last lines.
+async fn watch_over(
+    plan: &Plan,
+    started: Started,
+    stop: &mut watch::Receiver<Stop>,
+    reports: &mpsc::Sender<Report>,
+) -> Option<(String, Vec<String>)> {
+    let Started { process, ready, log } = started;
+    let last_lines = Arc::new(Mutex::new(VecDeque::new()));
+    let pump = tokio::spawn(pump(plan.role, log, last_lines.clone()));
+    let announce = async {
+        if is_ready(ready).await {
+            let _ = reports.send(Report::Ready(plan.role)).await;
+        }
+        std::future::pending::<()>().await
+    };
+    let end = tokio::select! {
+        how = process.ended() => Some(how),
+        () = announce => None,
+        () = asked(stop) => None,
+    };
+    if end.is_none() {
+        self::end(&process, plan.grace, stop).await;
+    }
+    // The pipe ends with the process and whatever inherited it; what it said last is worth a moment.
+    let _ = timeout(Duration::from_millis(200), pump).await;
+    let lines = std::mem::take(&mut *last_lines.lock().unwrap_or_else(PoisonError::into_inner));
+    end.map(|how: Ended| (how.to_string(), lines.into()))
+}
+
+/// Returns when the platform is asked to go down. A supervisor that dropped the sender asks for that too.
+async fn asked(stop: &mut watch::Receiver<Stop>) {
+    let _ = stop.wait_for(|s| *s > Stop::No).await;
+}
+
+/// Ends a process by SIGTERM and, after the grace or when it must be now, SIGKILL.
+pub(super) async fn end(process: &Process, grace: Duration, stop: &mut watch::Receiver<Stop>) {
+    process.signal(Signal::SIGTERM);
+    tokio::select! {
+        _ = process.ended() => return,
+        () = sleep(grace) => tracing::warn!(pid = process.pid, "did not end in time and is killed"),
+        _ = stop.wait_for(|s| *s == Stop::Now) => {}
+    }
+    process.signal(Signal::SIGKILL);
+    let _ = timeout(END_GRACE, process.ended()).await;
+}
+
+/// True when the child wrote its line, false when it closed the pipe without.
+async fn is_ready(pipe: OwnedFd) -> bool {
+    let Ok(mut pipe) = pipe::Receiver::from_owned_fd(pipe) else { return false };
+    let mut byte = [0u8; 1];
+    matches!(pipe.read(&mut byte).await, Ok(1))
+}
+
+/// Prints the child's log lines under its name and remembers the last ones.
+async fn pump(role: Role, pipe: OwnedFd, last_lines: Arc<Mutex<VecDeque<String>>>) {
+    let Ok(mut pipe) = pipe::Receiver::from_owned_fd(pipe) else { return };
+    let (mut pending, mut chunk) = (Vec::new(), vec![0u8; LINE_BYTES_MAX]);
+    loop {
+        let count = pipe.read(&mut chunk).await.unwrap_or(0);
+        pending.extend_from_slice(&chunk[..count]);
+        let ended = count == 0;
+        if ended && !pending.is_empty() {
+            pending.push(b'\n');
+        }
+        while let Some(at) = pending.iter().position(|b| *b == b'\n').or(cut(&pending)) {
+            let row: Vec<u8> = pending.drain(..=at).collect();
+            let line = String::from_utf8_lossy(&row);
+            let line = line.trim_end();
+            super::say(&format!("{:<7} {line}", role.name()));
+            let mut last = last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+            last.push_back(line.to_owned());
+            if last.len() > LAST_LINES {
+                last.pop_front();
+            }
+        }
+        if ended {
+            return;
+        }
+    }
+}
+
+fn cut(pending: &[u8]) -> Option<usize> {
+    (pending.len() >= LINE_BYTES_MAX).then_some(LINE_BYTES_MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_and_are_bounded_and_a_proxy_returns_at_once() {
+        let ms = |role, failures| pause(role, failures).as_millis();
+        assert_eq!([1, 2, 3, 7, 60].map(|n| ms(Role::Control, n)), [100, 200, 400, 5000, 5000]);
+        assert_eq!([0, 1, 2, 3].map(|n| ms(Role::Proxy, n)), [0, 0, 100, 200]);
+        assert_eq!(ms(Role::Node, 0), 100);
+    }
+
+    #[tokio::test]
+    async fn log_lines_are_kept_whole_and_bounded() {
+        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_NONBLOCK).unwrap();
+        let mut text: String = (0..30).map(|n| format!("line {n}\n")).collect();
+        text.push_str("no newline");
+        nix::unistd::write(&writer, text.as_bytes()).unwrap();
+        drop(writer);
+        let last = Arc::new(Mutex::new(VecDeque::new()));
+        pump(Role::Node, reader, last.clone()).await;
+        let last = last.lock().unwrap();
+        assert_eq!(last.len(), LAST_LINES);
+        assert_eq!(last.back().map(String::as_str), Some("no newline"));
+    }
+}

@@ -1,0 +1,66 @@
+//! Starts one child with its configuration, listeners and pipes.
+
+use super::Role;
+use super::process::Process;
+use crate::children::{CONFIG_FD, LISTENERS, READY_FD};
+use crate::listeners::{self, Listeners};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::pipe2;
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+/// A child that was started and has not yet said anything.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) process: Process,
+    /// Gives a line when the child can work, and ends when it dies before that.
+    pub(super) ready: OwnedFd,
+    /// Its standard output and error.
+    pub(super) log: OwnedFd,
+}
+
+/// Starts `apron <role>`. `handover` is the JSON of `children::Handover`.
+pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)]) -> io::Result<Started> {
+    let mut config = File::from(memfd_create(c"apron-config", MFdFlags::MFD_CLOEXEC)?);
+    config.write_all(handover)?;
+    config.rewind()?;
+    let (ready, ready_of_child) = pipe2(OFlag::O_CLOEXEC)?;
+    let (log, log_of_child) = pipe2(OFlag::O_CLOEXEC)?;
+    // Both ends: the child loses lines rather than waits, and the reader runs in an event loop.
+    for end in [ready.as_fd(), log.as_fd(), log_of_child.as_fd()] {
+        fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    }
+    let mut inherited: Vec<RawFd> = vec![config.as_raw_fd(), ready_of_child.as_raw_fd()];
+    inherited.extend(listeners.iter().flat_map(|(_, l)| l.sockets.iter().map(AsRawFd::as_raw_fd)));
+    // The link names the very program that runs, also after the file was replaced by a newer one.
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0("apron")
+        .arg(role.name())
+        .env(CONFIG_FD, config.as_raw_fd().to_string())
+        .env(READY_FD, ready_of_child.as_raw_fd().to_string())
+        .env(LISTENERS, listeners::describe(listeners.iter().copied()))
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log_of_child.try_clone()?)
+        .stderr(log_of_child);
+    // SAFETY: between fork and exec only fcntl and setsid are called, which are async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            // A Ctrl-C in the terminal is for the supervisor, which then ends its children in order.
+            nix::unistd::setsid()?;
+            for number in &inherited {
+                fcntl(BorrowedFd::borrow_raw(*number), FcntlArg::F_SETFD(FdFlag::empty()))?;
+            }
+            Ok(())
+        });
+    }
+    // The handle may be dropped: the process is waited for by its pidfd.
+    let child = command.spawn()?;
+    let process = Process::of_child(child.id() as i32)?;
+    Ok(Started { process, ready, log })
+}

@@ -1,0 +1,151 @@
+//! DescribeStatus: what a service is doing and why, down to its instances.
+
+use crate::api::apprunner::lookup;
+use crate::api::apprunner::view::int;
+use crate::api::call::Context;
+use crate::api::failure;
+use apron_model::ids::OperationId;
+use apron_model::instance::{self, Exit, Health, Phase};
+use apron_model::operation::{self, OperationKind};
+use apron_model::reconcile::{Slot, SlotWish};
+use apron_model::service::{Revision, Service, Status, status};
+use apron_wire::Error;
+use apron_wire::apron::{
+    DescribeStatusRequest, DescribeStatusResponse, InstanceHealth, InstancePhase, InstanceStatus,
+    OpenOperation, OperationStatus, OperationType, RevisionState, RevisionStatus, ServiceStatus, Waterfall,
+};
+
+pub(super) async fn describe(
+    context: Context<'_>,
+    input: DescribeStatusRequest,
+) -> Result<DescribeStatusResponse, Error> {
+    let store = &context.platform.store;
+    let service = lookup(context, &input.service_arn).await?;
+    let revisions = store.revision_list(&service.id).await.map_err(failure::store)?;
+    let slots = store.slot_list(&service.id).await.map_err(failure::store)?;
+    let open = match &service.operation {
+        None => None,
+        Some(id) => open_operation(context, id).await?,
+    };
+    let names = &context.platform.names;
+    let scheme = if names.apps_endpoint.starts_with("https://") { "https" } else { "http" };
+    Ok(DescribeStatusResponse {
+        status: service_status(status(&service)),
+        reason: service.last_failure.clone(),
+        url: service.config.public.then(|| format!("{scheme}://{}", names.service_url(&service))),
+        revisions: revisions.iter().map(|revision| revision_status(&service, revision, &slots)).collect(),
+        operation: open,
+    })
+}
+
+async fn open_operation(context: Context<'_>, id: &OperationId) -> Result<Option<OpenOperation>, Error> {
+    let row = context.platform.store.operation_get(id).await.map_err(failure::store)?;
+    Ok(row.map(|row| OpenOperation {
+        id: row.id.to_string(),
+        r#type: match row.kind {
+            OperationKind::CreateService => OperationType::CreateService,
+            OperationKind::UpdateService => OperationType::UpdateService,
+            OperationKind::StartDeployment => OperationType::StartDeployment,
+            OperationKind::PauseService => OperationType::PauseService,
+            OperationKind::ResumeService => OperationType::ResumeService,
+            OperationKind::DeleteService => OperationType::DeleteService,
+        },
+        status: match row.status {
+            operation::OperationStatus::Pending => OperationStatus::Pending,
+            operation::OperationStatus::InProgress => OperationStatus::InProgress,
+            operation::OperationStatus::Succeeded => OperationStatus::Succeeded,
+            operation::OperationStatus::Failed => OperationStatus::Failed,
+            operation::OperationStatus::RollbackInProgress => OperationStatus::RollbackInProgress,
+            operation::OperationStatus::RollbackSucceeded => OperationStatus::RollbackSucceeded,
+        },
+        step: row.step.as_str().to_owned(),
+        reason: row.fault.map(|fault| fault.reason),
+    }))
+}
+
+fn service_status(status: Status) -> ServiceStatus {
+    match status {
+        Status::CreateFailed => ServiceStatus::CreateFailed,
+        Status::Running => ServiceStatus::Running,
+        Status::Deleted => ServiceStatus::Deleted,
+        Status::DeleteFailed => ServiceStatus::DeleteFailed,
+        Status::Paused => ServiceStatus::Paused,
+        Status::OperationInProgress => ServiceStatus::OperationInProgress,
+    }
+}
+
+fn revision_status(service: &Service, revision: &Revision, slots: &[Slot]) -> RevisionStatus {
+    let slots: Vec<&Slot> = slots.iter().filter(|slot| slot.revision == revision.number).collect();
+    let drains = slots.iter().any(|slot| matches!(slot.wish, SlotWish::Drain { .. }));
+    let number = Some(revision.number);
+    let state = if service.active == number {
+        RevisionState::Active
+    } else if service.candidate == number {
+        RevisionState::Candidate
+    } else if drains {
+        RevisionState::Draining
+    } else {
+        RevisionState::Previous
+    };
+    RevisionStatus {
+        number: int(revision.number),
+        state,
+        image: revision.image.as_ref().map(ToString::to_string),
+        commit: revision.commit.clone(),
+        instances: slots.into_iter().map(instance_status).collect(),
+    }
+}
+
+fn instance_status(slot: &Slot) -> InstanceStatus {
+    let Some(fact) = &slot.fact else {
+        return InstanceStatus {
+            instance_id: slot.id.to_string(),
+            phase: InstancePhase::Creating,
+            health: InstanceHealth::Starting,
+            reason: None,
+            address: None,
+            restarts: 0,
+            waterfall: Waterfall::default(),
+        };
+    };
+    let (phase, phase_reason) = match &fact.phase {
+        Phase::Creating => (InstancePhase::Creating, None),
+        Phase::Running => (InstancePhase::Running, None),
+        Phase::Exited(exit) => (InstancePhase::Exited, Some(exited(exit))),
+        Phase::Failed(fault) => (InstancePhase::Failed, Some(fault.reason.clone())),
+        Phase::Stopping => (InstancePhase::Stopping, None),
+    };
+    let (health, health_reason) = match &fact.health {
+        Health::Starting { hint } => (InstanceHealth::Starting, hint.clone()),
+        Health::Healthy => (InstanceHealth::Healthy, None),
+        Health::Unhealthy { reason } => (InstanceHealth::Unhealthy, Some(reason.clone())),
+    };
+    InstanceStatus {
+        instance_id: slot.id.to_string(),
+        phase,
+        health,
+        reason: phase_reason.or(health_reason),
+        address: fact.address.map(|address| address.to_string()),
+        restarts: int(fact.restarts),
+        waterfall: waterfall(&fact.waterfall),
+    }
+}
+
+fn exited(exit: &Exit) -> String {
+    match (exit.out_of_memory, exit.code, exit.signal) {
+        (true, ..) => "needed more memory than it has".to_owned(),
+        (false, Some(code), _) => format!("ended with exit code {code}"),
+        (false, None, Some(signal)) => format!("ended by signal {signal}"),
+        (false, None, None) => "ended".to_owned(),
+    }
+}
+
+fn waterfall(seen: &instance::Waterfall) -> Waterfall {
+    Waterfall {
+        namespace_ms: seen.namespace_ms.map(int),
+        mount_ms: seen.mount_ms.map(int),
+        exec_ms: seen.exec_ms.map(int),
+        listening_ms: seen.listening_ms.map(int),
+        healthy_ms: seen.healthy_ms.map(int),
+    }
+}

@@ -1,0 +1,365 @@
+"""Drives a served API with botocore, unchanged, and checks what comes back.
+
+Arguments: endpoint, access key id, secret, path of specs/apron.json, a directory for botocore's models.
+"""
+
+import base64
+import gzip
+import io
+import os
+import shutil
+import sys
+import tarfile
+import time
+
+try:
+    import botocore.session
+    from botocore.config import Config
+    from botocore.exceptions import ClientError
+except ImportError:
+    sys.exit("python3 needs botocore for this test: pip install botocore")
+
+endpoint, key, secret, spec, models = sys.argv[1:6]
+os.makedirs(f"{models}/apron/2026-01-01", exist_ok=True)
+shutil.copy(spec, f"{models}/apron/2026-01-01/service-2.json")
+os.environ["AWS_DATA_PATH"] = models
+
+
+def client(service, region="us-east-1", key=key, secret=secret):
+    session = botocore.session.Session()
+    return session.create_client(
+        service,
+        region_name=region,
+        endpoint_url=endpoint,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=40),
+    )
+
+
+aws = client("apprunner")
+apron = client("apron")
+
+
+def refused(code, part, call, **arguments):
+    try:
+        call(**arguments)
+    except ClientError as error:
+        said = error.response["Error"]
+        assert said["Code"] == code, (said, code)
+        assert part in said["Message"], (said, part)
+        return
+    raise AssertionError(f"{call} was not refused")
+
+
+def wait(arn, status, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        service = aws.describe_service(ServiceArn=arn)["Service"]
+        if service["Status"] != "OPERATION_IN_PROGRESS":
+            assert service["Status"] == status, (service, apron.describe_status(ServiceArn=arn))
+            return service
+        time.sleep(0.02)
+    raise AssertionError(f"{arn} is not {status}: {apron.describe_status(ServiceArn=arn)}")
+
+
+def operation(arn, operation_id):
+    rows = aws.list_operations(ServiceArn=arn)["OperationSummaryList"]
+    return next(row for row in rows if row["Id"] == operation_id)
+
+
+def image(name, **configuration):
+    repository = {"ImageIdentifier": name, "ImageRepositoryType": "ECR"}
+    if configuration:
+        repository["ImageConfiguration"] = configuration
+    return {"ImageRepository": repository}
+
+
+def signatures():
+    refused("UnrecognizedClientException", "", client("apprunner", key="AKIDOTHER").list_services)
+    refused("InvalidSignatureException", "", client("apprunner", secret="wrong").list_services)
+    assert aws.list_services()["ServiceSummaryList"] == []
+    refused("InvalidSignatureException", "region", client("apprunner", region="EU-X").list_services)
+
+
+def lifecycle():
+    made = aws.create_service(
+        ServiceName="shop",
+        SourceConfiguration=image("good:1", Port="9000", StartCommand="serve", RuntimeEnvironmentVariables={"A": "1"}),
+        InstanceConfiguration={"Cpu": "1 vCPU", "Memory": "2 GB"},
+        Tags=[{"Key": "team", "Value": "blue"}],
+    )
+    service, first = made["Service"], made["OperationId"]
+    arn = service["ServiceArn"]
+    assert service["Status"] == "OPERATION_IN_PROGRESS"
+    assert len(first) == 32 and len(service["ServiceId"]) == 32
+    assert arn == f"arn:aws:apprunner:us-east-1:123456789012:service/shop/{service['ServiceId']}"
+    label, _, host = service["ServiceUrl"].partition(".")
+    assert len(label) == 10 and label.isalnum() and label == label.lower(), label
+    assert host == "us-east-1.apron.localhost:8080", host
+    assert operation(arn, first)["Type"] == "CREATE_SERVICE"
+    assert service["InstanceConfiguration"] == {"Cpu": "1024", "Memory": "2048"}
+    assert service["HealthCheckConfiguration"] == {
+        "Protocol": "TCP", "Path": "/", "Interval": 5, "Timeout": 2, "HealthyThreshold": 1, "UnhealthyThreshold": 5}
+    assert service["NetworkConfiguration"] == {
+        "EgressConfiguration": {"EgressType": "DEFAULT"},
+        "IngressConfiguration": {"IsPubliclyAccessible": True}, "IpAddressType": "IPV4"}
+    scaling = service["AutoScalingConfigurationSummary"]
+    assert scaling["AutoScalingConfigurationArn"].endswith(
+        ":autoscalingconfiguration/DefaultConfiguration/1/00000000000000000000000000000001")
+    assert scaling["AutoScalingConfigurationRevision"] == 1
+    assert "EncryptionConfiguration" not in service and "DeletedAt" not in service
+    assert abs(service["CreatedAt"].timestamp() - time.time()) < 60
+    assert service["SourceConfiguration"]["AutoDeploymentsEnabled"] is True
+
+    refused("InvalidRequestException", "Service with the provided name already exists: shop",
+            aws.create_service, ServiceName="shop", SourceConfiguration=image("good:1"))
+    service = wait(arn, "RUNNING")
+    row = operation(arn, first)
+    assert row["Status"] == "SUCCEEDED" and row["TargetArn"] == arn and "EndedAt" in row, row
+    summary = aws.list_services()["ServiceSummaryList"]
+    assert [row["ServiceName"] for row in summary] == ["shop"]
+    assert summary[0]["ServiceUrl"] == service["ServiceUrl"]
+    assert client("apprunner", region="eu-west-1").list_services()["ServiceSummaryList"] == []
+    refused("ResourceNotFoundException", "", client("apprunner", region="eu-west-1").describe_service, ServiceArn=arn)
+
+    # An update shows the new values at once and keeps what it leaves out.
+    updated = aws.update_service(ServiceArn=arn, SourceConfiguration=image("good:2"),
+                                 HealthCheckConfiguration={"Protocol": "HTTP", "Path": "/up"})
+    shown = updated["Service"]["SourceConfiguration"]["ImageRepository"]
+    assert shown["ImageIdentifier"] == "good:2"
+    assert shown["ImageConfiguration"] == {
+        "Port": "9000", "StartCommand": "serve", "RuntimeEnvironmentVariables": {"A": "1"}}
+    assert updated["Service"]["Status"] == "OPERATION_IN_PROGRESS"
+    refused("InvalidStateException", "Service cannot be updated in the current state: OPERATION_IN_PROGRESS.",
+            aws.update_service, ServiceArn=arn)
+    refused("InvalidRequestException",
+            "Can't start a deployment on the specified service, because it isn't in RUNNING state",
+            aws.start_deployment, ServiceArn=arn)
+    refused("InvalidStateException", "", aws.delete_service, ServiceArn=arn)
+    service = wait(arn, "RUNNING")
+    assert service["HealthCheckConfiguration"]["Protocol"] == "HTTP"
+    refused("InvalidRequestException", "cannot be changed between", aws.update_service, ServiceArn=arn,
+            SourceConfiguration={"CodeRepository": code_repository()})
+
+    # A broken version rolls back, and everything says why.
+    broken = aws.update_service(ServiceArn=arn, SourceConfiguration=image("bad:1"))
+    service = wait(arn, "RUNNING")
+    assert operation(arn, broken["OperationId"])["Status"] == "ROLLBACK_SUCCEEDED"
+    assert service["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"] == "good:2"
+    status = apron.describe_status(ServiceArn=arn)
+    assert "exit code: 3" in status["Reason"], status
+    active = [row for row in status["Revisions"] if row["State"] == "ACTIVE"]
+    assert len(active) == 1 and active[0]["Instances"][0]["Health"] == "HEALTHY", status
+    assert status["Url"] == "http://" + service["ServiceUrl"]
+    log = deployment_log(arn, broken["OperationId"])
+    assert any("no module named flask" in line for line in log), log
+
+    deployed = aws.start_deployment(ServiceArn=arn)["OperationId"]
+    assert operation(arn, deployed)["Type"] == "START_DEPLOYMENT"
+    wait(arn, "RUNNING")
+
+    # Pages of operations, newest first, each once, though more come meanwhile.
+    page = aws.list_operations(ServiceArn=arn, MaxResults=2)
+    seen = [row["Id"] for row in page["OperationSummaryList"]]
+    assert seen[0] == deployed
+    paused = aws.pause_service(ServiceArn=arn)
+    assert paused["Service"]["Status"] == "OPERATION_IN_PROGRESS" and "OperationId" in paused
+    while "NextToken" in page:
+        page = aws.list_operations(ServiceArn=arn, MaxResults=2, NextToken=page["NextToken"])
+        seen += [row["Id"] for row in page["OperationSummaryList"]]
+    assert len(seen) == 4 and len(set(seen)) == 4 and seen[-1] == first, seen
+    refused("InvalidRequestException", "NextToken", aws.list_operations, ServiceArn=arn, NextToken="x")
+
+    wait(arn, "PAUSED")
+    again = aws.pause_service(ServiceArn=arn)
+    assert "OperationId" not in again and again["Service"]["Status"] == "PAUSED"
+    refused("InvalidRequestException", "because it isn't in RUNNING state", aws.start_deployment, ServiceArn=arn)
+    assert "OperationId" in aws.resume_service(ServiceArn=arn)
+    wait(arn, "RUNNING")
+    again = aws.resume_service(ServiceArn=arn)
+    assert "OperationId" not in again and again["Service"]["Status"] == "RUNNING"
+
+    tags(arn)
+    gone = aws.delete_service(ServiceArn=arn)
+    assert gone["Service"]["Status"] == "OPERATION_IN_PROGRESS"
+    service = wait(arn, "DELETED")
+    assert "DeletedAt" in service
+    assert aws.list_services()["ServiceSummaryList"] == []
+    refused("ResourceNotFoundException", "", aws.update_service, ServiceArn=arn)
+    anew = aws.create_service(ServiceName="shop", SourceConfiguration=image("good:1"))["Service"]
+    assert anew["ServiceUrl"] != service["ServiceUrl"]
+    wait(anew["ServiceArn"], "RUNNING")
+    aws.delete_service(ServiceArn=anew["ServiceArn"])
+    wait(anew["ServiceArn"], "DELETED")
+
+
+def tags(arn):
+    pairs = lambda: {tag["Key"]: tag["Value"] for tag in aws.list_tags_for_resource(ResourceArn=arn)["Tags"]}
+    assert pairs() == {"team": "blue"}
+    aws.tag_resource(ResourceArn=arn, Tags=[{"Key": "team", "Value": "red"}, {"Key": "x", "Value": ""}])
+    assert pairs() == {"team": "red", "x": ""}
+    aws.untag_resource(ResourceArn=arn, TagKeys=["x", "never"])
+    assert pairs() == {"team": "red"}
+    refused("InvalidRequestException", "aws:", aws.tag_resource, ResourceArn=arn, Tags=[{"Key": "aws:x", "Value": ""}])
+    refused("InvalidRequestException", "apron:config-merge", aws.tag_resource, ResourceArn=arn,
+            Tags=[{"Key": "apron:unknown", "Value": ""}])
+
+
+def deployment_log(arn, operation_id):
+    lines, cursor = [], None
+    while True:
+        more = {"From": cursor} if cursor else {}
+        page = apron.get_logs(ServiceArn=arn, Stream="DEPLOYMENT", OperationId=operation_id, WaitSeconds=5, MaxLines=3, **more)
+        lines += [line["Text"] for line in page["Lines"]]
+        cursor = page["Next"]
+        if page["End"]:
+            return lines
+
+
+def code_repository(**configuration):
+    return {
+        "RepositoryUrl": "https://git.test/app.git",
+        "SourceCodeVersion": {"Type": "BRANCH", "Value": "main"},
+        "CodeConfiguration": configuration or {"ConfigurationSource": "REPOSITORY"},
+    }
+
+
+def code():
+    made = aws.create_service(ServiceName="code", SourceConfiguration={"CodeRepository": code_repository()})
+    arn = made["Service"]["ServiceArn"]
+    source = made["Service"]["SourceConfiguration"]["CodeRepository"]
+    assert source["SourceDirectory"] == "/"
+    assert source["CodeConfiguration"] == {"ConfigurationSource": "REPOSITORY"}
+    wait(arn, "RUNNING")
+    revisions = apron.describe_status(ServiceArn=arn)["Revisions"]
+    assert revisions[0]["Commit"] == "c0ffee", revisions
+    updated = aws.update_service(ServiceArn=arn, SourceConfiguration={"CodeRepository": code_repository(
+        ConfigurationSource="API", CodeConfigurationValues={"Runtime": "PYTHON_311", "BuildCommand": "true"})})
+    values = updated["Service"]["SourceConfiguration"]["CodeRepository"]["CodeConfiguration"]["CodeConfigurationValues"]
+    assert values == {"Runtime": "PYTHON_311", "BuildCommand": "true", "Port": "8080"}, values
+    wait(arn, "RUNNING")
+    aws.delete_service(ServiceArn=arn)
+    wait(arn, "DELETED")
+
+
+def failed_creation():
+    arn = aws.create_service(ServiceName="sadly", SourceConfiguration=image("bad:1"))["Service"]["ServiceArn"]
+    wait(arn, "CREATE_FAILED")
+    assert [row["Status"] for row in aws.list_services()["ServiceSummaryList"]] == ["CREATE_FAILED"]
+    refused("InvalidStateException", "CREATE_FAILED", aws.pause_service, ServiceArn=arn)
+    aws.update_service(ServiceArn=arn, SourceConfiguration=image("good:1"))
+    wait(arn, "RUNNING")
+    aws.delete_service(ServiceArn=arn)
+    wait(arn, "DELETED")
+
+
+def many():
+    names = [f"svc-{number}" for number in range(5)]
+    arns = [aws.create_service(ServiceName=name, SourceConfiguration=image("good:1"))["Service"]["ServiceArn"] for name in names]
+    for arn in arns:
+        wait(arn, "RUNNING")
+    seen, token = [], {}
+    while True:
+        page = aws.list_services(MaxResults=2, **token)
+        seen += [row["ServiceName"] for row in page["ServiceSummaryList"]]
+        if len(seen) == 2:
+            # What goes between two pages, the token's own row included, makes no other row skip.
+            aws.delete_service(ServiceArn=arns[1])
+            wait(arns[1], "DELETED")
+        if "NextToken" not in page:
+            break
+        token = {"NextToken": page["NextToken"]}
+    assert seen == names, seen
+    for arn in arns[:1] + arns[2:]:
+        aws.delete_service(ServiceArn=arn)
+        wait(arn, "DELETED")
+
+
+def refusals():
+    create = lambda part, **more: refused(
+        "InvalidRequestException", part, aws.create_service,
+        **{"ServiceName": "nope", "SourceConfiguration": image("good:1"), **more})
+    create("Valid pairs (Cpu: Memory): 256: 512, 1024;", InstanceConfiguration={"Cpu": "256", "Memory": "4096"})
+    create("IsPubliclyAccessible=false is not supported yet",
+           NetworkConfiguration={"IngressConfiguration": {"IsPubliclyAccessible": False}})
+    create("EgressType=VPC is not supported yet", NetworkConfiguration={"EgressConfiguration": {
+        "EgressType": "VPC", "VpcConnectorArn": "arn:aws:apprunner:us-east-1:123456789012:vpcconnector/a/1/b"}})
+    create("KmsKey is not supported yet", EncryptionConfiguration={
+        "KmsKey": "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"})
+    create("AutoScalingConfigurationArn", AutoScalingConfigurationArn=
+           "arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/mine/1/" + "0" * 32)
+    create("ObservabilityEnabled=true is not supported yet", ObservabilityConfiguration={"ObservabilityEnabled": True})
+    create("RuntimeEnvironmentSecrets is not supported yet", SourceConfiguration=image(
+        "good:1", RuntimeEnvironmentSecrets={"S": "arn:aws:ssm:us-east-1:123456789012:parameter/p"}))
+    create("PORT is reserved", SourceConfiguration=image("good:1", RuntimeEnvironmentVariables={"PORT": "1"}))
+    create("AWSAPPRUNNER", SourceConfiguration=image("good:1", RuntimeEnvironmentVariables={"AWSAPPRUNNER_X": "1"}))
+    create("1 validation error detected", HealthCheckConfiguration={"Interval": 21})
+    create("serviceName", ServiceName="bad name!")
+    create("apron:unknown", Tags=[{"Key": "apron:unknown", "Value": "1"}])
+    assert aws.list_services()["ServiceSummaryList"] == []
+    missing = "arn:aws:apprunner:us-east-1:123456789012:service/shop/" + "0" * 32
+    for call in (aws.describe_service, aws.update_service, aws.pause_service, aws.resume_service,
+                 aws.delete_service, aws.start_deployment, aws.list_operations):
+        refused("ResourceNotFoundException", missing, call, ServiceArn=missing)
+    refused("ResourceNotFoundException", missing, aws.list_tags_for_resource, ResourceArn=missing)
+    refused("InvalidRequestException", "ARN of a service", aws.describe_service,
+            ServiceArn="arn:aws:apprunner:us-east-1:123456789012:connection/a/b")
+    refused("InvalidRequestException", "ListConnections is not supported yet", aws.list_connections)
+
+
+def uploads():
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("empty"))
+    data = tar.getvalue()
+    half = len(data) // 2
+    upload = apron.create_upload(Kind="SOURCE")
+    part = lambda offset, data, id=upload["UploadId"]: apron.put_upload_part(UploadId=id, Offset=offset, Data=data)
+    assert part(0, data[:half])["Size"] == half
+    refused("InvalidRequestException", f"{half} bytes have arrived", apron.put_upload_part,
+            UploadId=upload["UploadId"], Offset=0, Data=data)
+    assert part(half, data[half:])["Size"] == len(data)
+    url = apron.complete_upload(UploadId=upload["UploadId"])["RepositoryUrl"]
+    assert url.startswith("apron:source/sha256:"), url
+    refused("ResourceNotFoundException", "upload", apron.complete_upload, UploadId=upload["UploadId"])
+
+    upload = apron.create_upload(Kind="SOURCE")["UploadId"]
+    part(0, b"no archive", id=upload)
+    refused("InvalidRequestException", "not a gzip-compressed tar", apron.complete_upload, UploadId=upload)
+    upload = apron.create_upload(Kind="IMAGE")["UploadId"]
+    part(0, gzip.compress(b"x"), id=upload)
+    refused("InvalidRequestException", "not an image archive", apron.complete_upload, UploadId=upload)
+    big = apron.create_upload(Kind="SOURCE")["UploadId"]
+    part(0, b"\0" * upload_part_max(), id=big)
+    apron.abort_upload(UploadId=big)
+    refused("ResourceNotFoundException", "upload", apron.abort_upload, UploadId=big)
+    opened = []
+    while len(opened) < 20:
+        try:
+            opened.append(apron.create_upload(Kind="SOURCE")["UploadId"])
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "ServiceQuotaExceededException", error
+            break
+    assert len(opened) == 8, opened
+    for upload in opened:
+        apron.abort_upload(UploadId=upload)
+
+
+def upload_part_max():
+    upload = apron.create_upload(Kind="SOURCE")
+    apron.abort_upload(UploadId=upload["UploadId"])
+    return upload["PartSizeMax"]
+
+
+def platform():
+    said = apron.describe_platform()
+    assert said["ApiEndpoint"] == endpoint and said["AccountId"] == "123456789012", said
+    assert said["AppsDomain"] == "apron.localhost" and said["Region"] == "us-east-1", said
+
+
+for case in (signatures, platform, lifecycle, code, failed_creation, many, refusals, uploads):
+    begun = time.monotonic()
+    case()
+    print(f"{case.__name__}: {time.monotonic() - begun:.2f} s")
+print("all cases passed")

@@ -1,0 +1,127 @@
+//! The AWS APIs: `AppRunner`, which AWS's tools speak, and `Apron`, which has what AWS lacks.
+//!
+//! A call goes detect → signature → decode → handler → answer, in `call`. A handler parses its input into values
+//! of the model, lets the model admit it inside one transaction, and shows the row that came of it; it never
+//! waits for the world and never repeats anything. Handlers of one resource lie in one file. What an operation
+//! of AWS's list is not handled yet stands in `specs/unsupported.txt` and is refused by name.
+
+mod apprunner;
+mod apron;
+mod call;
+mod failure;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use crate::Platform;
+use apron_model::limits;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// A client that does not finish its request head in this time is given up.
+const HEAD_MS_MAX: u64 = 10_000;
+/// Heads carry a signature and a target; SDKs send about one kilobyte.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Open calls get this long to end when the process is to end.
+const DRAIN_MS_MAX: u64 = 5_000;
+/// After a failed accept (no descriptors left, most likely) wait a moment, or the loop would spin.
+const ACCEPT_PAUSE_MS: u64 = 50;
+
+/// What is shared by all calls.
+struct Api {
+    platform: Arc<Platform>,
+    /// Bodies of more than a few kilobytes that are held in memory at once.
+    large_bodies: Semaphore,
+    /// True once the process is to end: long polls answer at once.
+    shutdown: watch::Receiver<bool>,
+}
+
+/// Serves both APIs until `shutdown` is true, then lets open calls end, within bounds.
+///
+/// # Errors
+/// Never once it serves; a failed accept is logged and tried again.
+pub async fn serve(
+    listener: TcpListener,
+    platform: Arc<Platform>,
+    mut shutdown: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let api = Arc::new(Api {
+        platform,
+        large_bodies: Semaphore::new(call::LARGE_BODIES_MAX),
+        shutdown: shutdown.clone(),
+    });
+    let places = Arc::new(Semaphore::new(limits::API_CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            () = ending(&mut shutdown) => break,
+            // A place first, a connection then: without one, callers wait in the listener's backlog.
+            accepted = async {
+                let place = places.clone().acquire_owned().await;
+                (listener.accept().await, place)
+            } => accepted,
+        };
+        match accepted {
+            (Ok((stream, _)), Ok(place)) => {
+                let api = api.clone();
+                connections.spawn(async move {
+                    connection(stream, api).await;
+                    drop(place);
+                });
+            }
+            (Err(error), _) => {
+                tracing::warn!(%error, "the API cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+            }
+            // The semaphore is never closed.
+            (_, Err(_)) => break,
+        }
+    }
+    drop(listener);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), drained).await.is_err() {
+        tracing::warn!("calls that did not end in time are cut off");
+    }
+    Ok(())
+}
+
+/// Returns once the process is to end.
+async fn ending(shutdown: &mut watch::Receiver<bool>) {
+    // A sender that is gone can say nothing else any more. The guard must not be held over a wait.
+    drop(shutdown.wait_for(|ending| *ending).await);
+}
+
+async fn connection(stream: TcpStream, api: Arc<Api>) {
+    // Answers are one write; waiting for more to send with it would cost 40 ms.
+    let _ = stream.set_nodelay(true);
+    let mut shutdown = api.shutdown.clone();
+    let service = service_fn(move |request| {
+        let api = api.clone();
+        async move { Ok::<_, Infallible>(call::answer(&api, request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(HEAD_MS_MAX))
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = ending(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // The client's doing: a broken connection, a request that is no HTTP.
+        tracing::debug!(%error, "a connection to the API ended early");
+    }
+}

@@ -1,0 +1,55 @@
+//! Lists in pages. A token says behind which row the next page begins, by values of that row which never change:
+//! rows may come and go between two pages and none that stays is skipped or shown twice.
+
+use super::failure;
+use apron_wire::Error;
+
+/// Rows of one page when the caller names no number. AWS answers everything at once; this many are everything
+/// that fits a platform of one machine, and a longer list still goes on by its token.
+pub(super) const ALL: u32 = 1_000;
+
+/// The page's size from `MaxResults`, which the decoder has checked against the model.
+pub(super) fn size(max_results: Option<i32>) -> u32 {
+    max_results.and_then(|max| u32::try_from(max).ok()).map_or(ALL, |max| max.clamp(1, ALL))
+}
+
+/// A token of these parts; `kind` keeps a token of one list out of another.
+pub(super) fn token(kind: &str, parts: &[&str]) -> String {
+    let mut text = format!("{kind}1");
+    for part in parts {
+        text.push('.');
+        text.push_str(part);
+    }
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The `N` parts of a token of this kind.
+pub(super) fn parse<const N: usize>(kind: &str, token: &str) -> Result<[String; N], Error> {
+    let refused = || failure::invalid("NextToken is not one that this operation gave.");
+    if token.len() % 2 != 0 || token.len() > 1024 || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(refused());
+    }
+    let bytes: Option<Vec<u8>> =
+        (0..token.len()).step_by(2).map(|at| u8::from_str_radix(token.get(at..at + 2)?, 16).ok()).collect();
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(refused)?;
+    let rest = text.strip_prefix(&format!("{kind}1.")).ok_or_else(refused)?;
+    let parts: Vec<String> = rest.split('.').map(str::to_owned).collect();
+    parts.try_into().map_err(|_| refused())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_back_and_strange_ones_do_not() {
+        let made = token("s", &["12", "ab"]);
+        assert_eq!(parse::<2>("s", &made).unwrap(), ["12", "ab"]);
+        assert!(parse::<2>("o", &made).is_err());
+        assert!(parse::<1>("s", &made).is_err());
+        for strange in ["", "x", "zz", "é", "7", &"0".repeat(2000)] {
+            assert!(parse::<2>("s", strange).is_err(), "{strange}");
+        }
+        assert_eq!((size(None), size(Some(3)), size(Some(-1))), (ALL, 3, ALL));
+    }
+}

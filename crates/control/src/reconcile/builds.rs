@@ -1,0 +1,254 @@
+//! Builds: a wished image becomes a digest in the content store, or a reason.
+//!
+//! Sources are built by the driver, images pulled from their registry. A build that is no longer wanted is
+//! cancelled by dropping it. One that was cut short, by our end or the node's, starts anew under the same id
+//! and does not count as a failure; the operation's deadline bounds how often that can be.
+
+use super::backoff;
+use crate::clock::Clock;
+use crate::engine::{Hints, SOURCE};
+use apron_compute::driver::{Driver, DriverError};
+use apron_images::content::Content;
+use apron_images::registry::Registry;
+use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec};
+use apron_model::ids::{BuildId, Digest};
+use apron_model::instance::Fault;
+use apron_model::operation::{Build, BuildFact, BuildWish};
+use apron_model::time::Timestamp;
+use apron_store::{Store, StoreError};
+use apron_telemetry::{Logs, Stream};
+use futures_util::StreamExt;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{Id, JoinSet};
+
+/// Builds use whole cores; more at once would only make each slower.
+const BUILDS_MAX: usize = 2;
+/// Pulls mostly wait for the network.
+const PULLS_MAX: usize = 4;
+const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// Who speaks in the deployment log while commands run.
+const BUILD_SOURCE: &str = "Build";
+
+pub(crate) struct Builds<D> {
+    work: Arc<Work<D>>,
+    tasks: JoinSet<Ended>,
+    running: BTreeMap<BuildId, Running>,
+    /// Tries that ended without an image, and when the next one is due.
+    paused: BTreeMap<BuildId, (u32, Timestamp)>,
+}
+
+struct Running {
+    task: tokio::task::AbortHandle,
+    pull: bool,
+}
+
+/// How a try ended.
+enum Ended {
+    Recorded,
+    /// Cut short, or its fact could not be recorded: again.
+    Again,
+}
+
+pub(crate) struct Work<D> {
+    pub(crate) store: Store,
+    pub(crate) driver: Arc<D>,
+    pub(crate) content: Content,
+    pub(crate) registry: Registry,
+    pub(crate) logs: Logs,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) hints: Hints,
+}
+
+impl<D: Driver> Builds<D> {
+    pub(crate) fn new(work: Work<D>) -> Builds<D> {
+        Builds {
+            work: Arc::new(work),
+            tasks: JoinSet::new(),
+            running: BTreeMap::new(),
+            paused: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let hints = self.work.hints.clone();
+        loop {
+            let pause = match self.pass().await {
+                Ok(wake) => wake.map_or(SCAN_EVERY, |at| (at - self.work.clock.now()).min(SCAN_EVERY)),
+                Err(error) => {
+                    tracing::error!(error = %crate::chain(&error), "builds cannot be looked at");
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::select! {
+                () = hints.for_builds() => {}
+                Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.reap(ended),
+                () = tokio::time::sleep(pause.max(Duration::from_millis(1))) => {}
+                _ = shutdown.changed() => return,
+            }
+        }
+    }
+
+    /// Starts what is due and cancels what is not. Returns when a paused try is due.
+    pub(crate) async fn pass(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.reap(ended);
+        }
+        let mut due: BTreeMap<BuildId, Build> = BTreeMap::new();
+        for build in self.work.store.build_list_wanted().await? {
+            if build.is_due() {
+                due.insert(build.id.clone(), build);
+            }
+        }
+        self.running.retain(|id, running| {
+            let keep = due.contains_key(id);
+            if !keep {
+                running.task.abort();
+            }
+            keep
+        });
+        self.paused.retain(|id, _| due.contains_key(id));
+        let now = self.work.clock.now();
+        let mut wake: Option<Timestamp> = None;
+        for (id, build) in due {
+            if self.running.contains_key(&id) {
+                continue;
+            }
+            if let Some((_, at)) = self.paused.get(&id).filter(|(_, at)| *at > now) {
+                wake = Some(wake.map_or(*at, |wake| wake.min(*at)));
+                continue;
+            }
+            let pull = matches!(build.wish, BuildWish::Image { .. });
+            let busy = self.running.values().filter(|running| running.pull == pull).count();
+            if busy < if pull { PULLS_MAX } else { BUILDS_MAX } {
+                let task = self.tasks.spawn(Arc::clone(&self.work).attempt(build));
+                self.running.insert(id, Running { task, pull });
+            }
+        }
+        Ok(wake)
+    }
+
+    fn reap(&mut self, ended: Result<(Id, Ended), tokio::task::JoinError>) {
+        let (task, again) = match &ended {
+            Ok((task, Ended::Recorded)) => (*task, false),
+            Ok((task, Ended::Again)) => (*task, true),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let Some(id) =
+            self.running.iter().find(|(_, running)| running.task.id() == task).map(|(id, _)| id.clone())
+        else {
+            return;
+        };
+        self.running.remove(&id);
+        let failures = self.paused.get(&id).map_or(0, |(failures, _)| failures + 1);
+        // A node that restarts is back in seconds; a registry that fails wants to be left alone for longer.
+        let pause = if again { backoff(failures.min(4)) } else { backoff(failures + 2) };
+        self.paused.insert(id, (failures, self.work.clock.now() + pause));
+    }
+}
+
+impl<D: Driver> Work<D> {
+    async fn attempt(self: Arc<Self>, build: Build) -> Ended {
+        let fact = match &build.wish {
+            BuildWish::Source(spec) => match self.source(&build, spec).await {
+                Some(fact) => fact,
+                None => return Ended::Again,
+            },
+            BuildWish::Image { reference } => self.image(reference).await,
+        };
+        if let BuildFact::Failed(fault) = &fact {
+            tracing::warn!(build = %build.id, reason = fault.reason, "a build failed");
+        }
+        match self.store.build_fact_put(&build.id, &fact).await {
+            Ok(()) => {
+                self.hints.operation();
+                Ended::Recorded
+            }
+            Err(error) => {
+                tracing::error!(error = %crate::chain(&error), "the end of a build cannot be recorded");
+                Ended::Again
+            }
+        }
+    }
+
+    /// None: cut short.
+    async fn source(&self, build: &Build, spec: &BuildSpec) -> Option<BuildFact> {
+        let events = match self.driver.build(spec).await {
+            Ok(events) => events,
+            Err(DriverError::Refused(reason)) => return Some(BuildFact::Failed(Fault::permanent(reason))),
+            Err(DriverError::Unreachable(_)) => return None,
+        };
+        let mut events = pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                BuildEvent::Line(line) => self.say(build, BUILD_SOURCE, &format!("[Build] {line}")),
+                BuildEvent::Stage { name, ms } => {
+                    let seconds = ms as f64 / 1000.0;
+                    self.say(build, SOURCE, &format!("[AppRunner] Stage {name}: {seconds:.1} s"));
+                }
+                BuildEvent::Done(outcome) => return Some(BuildFact::Done(outcome)),
+                BuildEvent::Failed(fault) => return Some(BuildFact::Failed(fault)),
+            }
+        }
+        self.say(build, SOURCE, "[AppRunner] The build was interrupted and starts anew.");
+        None
+    }
+
+    async fn image(&self, reference: &str) -> BuildFact {
+        let content = self.content.clone();
+        let name = reference.to_owned();
+        let imported = tokio::task::spawn_blocking(move || content.name_get(&name)).await;
+        let image = match imported {
+            Ok(Ok(Some(image))) => image,
+            Ok(Ok(None)) => match self.pull(reference).await {
+                Ok(image) => image,
+                Err(fault) => return BuildFact::Failed(fault),
+            },
+            Ok(Err(error)) => return BuildFact::Failed(Fault::transient(crate::chain(&error))),
+            Err(_) => {
+                return BuildFact::Failed(Fault::transient("the names of imported images cannot be read"));
+            }
+        };
+        BuildFact::Done(BuildOutcome {
+            image,
+            commit: None,
+            start_command: None,
+            port: None,
+            port_env: None,
+            env: BTreeMap::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Pulls on a thread of its own, since the registry's future does not move between threads. Dropping this
+    /// one ends that one.
+    async fn pull(&self, reference: &str) -> Result<Digest, Fault> {
+        let (dropped, cancelled) = oneshot::channel::<()>();
+        let (registry, content, reference) =
+            (self.registry.clone(), self.content.clone(), reference.to_owned());
+        let runtime = Handle::current();
+        let pulled = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    pulled = registry.pull(&reference, &content) => pulled.map_err(|error| error.fault()),
+                    _ = cancelled => Err(Fault::transient("The pull was cancelled.")),
+                }
+            })
+        });
+        let pulled = pulled.await;
+        drop(dropped);
+        pulled.unwrap_or_else(|_| Err(Fault::transient("The pull ended unexpectedly.")))
+    }
+
+    /// A log that takes no line must not end a build.
+    fn say(&self, build: &Build, source: &str, text: &str) {
+        let stream = Stream::Deployment(build.service.clone(), build.operation.clone());
+        if let Err(error) = self.logs.append(&stream, self.clock.wall(), source, [text]) {
+            tracing::warn!(error = %crate::chain(&error), "the deployment log takes no line");
+        }
+    }
+}

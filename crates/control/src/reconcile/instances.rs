@@ -1,0 +1,206 @@
+//! Instances: the driver's containers follow the slots' wishes, and what the driver sees becomes facts.
+
+use super::backoff;
+use crate::clock::Clock;
+use crate::engine::{Epoch, Hints};
+use apron_compute::driver::{Driver, DriverError, Hint};
+use apron_model::ids::InstanceId;
+use apron_model::instance::{InstanceSpec, Observed};
+use apron_model::limits;
+use apron_model::reconcile::{self, Slot, SlotWish, Step};
+use apron_model::run;
+use apron_model::time::Timestamp;
+use apron_store::{Store, StoreError};
+use futures_util::StreamExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+const SCAN_EVERY: Duration = Duration::from_secs(5);
+/// After something was done, what came of it is looked at; sooner if the driver hints.
+const ACTED_PAUSE: Duration = Duration::from_millis(20);
+/// A slot that the driver refused is offered again after this.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// Strangers that are remembered so that each is reported once.
+const REPORTED_MAX: usize = 1024;
+
+pub(crate) struct Instances<D> {
+    store: Store,
+    driver: Arc<D>,
+    clock: Arc<dyn Clock>,
+    hints: Hints,
+    epoch: Epoch,
+    refused: BTreeMap<InstanceId, Timestamp>,
+    reported: BTreeSet<InstanceId>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PassError {
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    #[error("the driver failed")]
+    Driver(#[from] DriverError),
+}
+
+impl<D: Driver> Instances<D> {
+    pub(crate) fn new(
+        store: Store,
+        driver: Arc<D>,
+        clock: Arc<dyn Clock>,
+        hints: Hints,
+        epoch: Epoch,
+    ) -> Self {
+        Instances { store, driver, clock, hints, epoch, refused: BTreeMap::new(), reported: BTreeSet::new() }
+    }
+
+    pub(crate) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let mut failures = 0;
+        loop {
+            let pause = match self.pass().await {
+                Ok(acted) => {
+                    failures = 0;
+                    if acted { ACTED_PAUSE } else { SCAN_EVERY }
+                }
+                Err(error) => {
+                    if failures == 0 {
+                        tracing::warn!(error = %crate::chain(&error), "instances cannot be looked after");
+                    }
+                    failures += 1;
+                    backoff(failures)
+                }
+            };
+            // After a failure hints do not shorten the pause: they would come as fast as it fails.
+            tokio::select! {
+                () = self.hints.for_instances(), if failures == 0 => {}
+                () = tokio::time::sleep(pause) => {}
+                _ = shutdown.changed() => return,
+            }
+        }
+    }
+
+    /// Records what is seen, then does what is missing. True when it did something, so that another look is due.
+    pub(crate) async fn pass(&mut self) -> Result<bool, PassError> {
+        let slots = self.store.slot_list_all().await?;
+        let observed = self.driver.list().await?;
+        self.record(&slots, &observed).await?;
+        let now = self.clock.now();
+        self.refused.retain(|_, until| *until > now);
+        let steps = reconcile::diff(&slots, &observed);
+        let mut acted = false;
+        let mut gone = Vec::new();
+        for step in steps {
+            match step {
+                Step::Ensure(id) => {
+                    if !self.refused.contains_key(&id)
+                        && let Some(slot) = slots.iter().find(|slot| slot.id == id)
+                    {
+                        acted |= self.ensure(slot).await?;
+                    }
+                }
+                Step::Remove(id) => {
+                    self.driver.remove(&id, Duration::from_millis(limits::STOP_GRACE_MS)).await?;
+                    acted = true;
+                }
+                Step::Gone(id) => gone.push(id),
+                Step::Raise(id, generation) => {
+                    self.epoch.raise_above(generation.epoch, &self.store).await?;
+                    self.store.slot_generation_put(&id, generation).await?;
+                    acted = true;
+                }
+                Step::Report(id) => {
+                    if self.reported.len() < REPORTED_MAX && self.reported.insert(id.clone()) {
+                        tracing::warn!(instance = %id, "runs here, but no row knows it; it is left alone");
+                    }
+                }
+            }
+        }
+        if !gone.is_empty() {
+            self.store.slot_gone(&gone, self.clock.now()).await?;
+            self.hints.operation();
+        }
+        Ok(acted)
+    }
+
+    /// Writes the facts that changed.
+    async fn record(&self, slots: &[Slot], observed: &[Observed]) -> Result<(), StoreError> {
+        let seen: BTreeMap<&InstanceId, &Observed> = observed.iter().map(|one| (&one.id, one)).collect();
+        let mut changed = Vec::new();
+        for slot in slots.iter().filter(|slot| slot.wish != SlotWish::Gone) {
+            let fact = seen.get(&slot.id).map(|one| (*one).clone());
+            let refused = fact.is_none() && self.refused.contains_key(&slot.id);
+            if fact != slot.fact && !refused {
+                changed.push((slot.id.clone(), fact));
+            }
+        }
+        if !changed.is_empty() {
+            self.store.slot_facts_put(&changed, self.clock.now()).await?;
+            self.hints.operation();
+            self.hints.routes();
+        }
+        Ok(())
+    }
+
+    /// False when there is nothing to hand over yet, or it was refused.
+    async fn ensure(&mut self, slot: &Slot) -> Result<bool, PassError> {
+        let Some(spec) = self.spec(slot).await? else {
+            tracing::error!(instance = %slot.id, "the revision of a wished instance is not complete");
+            return Ok(false);
+        };
+        match self.driver.ensure(&spec).await {
+            Ok(()) => Ok(true),
+            Err(DriverError::Refused(reason)) => {
+                tracing::warn!(instance = %slot.id, reason, "an instance is refused");
+                let fact = reconcile::refused(slot, reason);
+                self.refused.insert(slot.id.clone(), self.clock.now() + REFUSED_PAUSE);
+                self.store.slot_facts_put(&[(slot.id.clone(), Some(fact))], self.clock.now()).await?;
+                self.hints.operation();
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn spec(&self, slot: &Slot) -> Result<Option<InstanceSpec>, StoreError> {
+        let Some(service) = self.store.service_get(&slot.service).await? else { return Ok(None) };
+        let Some(revision) = self.store.revision_get(&slot.service, slot.revision).await? else {
+            return Ok(None);
+        };
+        Ok(run::instance_spec(&service, &revision, slot))
+    }
+}
+
+/// Turns the driver's hints into ours, connecting anew whenever the driver's end breaks.
+pub(crate) async fn listen<D: Driver>(
+    driver: Arc<D>,
+    hints: Hints,
+    output: mpsc::Sender<InstanceId>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut failures = 0;
+    loop {
+        let session = async {
+            let Ok(changes) = driver.changes().await else { return false };
+            // What happened while nobody listened is found by looking.
+            hints.instances();
+            let mut changes = pin!(changes);
+            while let Some(hint) = changes.next().await {
+                match hint {
+                    Hint::Instances => hints.instances(),
+                    // A full queue loses the hint; the slow scan finds the output.
+                    Hint::Output(id) => drop(output.try_send(id)),
+                }
+            }
+            true
+        };
+        tokio::select! {
+            connected = session => failures = if connected { 0 } else { failures + 1 },
+            _ = shutdown.changed() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff(failures)) => {}
+            _ = shutdown.changed() => return,
+        }
+    }
+}

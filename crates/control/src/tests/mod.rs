@@ -1,0 +1,6 @@
+//! Control as a whole: the real store, engine and reconcilers over a simulated driver and a modelled proxy.
+
+mod cuts;
+mod deployments;
+mod publishing;
+mod rig;

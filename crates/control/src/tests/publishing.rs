@@ -1,0 +1,154 @@
+//! The socket that proxies pull tables from, with real connections.
+
+use super::rig::*;
+use crate::publish::{Publisher, listen};
+use apron_model::ids::Generation;
+use apron_model::operation::OperationStatus;
+use apron_model::routes::{FromProxy, PROTOCOL_VERSION, ToProxy};
+use apron_store::Store;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+
+struct Link {
+    lines: Lines<BufReader<OwnedReadHalf>>,
+    write: OwnedWriteHalf,
+}
+
+impl Link {
+    async fn open(path: &Path, version: u32, generation: Generation) -> Link {
+        let (read, write) = UnixStream::connect(path).await.unwrap().into_split();
+        let mut link = Link { lines: BufReader::new(read).lines(), write };
+        link.say(&FromProxy::Hello { version, pid: std::process::id(), generation }).await;
+        link
+    }
+
+    async fn say(&mut self, message: &FromProxy) {
+        let mut line = serde_json::to_vec(message).unwrap();
+        line.push(b'\n');
+        self.write.write_all(&line).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> ToProxy {
+        let line = tokio::time::timeout(Duration::from_secs(5), self.lines.next_line()).await.unwrap();
+        serde_json::from_str(&line.unwrap().expect("a message")).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn proxies_get_tables_and_are_heard() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let path = std::env::temp_dir().join(format!("apron-publish-{}.sock", std::process::id()));
+    let (stop, shutdown) = watch::channel(false);
+    let publisher = Publisher {
+        proxies: rig.proxies.clone(),
+        store: rig.store.clone(),
+        hints: rig.engine.hints.clone(),
+        epoch: rig.engine.epoch.clone(),
+        proxy_uid: 1,
+    };
+    let task = tokio::spawn(publisher.run(listen(&path).unwrap(), shutdown));
+
+    let (_, create) = rig.create("web", config(GOOD)).await;
+    rig.settle(&create).await;
+    let newest = rig.proxies.table().unwrap();
+    let mut link = Link::open(&path, PROTOCOL_VERSION, Generation::default()).await;
+    assert_eq!(link.hear().await, ToProxy::Table((*newest).clone()));
+    let generation = newest.generation;
+    link.say(&FromProxy::Serving { generation }).await;
+
+    // One that has seen a later epoch than ours: the next table is above it.
+    let ahead = Generation { epoch: newest.generation.epoch + 7, counter: 3 };
+    let mut restored = Link::open(&path, PROTOCOL_VERSION, ahead).await;
+    let ToProxy::Table(first) = restored.hear().await else { panic!("a table") };
+    assert!(first.generation < ahead);
+    rig.routes.pass().await.unwrap();
+    let ToProxy::Table(second) = restored.hear().await else { panic!("a table") };
+    assert!(second.generation > ahead, "{:?}", second.generation);
+    assert_eq!(second.services, first.services);
+    assert_eq!(rig.store.epoch_get().await.unwrap(), second.generation.epoch);
+
+    let mut stranger = Link::open(&path, PROTOCOL_VERSION + 1, Generation::default()).await;
+    let ToProxy::Refused { reason } = stranger.hear().await else { panic!("a refusal") };
+    assert!(reason.contains(&PROTOCOL_VERSION.to_string()), "{reason}");
+    assert_eq!(stranger.lines.next_line().await.unwrap(), None);
+
+    let mut garbage = UnixStream::connect(&path).await.unwrap();
+    garbage.write_all(b"not a message\n").await.unwrap();
+    let mut rest = String::new();
+    BufReader::new(&mut garbage).read_line(&mut rest).await.unwrap();
+    assert_eq!(rest, "");
+
+    stop.send(true).unwrap();
+    task.await.unwrap();
+    let _ = std::fs::remove_file(&path);
+}
+
+/// All tasks of control by their own hints and timers, as the binary starts them; only the driver is simulated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whole_control_deploys_by_itself_and_goes_on_after_a_restart() {
+    let bench = Bench::new();
+    let data = bench.data_dir();
+    let config = crate::Config {
+        control_socket: data.join("control.sock"),
+        node_socket: data.join("node.sock"),
+        proxy_uid: 1,
+        region: "us-east-1".to_owned(),
+        account: "123456789012".to_owned(),
+        apps_domain: DOMAIN.to_owned(),
+        apps_suffix: String::new(),
+        api_endpoint: "http://127.0.0.1:1".to_owned(),
+        apps_endpoint: "http://127.0.0.1:2".to_owned(),
+        registry: crate::RegistryOptions {
+            plain_http: Vec::new(),
+            mirrors: Default::default(),
+            credentials: None,
+        },
+        root_key: crate::RootKey { id: "AKID".to_owned(), secret: "s".to_owned() },
+        data_dir: data.clone(),
+    };
+    let listener = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_stop, shutdown) = watch::channel(false);
+    let driver = Arc::new(bench.world.clone());
+    let control =
+        crate::start::start(config.clone(), listener(), Arc::clone(&driver), shutdown.clone()).await.unwrap();
+    let mut proxy = Link::open(&config.control_socket, PROTOCOL_VERSION, Generation::default()).await;
+    let store = Store::open(&data.join("control/apron.db")).await.unwrap();
+    let row = new_service("web", super::rig::config(GOOD));
+    let began = tokio::time::Instant::now();
+    store.service_create(&row.0, &row.1).await.unwrap();
+    // The handler would hint; without it the scan finds the operation. The proxy follows every table.
+    let ended = tokio::time::timeout(Duration::from_secs(15), async {
+        loop {
+            tokio::select! {
+                message = proxy.hear() => {
+                    let ToProxy::Table(table) = message else { panic!("a table") };
+                    proxy.say(&FromProxy::Serving { generation: table.generation }).await;
+                }
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+            let operation = store.operation_get(&row.1.id).await.unwrap().unwrap();
+            if operation.status.is_ended() {
+                return operation;
+            }
+        }
+    });
+    let ended = ended.await.expect("it ends by itself");
+    assert_eq!(ended.status, OperationStatus::Succeeded);
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+
+    // Killed: dropped with all its tasks. The next one takes the lock, and finds nothing to do.
+    drop(control);
+    drop(proxy);
+    let counts = bench.world.counts();
+    let _control = crate::start::start(config.clone(), listener(), driver, shutdown).await.unwrap();
+    let mut proxy = Link::open(&config.control_socket, PROTOCOL_VERSION, Generation::default()).await;
+    let ToProxy::Table(table) = proxy.hear().await else { panic!("a table") };
+    assert_eq!(table.services[0].instances.len(), 2);
+    assert_eq!(bench.world.counts(), counts);
+}

@@ -1,0 +1,154 @@
+//! Archives in the forms that tools write.
+
+mod common;
+
+use apron_images::archive::{ArchiveError, export, import};
+use apron_images::content::Content;
+use apron_images::manifest::{
+    CONFIG_TYPE, Descriptor, ImageManifest, LAYER_TYPE, MANIFEST_TYPE, host_architecture,
+};
+use apron_model::ids::Digest;
+use common::{Scratch, Tar};
+use std::fs;
+use std::io::Write;
+use tar::EntryType;
+
+struct Parts {
+    layer: Vec<u8>,
+    config: Vec<u8>,
+    manifest: Vec<u8>,
+    names: [String; 3],
+}
+
+fn hex(digest: &Digest) -> String {
+    digest.as_str().trim_start_matches("sha256:").to_owned()
+}
+
+/// An image for this architecture, its documents and their digests in hex (layer, config, manifest).
+fn parts(scratch: &Scratch, architecture: &str) -> Parts {
+    let elsewhere = Content::open(scratch.join("elsewhere")).unwrap();
+    let layer = Tar::new().file("hello", b"world").bytes();
+    let layer_digest = elsewhere.put(&layer).unwrap();
+    let config = format!(
+        r#"{{"architecture":"{architecture}","os":"linux","config":{{"Env":["A=b"],"Cmd":["/hello"]}},"rootfs":{{"type":"layers","diff_ids":["{layer_digest}"]}}}}"#
+    )
+    .into_bytes();
+    let config_digest = elsewhere.put(&config).unwrap();
+    let manifest = serde_json::to_vec(&ImageManifest {
+        schema_version: 2,
+        media_type: MANIFEST_TYPE.to_owned(),
+        config: Descriptor::new(CONFIG_TYPE, config_digest.clone(), config.len() as u64),
+        layers: vec![Descriptor::new(LAYER_TYPE, layer_digest.clone(), layer.len() as u64)],
+    })
+    .unwrap();
+    let manifest_digest = elsewhere.put(&manifest).unwrap();
+    Parts { layer, config, manifest, names: [hex(&layer_digest), hex(&config_digest), hex(&manifest_digest)] }
+}
+
+fn oci_layout(parts: &Parts, annotations: &str) -> Vec<u8> {
+    let [layer, config, manifest] = &parts.names;
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{MANIFEST_TYPE}","digest":"sha256:{manifest}","size":{}{annotations}}}]}}"#,
+        parts.manifest.len()
+    );
+    Tar::new()
+        .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+        .file("index.json", index.as_bytes())
+        .directory("blobs/sha256/")
+        .file(&format!("blobs/sha256/{layer}"), &parts.layer)
+        .file(&format!("blobs/sha256/{config}"), &parts.config)
+        .file(&format!("blobs/sha256/{manifest}"), &parts.manifest)
+        .bytes()
+}
+
+fn check(scratch: &Scratch, archive: &[u8]) -> Result<Vec<(String, Digest)>, ArchiveError> {
+    let path = scratch.join("archive.tar");
+    fs::write(&path, archive).unwrap();
+    import(&Content::open(scratch.join("content")).unwrap(), &path)
+}
+
+#[test]
+fn an_oci_layout() {
+    let scratch = Scratch::new();
+    let parts = parts(&scratch, host_architecture());
+    let named = oci_layout(&parts, r#","annotations":{"org.opencontainers.image.ref.name":"team/web:1"}"#);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&named).unwrap();
+    for archive in [named, gzip.finish().unwrap()] {
+        let images = check(&scratch, &archive).unwrap();
+        assert_eq!(images, [("team/web:1".to_owned(), Digest::new(format!("sha256:{}", parts.names[2])))]);
+    }
+    let content = Content::open(scratch.join("content")).unwrap();
+    let digest = content.name_get("team/web:1").unwrap().unwrap();
+    let config = content.config(&digest).unwrap();
+    assert_eq!((config.run.cmd, config.run.env), (vec!["/hello".to_owned()], vec!["A=b".to_owned()]));
+    assert_eq!(config.run.working_dir, "/");
+    let written = scratch.join("written.tar");
+    export(&content, &digest, "web:again", &written).unwrap();
+    let other = Content::open(scratch.join("other")).unwrap();
+    assert_eq!(import(&other, &written).unwrap(), [("web:again".to_owned(), digest)]);
+    let unnamed = check(&scratch, &oci_layout(&parts, "")).unwrap();
+    assert!(unnamed[0].0.starts_with("sha256:"));
+}
+
+#[test]
+fn what_docker_save_writes() {
+    let scratch = Scratch::new();
+    let parts = parts(&scratch, host_architecture());
+    let list = br#"[{"Config":"c.json","RepoTags":["web:1","web:latest"],"Layers":["one/layer.tar","two/layer.tar"]}]"#;
+    // Two equal layers, the second as a link to the first: what its configuration says of them must agree.
+    let layer = format!("\"sha256:{}\"", parts.names[0]);
+    let config =
+        String::from_utf8(parts.config.clone()).unwrap().replace(&layer, &format!("{layer},{layer}"));
+    let archive = Tar::new()
+        .file("c.json", config.as_bytes())
+        .directory("one/")
+        .file("one/layer.tar", &parts.layer)
+        .link(EntryType::Symlink, "two/layer.tar", "../one/layer.tar")
+        .file("manifest.json", list)
+        .bytes();
+    let images = check(&scratch, &archive).unwrap();
+    assert_eq!(images.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["web:1", "web:latest"]);
+    let content = Content::open(scratch.join("content")).unwrap();
+    assert_eq!(content.manifest(&images[0].1).unwrap().layers.len(), 2);
+}
+
+#[test]
+fn both_forms_in_one_archive() {
+    let scratch = Scratch::new();
+    let parts = parts(&scratch, host_architecture());
+    let [layer, config, manifest] = &parts.names;
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{MANIFEST_TYPE}","digest":"sha256:{manifest}","size":1}}]}}"#
+    );
+    let list = format!(
+        r#"[{{"Config":"blobs/sha256/{config}","RepoTags":["web:2"],"Layers":["blobs/sha256/{layer}"]}}]"#
+    );
+    let archive = Tar::new()
+        .file("index.json", index.as_bytes())
+        .file("manifest.json", list.as_bytes())
+        .file(&format!("blobs/sha256/{layer}"), &parts.layer)
+        .file(&format!("blobs/sha256/{config}"), &parts.config)
+        .file(&format!("blobs/sha256/{manifest}"), &parts.manifest)
+        .bytes();
+    assert_eq!(check(&scratch, &archive).unwrap()[0].0, "web:2");
+}
+
+#[test]
+fn what_is_no_image_for_this_machine() {
+    let scratch = Scratch::new();
+    let parts = parts(&scratch, "s390x");
+    let error = check(&scratch, &oci_layout(&parts, "")).unwrap_err().to_string();
+    assert!(error.contains("linux/s390x") && error.contains(host_architecture()), "{error}");
+    let error = check(&scratch, &Tar::new().file("readme", b"x").bytes()).unwrap_err().to_string();
+    assert!(error.contains("neither index.json nor manifest.json"), "{error}");
+    let error = check(&scratch, b"this is text, and long enough to be looked at").unwrap_err().to_string();
+    assert!(error.contains("is not an image archive"), "{error}");
+    let missing = Tar::new().file("manifest.json", br#"[{"Config":"c","Layers":[]}]"#).bytes();
+    let error = check(&scratch, &missing).unwrap_err().to_string();
+    assert!(error.contains("\"c\" is named but not in it"), "{error}");
+    let error =
+        import(&Content::open(scratch.join("content")).unwrap(), &scratch.join("absent")).unwrap_err();
+    assert!(matches!(error, ArchiveError::Unreadable { .. }), "{error}");
+    assert!(Content::open(scratch.join("content")).unwrap().names().unwrap().is_empty());
+}

@@ -1,0 +1,237 @@
+//! Layers through the real child. Needs root.
+
+mod common;
+
+use apron_images::content::Content;
+use apron_images::manifest::{Descriptor, LAYER_TYPE, RunDefaults};
+use apron_images::pack::{Layer, PackOptions, assemble, pack_directory};
+use apron_images::unpack::{UnpackError, unpack_layers, unpack_tree};
+use apron_model::ids::Digest;
+use common::{Scratch, Tar, helper};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+use tar::EntryType;
+
+struct Rig {
+    scratch: Scratch,
+    content: Content,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let scratch = Scratch::new();
+        let content = Content::open(scratch.join("content")).unwrap();
+        Rig { scratch, content }
+    }
+
+    /// An image of this one layer; `stored` is the layer as compressed.
+    fn image(&self, tar: &[u8], stored: &[u8]) -> Digest {
+        let diff_id = self.content.put(tar).unwrap();
+        let blob = self.content.put(stored).unwrap();
+        let layer = Layer { descriptor: Descriptor::new(LAYER_TYPE, blob, stored.len() as u64), diff_id };
+        assemble(&self.content, None, &[layer], RunDefaults::default()).unwrap()
+    }
+
+    fn unpack(&self, tar: Vec<u8>) -> Result<PathBuf, UnpackError> {
+        let image = self.image(&tar, &tar);
+        unpack_layers(&self.content, &image, &self.scratch.join("layers"), &helper())
+            .map(|mut paths| paths.remove(0))
+    }
+
+    /// The layer is refused with this, and nothing of it stays.
+    fn check_refused(&self, tar: Tar, part: &str) {
+        let error = self.unpack(tar.bytes()).expect_err(part);
+        assert!(matches!(error, UnpackError::Refused(_)), "{error:?}");
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(error.fault().permanent);
+        assert_eq!(fs::read_dir(self.scratch.join("layers")).unwrap().count(), 0, "{part}");
+    }
+}
+
+fn attribute(path: &std::path::Path, name: &std::ffi::CStr) -> Option<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+    let mut value = vec![0_u8; 256];
+    // SAFETY: the names are NUL-terminated and the buffer as long as said.
+    let length =
+        unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    usize::try_from(length).ok().map(|length| value[..length].to_vec())
+}
+
+#[test]
+fn everything_a_layer_may_hold() {
+    let rig = Rig::new();
+    let long = format!("usr/{}/{}/file", "d".repeat(120), "e".repeat(120));
+    let tar = Tar::new()
+        .member(EntryType::Directory, "./", (0, 0), 0o755, b"")
+        .directory("usr/")
+        .member(EntryType::Regular, "usr/tool", (0, 0), 0o4755, b"#!/bin/sh\n")
+        .member(EntryType::Regular, "home/file", (1000, 65_535), 0o640, b"mine")
+        .file(&long, b"long")
+        .file("/absolute", b"stays below")
+        .file("sparse", &vec![0; 1 << 20])
+        .link(EntryType::Symlink, "etc-mtab", "/proc/mounts")
+        .link(EntryType::Symlink, "up", "../../usr")
+        .link(EntryType::Link, "usr/tool-again", "usr/tool")
+        .member(EntryType::Fifo, "pipe", (7, 7), 0o600, b"")
+        .directory("gone-below/")
+        .file("gone-below/.wh..wh..opq", b"")
+        .file("usr/.wh.deleted", b"")
+        .attribute(
+            "SCHILY.xattr.security.capability",
+            &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        )
+        .file("ping", b"x")
+        .attribute("SCHILY.xattr.trusted.overlay.redirect", b"/etc")
+        .directory("forged/")
+        .bytes();
+    let layer = rig.unpack(tar.clone()).unwrap();
+
+    let metadata =
+        |name: &str| fs::symlink_metadata(layer.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let owner = |name: &str| (metadata(name).uid(), metadata(name).gid());
+    assert_eq!((metadata("usr/tool").mode() & 0o7777, owner("usr/tool")), (0o4755, (0, 0)));
+    assert_eq!((metadata("home/file").mode() & 0o7777, owner("home/file")), (0o640, (1000, 65_535)));
+    assert_eq!(metadata("usr/tool").mtime(), 1_700_000_000);
+    assert_eq!(metadata("usr").mtime(), 1_700_000_000, "a directory's time is set after its members");
+    assert_eq!(fs::read(layer.join(&long)).unwrap(), b"long");
+    assert_eq!(fs::read(layer.join("absolute")).unwrap(), b"stays below");
+    assert_eq!(metadata("sparse").len(), 1 << 20);
+    assert!(metadata("sparse").blocks() < 64, "zeros take no space");
+    assert_eq!(fs::read_link(layer.join("etc-mtab")).unwrap(), PathBuf::from("/proc/mounts"));
+    assert_eq!(metadata("usr/tool").ino(), metadata("usr/tool-again").ino());
+    assert!(metadata("pipe").file_type().is_fifo());
+    let deleted = metadata("usr/deleted");
+    assert!(deleted.file_type().is_char_device() && deleted.rdev() == 0);
+    assert_eq!(attribute(&layer.join("gone-below"), c"trusted.overlay.opaque").as_deref(), Some(&b"y"[..]));
+    assert_eq!(fs::read_dir(layer.join("gone-below")).unwrap().count(), 0);
+    assert!(attribute(&layer.join("ping"), c"security.capability").is_some());
+    assert_eq!(attribute(&layer.join("forged"), c"trusted.overlay.redirect"), None);
+
+    // Again is nothing to do, and packed again it is the same layer.
+    let inode = metadata("usr/tool").ino();
+    assert_eq!(rig.unpack(tar).unwrap(), layer);
+    assert_eq!(metadata("usr/tool").ino(), inode);
+    let options = PackOptions { overlay: true, ..PackOptions::default() };
+    let packed = pack_directory(&rig.content, &layer, &options).unwrap();
+    assert_eq!(pack_directory(&rig.content, &layer, &options).unwrap(), packed, "deterministic");
+    let image = assemble(&rig.content, None, &[packed], RunDefaults::default()).unwrap();
+    let again = unpack_layers(&rig.content, &image, &rig.scratch.join("again"), &helper()).unwrap().remove(0);
+    assert_eq!(fs::read(again.join("home/file")).unwrap(), b"mine");
+    assert!(fs::symlink_metadata(again.join("usr/deleted")).unwrap().file_type().is_char_device());
+    assert_eq!(attribute(&again.join("gone-below"), c"trusted.overlay.opaque").as_deref(), Some(&b"y"[..]));
+    assert!(attribute(&again.join("ping"), c"security.capability").is_some());
+    let ino = |name: &str| fs::symlink_metadata(again.join(name)).unwrap().ino();
+    assert_eq!(ino("usr/tool"), ino("usr/tool-again"));
+}
+
+#[test]
+fn hostile_layers() {
+    let rig = Rig::new();
+    fs::create_dir_all(rig.scratch.join("layers")).unwrap();
+    rig.check_refused(Tar::new().file("../escape", b"x"), "leaves the archive's directory");
+    rig.check_refused(Tar::new().file("a/../../escape", b"x"), "leaves the archive's directory");
+    rig.check_refused(
+        Tar::new().link(EntryType::Symlink, "a", "/").file("a/escape", b"x"),
+        "goes through a symbolic link",
+    );
+    rig.check_refused(
+        Tar::new().link(EntryType::Link, "a", "../../../etc/passwd"),
+        "leaves the archive's directory",
+    );
+    rig.check_refused(Tar::new().link(EntryType::Link, "a", "/etc/passwd"), "does not hold");
+    rig.check_refused(
+        Tar::new().link(EntryType::Symlink, "etc", "/").link(EntryType::Link, "a", "etc/passwd"),
+        "through a symbolic link",
+    );
+    rig.check_refused(Tar::new().member(EntryType::Block, "sda", (0, 0), 0o666, b""), "is a device");
+    rig.check_refused(Tar::new().member(EntryType::Char, "mem", (0, 0), 0o666, b""), "is a device");
+    rig.check_refused(Tar::new().member(EntryType::Regular, "a", (70_000, 0), 0o644, b""), "above 65535");
+    rig.check_refused(Tar::new().file("a", b"x").file("a/b", b"x"), "not a directory");
+    rig.check_refused(Tar::new().attribute("GNU.sparse.major", b"1").file("a", b"x"), "sparse");
+    assert!(!rig.scratch.0.parent().unwrap().join("escape").exists());
+}
+
+#[test]
+fn names_too_long_are_refused() {
+    let rig = Rig::new();
+    fs::create_dir_all(rig.scratch.join("layers")).unwrap();
+    rig.check_refused(Tar::new().file(&"n".repeat(300), b"x"), "more than 255 bytes");
+    rig.check_refused(Tar::new().file(&"d/".repeat(2100), b"x"), "at most 4095");
+}
+
+#[test]
+fn compressed_layers_and_wrong_ones() {
+    let rig = Rig::new();
+    let tar = Tar::new().file("a", &b"content ".repeat(10_000)).bytes();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&tar).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let frame = ruzstd::encoding::compress_to_vec(&tar[..], ruzstd::encoding::CompressionLevel::Fastest);
+    // Two frames with a skippable one between them, as parallel writers make them.
+    let half = tar.len() / 2;
+    let mut frames =
+        ruzstd::encoding::compress_to_vec(&tar[..half], ruzstd::encoding::CompressionLevel::Fastest);
+    frames.extend([0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3]);
+    frames
+        .extend(ruzstd::encoding::compress_to_vec(&tar[half..], ruzstd::encoding::CompressionLevel::Fastest));
+    for (number, stored) in [gzip, frame, frames].iter().enumerate() {
+        let image = rig.image(&tar, stored);
+        let layers = rig.scratch.join(format!("layers-{number}"));
+        let path = unpack_layers(&rig.content, &image, &layers, &helper()).unwrap().remove(0);
+        assert_eq!(fs::read(path.join("a")).unwrap().len(), 80_000);
+    }
+    let other = Tar::new().file("b", b"x").bytes();
+    let image = rig.image(&tar, &other);
+    let error = unpack_layers(&rig.content, &image, &rig.scratch.join("wrong"), &helper()).unwrap_err();
+    assert!(matches!(error, UnpackError::WrongDiffId { .. }), "{error}");
+    let image = rig.image(&tar, b"\x1f\x8bnot gzip at all, and short");
+    let error = unpack_layers(&rig.content, &image, &rig.scratch.join("wrong"), &helper()).unwrap_err();
+    assert!(matches!(error, UnpackError::Failed { .. }), "{error}");
+    assert_eq!(fs::read_dir(rig.scratch.join("wrong")).unwrap().count(), 0);
+}
+
+#[test]
+fn one_layer_asked_for_many_times_at_once() {
+    let rig = Rig::new();
+    let tar = Tar::new().file("a", &vec![7; 1 << 20]).bytes();
+    let image = rig.image(&tar, &tar);
+    let layers = rig.scratch.join("layers");
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| unpack_layers(&rig.content, &image, &layers, &helper()).unwrap());
+        }
+    });
+    assert_eq!(fs::read_dir(&layers).unwrap().count(), 1);
+}
+
+#[test]
+fn a_source_tree_is_plain_files_of_root() {
+    let rig = Rig::new();
+    let tar = Tar::new()
+        .member(EntryType::XGlobalHeader, "pax_global_header", (0, 0), 0o644, b"20 comment=abcdefgh\n")
+        .member(EntryType::Regular, "run.sh", (500_000, 500_000), 0o6755, b"x")
+        .file(".wh.notes", b"a file like any other")
+        .bytes();
+    let blob = rig.content.put(&tar).unwrap();
+    let into = rig.scratch.join("source");
+    fs::create_dir(&into).unwrap();
+    unpack_tree(&rig.content, &blob, &into, &helper()).unwrap();
+    let metadata = fs::metadata(into.join("run.sh")).unwrap();
+    assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (0, 0o755));
+    assert!(into.join(".wh.notes").exists());
+}
+
+/// What the reader of the archive can see and do is told by what it leaves: its root is the target.
+#[test]
+fn a_program_that_is_no_child_is_reported() {
+    let rig = Rig::new();
+    let tar = Tar::new().file("a", b"x").bytes();
+    let image = rig.image(&tar, &tar);
+    let broken = apron_images::helper::Helper { program: PathBuf::from("/bin/false"), arguments: Vec::new() };
+    let error = unpack_layers(&rig.content, &image, &rig.scratch.join("layers"), &broken).unwrap_err();
+    assert!(error.to_string().contains("exit status: 1"), "{error}");
+    assert!(!error.fault().permanent);
+}

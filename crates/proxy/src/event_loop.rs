@@ -1,0 +1,192 @@
+//! One event loop: a thread with its own listeners, its own connections and its own view of the route table.
+//!
+//! Nothing here is shared with another loop except what the snapshot points to. A new table is taken between two
+//! turns of the loop, so a request that was routed by the old one already holds its counted place when the loop
+//! acknowledges the new one.
+
+use crate::client::{Clients, Order};
+use crate::listen::{self, Secure};
+use crate::pool::Upstreams;
+use crate::request_id::RequestIds;
+use crate::route::Snapshot;
+use crate::tables::Tables;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+
+/// How often idle connections are looked for.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+/// When the loop ends, each open connection is told with its next answer that it closes. One that asks for
+/// nothing within this time is closed without; any longer, and a restart would wait for sleeping browsers.
+const POLITE_TIME: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) head_timeout: Duration,
+    pub(crate) instance_wait: Duration,
+    pub(crate) drain: Duration,
+}
+
+/// What every request of a loop may use.
+pub(crate) struct EventLoop {
+    pub(crate) settings: Settings,
+    pub(crate) snapshot: RefCell<Arc<Snapshot>>,
+    /// Rings when `snapshot` was replaced.
+    pub(crate) table_changed: Notify,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) clients: Clients,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) draining: Cell<bool>,
+    /// Open client connections, tunnels and listeners included.
+    pub(crate) connections: Connections,
+    rotation: Cell<usize>,
+}
+
+impl EventLoop {
+    pub(crate) fn next_rotation(&self) -> usize {
+        let rotation = self.rotation.get();
+        self.rotation.set(rotation.wrapping_add(1));
+        rotation
+    }
+
+    fn take_table(&self, snapshot: Arc<Snapshot>) {
+        self.upstreams.keep_only(&snapshot);
+        *self.snapshot.borrow_mut() = snapshot;
+        self.table_changed.notify_waiters();
+    }
+}
+
+/// Counts what is open and rings when one closes.
+#[derive(Default)]
+pub(crate) struct Connections {
+    open: Cell<usize>,
+    closed: Notify,
+}
+
+impl Connections {
+    /// Waits until fewer than `max` are open.
+    pub(crate) async fn below(&self, max: usize) {
+        while self.open.get() >= max {
+            self.closed.notified().await;
+        }
+    }
+}
+
+/// One open connection, tunnel or listener; ends with it.
+pub(crate) struct Open(Rc<EventLoop>);
+
+impl Open {
+    pub(crate) fn new(event_loop: &Rc<EventLoop>) -> Open {
+        event_loop.connections.open.set(event_loop.connections.open.get() + 1);
+        Open(event_loop.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.open.set(self.0.connections.open.get() - 1);
+        self.0.connections.closed.notify_waiters();
+    }
+}
+
+/// What a loop's thread is given.
+pub(crate) struct Task {
+    pub(crate) number: usize,
+    pub(crate) http: Vec<TcpListener>,
+    pub(crate) https: Vec<(TcpListener, Secure)>,
+    pub(crate) settings: Settings,
+    pub(crate) tables: Arc<Tables>,
+    /// Turns true once: drain, then end.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// Runs one loop on the calling thread until it has drained. `accepting` is told once that the loop takes
+/// connections by the table of that moment, or why it cannot.
+pub(crate) fn run(task: Task, accepting: impl FnOnce(io::Result<()>)) {
+    let made = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let (runtime, request_ids) = match made.and_then(|runtime| Ok((runtime, RequestIds::new()?))) {
+        Ok(made) => made,
+        Err(error) => return accepting(Err(error)),
+    };
+    runtime.block_on(async move {
+        let mut snapshots = task.tables.subscribe();
+        let first = snapshots.borrow_and_update().clone();
+        let event_loop = Rc::new(EventLoop {
+            settings: task.settings,
+            snapshot: RefCell::new(first),
+            table_changed: Notify::new(),
+            upstreams: Upstreams::default(),
+            clients: Clients::default(),
+            request_ids,
+            draining: Cell::new(false),
+            connections: Connections::default(),
+            rotation: Cell::new(task.number),
+        });
+        let started = listen::start(&event_loop, task.http, task.https, &task.stop);
+        let failed = started.is_err();
+        task.tables.acknowledge(task.number, event_loop.snapshot.borrow().generation);
+        accepting(started);
+        if failed {
+            return;
+        }
+        let follow = follow_tables(&event_loop, snapshots, &task.tables, task.number);
+        tokio::select! {
+            () = follow => {}
+            () = sweep(&event_loop) => {}
+            () = drain(&event_loop, task.stop) => {}
+        }
+    });
+}
+
+async fn follow_tables(
+    event_loop: &EventLoop,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    tables: &Tables,
+    number: usize,
+) {
+    while snapshots.changed().await.is_ok() {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let generation = snapshot.generation;
+        event_loop.take_table(snapshot);
+        tables.acknowledge(number, generation);
+    }
+}
+
+async fn sweep(event_loop: &EventLoop) {
+    let mut tick = interval(SWEEP_PERIOD);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        event_loop.clients.sweep();
+        event_loop.upstreams.close_idle();
+    }
+}
+
+/// Waits for the order to stop; then no connection is accepted, every answer closes its connection, and the loop
+/// ends when none is left or the time is up.
+async fn drain(event_loop: &EventLoop, mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means that the process ends.
+    let _ = stop.wait_for(|stop| *stop).await;
+    event_loop.draining.set(true);
+    let deadline = Instant::now() + event_loop.settings.drain;
+    let polite = async {
+        sleep(POLITE_TIME).await;
+        event_loop.clients.tell_all(Order::Finish);
+        std::future::pending::<()>().await;
+    };
+    let end = async {
+        tokio::select! {
+            () = polite => {}
+            () = event_loop.connections.below(1) => {}
+        }
+    };
+    if timeout_at(deadline, end).await.is_err() {
+        tracing::warn!(open = event_loop.connections.open.get(), "drain time is up, cutting connections");
+    }
+}

@@ -1,0 +1,147 @@
+//! The connection to control: tables in, acknowledgements and counts out.
+//!
+//! It is tried again for ever, and nothing that serves waits for it: a proxy without control goes on by its last
+//! table. While the proxy drains the link stays, because control waits for the counts of the old instances.
+
+use crate::tables::Tables;
+use apron_model::limits::{MESSAGE_BYTES_MAX, PROXY_STATUS_MS};
+use apron_model::routes::{FromProxy, PROTOCOL_VERSION, ToProxy};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+/// Between two tries to connect: at first control is most likely restarting.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A peer on the same machine that does not take a message for this long hangs.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages of control that wait to be applied; then its socket is not read.
+const MESSAGES_WAITING_MAX: usize = 2;
+
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("connection to control failed")]
+    Io(#[from] io::Error),
+    #[error("control closed the connection")]
+    Closed,
+    #[error("message of control is longer than {MESSAGE_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("message of control is not understood")]
+    NotUnderstood(#[from] serde_json::Error),
+    #[error("control refuses: {0}")]
+    Refused(String),
+}
+
+/// Never ends by itself.
+pub(crate) async fn run(socket: &Path, tables: &Tables) {
+    let mut pause = PAUSE_MIN;
+    let mut said = String::new();
+    loop {
+        let mut heard = false;
+        if let Err(error) = session(socket, tables, &mut heard).await {
+            if heard {
+                pause = PAUSE_MIN;
+                said.clear();
+            }
+            // The same reason again is no news.
+            let reason = match std::error::Error::source(&error) {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            };
+            if reason != said {
+                tracing::warn!(%reason, "no link to control, serving by the last table");
+                said = reason;
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// One connection, until it breaks. `heard` turns true when control sent something valid.
+async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(), LinkError> {
+    let stream = UnixStream::connect(socket).await?;
+    let (read, mut write) = stream.into_split();
+    let (sender, mut messages) = mpsc::channel(MESSAGES_WAITING_MAX);
+    // Reading is a task of its own, because a line that is half read must survive the other branches below.
+    let reader = tokio::spawn(async move {
+        let mut read = BufReader::new(read);
+        loop {
+            let message = read_message(&mut read).await;
+            let last = message.is_err();
+            if sender.send(message).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    let _reader = AbortOnDrop(reader);
+
+    let hello = FromProxy::Hello {
+        version: PROTOCOL_VERSION,
+        pid: std::process::id(),
+        generation: tables.generation(),
+    };
+    send(&mut write, &hello).await?;
+    let mut reported = None;
+    let mut tick = interval(Duration::from_millis(PROXY_STATUS_MS));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let serving = tables.serving();
+        if reported != Some(serving) {
+            send(&mut write, &FromProxy::Serving { generation: serving }).await?;
+            reported = Some(serving);
+        }
+        tokio::select! {
+            message = messages.recv() => match message.unwrap_or(Err(LinkError::Closed))? {
+                ToProxy::Table(table) => {
+                    *heard = true;
+                    let generation = table.generation;
+                    match tables.apply(table) {
+                        Ok(()) => tracing::info!(?generation, "new route table"),
+                        // After a reconnect control repeats the table that is served already.
+                        Err(reason) if reason.offered == reason.served => {}
+                        Err(reason) => tracing::warn!(%reason, "route table refused"),
+                    }
+                }
+                ToProxy::Refused { reason } => return Err(LinkError::Refused(reason)),
+            },
+            () = tables.acknowledged() => {}
+            _ = tick.tick() => {
+                let (in_flight, requests) = tables.counts();
+                let generation = tables.serving();
+                send(&mut write, &FromProxy::Status { generation, in_flight, requests }).await?;
+            }
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn read_message(read: &mut (impl AsyncBufReadExt + Unpin)) -> Result<ToProxy, LinkError> {
+    let mut line = Vec::new();
+    read.take(MESSAGE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line).await?;
+    match line.last() {
+        Some(b'\n') => Ok(serde_json::from_slice(&line)?),
+        _ if line.len() > MESSAGE_BYTES_MAX => Err(LinkError::TooLong),
+        _ => Err(LinkError::Closed),
+    }
+}
+
+async fn send(write: &mut (impl AsyncWrite + Unpin), message: &FromProxy) -> Result<(), LinkError> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    match timeout(WRITE_TIMEOUT, write.write_all(&line)).await {
+        Ok(written) => Ok(written?),
+        Err(_) => Err(LinkError::Io(io::ErrorKind::TimedOut.into())),
+    }
+}

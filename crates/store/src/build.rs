@@ -1,0 +1,72 @@
+//! Builds: the wish for an image, and the digest or the reason that answers it.
+
+use crate::error::StoreError;
+use crate::open::Store;
+use crate::rows::{Columns, json};
+use apron_model::ids::{BuildId, OperationId, ServiceId};
+use apron_model::operation::{Build, BuildFact};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Sqlite, Transaction};
+
+impl Store {
+    pub async fn build_get(&self, id: &BuildId) -> Result<Option<Build>, StoreError> {
+        get(&mut *self.read().await?, id).await
+    }
+
+    /// Builds that somebody waits for.
+    pub async fn build_list_wanted(&self) -> Result<Vec<Build>, StoreError> {
+        let mut tx = self.read().await?;
+        let rows = sqlx::query("SELECT * FROM build WHERE wanted ORDER BY id").fetch_all(&mut *tx).await?;
+        rows.iter().map(build).collect()
+    }
+
+    /// Records how a try ended, if the build is still wanted.
+    pub async fn build_fact_put(&self, id: &BuildId, fact: &BuildFact) -> Result<(), StoreError> {
+        let failed = matches!(fact, BuildFact::Failed(_));
+        let mut tx = self.write().await?;
+        sqlx::query("UPDATE build SET fact = $2, failures = failures + $3 WHERE id = $1 AND wanted")
+            .bind(id.as_str())
+            .bind(json(fact))
+            .bind(i64::from(failed))
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+fn build(row: &SqliteRow) -> Result<Build, StoreError> {
+    let columns = Columns { table: "build", row };
+    Ok(Build {
+        id: BuildId::new(columns.get::<String>("id")?),
+        service: ServiceId::new(columns.get::<String>("service")?),
+        operation: OperationId::new(columns.get::<String>("operation")?),
+        wish: columns.json("wish")?,
+        wanted: columns.get("wanted")?,
+        failures: columns.small("failures")?,
+        fact: columns.json("fact")?,
+    })
+}
+
+pub(crate) async fn get(tx: &mut sqlx::SqliteConnection, id: &BuildId) -> Result<Option<Build>, StoreError> {
+    let row = sqlx::query("SELECT * FROM build WHERE id = $1").bind(id.as_str()).fetch_optional(tx).await?;
+    row.as_ref().map(build).transpose()
+}
+
+pub(crate) async fn put(tx: &mut Transaction<'static, Sqlite>, build: &Build) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO build (id, service, operation, wish, wanted, failures, fact)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (id) DO UPDATE SET wanted = excluded.wanted",
+    )
+    .bind(build.id.as_str())
+    .bind(build.service.as_str())
+    .bind(build.operation.as_str())
+    .bind(json(&build.wish))
+    .bind(build.wanted)
+    .bind(i64::from(build.failures))
+    .bind(json(&build.fact))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

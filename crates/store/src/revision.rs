@@ -1,0 +1,82 @@
+//! Revisions: immutable once their image is known.
+
+use crate::error::StoreError;
+use crate::open::Store;
+use crate::rows::{Columns, int, json};
+use apron_model::ids::{BuildId, Digest, RevisionNumber, ServiceId};
+use apron_model::service::Revision;
+use sqlx::{Sqlite, Transaction};
+
+impl Store {
+    pub async fn revision_get(
+        &self,
+        service: &ServiceId,
+        number: RevisionNumber,
+    ) -> Result<Option<Revision>, StoreError> {
+        Ok(self.revision_list(service).await?.into_iter().find(|revision| revision.number == number))
+    }
+
+    /// All kept revisions of a service, newest first.
+    pub async fn revision_list(&self, service: &ServiceId) -> Result<Vec<Revision>, StoreError> {
+        list(&mut *self.read().await?, service).await
+    }
+}
+
+pub(crate) async fn list(
+    tx: &mut sqlx::SqliteConnection,
+    service: &ServiceId,
+) -> Result<Vec<Revision>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM revision WHERE service = $1 ORDER BY number DESC")
+        .bind(service.as_str())
+        .fetch_all(tx)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let columns = Columns { table: "revision", row };
+            Ok(Revision {
+                number: columns.small("number")?,
+                service: ServiceId::new(columns.get::<String>("service")?),
+                created_at: columns.wall("created_at")?,
+                config: columns.json("config")?,
+                build: columns.get::<Option<String>>("build")?.map(BuildId::new),
+                image: columns.get::<Option<String>>("image")?.map(Digest::new),
+                commit: columns.get("commit_id")?,
+                run: columns.json_option("run")?,
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn put(
+    tx: &mut Transaction<'static, Sqlite>,
+    revision: &Revision,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO revision (service, number, created_at, config, build, image, commit_id, run)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(revision.service.as_str())
+    .bind(i64::from(revision.number))
+    .bind(int(revision.created_at.0))
+    .bind(json(&revision.config))
+    .bind(revision.build.as_ref().map(BuildId::as_str))
+    .bind(revision.image.as_ref().map(Digest::as_str))
+    .bind(revision.commit.as_deref())
+    .bind(revision.run.as_ref().map(json))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn forget(
+    tx: &mut Transaction<'static, Sqlite>,
+    service: &ServiceId,
+    number: RevisionNumber,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM revision WHERE service = $1 AND number = $2")
+        .bind(service.as_str())
+        .bind(i64::from(number))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

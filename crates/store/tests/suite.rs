@@ -1,0 +1,322 @@
+//! The store from outside, as its callers use it: pages, cursors, conflicts, durability, and what happens when a
+//! column does not hold what it should.
+
+use apron_model::draw::Draw;
+use apron_model::ids::{Generation, InstanceId, OperationId, ServiceId};
+use apron_model::instance::*;
+use apron_model::operation::{BuildFact, Operation, OperationKind, OperationStatus, Step, Wake};
+use apron_model::reconcile::SlotWish;
+use apron_model::service::*;
+use apron_model::time::{Timestamp, WallTime};
+use apron_store::*;
+use sqlx::Connection;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("apron-store-suite-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("apron.db")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn service(draw: &mut Draw, name: &str, created_at: u64) -> Service {
+    Service {
+        id: draw.service_id(),
+        region: "us-east-1".to_owned(),
+        name: name.to_owned(),
+        url_label: draw.url_label(),
+        created_at: WallTime(created_at),
+        updated_at: WallTime(created_at),
+        deleted_at: None,
+        state: State::Creating,
+        config: ServiceConfig {
+            source: Source::Image(ImageSource {
+                identifier: "registry.test/web:1".to_owned(),
+                repository_type: RepositoryType::EcrPublic,
+                port: 8080,
+                start_command: None,
+                env: BTreeMap::from([("A".to_owned(), "'quoted' \"text\" ÿ".to_owned())]),
+            }),
+            auto_deployments: false,
+            access_role_arn: None,
+            connection_arn: None,
+            size: InstanceSize { cpu_units: 1024, memory_mib: 2048 },
+            instance_role_arn: None,
+            health: HealthCheck {
+                protocol: HealthProtocol::Http { path: "/".to_owned() },
+                interval_s: 5,
+                timeout_s: 2,
+                healthy_threshold: 1,
+                unhealthy_threshold: 5,
+            },
+            health_path: "/".to_owned(),
+            scaling: Scaling {
+                arn: "arn".to_owned(),
+                name: "DefaultConfiguration".to_owned(),
+                revision: 1,
+                max_concurrency: 100,
+                min_size: 1,
+                max_size: 25,
+            },
+            public: true,
+            ip_address_type: IpAddressType::Ipv4,
+            kms_key: None,
+        },
+        tags: BTreeMap::from([("team".to_owned(), "blue".to_owned())]),
+        active: None,
+        candidate: None,
+        previous: None,
+        operation: None,
+        last_failure: None,
+        route_version: 0,
+        purge_at: None,
+    }
+}
+
+async fn created(store: &Store, draw: &mut Draw, name: &str, at: u64) -> (Service, OperationId) {
+    let row = service(draw, name, at);
+    let operation =
+        Operation::pending(draw.operation_id(), row.id.clone(), OperationKind::CreateService, WallTime(at));
+    store.service_create(&row, &operation).await.unwrap();
+    (Service { operation: Some(operation.id.clone()), ..row }, operation.id)
+}
+
+fn draw() -> Draw {
+    Draw::new(Timestamp(1), WallTime(1), 1, 42)
+}
+
+#[tokio::test]
+async fn a_service_comes_back_as_it_was_also_after_closing() {
+    let directory = Directory::new();
+    let store = Store::open(&directory.file()).await.unwrap();
+    let (row, _) = created(&store, &mut draw(), "web", 10).await;
+    assert_eq!(store.service_get(&row.id).await.unwrap().as_ref(), Some(&row));
+    assert_eq!(store.service_find("us-east-1", "web").await.unwrap().as_ref(), Some(&row));
+    assert_eq!(store.service_find("eu-west-1", "web").await.unwrap(), None);
+    store.close().await;
+    let store = Store::open(&directory.file()).await.unwrap();
+    assert_eq!(store.service_get(&row.id).await.unwrap(), Some(row));
+}
+
+#[tokio::test]
+async fn pages_neither_skip_nor_repeat_while_things_change() {
+    let directory = Directory::new();
+    let store = Store::open(&directory.file()).await.unwrap();
+    let mut draw = draw();
+    let mut names = Vec::new();
+    for n in 0..7 {
+        // Some at the same time: the id decides then.
+        let (row, _) = created(&store, &mut draw, &format!("s{n}"), 10 + n / 3).await;
+        names.push((row.created_at, row.id, row.name));
+    }
+    names.sort();
+    let first = store.service_list("us-east-1", None, 3).await.unwrap();
+    let last = first.last().unwrap();
+    let cursor = ServiceCursor { created_at: last.created_at, id: last.id.clone() };
+    let mut early = service(&mut draw, "early", 1);
+    early.url_label = "early00000".to_owned();
+    let operation =
+        Operation::pending(draw.operation_id(), early.id.clone(), OperationKind::CreateService, WallTime(1));
+    store.service_create(&early, &operation).await.unwrap();
+    let rest = store.service_list("us-east-1", Some(&cursor), 100).await.unwrap();
+    let got: Vec<String> = first.into_iter().chain(rest).map(|row| row.name).collect();
+    let expect: Vec<String> = names.into_iter().map(|(_, _, name)| name).collect();
+    assert_eq!(got, expect);
+}
+
+#[tokio::test]
+async fn a_refused_act_leaves_nothing_and_an_unknown_service_is_none() {
+    let directory = Directory::new();
+    let store = Store::open(&directory.file()).await.unwrap();
+    let (row, _) = created(&store, &mut draw(), "web", 10).await;
+    let refused = store
+        .service_act(&row.id, |service, _| {
+            service.tags.clear();
+            Err::<(), &str>("no")
+        })
+        .await
+        .unwrap();
+    assert_eq!(refused, Some(Err("no")));
+    assert_eq!(store.service_get(&row.id).await.unwrap().unwrap().tags, row.tags);
+    let unknown = store.service_act(&ServiceId::new("0"), |_, _| Ok::<_, &str>(())).await.unwrap();
+    assert_eq!(unknown, None);
+}
+
+/// An image deployment to its end by hand: every kind of row is written and read back.
+#[tokio::test]
+async fn an_operation_advances_row_by_row() {
+    let directory = Directory::new();
+    let store = Store::open(&directory.file()).await.unwrap();
+    let mut draw = draw();
+    let (row, id) = created(&store, &mut draw, "web", 10).await;
+    let begun = store.operation_advance(&id, &mut draw).await.unwrap().unwrap();
+    assert!(begun.wrote);
+    let again = store.operation_advance(&id, &mut draw).await.unwrap().unwrap();
+    assert_eq!(again, Advanced { wrote: false, wake: begun.wake });
+    let builds = store.build_list_wanted().await.unwrap();
+    assert_eq!(builds.len(), 1);
+    let transient = BuildFact::Failed(Fault::transient("busy"));
+    store.build_fact_put(&builds[0].id, &transient).await.unwrap();
+    assert_eq!(store.build_get(&builds[0].id).await.unwrap().unwrap().failures, 1);
+    let outcome = apron_model::build::BuildOutcome {
+        image: apron_model::ids::Digest::new("sha256:abc"),
+        commit: None,
+        start_command: None,
+        port: None,
+        port_env: None,
+        env: BTreeMap::new(),
+        warnings: Vec::new(),
+    };
+    store.build_fact_put(&builds[0].id, &BuildFact::Done(outcome)).await.unwrap();
+    store.operation_advance(&id, &mut draw).await.unwrap();
+    let slots = store.slot_list(&row.id).await.unwrap();
+    assert_eq!(slots.len(), 1);
+    assert_eq!(store.revision_get(&row.id, 1).await.unwrap().unwrap().run.unwrap().port, 8080);
+    let fact = Observed {
+        id: slots[0].id.clone(),
+        generation: slots[0].generation,
+        address: Some(([10, 0, 0, 1], 8080).into()),
+        phase: Phase::Running,
+        health: Health::Healthy,
+        restarts: 0,
+        waterfall: Waterfall { healthy_ms: Some(25), ..Waterfall::default() },
+    };
+    store.slot_facts_put(&[(fact.id.clone(), Some(fact.clone()))], Timestamp(7)).await.unwrap();
+    let seen = store.slot_list(&row.id).await.unwrap().remove(0);
+    assert_eq!((seen.fact, seen.fact_at, seen.ever_healthy), (Some(fact), Timestamp(7), true));
+    store.operation_advance(&id, &mut draw).await.unwrap();
+    let routes = store.service_routes().await.unwrap();
+    assert_eq!((routes[0].routed_version, routes[0].service.route_version), (0, 1));
+    store.service_routed_put(&[(row.id.clone(), 1)]).await.unwrap();
+    store.service_routed_put(&[(row.id.clone(), 0)]).await.unwrap();
+    let ended = store.operation_advance(&id, &mut draw).await.unwrap().unwrap();
+    assert_eq!(ended.wake, Wake::Done);
+    let operation = store.operation_get(&id).await.unwrap().unwrap();
+    assert_eq!((operation.status, operation.step), (OperationStatus::Succeeded, Step::Ended));
+    assert_eq!(store.operation_list_open().await.unwrap(), []);
+    let lines = store.line_list(100).await.unwrap();
+    assert!(lines.len() > 5 && lines.is_sorted_by_key(|line| line.seq));
+    store.line_forget(lines[2].seq).await.unwrap();
+    assert_eq!(store.line_list(1).await.unwrap()[0], lines[3]);
+}
+
+#[tokio::test]
+async fn wishes_of_slots_change_only_as_they_may() {
+    let directory = Directory::new();
+    let store = Store::open(&directory.file()).await.unwrap();
+    let mut draw = draw();
+    let (row, id) = created(&store, &mut draw, "web", 10).await;
+    store.operation_advance(&id, &mut draw).await.unwrap();
+    let build = store.build_list_wanted().await.unwrap().remove(0);
+    let outcome = apron_model::build::BuildOutcome {
+        image: apron_model::ids::Digest::new("sha256:abc"),
+        commit: None,
+        start_command: None,
+        port: None,
+        port_env: None,
+        env: BTreeMap::new(),
+        warnings: Vec::new(),
+    };
+    store.build_fact_put(&build.id, &BuildFact::Done(outcome)).await.unwrap();
+    store.operation_advance(&id, &mut draw).await.unwrap();
+    let slot = store.slot_list(&row.id).await.unwrap().remove(0).id;
+    // A slot that is wished to run neither stops nor goes.
+    store.slot_stop(std::slice::from_ref(&slot)).await.unwrap();
+    store.slot_gone(std::slice::from_ref(&slot), Timestamp(3)).await.unwrap();
+    assert_eq!(store.slot_list(&row.id).await.unwrap()[0].wish, SlotWish::Run);
+    let generation = Generation { epoch: 9, counter: 4 };
+    store.slot_generation_put(&slot, generation).await.unwrap();
+    assert_eq!(store.slot_list(&row.id).await.unwrap()[0].generation, generation);
+    assert_eq!(store.slot_output_get(&slot).await.unwrap(), Some((row.id.clone(), 0)));
+    store.slot_output_put(&[(slot.clone(), 77)]).await.unwrap();
+    assert_eq!(store.slot_output_get(&slot).await.unwrap(), Some((row.id.clone(), 77)));
+    assert_eq!(store.slot_output_get(&InstanceId::new("none")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn epochs_only_grow_and_single_rows_are_kept() {
+    let directory = Directory::new();
+    let store = Store::open(&directory.file()).await.unwrap();
+    assert_eq!(store.epoch_raise(0).await.unwrap(), 1);
+    assert_eq!(store.epoch_raise(40).await.unwrap(), 41);
+    assert_eq!(store.epoch_raise(3).await.unwrap(), 42);
+    assert_eq!(store.engine_clock_get().await.unwrap(), None);
+    let clock = EngineClockRow { boot: "b".to_owned(), offset_ms: 5, reserved_until: Timestamp(9) };
+    store.engine_clock_put(&clock).await.unwrap();
+    assert_eq!(store.engine_clock_get().await.unwrap(), Some(clock));
+    let proxy = ProxyProcess { pid: 7, start_time: 8, boot: "b".to_owned() };
+    store.proxy_put(&proxy).await.unwrap();
+    store.proxy_put(&proxy).await.unwrap();
+    assert_eq!(store.proxy_list().await.unwrap(), std::slice::from_ref(&proxy));
+    store.proxy_forget(&proxy).await.unwrap();
+    assert_eq!(store.proxy_list().await.unwrap(), []);
+    let key = AccessKey {
+        id: "AKID".to_owned(),
+        secret: "very secret".to_owned(),
+        name: "root".to_owned(),
+        rights: Rights::Root,
+        created_at: WallTime(1),
+    };
+    store.access_key_put(&key).await.unwrap();
+    assert_eq!(store.access_key_get("AKID").await.unwrap().as_ref(), Some(&key));
+    assert_eq!(store.access_key_get("other").await.unwrap(), None);
+    assert!(!format!("{key:?}").contains("very secret"));
+}
+
+#[tokio::test]
+async fn what_is_not_json_is_refused_and_what_is_not_ours_is_named() {
+    let directory = Directory::new();
+    let store = Store::open(&directory.file()).await.unwrap();
+    let (row, _) = created(&store, &mut draw(), "web", 10).await;
+    let url = format!("sqlite://{}", directory.file().display());
+    let mut raw = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let refused = sqlx::query("UPDATE service SET config = '{' WHERE 1").execute(&mut raw).await;
+    assert!(refused.unwrap_err().to_string().contains("CHECK"));
+    sqlx::query("UPDATE service SET config = '{}' WHERE 1").execute(&mut raw).await.unwrap();
+    let corrupt = store.service_get(&row.id).await;
+    assert!(
+        matches!(corrupt, Err(StoreError::Corrupt { table: "service", column: "config", .. })),
+        "{corrupt:?}"
+    );
+}
+
+/// Many writers at once: each transaction sees the one before, none fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_queue() {
+    let directory = Directory::new();
+    let store = Store::open(&directory.file()).await.unwrap();
+    let (row, _) = created(&store, &mut draw(), "web", 10).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let (store, id) = (store.clone(), row.id.clone());
+        tasks.spawn(async move {
+            store
+                .service_act(&id, |service, _| {
+                    service.tags.insert(format!("n{n}"), String::new());
+                    Ok::<_, ()>(())
+                })
+                .await
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        assert_eq!(done.unwrap().unwrap(), Some(Ok(())));
+    }
+    assert_eq!(store.service_get(&row.id).await.unwrap().unwrap().tags.len(), 21);
+}

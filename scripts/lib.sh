@@ -1,0 +1,50 @@
+# Shared by scripts/demo and scripts/test; to be sourced from the repository's root.
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() { say "$0: $*"; exit 1; }
+
+now_ms() { date +%s%3N; }
+
+# seconds FROM_MS [TO_MS]: seconds with one digit.
+seconds() {
+    local ms=$(( ${2:-$(now_ms)} - $1 ))
+    printf '%d.%d' $((ms / 1000)) $((ms % 1000 / 100))
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || die "run as root: namespaces, mounts and cgroups of containers need it"
+}
+
+need_cargo() {
+    if ! command -v cargo >/dev/null && [ -f "$HOME/.cargo/env" ]; then
+        # shellcheck disable=SC1091
+        . "$HOME/.cargo/env"
+    fi
+    command -v cargo >/dev/null || die "cargo is missing; install a Rust toolchain first (https://rustup.rs)"
+}
+
+# install_packages LIST...: installs what is missing of the packages named in the files, and says so before.
+install_packages() {
+    local wanted missing=()
+    wanted=$(sed 's/#.*//' "$@")
+    for package in $wanted; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "Debian packages that will be installed: ${missing[*]}"
+    # nginx, haproxy and the registry must not start as services: the tests run their own.
+    local policy=/usr/sbin/policy-rc.d ours=
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' > "$policy"
+        chmod 755 "$policy"
+        ours=1
+    fi
+    local status=0
+    {
+        DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${missing[@]}"
+    } </dev/null >&2 || status=$?
+    [ -z "$ours" ] || rm -f "$policy"
+    [ "$status" = 0 ] || die "apt-get could not install: ${missing[*]}"
+}

@@ -1,0 +1,147 @@
+//! Programs that a bench runs: pinned to a core, measured by the kernel's accounts, always stopped.
+
+use anyhow::{Context, Result, ensure};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A started program listens within this time or has failed.
+const START_TIME_MAX: Duration = Duration::from_secs(10);
+/// After SIGTERM; then it is killed.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A program in the foreground, stopped with its children when it is dropped.
+pub(super) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts it on one core and waits until something accepts at the address.
+    pub(super) fn start(
+        cpu: usize,
+        program: &str,
+        arguments: &[&str],
+        listens: SocketAddr,
+    ) -> Result<Process> {
+        let child = Command::new("taskset")
+            .args(["-c", &cpu.to_string(), program])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot run taskset (package util-linux)")?;
+        let mut process = Process { child };
+        let start = Instant::now();
+        while TcpStream::connect(listens).is_err() {
+            if let Some(status) = process.child.try_wait()? {
+                anyhow::bail!("{program} ended at its start: {status}");
+            }
+            ensure!(start.elapsed() < START_TIME_MAX, "{program} does not listen at {listens}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(process)
+    }
+
+    /// User and system time of it and its children so far, in seconds.
+    pub(super) fn cpu_seconds(&self) -> Result<f64> {
+        let ticks: u64 = self.tree().iter().filter_map(|pid| ticks(*pid)).sum();
+        Ok(ticks as f64 / ticks_per_second()? as f64)
+    }
+
+    /// Proportional set size of it and its children, in KiB.
+    pub(super) fn pss_kib(&self) -> u64 {
+        self.tree().iter().filter_map(|pid| pss_kib(*pid)).sum()
+    }
+
+    fn tree(&self) -> Vec<u32> {
+        let mut all = vec![self.child.id()];
+        let mut next = 0;
+        while let Some(pid) = all.get(next) {
+            let path = format!("/proc/{pid}/task/{pid}/children");
+            let children = std::fs::read_to_string(path).unwrap_or_default();
+            all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            next += 1;
+        }
+        all
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).stderr(Stdio::null()).status();
+        let start = Instant::now();
+        while start.elapsed() < STOP_TIME_MAX {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; after it, user and system time are the 12th and 13th field.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(user + system)
+}
+
+fn pss_kib(pid: u32) -> Option<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn ticks_per_second() -> Result<u64> {
+    let output = Command::new("getconf").arg("CLK_TCK").output().context("cannot run getconf")?;
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+/// An address of this machine that was free a moment ago.
+pub(super) fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// A directory that also servers with users of their own may read; removed when dropped.
+pub(super) struct Directory(pub(super) PathBuf);
+
+impl Directory {
+    pub(super) fn new(name: &str) -> Result<Directory> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = std::env::temp_dir().join(format!("apron-bench-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        Ok(Directory(path))
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.0.join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs a program to its end and gives its output.
+pub(super) fn output(directory: &Path, program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
+    ensure!(output.status.success(), "{program} {} failed", arguments.join(" "));
+    Ok(String::from_utf8(output.stdout)?)
+}

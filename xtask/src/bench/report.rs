@@ -1,0 +1,82 @@
+//! The page `docs/benchmarks.md`: one section per bench, replaced as a whole when the bench has run.
+
+use super::process::output;
+use super::{NAMES, Outcome};
+use anyhow::{Context, Result};
+use std::fmt::Write as _;
+use std::path::Path;
+
+const OPENING: &str = "# Benchmarks\n\nWritten by `cargo xtask bench`; every section says when, where and of which \
+                       commit it is. Figures are compared within one run only.\n";
+
+pub(super) fn write(root: &Path, name: &str, outcome: &Outcome) -> Result<()> {
+    let path = root.join("docs/benchmarks.md");
+    let old = match std::fs::read_to_string(&path) {
+        Ok(old) => old,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).context("cannot read docs/benchmarks.md"),
+    };
+    let section = section(root, name, outcome)?;
+    std::fs::write(&path, page(&old, name, &section)).context("cannot write docs/benchmarks.md")
+}
+
+fn section(root: &Path, name: &str, outcome: &Outcome) -> Result<String> {
+    let commit = output(root, "git", &["rev-parse", "--short=12", "HEAD"])?;
+    let changed = !output(root, "git", &["status", "--porcelain"])?.is_empty();
+    let date = output(root, "date", &["--utc", "+%Y-%m-%d %H:%M UTC"])?;
+    let kernel = output(root, "uname", &["-srm"])?;
+    let mut text = format!(
+        "`cargo xtask bench {name}` · {} · commit {}{} · {}, {}\n\n{}\n",
+        date.trim(),
+        commit.trim(),
+        if changed { " with changes" } else { "" },
+        processor(),
+        kernel.trim(),
+        outcome.text.trim_end(),
+    );
+    for verdict in &outcome.verdicts {
+        let word = if verdict.figure <= verdict.bar { "met" } else { "**missed**" };
+        write!(text, "\nBar: {} ≤ {:.2}: {:.2}, {word}.\n", verdict.what, verdict.bar, verdict.figure)?;
+    }
+    Ok(text)
+}
+
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} × {}", model.map_or("processor without a name", |(_, name)| name.trim()))
+}
+
+/// The old page with this section in its place. Sections are found by their headings, so nothing else of the old
+/// page survives but what benches wrote.
+fn page(old: &str, name: &str, section: &str) -> String {
+    let mut page = OPENING.to_owned();
+    for known in NAMES {
+        let text = if known == name { Some(section) } else { find(old, known) };
+        if let Some(text) = text {
+            page += &format!("\n## {known}\n\n{}\n", text.trim());
+        }
+    }
+    page
+}
+
+fn find<'a>(page: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = page.split_once(&format!("\n## {name}\n"))?;
+    Some(rest.split_once("\n## ").map_or(rest, |(section, _)| section))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_is_replaced_as_a_whole() {
+        let first = page("", "proxy", "one\n");
+        assert!(first.starts_with(OPENING) && first.ends_with("\n## proxy\n\none\n"));
+        assert_eq!(find(&first, "proxy").map(str::trim), Some("one"));
+        let second = page(&first, "proxy", "two");
+        assert!(second.contains("two") && !second.contains("one\n"));
+        assert_eq!(find("\n## proxy\n\na\n\n## next\n\nb\n", "proxy").map(str::trim), Some("a"));
+    }
+}
