@@ -2,6 +2,8 @@
 
 /// Lines of output that are kept with a failure.
 pub const LAST_LINES: usize = 20;
+/// Of the last line of output, this much goes into a reason; AWS's messages end at 600 characters.
+pub const REASON_LINE_CHARS_MAX: usize = 300;
 /// A longer line of application output is cut into pieces of this size.
 pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 /// A proxy reports this often; control takes a lease as lapsed after `PROXY_LEASE_MS`.

@@ -98,16 +98,19 @@ fn wrong_port(slot: &Slot) -> Option<&str> {
 
 fn exited(exit: &Exit) -> Fault {
     let how = match (exit.out_of_memory, exit.code, exit.signal) {
-        (true, ..) => "It was ended because it needed more memory than the instance has.".to_owned(),
+        (true, ..) => "It was ended because it needed more memory than the instance has".to_owned(),
         (false, Some(code), _) => format!("Container exit code: {code}"),
         (false, None, Some(signal)) => format!("Container ended by signal: {signal}"),
         (false, None, None) => "Container exit code: unknown".to_owned(),
     };
-    Fault {
-        permanent: true,
-        reason: format!("Your application stopped or failed to start. See logs for more information. {how}"),
-        last_lines: exit.last_lines.clone(),
+    let mut reason =
+        format!("Your application stopped or failed to start. See logs for more information. {how}");
+    // The last line is mostly the error itself, and the reason is what every client shows.
+    if let Some(line) = exit.last_lines.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty()) {
+        let line: String = line.chars().take(limits::REASON_LINE_CHARS_MAX).collect();
+        reason.push_str(&format!(". Last output: {line}"));
     }
+    Fault { permanent: true, reason, last_lines: exit.last_lines.clone() }
 }
 
 fn unhealthy(view: &View, hint: Option<&str>) -> Fault {
