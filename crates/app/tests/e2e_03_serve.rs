@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::platform::{new_directory, remove, serve_refused};
 use support::processes::{Seen, leftovers};
@@ -101,15 +101,21 @@ fn it_is_refused_to_others_than_root() {
 
 #[test]
 fn a_directory_below_a_closed_parent_works() {
-    let outer = new_directory();
-    let closed = outer.join("closed");
+    /// The directories around the platform's own, removed after it.
+    struct Outer(PathBuf);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            remove(&self.0, false);
+        }
+    }
+    let outer = Outer(new_directory());
+    let closed = outer.0.join("closed");
     fs::create_dir_all(&closed).unwrap();
     fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let mut platform = Platform::in_directory(closed.join("project/data"), Options::standard());
     assert!(platform.run(&["ls"]).contains("NAME"));
+    assert_eq!(deployed(&platform), serving(&platform));
     platform.stop(libc::SIGTERM);
-    drop(platform);
-    remove(&outer, false);
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl World {
     fn new() -> World {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number =
-            0x8000_0000 | std::process::id() % 0x10000 * 0x100 | NEXT.fetch_add(1, Ordering::Relaxed);
+            0x8000_0000 + std::process::id() % 0x10000 * 0x100 + NEXT.fetch_add(1, Ordering::Relaxed);
         let platform = format!("{number:08x}");
         let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("build-{platform}"));
         fs::create_dir_all(&root).unwrap();
@@ -224,11 +224,11 @@ fn git(dir: &Path, words: &[&str]) -> String {
 }
 
 fn lines(events: &[BuildEvent]) -> Vec<&str> {
-    let text = |event| match event {
-        &BuildEvent::Line(ref text) => Some(text.as_str()),
+    let text = events.iter().filter_map(|event| match event {
+        BuildEvent::Line(text) => Some(text.as_str()),
         _ => None,
-    };
-    events.iter().filter_map(text).collect()
+    });
+    text.collect()
 }
 
 #[tokio::test]
@@ -326,10 +326,7 @@ async fn what_goes_wrong_is_said() {
     assert!(fault.reason.contains("did you mean shell?"), "{fault:?}");
     world.check_failure("version: 1.0\n", "apprunner.yaml: line 1, column 1").await;
     world
-        .check_failure(
-            &YAML.replace("cd sub", "x=0123456789; while :; do x=$x$x; done"),
-            "256 MiB of memory",
-        )
+        .check_failure(&YAML.replace("cd sub", "x=0123456789; while :; do x=$x$x; done"), "256 MiB of memory")
         .await;
 
     let dir = world.source(YAML);

@@ -91,7 +91,7 @@ struct Sent {
 enum Failure {
     Final(Cause),
     /// Nothing of it reached the application, or it may be sent again.
-    Again(Request<RequestBody>),
+    Again(Box<Request<RequestBody>>),
 }
 
 impl Sender<'_> {
@@ -105,7 +105,7 @@ impl Sender<'_> {
                 match self.attempt(&mut connection, request, copy).await {
                     Ok(response) => return Ok(Sent { response, connection, ticket }),
                     Err(Failure::Final(cause)) => return Err(cause),
-                    Err(Failure::Again(request)) => request,
+                    Err(Failure::Again(request)) => *request,
                 }
             }
         };
@@ -167,7 +167,7 @@ impl Sender<'_> {
             }
         };
         if let Some(request) = error.take_message() {
-            return Err(Failure::Again(request));
+            return Err(Failure::Again(Box::new(request)));
         }
         let error = error.into_error();
         tracing::debug!(%error, "no answer from instance");
@@ -178,7 +178,7 @@ impl Sender<'_> {
             return Err(Failure::Final(Cause::BadResponse));
         }
         match copy {
-            Some(copy) => Err(Failure::Again(copy.request())),
+            Some(copy) => Err(Failure::Again(Box::new(copy.request()))),
             None => Err(Failure::Final(Cause::ClosedBeforeResponse)),
         }
     }

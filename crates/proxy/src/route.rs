@@ -8,6 +8,7 @@ use crate::observe::ServiceCounts;
 use apron_model::ids::Generation;
 use apron_model::routes::{RouteState, RouteTable};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// A DNS name has at most 253 characters.
@@ -47,10 +48,13 @@ impl Snapshot {
         for (number, service) in table.services.iter().enumerate() {
             for host in &service.hosts {
                 let host = host.trim_end_matches('.').to_ascii_lowercase().into_boxed_str();
-                if hosts.contains_key(&host) {
-                    tracing::warn!(%host, service = %service.id, "host stands in two services, first one keeps it");
-                } else {
-                    hosts.insert(host, number as u32);
+                match hosts.entry(host) {
+                    Entry::Vacant(place) => {
+                        place.insert(number as u32);
+                    }
+                    Entry::Occupied(place) => {
+                        tracing::warn!(host = %place.key(), service = %service.id, "host already has a service");
+                    }
                 }
             }
             services.push(Service {

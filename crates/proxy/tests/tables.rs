@@ -148,9 +148,9 @@ fn switching_tables_under_load_loses_nothing() {
         .collect();
     let mut counter = 1;
     eventually("enough requests over enough switches", || {
-        for place in 0..3 {
+        for address in &addresses {
             counter += 1;
-            link.publish(table(counter, &[serving(&[addresses[place]])]));
+            link.publish(table(counter, &[serving(&[*address])]));
         }
         counter > 150 && answered.load(Ordering::SeqCst) > 5_000
     });

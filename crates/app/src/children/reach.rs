@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 pub(super) fn ensure(data_dir: &Path, uid: u32) -> Result<()> {
     let Some(closed) = closed_parent(data_dir, uid)? else { return Ok(()) };
     let context = || format!("cannot open a way to {} for user {uid}", data_dir.display());
-    let data = File::open(data_dir).with_context(context)?;
     unshare(CloneFlags::CLONE_NEWNS).with_context(context)?;
+    // Opened in the new namespace: a mount of the old one could not be bound here.
+    let data = File::open(data_dir).with_context(context)?;
     // What is mounted elsewhere later still arrives here, nothing of this reaches the host.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
         .with_context(context)?;

@@ -115,6 +115,9 @@ fn entry<W: Write>(archive: &mut tar::Builder<W>, name: &str, mode: u32, content
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     archive.append_data(&mut header, name, content).expect("an entry of an archive");
 }
 

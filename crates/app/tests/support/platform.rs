@@ -245,7 +245,8 @@ impl Drop for Platform {
 
 /// Removes a platform and all that it made on the machine, whatever state it is in.
 pub fn remove(data: &Path, keep_data: bool) {
-    for name in ["control", "node", "proxy"] {
+    // The supervisor first: it would restart the others.
+    for name in ["supervisor", "control", "node", "proxy"] {
         let record = fs::read(data.join(format!("run/{name}.json"))).unwrap_or_default();
         let record: Value = serde_json::from_slice(&record).unwrap_or_default();
         if let Some(seen) = Seen::recorded(&record) {

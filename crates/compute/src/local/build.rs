@@ -23,7 +23,7 @@ use apron_images::content::{Content, ContentError};
 use apron_images::helper::Helper;
 use apron_images::manifest::RunDefaults;
 use apron_images::pack::{self, PackError, PackOptions};
-use apron_images::runtimes::{self, Catalogue, Runtime, RuntimeError};
+use apron_images::runtimes::{self, Catalogue, Pipeline, Runtime, RuntimeError};
 use apron_images::unpack::{self, UnpackError};
 use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec};
 use apron_model::ids::Digest;
@@ -46,6 +46,9 @@ use tokio::sync::mpsc;
 const EVENTS_WAITING: usize = 256;
 /// Where the repository lies in every stage and at run time.
 const APP: &str = "/app";
+/// What is worth reading of an assembly; the rest is progress bars and paths of this machine.
+const ASSEMBLY_LINES: [&str; 6] =
+    ["E: ", "W: ", "I: running apt-get", "I: downloading", "I: installing", "I: creating tarball"];
 /// Caches that no build used for this long are removed at the node's start.
 const CACHE_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -188,6 +191,14 @@ impl Work<'_> {
             self.line(format!("warning: {warning}")).await;
         }
 
+        if plan.runtime.pipeline == Pipeline::Revised && plan.pre_run.is_empty() && !plan.build.is_empty() {
+            // App Runner would drop it; half of the published files without pre-run expect otherwise.
+            self.line(
+                "what the build installs outside /app stays in the image; no pre-run is needed for it".into(),
+            )
+            .await;
+        }
+
         let began = Instant::now();
         let base = self.base(&plan.runtime).await?;
         let mut layers = self.layers(&base).await?;
@@ -231,8 +242,8 @@ impl Work<'_> {
                         format!("assembling the base image {} from Debian packages", runtime.base.name);
                     let _ = sender.try_send(BuildEvent::Line(first));
                 }
-                // Its progress bars are for terminals; a full queue loses a line of them, nothing else.
-                if text.starts_with("I: ") || text.starts_with("E: ") || text.starts_with("W: ") {
+                // A full queue loses a line of progress, nothing else.
+                if ASSEMBLY_LINES.iter().any(|start| text.starts_with(start)) {
                     let _ = sender.try_send(BuildEvent::Line(format!("[base] {text}")));
                 }
             };

@@ -80,7 +80,8 @@ async fn run(
     let lease = format!("build-{}-{}", spec.id, COUNTER.fetch_add(1, Ordering::Relaxed));
     let pair = {
         let pairs = machine.pairs.clone();
-        let take = move || pairs.take().map_err(|e| Fault::transient(format!("cannot make a namespace: {e}")));
+        let take =
+            move || pairs.take().map_err(|e| Fault::transient(format!("cannot make a namespace: {e}")));
         blocking(take).await?
     };
     let last = match attach(machine, &lease, &pair).await {

@@ -171,13 +171,11 @@ async fn wait_for_listener(
     loop {
         match look() {
             Some(Readiness::Listening) => return Ok(()),
-            Some(Readiness::NotYet { hint }) => {
-                if verdict.hint(hint) {
-                    news.send(News::Health(verdict.health().clone())).await.map_err(drop)?;
-                }
+            Some(Readiness::NotYet { hint }) if verdict.hint(hint.clone()) => {
+                news.send(News::Health(verdict.health().clone())).await.map_err(drop)?;
             }
-            // The process is gone; its exit is reported elsewhere and ends this watch.
-            None => {}
+            // Nothing new, or the process is gone: its exit is reported elsewhere and ends this watch.
+            Some(Readiness::NotYet { .. }) | None => {}
         }
         tokio::select! {
             () = sleep(Duration::from_millis(pause_ms)) => {}

@@ -17,7 +17,7 @@ use super::launch::{Alive, Found};
 use super::machine::Machine;
 use super::pair::Pair;
 use super::shim::{self, WatchId};
-use super::wanted::{Removing, Wanted};
+use super::wanted::{Change, Removing, Wanted, judge};
 use crate::driver::Hint;
 use apron_model::instance::{Exit, Fault, Health, InstanceSpec, Observed, Phase, Waterfall};
 use std::net::SocketAddr;
@@ -537,44 +537,6 @@ async fn send(events: &mpsc::Sender<Event>, event: Event) {
     let _ = events.send(event).await;
 }
 
-/// What a newer wish changes of a running instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Change {
-    resize: bool,
-    recheck: bool,
-}
-
-/// Whether `new` may follow `old`: `None` when there is nothing to do, an error when it is refused.
-fn judge(old: &InstanceSpec, new: &InstanceSpec) -> Result<Option<Change>, String> {
-    if new.generation < old.generation {
-        return Err(format!(
-            "the wish for {} is of generation {}.{}, the node has {}.{}",
-            new.id,
-            new.generation.epoch,
-            new.generation.counter,
-            old.generation.epoch,
-            old.generation.counter
-        ));
-    }
-    if new == old {
-        return Ok(None);
-    }
-    let same_container = InstanceSpec {
-        generation: old.generation,
-        size: old.size,
-        health: old.health.clone(),
-        stop_grace_ms: old.stop_grace_ms,
-        ..new.clone()
-    } == *old;
-    if !same_container {
-        return Err(format!(
-            "of instance {} only size and health check can change; wish a new instance",
-            new.id
-        ));
-    }
-    Ok(Some(Change { resize: new.size != old.size, recheck: new.health != old.health }))
-}
-
 /// What is known of a container's end, from its directory.
 pub(super) fn exit_of(dir: &std::path::Path, found: Found) -> Exit {
     match found {
@@ -588,29 +550,4 @@ pub(super) fn exit_of(dir: &std::path::Path, found: Found) -> Exit {
 
 fn unknown_exit() -> Exit {
     Exit { code: None, signal: None, out_of_memory: false, last_lines: Vec::new() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::local::wanted::tests::spec;
-    use apron_model::ids::Generation;
-
-    #[test]
-    fn wishes_follow_in_order() {
-        let old = spec("a");
-        assert_eq!(judge(&old, &old), Ok(None));
-
-        let mut newer = old.clone();
-        newer.generation = Generation { epoch: 1, counter: 2 };
-        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: false, recheck: false })));
-        assert!(judge(&newer, &old).unwrap_err().contains("generation 1.1, the node has 1.2"));
-
-        newer.size.memory_mib = 128;
-        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: true, recheck: false })));
-        newer.health.interval_s = 9;
-        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: true, recheck: true })));
-        newer.env.insert("A".into(), "b".into());
-        assert!(judge(&old, &newer).unwrap_err().contains("only size and health check can change"));
-    }
 }

@@ -80,7 +80,12 @@ impl Instances {
             .iter()
             .filter(|(_, _, adopted)| matches!(adopted, Adopted::Alive(_)))
             .map(|(wish, _, _)| wish.address)
-            .chain(instances.strays().keys().filter_map(|id| instances.machine.network.leased_address(id.as_str())))
+            .chain(
+                instances
+                    .strays()
+                    .keys()
+                    .filter_map(|id| instances.machine.network.leased_address(id.as_str())),
+            )
             .collect();
         if problems.is_empty() {
             let swept = instances.machine.network.sweep(&alive);
@@ -117,7 +122,7 @@ impl Instances {
         let _creating = self.creating.lock().await;
         if let Some(orders) = self.orders_of(id) {
             let asked = ask(&orders, |reply| Order::Remove(removing, reply)).await;
-            return asked.unwrap_or_else(|Gone| Ok(()));
+            return asked.unwrap_or(Ok(()));
         }
         let Some(stray) = self.strays().remove(id) else { return Ok(()) };
         let machine = self.machine.clone();
@@ -281,10 +286,11 @@ impl Instances {
         }
         for id in self.machine.network.leased() {
             let stray = self.strays().contains_key(&InstanceId::new(id.clone()));
-            if !known.contains(&id) && !stray {
-                if let Err(error) = self.machine.network.release(&id) {
-                    tracing::warn!(id, %error, "an address without an instance cannot be given back");
-                }
+            if !known.contains(&id)
+                && !stray
+                && let Err(error) = self.machine.network.release(&id)
+            {
+                tracing::warn!(id, %error, "an address without an instance cannot be given back");
             }
         }
     }

@@ -83,10 +83,10 @@ pub fn purge(data_dir: &Path) -> Result<(), PurgeError> {
 fn leave_platform_cgroup(cgroups: &Cgroups, platform: &str) {
     let own = platform_cgroup(platform);
     let pid = std::process::id() as i32;
-    if cgroups.pids(&own).is_ok_and(|pids| pids.contains(&pid)) {
-        if let Err(error) = cgroups.join("/", pid) {
-            tracing::debug!(%error, "cannot leave the platform's cgroup");
-        }
+    if cgroups.pids(&own).is_ok_and(|pids| pids.contains(&pid))
+        && let Err(error) = cgroups.join("/", pid)
+    {
+        tracing::debug!(%error, "cannot leave the platform's cgroup");
     }
     if let Err(error) = cgroups.remove(&own) {
         tracing::debug!(%error, "the platform's cgroup is still in use");

@@ -93,6 +93,44 @@ impl WantedList {
     }
 }
 
+/// What a newer wish changes of a running instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub resize: bool,
+    pub recheck: bool,
+}
+
+/// Whether `new` may follow `old`: `None` when there is nothing to do, an error when it is refused.
+pub fn judge(old: &InstanceSpec, new: &InstanceSpec) -> Result<Option<Change>, String> {
+    if new.generation < old.generation {
+        return Err(format!(
+            "the wish for {} is of generation {}.{}, the node has {}.{}",
+            new.id,
+            new.generation.epoch,
+            new.generation.counter,
+            old.generation.epoch,
+            old.generation.counter
+        ));
+    }
+    if new == old {
+        return Ok(None);
+    }
+    let same_container = InstanceSpec {
+        generation: old.generation,
+        size: old.size,
+        health: old.health.clone(),
+        stop_grace_ms: old.stop_grace_ms,
+        ..new.clone()
+    } == *old;
+    if !same_container {
+        return Err(format!(
+            "of instance {} only size and health check can change; wish a new instance",
+            new.id
+        ));
+    }
+    Ok(Some(Change { resize: new.size != old.size, recheck: new.health != old.health }))
+}
+
 /// Whether an id can name files, cgroups and containers: 1 to 64 lower-case letters, digits and dashes.
 pub fn is_plain_id(id: &InstanceId) -> bool {
     let text = id.as_str();
@@ -151,6 +189,24 @@ pub(crate) mod tests {
         list.remove(&wanted.spec.id).unwrap();
         assert!(list.read_all().unwrap().0.is_empty());
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn wishes_follow_in_order() {
+        let old = spec("a");
+        assert_eq!(judge(&old, &old), Ok(None));
+
+        let mut newer = old.clone();
+        newer.generation = Generation { epoch: 1, counter: 2 };
+        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: false, recheck: false })));
+        assert!(judge(&newer, &old).unwrap_err().contains("generation 1.1, the node has 1.2"));
+
+        newer.size.memory_mib = 128;
+        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: true, recheck: false })));
+        newer.health.interval_s = 9;
+        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: true, recheck: true })));
+        newer.env.insert("A".into(), "b".into());
+        assert!(judge(&old, &newer).unwrap_err().contains("only size and health check can change"));
     }
 
     #[test]

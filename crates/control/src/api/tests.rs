@@ -9,6 +9,7 @@ use apron_images::content::Content;
 use apron_images::manifest::RunDefaults;
 use apron_images::pack;
 use apron_model::build::BuildOutcome;
+use apron_model::instance::Fault;
 use apron_store::Store;
 use apron_telemetry::{Limits, Logs};
 use apron_wire::apprunner::Operation;
@@ -77,7 +78,13 @@ async fn botocore_drives_every_operation() {
     let good = image(&content, "good:1");
     image(&content, "good:2");
     let bad = image(&content, "bad:1");
-    world.behave(&bad, Behaviour::Exits { code: 3, last_lines: vec!["no module named flask".into()] });
+    // A start that fails for good is one fact; an exit may be seen or, restarted already, counted.
+    let fault = Fault {
+        permanent: true,
+        reason: "The start command 'serve' does not exist.".into(),
+        last_lines: vec!["exec serve: no such file".into()],
+    };
+    world.behave(&bad, Behaviour::Fails { fault });
     let built = BuildOutcome {
         image: good,
         commit: Some("c0ffee".into()),
@@ -88,6 +95,7 @@ async fn botocore_drives_every_operation() {
         warnings: vec![],
     };
     world.script("https://git.test/app.git", BuildScript::Makes(built));
+    world.script("https://git.test/hangs.git", BuildScript::Hangs);
 
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());

@@ -152,13 +152,10 @@ fn assemble(
     let clean = "cd \"$1\" && rm -f etc/apt/apt.conf.d/99mmdebstrap etc/resolv.conf etc/hostname && rm -rf root/.cache";
     command.arg(format!("--customize-hook={clean}"));
     command.args([base.suite.as_str(), "-"]);
-    match sources {
-        Some(text) => {
-            let path = scratch.join(format!("{}.list", base.name));
-            fs::write(&path, text).map_err(|source| RuntimeError::Io { path: path.clone(), source })?;
-            command.arg(path);
-        }
-        None => {}
+    if let Some(text) = sources {
+        let path = scratch.join(format!("{}.list", base.name));
+        fs::write(&path, text).map_err(|source| RuntimeError::Io { path: path.clone(), source })?;
+        command.arg(path);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| match e.kind() {

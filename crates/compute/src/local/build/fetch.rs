@@ -70,9 +70,9 @@ async fn clone(work: &Work<'_>, url: &str, branch: &str, into: &Path) -> Result<
         .run(work, "fetch", launch, &mut |line| match is_commit(&line) {
             true => {
                 commit = Some(line);
-                None
+                Vec::new()
             }
-            false => Some(line),
+            false => vec![line],
         })
         .await?;
     match (exit.code, commit) {

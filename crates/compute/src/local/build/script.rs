@@ -35,14 +35,16 @@ impl Script {
         Script { text, mark }
     }
 
-    pub(super) fn read(&self, line: &str) -> Said {
-        let Some(rest) = line.strip_prefix(&self.mark).and_then(|rest| rest.strip_prefix(' ')) else {
-            return Said::Output(line.to_owned());
+    /// What a line says, in order: output without a line end may stand before a mark.
+    pub(super) fn read(&self, line: &str) -> Vec<Said> {
+        let output = |text: &str| Said::Output(text.to_owned());
+        let Some((before, after)) = line.split_once(&self.mark) else { return vec![output(line)] };
+        let said = match (after.strip_prefix(" end "), after.trim().parse()) {
+            (Some(directory), _) => Said::Ended(directory.to_owned()),
+            (None, Ok(index)) => Said::Command(index),
+            (None, Err(_)) => return vec![output(line)],
         };
-        match rest.strip_prefix("end ") {
-            Some(directory) => Said::Ended(directory.to_owned()),
-            None => rest.parse().map_or_else(|_| Said::Output(line.to_owned()), Said::Command),
-        }
+        if before.is_empty() { vec![said] } else { vec![output(before), said] }
     }
 }
 
@@ -61,7 +63,8 @@ mod tests {
         let commands: Vec<String> = commands.iter().map(|c| (*c).to_owned()).collect();
         let script = Script::new("x", "/", &commands);
         let output = Command::new("bash").args(["-c", &script.text]).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).lines().map(|line| script.read(line)).collect();
+        let said =
+            String::from_utf8_lossy(&output.stdout).lines().flat_map(|line| script.read(line)).collect();
         (output.status.code().unwrap(), said)
     }
 
@@ -75,18 +78,22 @@ mod tests {
 
     #[test]
     fn the_first_failure_ends_it() {
-        for (command, code) in
-            [("exit 3", 3), ("false", 1), ("true && false", 1), ("echo 'open", 1), ("no-such", 127)]
-        {
+        for (command, code) in [("exit 3", 3), ("false", 1), ("true && false", 1), ("no-such", 127)] {
             let (status, said) = check(&["true", command, "echo never"]);
             assert_eq!((status, said.last()), (code, Some(&Said::Command(1))), "{command}");
         }
+        // Shells give a wrong text different codes.
+        let (status, said) = check(&["echo 'open", "echo never"]);
+        assert_eq!((status != 0, said), (true, vec![Said::Command(0)]));
         let (status, said) = check(&["false\necho never"]);
         assert_eq!((status, said), (1, vec![Said::Command(0)]), "lines of one command stop too");
     }
 
     #[test]
     fn one_odd_command_leaves_the_next_alone() {
+        let (status, said) = check(&["printf 'no line end'"]);
+        assert_eq!((status, &said[1]), (0, &Said::Output("no line end".to_owned())));
+        assert_eq!(said[2], Said::Ended("/".to_owned()));
         let (status, said) = check(&["echo a \\", "echo b # comment", "if false; then true; fi"]);
         assert_eq!(status, 0);
         let output: Vec<&Said> = said.iter().filter(|s| matches!(s, Said::Output(_))).collect();

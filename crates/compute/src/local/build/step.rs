@@ -72,7 +72,7 @@ impl Steps {
             cwd: cwd.to_owned(),
             user: String::new(),
             hostname: "build".to_owned(),
-            limits: work.context.limits.clone(),
+            limits: work.context.limits,
             files,
             mounts,
             cgroup: cgroup(&self.cgroup_parent, &self.name, container),
@@ -106,16 +106,19 @@ impl Steps {
         let mut running = None;
         let mut last_directory = None;
         let exit = self
-            .run(work, "build", launch, &mut |line| match script.read(&line) {
-                Said::Command(index) => {
-                    running = commands.get(index);
-                    running.map(|command| format!("$ {command}"))
+            .run(work, "build", launch, &mut |line| {
+                let mut shown = Vec::new();
+                for said in script.read(&line) {
+                    match said {
+                        Said::Command(index) => {
+                            running = commands.get(index);
+                            shown.extend(running.map(|command| format!("$ {command}")));
+                        }
+                        Said::Ended(directory) => last_directory = Some(directory),
+                        Said::Output(text) => shown.push(text),
+                    }
                 }
-                Said::Ended(directory) => {
-                    last_directory = Some(directory);
-                    None
-                }
-                Said::Output(line) => Some(line),
+                shown
             })
             .await?;
         if exit.code == Some(0) {
@@ -142,7 +145,7 @@ impl Steps {
         work: &Work<'_>,
         container: &'static str,
         launch: Launch,
-        line: &mut (dyn FnMut(String) -> Option<String> + Send),
+        line: &mut (dyn FnMut(String) -> Vec<String> + Send),
     ) -> Result<Exit, BuildError> {
         let dir = self.dir.join(container);
         let (launcher, ended, place) = (work.context.launcher.clone(), self.ended.clone(), dir.clone());
@@ -186,7 +189,7 @@ impl Steps {
         container: &'static str,
         dir: &Path,
         last: &mut VecDeque<String>,
-        line: &mut (dyn FnMut(String) -> Option<String> + Send),
+        line: &mut (dyn FnMut(String) -> Vec<String> + Send),
     ) -> Result<(), BuildError> {
         loop {
             let from =
@@ -203,7 +206,7 @@ impl Steps {
             }
             self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(container, output.next);
             for said in output.lines {
-                if let Some(text) = line(said.text) {
+                for text in line(said.text) {
                     if last.len() == LAST_LINES {
                         last.pop_front();
                     }
