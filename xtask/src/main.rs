@@ -6,6 +6,7 @@ mod codegen;
 mod deny;
 mod nightly;
 mod tidy;
+mod vm;
 
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -16,8 +17,9 @@ cargo xtask <task>
   codegen         write crates/wire/src/generated from specs/
   tidy            dependency edges, generated files, unfinished words, long files
   deny            licences, banned crates and sources of dependencies
-  bench [proxy] [--check] [--quick]
+  bench [instance] [deploy] [build] [proxy] [--check] [--quick]
                   measures and writes docs/benchmarks.md; --check fails below a bar
+  vm              boots a virtual machine with cgroup version 2 and systemd, and tests the platform there
   ci [--all]      everything that CI checks; --all adds the long list and writes docs/nightly.md
 ";
 
@@ -40,6 +42,7 @@ fn run() -> Result<ExitCode> {
         ["ci"] if !ci::run(&root, false)? => return Ok(ExitCode::FAILURE),
         ["ci", "--all"] if !ci::run(&root, true)? => return Ok(ExitCode::FAILURE),
         ["ci"] | ["ci", "--all"] => {}
+        ["vm"] => vm::run(&root)?,
         ["bench", ref rest @ ..] if !bench::run(&root, rest)? => return Ok(ExitCode::FAILURE),
         ["bench", ..] => {}
         _ => {

@@ -12,6 +12,7 @@ pub(crate) fn run(root: &Path, stages: &mut Vec<Stage>, short: Count) -> Result<
     let mut long = Count::default();
     ci::stage(stages, "long tests", || ci::tests(root, &["--ignored"], &mut long));
     ci::stage(stages, "demo", || ci::command(root, "scripts/demo", &["--check"]));
+    ci::stage(stages, "vm", || crate::vm::run(root));
     ci::stage(stages, "bench", || {
         ci::command(root, &crate::cargo(), &["xtask", "bench", "proxy", "--check"])
     });

@@ -120,6 +120,7 @@ impl World {
     /// A running instance ends by itself; at the next look but one it runs again.
     pub fn crash(&self, id: &InstanceId, code: i32) {
         if let Some(instance) = self.state().instances.get_mut(id) {
+            instance.observed.last_exit = Some(exit(code, Vec::new()));
             instance.observed.phase = Phase::Exited(exit(code, Vec::new()));
             instance.looks = 0;
         }
@@ -192,6 +193,7 @@ impl State {
                 phase: Phase::Creating,
                 health: Health::Starting { hint: None },
                 restarts: 0,
+                last_exit: None,
                 waterfall: Waterfall::default(),
             },
             looks: 0,
@@ -229,6 +231,9 @@ impl Instance {
             }
             _ => (Phase::Running, starting),
         };
+        if let Phase::Exited(exit) = &phase {
+            self.observed.last_exit = Some(exit.clone());
+        }
         self.observed.phase = phase;
         self.observed.health = health;
         let slow = matches!(behaviour, Behaviour::Slow { looks } if self.looks <= *looks);

@@ -7,6 +7,7 @@
 pub mod api;
 mod clock;
 mod config;
+mod console;
 mod engine;
 mod publish;
 mod reconcile;

@@ -134,6 +134,7 @@ pub(crate) fn healthy(slot: &Slot) -> Observed {
         phase: Phase::Running,
         health: Health::Healthy,
         restarts: 0,
+        last_exit: None,
         waterfall: Waterfall::default(),
     }
 }

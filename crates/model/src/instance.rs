@@ -77,6 +77,9 @@ pub struct Observed {
     pub health: Health,
     /// How often the node started it anew after an exit.
     pub restarts: u32,
+    /// How it ended the last time, kept while it is started anew: whoever looks late still learns why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
     pub waterfall: Waterfall,
 }
 

@@ -44,8 +44,6 @@ pub const PORT_DEFAULT: u16 = 8080;
 pub const IMAGE_PULL_MS_MAX: u64 = 10 * 60 * 1000;
 /// A build or pull that failed for a passing reason is tried this often before its operation gives up.
 pub const BUILD_TRIES_MAX: u32 = 3;
-/// A candidate that was started anew this often without being healthy has failed, even if no exit was seen.
-pub const CANDIDATE_RESTARTS_MAX: u32 = 2;
 /// Another port is open and the configured one is not: an application opens its ports together, so waiting for
 /// the whole health deadline would tell the user nothing new.
 pub const WRONG_PORT_MS: u64 = 30 * 1000;

@@ -57,6 +57,7 @@ pub fn refused(slot: &Slot, reason: String) -> Observed {
         phase: Phase::Failed(Fault::permanent(reason)),
         health: Health::Starting { hint: None },
         restarts: 0,
+        last_exit: None,
         waterfall: Waterfall::default(),
     }
 }

@@ -196,6 +196,7 @@ async fn an_operation_advances_row_by_row() {
         phase: Phase::Running,
         health: Health::Healthy,
         restarts: 0,
+        last_exit: None,
         waterfall: Waterfall { healthy_ms: Some(25), ..Waterfall::default() },
     };
     store.slot_facts_put(&[(fact.id.clone(), Some(fact.clone()))], Timestamp(7)).await.unwrap();

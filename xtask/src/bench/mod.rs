@@ -1,28 +1,38 @@
 //! `cargo xtask bench`: measures, compares with a bar, and writes `docs/benchmarks.md`.
 //!
-//! A figure that counts is a ratio to something measured in the same run on the same machine. Each bench owns one
-//! section of the page; sections of benches that did not run stay as they are.
+//! A figure that counts is compared with something measured in the same run on the same machine, or is far from
+//! noise. Each bench owns one section of the page; sections of benches that did not run stay as they are.
+//! `instance`, `deploy` and `build` need root: they run a real platform (`platform.rs`).
 
+mod build;
+mod deploy;
+mod instance;
+mod platform;
 mod process;
 mod proxy;
 mod report;
+mod spread;
 
 use anyhow::{Result, bail};
 use std::path::Path;
 
 /// Benches by name, in the order of the page.
-const NAMES: [&str; 1] = ["proxy"];
+const NAMES: [&str; 4] = ["instance", "deploy", "build", "proxy"];
 
 /// How thoroughly to measure.
 #[derive(Clone, Copy)]
 struct Effort {
+    /// Of what takes long: a load on each proxy, a build.
     rounds: usize,
+    /// Of one load.
     seconds: u32,
+    /// Starts of an instance, deployments of an image.
+    starts: usize,
 }
 
-const USUAL: Effort = Effort { rounds: 3, seconds: 6 };
+const USUAL: Effort = Effort { rounds: 3, seconds: 6, starts: 20 };
 /// For a look in between; its figures are not written to the page.
-const QUICK: Effort = Effort { rounds: 1, seconds: 2 };
+const QUICK: Effort = Effort { rounds: 1, seconds: 2, starts: 3 };
 
 /// One figure that has a bar.
 struct Verdict {
@@ -57,7 +67,11 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
     }
     let mut met = true;
     for name in names {
+        let load = report::load_average();
         let outcome = match name {
+            "instance" => instance::run(root, effort)?,
+            "deploy" => deploy::run(root, effort)?,
+            "build" => build::run(root, effort)?,
             "proxy" => proxy::run(root, effort)?,
             other => bail!("bench '{other}' has no code"),
         };
@@ -69,7 +83,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
             met &= passed;
         }
         if effort.rounds >= USUAL.rounds {
-            report::write(root, name, &outcome)?;
+            report::write(root, name, &outcome, &load)?;
         }
     }
     Ok(met || !check)

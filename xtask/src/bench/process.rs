@@ -8,15 +8,21 @@ use std::time::{Duration, Instant};
 
 /// A started program listens within this time or has failed.
 const START_TIME_MAX: Duration = Duration::from_secs(10);
-/// After SIGTERM; then it is killed.
-const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+/// A server ends within this time after SIGTERM; then it is killed.
+pub(super) const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A program in the foreground, stopped with its children when it is dropped.
 pub(super) struct Process {
     child: Child,
+    stop_time_max: Duration,
 }
 
 impl Process {
+    /// Owns a program that was started.
+    pub(super) fn of(child: Child, stop_time_max: Duration) -> Process {
+        Process { child, stop_time_max }
+    }
+
     /// Starts it on one core and waits until something accepts at the address.
     pub(super) fn start(
         cpu: usize,
@@ -32,7 +38,7 @@ impl Process {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot run taskset (package util-linux)")?;
-        let mut process = Process { child };
+        let mut process = Process::of(child, STOP_TIME_MAX);
         let start = Instant::now();
         while TcpStream::connect(listens).is_err() {
             if let Some(status) = process.child.try_wait()? {
@@ -68,19 +74,30 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
+impl Process {
+    /// SIGTERM, some time, SIGKILL. True: it ended in order. A second call gives the same answer.
+    pub(super) fn stop(&mut self) -> bool {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return status.success();
+        }
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &pid]).stderr(Stdio::null()).status();
         let start = Instant::now();
-        while start.elapsed() < STOP_TIME_MAX {
-            if let Ok(Some(_)) = self.child.try_wait() {
-                return;
+        while start.elapsed() < self.stop_time_max {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.success();
             }
             std::thread::sleep(Duration::from_millis(10));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        false
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -142,6 +159,6 @@ pub(super) fn output(directory: &Path, program: &str, arguments: &[&str]) -> Res
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot run {program}"))?;
-    ensure!(output.status.success(), "{program} {} failed", arguments.join(" "));
+    ensure!(output.status.success(), "{program} {} failed: {}", arguments.join(" "), output.status);
     Ok(String::from_utf8(output.stdout)?)
 }

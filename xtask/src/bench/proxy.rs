@@ -5,7 +5,9 @@
 //! on a noisy machine; requests per second and latency are for orientation. Rounds go around all proxies, and
 //! the median of each is compared with nginx's median of the same run.
 
+use super::platform;
 use super::process::{self, Directory, Process};
+use super::spread::Spread;
 use super::{Effort, Outcome, Verdict};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
@@ -46,9 +48,7 @@ pub(super) fn run(root: &Path, effort: Effort) -> Result<Outcome> {
         std::thread::available_parallelism()?.get() > PROXY_CPU,
         "the proxy bench needs two cores: one for the load, one for the proxy"
     );
-    let build = ["build", "--quiet", "--package", "apron-proxy", "--example", "static"];
-    process::output(root, &crate::cargo(), &build)?;
-    let ours = root.join("target/debug/examples/static").display().to_string();
+    let ours = platform::binary(root)?;
 
     let directory = Directory::new("proxy")?;
     let origin = process::free_address()?;
@@ -120,9 +120,9 @@ fn parse_wrk(text: &str) -> Result<Load> {
 fn outcome(contenders: &[Contender], effort: Effort) -> Result<Outcome> {
     let figure = |name: &str| {
         let contender = contenders.iter().find(|contender| contender.name == name);
-        median(contender.into_iter().flat_map(|c| &c.runs).map(|run| run.cpu_us)).context("no rounds")
+        Spread::of(contender.into_iter().flat_map(|c| &c.runs).map(|run| run.cpu_us))
     };
-    let base = figure("nginx")?;
+    let base = figure("nginx")?.median;
     ensure!(base > 0.0, "nginx used no measurable time; measure longer");
     let mut text = format!(
         "CPU time of the proxy per request: HTTP/1.1, {CONNECTIONS} kept connections, an answer of {BODY_BYTES} \
@@ -132,16 +132,13 @@ fn outcome(contenders: &[Contender], effort: Effort) -> Result<Outcome> {
         effort.rounds, effort.seconds
     );
     for Contender { name, runs, .. } in contenders {
-        let us = || runs.iter().map(|run| run.cpu_us);
-        let middle = figure(name)?;
+        let Spread { lowest, median, highest } = figure(name)?;
         let last = runs.last().context("no rounds")?;
         writeln!(
             text,
-            "| {name} | {middle:.2} | {:.2} | {:.2} | {:.2} | {:.0} | {} | {} | {} |",
-            us().fold(f64::INFINITY, f64::min),
-            us().fold(0.0, f64::max),
-            middle / base,
-            median(runs.iter().map(|run| run.requests_per_second)).unwrap_or(0.0),
+            "| {name} | {median:.2} | {lowest:.2} | {highest:.2} | {:.2} | {:.0} | {} | {} | {} |",
+            median / base,
+            Spread::of(runs.iter().map(|run| run.requests_per_second))?.median,
             last.p99,
             last.pss_kib,
             runs.iter().map(|run| run.errors).sum::<u64>(),
@@ -151,22 +148,11 @@ fn outcome(contenders: &[Contender], effort: Effort) -> Result<Outcome> {
         contenders.iter().find(|c| c.name == "apron").map_or(0, |c| c.runs.iter().map(|r| r.errors).sum());
     let ratio = Verdict {
         what: "proxy CPU per request, times nginx",
-        figure: figure("apron")? / base,
+        figure: figure("apron")?.median / base,
         bar: RATIO_BAR,
     };
     let lost = Verdict { what: "proxy requests that failed", figure: errors as f64, bar: 0.0 };
     Ok(Outcome { text, verdicts: vec![ratio, lost] })
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
-    }
 }
 
 fn origin_conf(directory: &Directory, origin: SocketAddr) -> Result<String> {
@@ -227,7 +213,7 @@ fn contenders(directory: &Directory, origin: SocketAddr, ours: String) -> Result
         runs: Vec::new(),
     };
     let route = format!("{HOST}={origin}");
-    let ours_arguments = ["--static-route", &route, "--http", &apron.to_string(), "--loops", "1"];
+    let ours_arguments = ["proxy", "--static-route", &route, "--http", &apron.to_string(), "--loops", "1"];
     Ok(vec![
         contender("apron", apron, &ours, ours_arguments.map(str::to_owned).into()),
         contender("nginx", nginx, "nginx", vec!["-c".into(), nginx_conf]),
@@ -257,12 +243,5 @@ Transfer/sec:     17.55MB
         assert_eq!((load.requests, load.p99.as_str(), load.errors), (139_500, "1.40ms", 9));
         assert_eq!(load.requests_per_second, 66_428.57);
         assert!(parse_wrk("unable to connect").is_err());
-    }
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
-        assert_eq!(median([4.0, 1.0].into_iter()), Some(2.5));
-        assert_eq!(median(std::iter::empty()), None);
     }
 }

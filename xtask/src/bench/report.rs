@@ -9,24 +9,25 @@ use std::path::Path;
 const OPENING: &str = "# Benchmarks\n\nWritten by `cargo xtask bench`; every section says when, where and of which \
                        commit it is. Figures are compared within one run only.\n";
 
-pub(super) fn write(root: &Path, name: &str, outcome: &Outcome) -> Result<()> {
+/// Replaces the section of this bench. `load` is the machine's load average when it began.
+pub(super) fn write(root: &Path, name: &str, outcome: &Outcome, load: &str) -> Result<()> {
     let path = root.join("docs/benchmarks.md");
     let old = match std::fs::read_to_string(&path) {
         Ok(old) => old,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error).context("cannot read docs/benchmarks.md"),
     };
-    let section = section(root, name, outcome)?;
+    let section = section(root, name, outcome, load)?;
     std::fs::write(&path, page(&old, name, &section)).context("cannot write docs/benchmarks.md")
 }
 
-fn section(root: &Path, name: &str, outcome: &Outcome) -> Result<String> {
+fn section(root: &Path, name: &str, outcome: &Outcome, load: &str) -> Result<String> {
     let commit = output(root, "git", &["rev-parse", "--short=12", "HEAD"])?;
     let changed = !output(root, "git", &["status", "--porcelain"])?.is_empty();
     let date = output(root, "date", &["--utc", "+%Y-%m-%d %H:%M UTC"])?;
     let kernel = output(root, "uname", &["-srm"])?;
     let mut text = format!(
-        "`cargo xtask bench {name}` · {} · commit {}{} · {}, {}\n\n{}\n",
+        "`cargo xtask bench {name}` · {} · commit {}{} · {}, {}, load average {load} before\n\n{}\n",
         date.trim(),
         commit.trim(),
         if changed { " with changes" } else { "" },
@@ -39,6 +40,12 @@ fn section(root: &Path, name: &str, outcome: &Outcome) -> Result<String> {
         write!(text, "\nBar: {} ≤ {:.2}: {:.2}, {word}.\n", verdict.what, verdict.bar, verdict.figure)?;
     }
     Ok(text)
+}
+
+/// Runnable tasks in the last minute, as the kernel says it: figures of a busy machine are of little use.
+pub(super) fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().filter(|word| !word.is_empty()).unwrap_or("unknown").to_owned()
 }
 
 fn processor() -> String {

@@ -35,6 +35,9 @@ struct Arguments {
 enum Command {
     /// Run the platform on this machine
     Serve(crate::serve::Arguments),
+    /// Run the proxy alone, with fixed routes
+    #[command(hide = true)]
+    Proxy(crate::proxy::Arguments),
     /// Create or update a service from a directory, a git repository or an image
     Deploy(deploy::Arguments),
     /// List services
@@ -68,13 +71,16 @@ enum Image {
 /// help and misuse, exits the process.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
     let Arguments { flags, command } = Arguments::parse_from(arguments);
-    if let Command::Serve(arguments) = command {
-        return crate::serve::run(arguments);
-    }
-    if let Command::Version = command {
-        progress::print(&format!("apron {}", env!("CARGO_PKG_VERSION")));
-        return Ok(ExitCode::SUCCESS);
-    }
+    // What needs no platform to speak to.
+    let command = match command {
+        Command::Serve(arguments) => return crate::serve::run(arguments),
+        Command::Proxy(arguments) => return crate::proxy::run(arguments),
+        Command::Version => {
+            progress::print(&format!("apron {}", env!("CARGO_PKG_VERSION")));
+            return Ok(ExitCode::SUCCESS);
+        }
+        command => command,
+    };
     let settings = Settings::read(&flags, |name| std::env::var(name).ok())?;
     let client = Client::new(settings);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -83,7 +89,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitC
         .context("cannot start the runtime of this command")?;
     runtime.block_on(async {
         match command {
-            Command::Serve(_) | Command::Version => Ok(ExitCode::SUCCESS),
+            Command::Serve(_) | Command::Proxy(_) | Command::Version => Ok(ExitCode::SUCCESS),
             Command::Deploy(arguments) => deploy::run(&client, arguments).await,
             Command::Ls => show::list(&client).await,
             Command::Status { name } => show::status(&client, &name).await,
@@ -121,6 +127,8 @@ mod tests {
         assert_eq!(arguments.port, Some(9000));
         assert!(matches!(parse("apron --region r ls").unwrap().command, Command::Ls));
         assert!(matches!(parse("apron image import f").unwrap().command, Command::Image(_)));
+        let proxy = "apron proxy --static-route h=127.0.0.1:1,127.0.0.1:2 --http 127.0.0.1:0 --loops 1";
+        assert!(matches!(parse(proxy).unwrap().command, Command::Proxy(_)));
         for wrong in
             ["apron", "apron deploy --env novalue", "apron deploy --port 0", "apron status", "apron logs"]
         {

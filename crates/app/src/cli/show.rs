@@ -94,7 +94,9 @@ pub(super) async fn environment(client: &Client) -> Result<ExitCode> {
     for (name, value) in [
         ("AWS_ACCESS_KEY_ID", settings.key.id.as_str()),
         ("AWS_SECRET_ACCESS_KEY", settings.key.secret.as_str()),
+        // SDKs read the first, the AWS CLI of version 1 and botocore only the second.
         ("AWS_REGION", &region),
+        ("AWS_DEFAULT_REGION", &region),
         ("AWS_ENDPOINT_URL_APPRUNNER", &settings.endpoint),
     ] {
         print(&format!("export {name}={}", quoted(value)));

@@ -22,7 +22,7 @@ impl Platform {
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_MAX_ATTEMPTS", "1")
-            .env("AWS_REGION", "us-east-1")
+            .env("AWS_DEFAULT_REGION", "us-east-1")
             .env("AWS_ENDPOINT_URL_APPRUNNER", format!("http://{}", self.api))
             .env("AWS_PAGER", "")
             .env_remove("AWS_PROFILE")

@@ -33,7 +33,8 @@ pub fn python_application(text: &str) -> Vec<(&'static str, String)> {
     let manifest = "version: 1.0\nruntime: python311\nbuild:\n  commands:\n    build:\n      - python -V > built.txt\n\
                     run:\n  command: python3 app.py\n  network:\n    port: 8080\n";
     let program = format!(
-        "import http.server, os\n\
+        "import http.server, os, signal\n\
+         signal.signal(signal.SIGTERM, lambda *arguments: os._exit(0))\n\
          class Handler(http.server.BaseHTTPRequestHandler):\n    \
              protocol_version = 'HTTP/1.1'\n    \
              def do_GET(self):\n        \

@@ -6,6 +6,7 @@
 
 pub mod aws;
 pub mod bases;
+pub mod browser;
 pub mod git;
 pub mod http;
 pub mod image;

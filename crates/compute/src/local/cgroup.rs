@@ -2,7 +2,14 @@
 //!
 //! Paths are absolute within each hierarchy, `/apron-<data id>/<instance>`, so that two platforms on one host
 //! never meet. Nothing outside such a path is changed, except that on version 2 the controllers are enabled on
-//! the way down to it.
+//! the way down to it; inside a container, where that takes it, the container's own processes are first moved
+//! out of the root to `/init`.
+//!
+//! Beside systemd: the paths lie next to its slices. It removes only cgroups of its own units, but takes back
+//! controllers of the root that none of its units uses, and a weight or limit set by us with them. The kernel
+//! refuses that while a cgroup right below the root hands the controller on; `prepare` makes one that does.
+
+mod v2;
 
 use apron_model::instance::InstanceSize;
 use serde::{Deserialize, Serialize};
@@ -103,10 +110,23 @@ impl Cgroups {
         Ok(Cgroups { layout })
     }
 
+    /// Makes the cgroup that others with limits are going to be below.
+    pub fn prepare(&self, path: &str) -> Result<(), CgroupError> {
+        match &self.layout {
+            Layout::V2 { root } => {
+                v2::make(root, path)?;
+                v2::enable_controllers(&below(root, path))
+            }
+            Layout::V1 { controllers, .. } => REQUIRED
+                .iter()
+                .try_for_each(|controller| make_directory(&below(&controllers[*controller], path))),
+        }
+    }
+
     /// Makes the cgroup, with these limits. One that is there is taken over.
     pub fn create(&self, path: &str, limits: &Limits) -> Result<(), CgroupError> {
         match &self.layout {
-            Layout::V2 { root } => make_v2(root, path)?,
+            Layout::V2 { root } => v2::make(root, path)?,
             Layout::V1 { controllers, .. } => {
                 for controller in ["cpu", "memory", "pids", "freezer"] {
                     make_directory(&below(&controllers[controller], path))?;
@@ -117,13 +137,13 @@ impl Cgroups {
     }
 
     /// Changes the limits while the instance runs. A memory limit below what is in use and cannot be reclaimed
-    /// is refused by the kernel.
+    /// is refused.
     pub fn set_limits(&self, path: &str, limits: &Limits) -> Result<(), CgroupError> {
         match &self.layout {
             Layout::V2 { root } => {
                 let at = below(root, path);
                 write(&at.join("cpu.max"), &format!("{} {CPU_PERIOD_US}", limits.quota_us()))?;
-                write(&at.join("memory.max"), &limits.memory_bytes.to_string())?;
+                v2::set_memory(&at, limits.memory_bytes)?;
                 write_if_there(&at.join("memory.swap.max"), "0")?;
                 write(&at.join("pids.max"), &limits.pids.to_string())
             }
@@ -144,9 +164,8 @@ impl Cgroups {
         let shares = u64::from(shares.clamp(2, 262_144));
         match &self.layout {
             Layout::V2 { root } => {
-                make_v2(root, path)?;
-                let weight = 1 + (shares - 2) * 9_999 / 262_142;
-                write(&below(root, path).join("cpu.weight"), &weight.to_string())
+                v2::make(root, path)?;
+                write(&below(root, path).join("cpu.weight"), &v2::weight_of(shares).to_string())
             }
             Layout::V1 { controllers, .. } => {
                 let at = below(&controllers["cpu"], path);
@@ -160,8 +179,15 @@ impl Cgroups {
     pub fn join(&self, path: &str, pid: i32) -> Result<(), CgroupError> {
         match &self.layout {
             Layout::V2 { root } => {
-                make_v2(root, path)?;
-                write(&below(root, path).join("cgroup.procs"), &pid.to_string())
+                v2::make(root, path)?;
+                let joined = write(&below(root, path).join("cgroup.procs"), &pid.to_string());
+                match joined {
+                    // The root of a container, which hands controllers on and takes in nobody any more.
+                    Err(CgroupError::Io { source, .. }) if path == "/" && is_busy(&source) => {
+                        write(&root.join(v2::ROOT_LEAF).join("cgroup.procs"), &pid.to_string())
+                    }
+                    other => other,
+                }
             }
             Layout::V1 { controllers, all } => {
                 // A new cpuset has no CPUs and no memory nodes and takes nobody in.
@@ -224,9 +250,11 @@ impl Cgroups {
             if pids.is_empty() {
                 return Ok(());
             }
-            for pid in &pids {
-                // SAFETY: no memory is involved.
-                unsafe { libc::kill(*pid, libc::SIGKILL) };
+            if !self.kill_at_once(path) {
+                for pid in &pids {
+                    // SAFETY: no memory is involved.
+                    unsafe { libc::kill(*pid, libc::SIGKILL) };
+                }
             }
             // Frozen processes of version 1 die when they run again.
             self.thaw(path)?;
@@ -234,6 +262,14 @@ impl Cgroups {
                 return Err(CgroupError::StillAlive { path: path.to_owned(), count: pids.len() });
             }
             std::thread::sleep(KILL_POLL);
+        }
+    }
+
+    /// Lets the kernel kill the whole cgroup, which no fork outruns: version 2 of Linux 5.14 and newer.
+    fn kill_at_once(&self, path: &str) -> bool {
+        match &self.layout {
+            Layout::V2 { root } => write(&below(root, path).join("cgroup.kill"), "1").is_ok(),
+            Layout::V1 { .. } => false,
         }
     }
 
@@ -338,26 +374,6 @@ fn below(mount: &Path, path: &str) -> PathBuf {
     mount.join(path.trim_start_matches('/'))
 }
 
-/// Makes each directory on the way and lets the next level use the controllers.
-fn make_v2(root: &Path, path: &str) -> Result<(), CgroupError> {
-    let mut at = root.to_path_buf();
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        let enabled = read(&at.join("cgroup.subtree_control"))?;
-        for controller in REQUIRED {
-            if enabled.split_whitespace().any(|name| name == controller) {
-                continue;
-            }
-            let file = at.join("cgroup.subtree_control");
-            fs::write(&file, format!("+{controller}")).map_err(|source| {
-                CgroupError::Unusable(format!("controller {controller} in {}: {source}", file.display()))
-            })?;
-        }
-        at.push(part);
-        make_directory(&at)?;
-    }
-    Ok(())
-}
-
 /// Memory and swap together get the same limit where swap is counted, which means no swap. Memory may never be
 /// above both together, so the order depends on the direction.
 fn set_memory_v1(at: &Path, bytes: u64) -> Result<(), CgroupError> {
@@ -430,6 +446,10 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
+fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ResourceBusy
+}
+
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> CgroupError {
     CgroupError::Io { action, path: path.to_path_buf(), source }
 }
@@ -466,6 +486,40 @@ mod tests {
     fn quotas_follow_cpu_units() {
         let quota = |cpu_units| Limits { cpu_units, memory_bytes: 0, pids: 1 }.quota_us();
         assert_eq!([quota(256), quota(1024), quota(4096), quota(1)], [25_000, 100_000, 400_000, 1_000]);
+    }
+
+    /// Needs root.
+    #[test]
+    fn a_memory_limit_below_what_is_used_is_refused_and_nobody_killed() {
+        let cgroups = Cgroups::detect().unwrap();
+        let path = format!("/apron-test-memory-{}", std::process::id());
+        let mut user = std::process::Command::new("sh");
+        // It begins when it is in the cgroup, and holds the text until its input ends.
+        user.args(["-c", "read begin; x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo full; read end"]);
+        let mut user =
+            user.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        struct Guard<'a>(&'a Cgroups, &'a str);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                let _ = self.0.kill_all(self.1);
+                let _ = self.0.remove(self.1);
+            }
+        }
+        let _guard = Guard(&cgroups, &path);
+        let limits = Limits { cpu_units: 1024, memory_bytes: 256 << 20, pids: 10 };
+        cgroups.create(&path, &limits).unwrap();
+        cgroups.join(&path, user.id() as i32).unwrap();
+        io::Write::write_all(&mut user.stdin.as_ref().unwrap(), b"begin\n").unwrap();
+        let mut said = String::new();
+        let mut output = std::io::BufReader::new(user.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut output, &mut said).unwrap();
+        assert_eq!(said, "full\n");
+        cgroups.set_limits(&path, &Limits { memory_bytes: 4 << 20, ..limits }).unwrap_err();
+        assert_eq!(cgroups.pids(&path).unwrap(), [user.id() as i32]);
+        assert_eq!(cgroups.usage(&path).unwrap().oom_kills, 0);
+        cgroups.set_limits(&path, &Limits { memory_bytes: 128 << 20, ..limits }).unwrap();
+        drop(user.stdin.take());
+        user.wait().unwrap();
     }
 
     #[test]

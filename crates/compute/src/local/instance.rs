@@ -108,6 +108,7 @@ impl Instance {
         pair: Option<Pair>,
         shown: Arc<Mutex<Observed>>,
         orders: mpsc::Receiver<Order>,
+        began: Instant,
     ) -> Instance {
         let (events_to, events) = mpsc::channel(EVENTS_MAX);
         Instance {
@@ -120,7 +121,7 @@ impl Instance {
             events,
             events_to,
             work: JoinSet::new(),
-            began: Instant::now(),
+            began,
             backoff_ms: BACKOFF_MS_MIN,
             watch: None,
         }
@@ -148,7 +149,7 @@ impl Instance {
                 self.running(*alive, healthy, Waterfall::default());
             }
             (Adopted::Exited(exit), None) => self.exited(exit),
-            (Adopted::Nothing, None) => self.start(),
+            (Adopted::Nothing, None) => self.start(self.began),
         }
     }
 
@@ -191,7 +192,7 @@ impl Instance {
                     self.watch(alive, healthy);
                 }
             }
-            State::Waiting { .. } | State::Failed => self.start(),
+            State::Waiting { .. } | State::Failed => self.start(Instant::now()),
             State::Starting | State::Stopping { .. } | State::Clearing | State::Gone => {}
         }
         Ok(())
@@ -231,7 +232,7 @@ impl Instance {
                 self.ended(found).await;
             }
             (State::Waiting { exited: true }, Event::Due) => self.restart().await,
-            (State::Waiting { exited: false }, Event::Due) => self.start(),
+            (State::Waiting { exited: false }, Event::Due) => self.start(Instant::now()),
             (State::Stopping { .. }, Event::Ended(_)) => self.clear(LAST_OUTPUT),
             (State::Stopping { .. }, Event::Due) => self.clear(Duration::ZERO),
             (State::Clearing, Event::Cleared(Ok(()))) => self.gone().await,
@@ -254,16 +255,17 @@ impl Instance {
         }
     }
 
-    fn start(&mut self) {
+    /// `began` is when the wish for this start was taken; its waterfall counts from there.
+    fn start(&mut self, began: Instant) {
         self.enter(State::Starting);
-        self.began = Instant::now();
+        self.began = began;
         self.show(|shown| {
             shown.phase = Phase::Creating;
             shown.health = Health::Starting { hint: None };
             shown.waterfall = Waterfall::default();
         });
         let (machine, spec, address) = (self.machine.clone(), self.wanted.spec.clone(), self.wanted.address);
-        let (pair, began) = (self.pair.clone(), self.began);
+        let pair = self.pair.clone();
         self.work(async move |events| {
             let started = birth::start(&machine, &spec, address, pair, began).await;
             send(&events, Event::Started(started.map(Box::new).map_err(Box::new))).await;
@@ -407,6 +409,7 @@ impl Instance {
         self.enter(State::Waiting { exited: true });
         self.machine.news.tell(Hint::Output(self.wanted.spec.id.clone()));
         self.show(|shown| {
+            shown.last_exit = Some(exit.clone());
             shown.phase = Phase::Exited(exit);
             shown.health = Health::Starting { hint: None };
         });
@@ -419,7 +422,7 @@ impl Instance {
         let restarts = next.restarts;
         self.keep_if_possible(next).await;
         self.show(|shown| shown.restarts = restarts);
-        self.start();
+        self.start(Instant::now());
     }
 
     fn stop(&mut self, alive: Arc<Alive>, removing: Removing) {

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -92,7 +93,7 @@ impl Instances {
             swept.map_err(|e| Fault::transient(format!("old interfaces are in the way: {e}")))?;
         }
         for (wish, pair, adopted) in found {
-            instances.add(wish, pair, adopted);
+            instances.add(wish, pair, adopted, Instant::now());
         }
         Ok(instances)
     }
@@ -102,6 +103,7 @@ impl Instances {
         if !is_plain_id(&spec.id) {
             return Err(format!("'{}' cannot name an instance", spec.id.as_str().escape_default()));
         }
+        let began = Instant::now();
         let creating = self.creating.lock().await;
         let known = self.orders_of(&spec.id);
         match known {
@@ -113,7 +115,7 @@ impl Instances {
                 self.note(generation);
                 Ok(())
             }
-            None => self.create(spec).await,
+            None => self.create(spec, began).await,
         }
     }
 
@@ -167,7 +169,7 @@ impl Instances {
         *lock(&self.highest)
     }
 
-    async fn create(&self, spec: InstanceSpec) -> Result<(), String> {
+    async fn create(&self, spec: InstanceSpec, began: Instant) -> Result<(), String> {
         if self.entries().len() >= INSTANCES_MAX {
             return Err(format!("this machine has {INSTANCES_MAX} instances, which is its limit"));
         }
@@ -189,18 +191,18 @@ impl Instances {
             Ok(wish)
         });
         let wish = kept.await.map_err(|fault| fault.reason)?;
-        self.add(wish, None, Adopted::Nothing);
+        self.add(wish, None, Adopted::Nothing, began);
         Ok(())
     }
 
-    fn add(&self, wish: Wanted, pair: Option<Pair>, adopted: Adopted) {
+    fn add(&self, wish: Wanted, pair: Option<Pair>, adopted: Adopted, began: Instant) {
         let id = wish.spec.id.clone();
         self.note(wish.spec.generation);
         let observed = observed(&id, wish.spec.generation, wish.address, wish.spec.port, wish.restarts);
         let shown = Arc::new(Mutex::new(observed));
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         self.entries().insert(id, Entry { orders, shown: shown.clone() });
-        let instance = Instance::new(self.machine.clone(), wish, pair, shown, inbox);
+        let instance = Instance::new(self.machine.clone(), wish, pair, shown, inbox, began);
         let machine = self.machine.clone();
         lock(&self.tasks).spawn(async move {
             instance.run(adopted).await;
@@ -329,6 +331,7 @@ fn observed(
         phase: Phase::Creating,
         health: Health::Starting { hint: None },
         restarts,
+        last_exit: None,
         waterfall: Waterfall::default(),
     }
 }

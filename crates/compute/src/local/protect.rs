@@ -1,6 +1,7 @@
 //! Keeps the platform's own processes alive and quick beside busy containers.
 
 use super::cgroup::{CgroupError, Cgroups};
+use super::machine::cgroup_parent;
 use std::io;
 
 /// CPU shares as cgroup v1 counts them; an ordinary cgroup has 1,024. With every core busy the platform still
@@ -30,6 +31,8 @@ pub fn platform_cgroup(platform: &str) -> String {
 pub fn protect_self(platform: &str) -> Result<(), ProtectError> {
     let cgroups = Cgroups::detect()?;
     let cgroup = platform_cgroup(platform);
+    // Before the weight: it keeps a service manager from taking that away.
+    cgroups.prepare(&cgroup_parent(platform))?;
     cgroups.set_cpu_weight(&cgroup, CPU_SHARES)?;
     cgroups.join(&cgroup, std::process::id() as i32)?;
     // Last, because it is what a host may refuse while the rest works.

@@ -1,7 +1,7 @@
 //! One call, from the request's bytes to the answer's.
 
 use super::{Api, apprunner, apron, failure};
-use crate::Platform;
+use crate::{Platform, console};
 use apron_model::limits;
 use apron_wire::sigv4::{Presented, SecretKey};
 use apron_wire::{Call, Error, Target, detect, json};
@@ -31,6 +31,9 @@ pub(super) struct Context<'a> {
 
 /// Answers a request; whatever goes wrong is an answer too.
 pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if let Some(file) = console::answer(request.method(), request.uri().path()) {
+        return file.map(Full::new);
+    }
     let id = request_id(&api.platform.draw().hex());
     // A broken invariant ends the call, not the process: nothing of it was committed, or all of it was.
     let handled = AssertUnwindSafe(handle(api, request, &id)).catch_unwind().await;

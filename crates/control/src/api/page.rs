@@ -26,7 +26,7 @@ pub(super) fn token(kind: &str, parts: &[&str]) -> String {
 /// The `N` parts of a token of this kind.
 pub(super) fn parse<const N: usize>(kind: &str, token: &str) -> Result<[String; N], Error> {
     let refused = || failure::invalid("NextToken is not one that this operation gave.");
-    if token.len() % 2 != 0 || token.len() > 1024 || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if !token.len().is_multiple_of(2) || token.len() > 1024 || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(refused());
     }
     let bytes: Option<Vec<u8>> =

@@ -71,21 +71,15 @@ pub(super) fn too_late(view: &View) -> Fault {
     }
 }
 
-/// It ended before it was ever healthy, or could not be started and never will be.
+/// It ended before it was ever healthy, or could not be started and never will be. That it was started anew
+/// meanwhile changes nothing: the first exit of a candidate is its failure.
 fn hopeless(slot: &Slot) -> Option<Fault> {
     let fact = slot.fact.as_ref()?;
     match &fact.phase {
         Phase::Failed(fault) if fault.permanent => Some(fault.clone()),
         Phase::Exited(exit) if !slot.ever_healthy => Some(exited(exit)),
         Phase::Creating | Phase::Running | Phase::Stopping | Phase::Exited(_) | Phase::Failed(_) => {
-            let restarted = !slot.ever_healthy && fact.restarts >= limits::CANDIDATE_RESTARTS_MAX;
-            restarted.then(|| {
-                Fault::permanent(format!(
-                    "Your application stopped or failed to start: it ended {} times before it was healthy. See \
-                     logs for more information.",
-                    fact.restarts
-                ))
-            })
+            fact.last_exit.as_ref().filter(|_| !slot.ever_healthy).map(exited)
         }
     }
 }

@@ -172,10 +172,17 @@ fn asked() -> ServiceConfig {
     config
 }
 
+fn exit() -> Exit {
+    Exit { code: Some(7), signal: None, out_of_memory: false, last_lines: vec!["boom".to_owned()] }
+}
+
 fn exited(slot: &Slot) -> Observed {
-    let exit =
-        Exit { code: Some(7), signal: None, out_of_memory: false, last_lines: vec!["boom".to_owned()] };
-    Observed { phase: Phase::Exited(exit), health: Health::Starting { hint: None }, ..fixture::healthy(slot) }
+    Observed {
+        phase: Phase::Exited(exit()),
+        health: Health::Starting { hint: None },
+        last_exit: Some(exit()),
+        ..fixture::healthy(slot)
+    }
 }
 
 #[test]
@@ -302,11 +309,12 @@ fn each_wait_that_fails_brings_the_old_wishes_back() {
             |rows| {
                 rows.seen(|slot| Observed {
                     health: Health::Starting { hint: None },
-                    restarts: limits::CANDIDATE_RESTARTS_MAX,
+                    restarts: 1,
+                    last_exit: Some(exit()),
                     ..fixture::healthy(slot)
                 });
             },
-            "ended 2 times",
+            "Container exit code: 7",
         ),
         (routing, |rows| rows.seen(exited), "Container exit code: 7"),
     ];

@@ -179,7 +179,8 @@ fn write_part(path: &Path, offset: u64, data: &[u8]) -> Result<(), Error> {
 /// says where blobs lie, three levels below its directory.
 fn path(content: &Content, id: &str) -> Result<PathBuf, Error> {
     let blob = content.blob_path(&Digest::new(format!("sha256:{}", "0".repeat(64)))).map_err(stored)?;
-    let directory = blob.ancestors().nth(3).ok_or_else(|| failure::internal("The content store has no place."))?;
+    let directory =
+        blob.ancestors().nth(3).ok_or_else(|| failure::internal("The content store has no place."))?;
     // The id is 32 hex digits, as the decoder has checked.
     Ok(directory.join(format!("tmp/upload-{id}")))
 }

@@ -1,0 +1,216 @@
+//! A real platform for one bench: `apron serve --ephemeral` with its data in a directory of its own, on free
+//! ports of loopback. Driven like a person would: by the command line, and by requests through the proxy.
+
+use super::process::{self, Directory, Process};
+use anyhow::{Context, Result, bail, ensure};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// A platform can take requests within this time or has failed.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// A drain, the end of three processes, and the removal of all that they made.
+const STOP_TIME_MAX: Duration = Duration::from_secs(90);
+/// An answer of an example application is one line.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// Between two requests while a new revision is waited for: short beside what is measured, and little work.
+const POLL_PAUSE: Duration = Duration::from_millis(2);
+
+/// Builds the program and gives its path.
+pub(super) fn binary(root: &Path) -> Result<String> {
+    process::output(root, &crate::cargo(), &["build", "--quiet", "--package", "apron"])?;
+    Ok(root.join("target/debug/apron").display().to_string())
+}
+
+/// The name that the archive of `examples/static-binary` gives its image.
+pub(super) const STATIC_IMAGE: &str = "apron-example-static:latest";
+
+/// A running platform. Dropping it stops it and removes everything that it made on the machine.
+pub(super) struct Platform {
+    program: String,
+    apps: SocketAddr,
+    serve: Process,
+    directory: Option<Directory>,
+}
+
+impl Platform {
+    /// Starts in a new data directory and waits until it takes requests.
+    pub(super) fn start(program: &str, name: &str) -> Result<Platform> {
+        let directory = Directory::new(name)?;
+        let log = std::fs::File::create(directory.0.join("serve.log"))?;
+        let mut child = Command::new(program)
+            .args(["serve", "--ephemeral", "--api", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(["--https", "127.0.0.1:0", "--data-dir"])
+            .arg(directory.0.join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot run {program}"))?;
+        let said = child.stdout.take().context("its standard output is piped")?;
+        let mut platform = Platform {
+            program: program.to_owned(),
+            apps: SocketAddr::from(([127, 0, 0, 1], 0)),
+            serve: Process::of(child, STOP_TIME_MAX),
+            directory: Some(directory),
+        };
+        // The thread ends with the platform's standard output.
+        let (sender, ready) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(said).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let Ok(line) = ready.recv_timeout(START_TIME_MAX) else {
+            bail!("apron serve did not become ready; it says:\n{}", platform.log());
+        };
+        platform.apps = apps_address(&line)?;
+        Ok(platform)
+    }
+
+    /// Imports the image of `examples/static-binary`.
+    pub(super) fn import_static_image(&self, root: &Path) -> Result<()> {
+        let archive = self.path("static-binary.tar")?;
+        let make = root.join("examples/static-binary/make").display().to_string();
+        process::output(root, &make, &[&archive])?;
+        self.run(&["image", "import", &archive]).map(drop)
+    }
+
+    /// Runs an `apron` command against this platform to its end and gives what it printed.
+    pub(super) fn run(&self, arguments: &[&str]) -> Result<String> {
+        self.finish(self.begin(arguments)?, arguments)
+    }
+
+    /// Begins an `apron` command against this platform.
+    fn begin(&self, arguments: &[&str]) -> Result<Child> {
+        Command::new(&self.program)
+            .args(arguments)
+            .args(["--data-dir", &self.path("data")?])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.program))
+    }
+
+    fn finish(&self, child: Child, arguments: &[&str]) -> Result<String> {
+        let output = child.wait_with_output()?;
+        let command = arguments.join(" ");
+        ensure!(output.status.success(), "apron {command} failed; apron serve says:\n{}", self.log());
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Runs an `apron deploy` that makes this revision of the service, and asks through the proxy until that
+    /// revision answers.
+    pub(super) fn deploy(
+        &self,
+        service: &str,
+        revision: usize,
+        arguments: &[&str],
+        within: Duration,
+    ) -> Result<Deployed> {
+        let arguments = [&["deploy", "--name", service], arguments].concat();
+        let end = format!("revision {revision}\n");
+        let began = Instant::now();
+        let mut command = self.begin(&arguments)?;
+        let first_byte = loop {
+            // A platform that does not serve this yet answers with an error page; one that broke shows below.
+            if self.get(service).is_ok_and(|answer| answer.body.ends_with(&end)) {
+                break Ok(began.elapsed());
+            }
+            let failed = command.try_wait()?.is_some_and(|status| !status.success());
+            if failed || began.elapsed() >= within {
+                break Err(failed);
+            }
+            std::thread::sleep(POLL_PAUSE);
+        };
+        if first_byte == Err(false) {
+            let _ = command.kill();
+        }
+        self.finish(command, &arguments)?;
+        let Ok(first_byte) = first_byte else { bail!("revision {revision} of {service} did not answer") };
+        Ok(Deployed { first_byte, whole: began.elapsed() })
+    }
+
+    /// One GET of a service through the proxy.
+    fn get(&self, service: &str) -> Result<Answer> {
+        let mut stream = TcpStream::connect(self.apps)?;
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+        let host = format!("{service}.apron.localhost");
+        stream
+            .write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+        let mut text = String::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_string(&mut text)?;
+        let (head, body) = text.split_once("\r\n\r\n").context("an answer without an end of its head")?;
+        ensure!(head.starts_with("HTTP/1.1 200 "), "{}", head.lines().next().unwrap_or_default());
+        Ok(Answer { body: body.to_owned() })
+    }
+
+    fn path(&self, name: &str) -> Result<String> {
+        let directory =
+            self.directory.as_ref().context("the platform has a directory until it is dropped")?;
+        Ok(directory.0.join(name).display().to_string())
+    }
+
+    /// The end of what the platform said.
+    fn log(&self) -> String {
+        const LINES: usize = 20;
+        let text = self.path("serve.log").ok().and_then(|path| std::fs::read_to_string(path).ok());
+        let text = text.unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        if self.serve.stop() {
+            return;
+        }
+        // Something of it may still be mounted below: the directory is left for a person to look at.
+        if let Some(directory) = self.directory.take() {
+            eprintln!(
+                "apron serve did not stop in order; what is left of it is below {}; it says:",
+                directory.0.display()
+            );
+            let log = std::fs::read_to_string(directory.0.join("serve.log")).unwrap_or_default();
+            eprintln!("{log}");
+            std::mem::forget(directory);
+        }
+    }
+}
+
+struct Answer {
+    body: String,
+}
+
+/// Times of one deployment, from the start of the command.
+pub(super) struct Deployed {
+    /// Until the new revision answered through the proxy.
+    pub(super) first_byte: Duration,
+    /// Until the command ended.
+    pub(super) whole: Duration,
+}
+
+/// `ready api=http://127.0.0.1:1 apps=http://127.0.0.1:2`.
+fn apps_address(ready: &str) -> Result<SocketAddr> {
+    let address = ready.split(' ').find_map(|word| word.strip_prefix("apps=http://"));
+    let address = address.with_context(|| format!("apron serve says '{ready}'"))?;
+    address.parse().with_context(|| format!("apron serve says '{ready}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_line_names_the_proxy() {
+        let address = apps_address("ready api=http://127.0.0.1:1 apps=http://127.0.0.1:2").unwrap();
+        assert_eq!(address.port(), 2);
+        assert!(apps_address("ready").is_err());
+    }
+}
