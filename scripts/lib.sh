@@ -6,10 +6,10 @@ die() { say "$0: $*"; exit 1; }
 
 now_ms() { date +%s%3N; }
 
-# seconds FROM_MS [TO_MS]: seconds with one digit.
+# seconds FROM_MS [TO_MS]: seconds with two digits.
 seconds() {
     local ms=$(( ${2:-$(now_ms)} - $1 ))
-    printf '%d.%d' $((ms / 1000)) $((ms % 1000 / 100))
+    printf "%d.%02d" $((ms / 1000)) $((ms % 1000 / 10))
 }
 
 need_root() {

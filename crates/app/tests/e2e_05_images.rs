@@ -16,7 +16,10 @@ fn an_imported_archive_serves_in_a_confined_container() {
     assert!(imported.contains("hello:1"), "{imported}");
     let said = platform.run(&["deploy", "hello:1", "--name", "hello", "--env", "FROM_ME=also"]);
     let url = said.lines().last().unwrap_or_default();
-    assert!(url.starts_with("http") && url.contains(".us-east-1.apron.localhost:"), "the last line is the URL: {said}");
+    assert!(
+        url.starts_with("http") && url.contains(".us-east-1.apron.localhost:"),
+        "the last line is the URL: {said}"
+    );
 
     let get = |path: &str| http::get(&platform.apps, &platform.alias("hello"), path).unwrap();
     assert_eq!(get("/").body, "hello");

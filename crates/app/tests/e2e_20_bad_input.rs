@@ -26,7 +26,8 @@ fn sources_that_cannot_be_built() {
         "version: 1.0\nruntime: python3111\nbuild:\n  commands:\n    build: [\"true\"]\nrun:\n  command: x\n",
     );
     assert!(
-        said.contains("line 2, column 10: runtime \"python3111\"") && said.contains("nodejs18, python3, python311"),
+        said.contains("line 2, column 10: runtime \"python3111\"")
+            && said.contains("nodejs18, python3, python311"),
         "{said}"
     );
     let said = platform.refused(&["deploy", "/nonexistent/directory", "--name", "bad2"]);

@@ -57,15 +57,15 @@ pub trait Driver: Send + Sync + 'static {
     fn ensure(&self, want: &InstanceSpec) -> impl Future<Output = Result<(), DriverError>> + Send;
     /// SIGTERM, the grace, SIGKILL, and everything of it gone. Returns when the wish is durable; `list` no
     /// longer names the instance when it is done. An unknown id is a success.
-    fn remove(&self, id: &InstanceId, grace: Duration) -> impl Future<Output = Result<(), DriverError>> + Send;
+    fn remove(
+        &self,
+        id: &InstanceId,
+        grace: Duration,
+    ) -> impl Future<Output = Result<(), DriverError>> + Send;
     fn list(&self) -> impl Future<Output = Result<Vec<Observed>, DriverError>> + Send;
     /// Ends when the connection to the driver breaks; the caller lists, then asks anew.
     fn changes(&self) -> impl Future<Output = Result<impl Stream<Item = Hint> + Send, DriverError>> + Send;
-    fn output(
-        &self,
-        id: &InstanceId,
-        from: u64,
-    ) -> impl Future<Output = Result<Output, DriverError>> + Send;
+    fn output(&self, id: &InstanceId, from: u64) -> impl Future<Output = Result<Output, DriverError>> + Send;
     /// Runs a build to its end. Dropping the stream cancels it. The same id again starts it anew.
     fn build(
         &self,

@@ -27,12 +27,13 @@ fn section(root: &Path, name: &str, outcome: &Outcome, load: &str) -> Result<Str
     let date = output(root, "date", &["--utc", "+%Y-%m-%d %H:%M UTC"])?;
     let kernel = output(root, "uname", &["-srm"])?;
     let mut text = format!(
-        "`cargo xtask bench {name}` · {} · commit {}{} · {}, {}, load average {load} before\n\n{}\n",
+        "`cargo xtask bench {name}` · {} · commit {}{} · {}, {}, load average {load} before, {} after\n\n{}\n",
         date.trim(),
         commit.trim(),
         if changed { " with changes" } else { "" },
         processor(),
         kernel.trim(),
+        load_average(),
         outcome.text.trim_end(),
     );
     for verdict in &outcome.verdicts {

@@ -151,4 +151,3 @@ impl Drop for Browser {
         let _ = self.child.wait();
     }
 }
-

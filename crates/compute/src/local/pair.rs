@@ -87,9 +87,9 @@ impl Pair {
 
     /// Both files hold namespaces.
     fn is_whole(&self) -> bool {
-        [self.user(), self.net()].iter().all(|path| {
-            statfs(path.as_path()).is_ok_and(|found| found.filesystem_type().0 as i64 == NSFS_MAGIC)
-        })
+        [self.user(), self.net()]
+            .iter()
+            .all(|path| statfs(path.as_path()).is_ok_and(|found| found.filesystem_type().0 == NSFS_MAGIC))
     }
 }
 

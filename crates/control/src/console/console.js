@@ -117,6 +117,13 @@ function link(address) {
   return el("a", { href: url.href, target: "_blank", rel: "noopener noreferrer" }, url.host);
 }
 
+/** The URL for people, as DescribeStatus makes it: the service's host on the listener of AppsEndpoint. */
+function address(serviceUrl) {
+  const url = new URL(session.apps);
+  url.hostname = serviceUrl.split(":")[0];
+  return url.href;
+}
+
 function table(heads, rows) {
   const head = el("thead", {}, el("tr", {}, ...heads.map((text) => el("th", { scope: "col" }, text))));
   return el("div", { class: "table" }, el("table", {}, head, el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row)))));
@@ -196,7 +203,7 @@ function listTable(services) {
     return [
       el("td", {}, el("a", { href, "data-focus": service.ServiceArn }, service.ServiceName)),
       el("td", { class: "state-cell" }, state(service.Status)),
-      el("td", { class: "wide" }, service.ServiceUrl ? link(`${session.scheme}//${service.ServiceUrl}`) : "private"),
+      el("td", { class: "wide" }, service.ServiceUrl ? link(address(service.ServiceUrl)) : "private"),
       el("td", { class: "when soft wide" }, time(service.UpdatedAt)),
     ];
   }));
@@ -218,7 +225,7 @@ function serviceView(view, signal, ServiceArn) {
       () => summary(name, ServiceArn, status));
     draw($("revisions"), status.Revisions, () => revisions(status.Revisions));
     draw($("operations"), operations, () => operationTable(operations, log));
-    log.offer(operations[0]?.Id);
+    log.offer(operations[0]);
     return status.Operation ? POLL_MS / 2 : POLL_MS;
   }, troubled);
 }
@@ -299,7 +306,7 @@ function operationTable(operations, log) {
 /** One log at a time, from its beginning on and then as it grows. */
 function logView(signal, ServiceArn) {
   const [box, note] = [$("log"), $("log-note")];
-  let newest = null;
+  let newest;
   let current = new AbortController();
   signal.addEventListener("abort", () => current.abort());
 
@@ -336,8 +343,16 @@ function logView(signal, ServiceArn) {
     }, (error) => error && (note.textContent = error.message));
   }
 
-  follow("APPLICATION");
-  return { deployment, offer: (id) => (newest = id) };
+  /** The newest operation; when it has not succeeded, its log is what one comes for. */
+  function offer(operation) {
+    const first = newest === undefined;
+    newest = operation?.Id ?? null;
+    if (!first) return;
+    if (newest && operation.Status !== "SUCCEEDED") follow("DEPLOYMENT", newest);
+    else follow("APPLICATION");
+  }
+
+  return { deployment, offer };
 }
 
 function append(box, lines) {
@@ -345,8 +360,9 @@ function append(box, lines) {
   box.append(...lines.map((line) => {
     const date = new Date(line.Timestamp * 1000);
     const source = /^[0-9a-f]{32}$/.test(line.Source) ? line.Source.slice(0, 8) : line.Source;
-    return el("div", {}, el("time", { datetime: date.toISOString() }, clock(date)), el("b", { title: line.Source }, source),
-      line.Text);
+    // Lines of a deployment say their source themselves.
+    const label = line.Text.startsWith(`[${line.Source}]`) ? null : el("b", { title: line.Source }, source);
+    return el("div", {}, el("time", { datetime: date.toISOString() }, clock(date)), label, line.Text);
   }));
   while (box.childElementCount > LOG_LINES_MAX) box.firstElementChild.remove();
   if (atEnd) box.scrollTop = box.scrollHeight;
@@ -380,7 +396,7 @@ function ask(title, text, label, act) {
 
 // ---- The session ---------------------------------------------------------------------------------------------
 
-const session = { key: null, scheme: "http:", place: "" };
+const session = { key: null, apps: "", place: "" };
 let leave = new AbortController();
 
 /** The platform as it describes itself to this key; its region is taken when none was named. */
@@ -389,7 +405,7 @@ async function open({ id, secret, region }) {
   const platform = await call("Apron.DescribePlatform", {}, undefined, key);
   key.region = region || platform.Region;
   session.key = key;
-  session.scheme = new URL(platform.AppsEndpoint).protocol;
+  session.apps = platform.AppsEndpoint;
   session.place = `${key.region} · ${platform.Version}`;
   sessionStorage.setItem(KEY, JSON.stringify(key));
 }

@@ -127,8 +127,10 @@ fn an_update_keeps_what_it_leaves_out() {
     assert_eq!((source.port, &source.start_command), (9000, &Some("serve".into())));
     assert_eq!(source.env, before_source.env);
 
-    let mut health = ServiceInput::default();
-    health.health = Some(HealthInput { http: Some(true), path: Some("/up".into()), ..Default::default() });
+    let health = ServiceInput {
+        health: Some(HealthInput { http: Some(true), path: Some("/up".into()), ..Default::default() }),
+        ..Default::default()
+    };
     let http = check(Some(&after), &health, Ok(()));
     assert_eq!(http.health.protocol, HealthProtocol::Http { path: "/up".into() });
     let tcp = check(

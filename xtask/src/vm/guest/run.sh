@@ -127,7 +127,8 @@ eventually 60 apron ls
 unchanged "systemctl restart"
 
 systemctl kill --kill-whom=main --signal=KILL apron
-eventually 60 test "$(systemctl show --property=NRestarts --value apron)" != 0
+restarted() { [ "$(systemctl show --property=NRestarts --value apron)" != 0 ]; }
+eventually 60 restarted
 eventually 60 apron ls
 unchanged "kill -9 of the supervisor"
 

@@ -28,11 +28,10 @@ pub(super) async fn describe(
         Some(id) => open_operation(context, id).await?,
     };
     let names = &context.platform.names;
-    let scheme = if names.apps_endpoint.starts_with("https://") { "https" } else { "http" };
     Ok(DescribeStatusResponse {
         status: service_status(status(&service)),
         reason: service.last_failure.clone(),
-        url: service.config.public.then(|| format!("{scheme}://{}", names.service_url(&service))),
+        url: service.config.public.then(|| names.url(&service)),
         revisions: revisions.iter().map(|revision| revision_status(&service, revision, &slots)).collect(),
         operation: open,
     })
