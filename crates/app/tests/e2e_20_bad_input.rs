@@ -3,8 +3,11 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{Platform, http, image};
+use support::platform::{new_directory, serve_refused};
+use support::{Options, Platform, http, image};
 
 #[test]
 fn sources_that_cannot_be_built() {
@@ -104,4 +107,53 @@ fn what_was_refused_changes_nothing() {
     // The wish is the old one again: one more deployment of what serves succeeds.
     platform.run(&["deploy", "good:1", "--name", "site"]);
     assert_eq!(http::get(&platform.apps, &platform.alias("site"), "/").unwrap().status, 200);
+}
+
+/// A file system of a fixed size below a directory, unmounted at the end.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn of(mib: u64) -> Disk {
+        let path = new_directory().join("disk");
+        fs::create_dir_all(&path).unwrap();
+        let options = format!("size={mib}m");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).status();
+        assert!(mounted.unwrap().success());
+        Disk(path)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let _ = self.0.parent().map(fs::remove_dir_all);
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_at_the_start() {
+    let small = Disk::of(64);
+    let said = serve_refused(&small.0.join("data"), &["--api", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    assert!(said.contains("is full: ") && said.contains("MiB are free"), "{said}");
+}
+
+/// What was refused for want of space works once there is some.
+#[test]
+fn a_disk_that_fills_up_is_said_and_survived() {
+    let disk = Disk::of(600);
+    let platform = Platform::in_directory(disk.0.join("data"), Options::standard());
+    let archive = image::archive(&new_directory(), "late:1", &[]);
+    let ballast = disk.0.join("ballast");
+    let filled =
+        Command::new("dd").args(["if=/dev/zero", "bs=1M"]).arg(format!("of={}", ballast.display())).output();
+    assert!(!filled.unwrap().status.success(), "the disk was to be full");
+    let said = platform.refused(&["image", "import", archive.to_str().unwrap()]);
+    let said = said.to_lowercase();
+    assert!(["full", "no space"].iter().any(|sign| said.contains(sign)), "{said}");
+    fs::remove_file(ballast).unwrap();
+    platform.run(&["image", "import", archive.to_str().unwrap()]);
+    platform.run(&["deploy", "late:1", "--name", "late"]);
+    assert_eq!(http::get(&platform.apps, &platform.alias("late"), "/").unwrap().status, 200);
+    let _ = archive.parent().map(fs::remove_dir_all);
 }

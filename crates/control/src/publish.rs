@@ -51,7 +51,6 @@ pub(crate) struct Proxies {
 }
 
 struct State {
-    started_at: Timestamp,
     first: Generation,
     known: BTreeMap<ProxyProcess, Proxy>,
     /// The last table that named an instance which the newest one does not name.
@@ -85,7 +84,6 @@ impl Proxies {
         let now = clock.now();
         let proxy = Proxy { heard_at: now, ..Proxy::default() };
         let state = State {
-            started_at: now,
             first: Generation { epoch, counter: 0 },
             known: known.into_iter().map(|process| (process, proxy.clone())).collect(),
             last_named: BTreeMap::new(),
@@ -115,15 +113,13 @@ impl Proxies {
         self.tables.send_replace(Some(Arc::new(table)));
     }
 
-    /// Does every live proxy serve this generation? A proxy lives while it renews its lease. Right after the
-    /// start the ones that live have not come back yet, so nobody answers for them.
+    /// Does every live proxy serve this generation? A proxy lives while it renews its lease. Without any, nobody
+    /// answers: the next one may begin with the table that the last one saved.
     pub(crate) fn all_serve(&self, generation: Generation) -> bool {
         let now = self.clock.now();
         let state = self.state();
-        if (now - state.started_at) < lease() && !state.known.values().any(|proxy| proxy.connections > 0) {
-            return false;
-        }
-        state.known.values().filter(|proxy| proxy.lives(now)).all(|proxy| proxy.serving >= generation)
+        let mut live = state.known.values().filter(|proxy| proxy.lives(now)).peekable();
+        live.peek().is_some() && live.all(|proxy| proxy.serving >= generation)
     }
 
     /// May this instance, which is to drain, stop now? `over`: its time to drain is over, so requests in flight
@@ -147,7 +143,12 @@ impl Proxies {
             }
             busy |= proxy.counted <= named || proxy.in_flight.get(id).is_some_and(|count| *count > 0);
         }
-        if busy && !over { Drained::Busy } else { Drained::Yes }
+        if busy && !over {
+            return Drained::Busy;
+        }
+        let replaced = state.known.values().any(|proxy| proxy.lives(now) && proxy.serving > named);
+        // Without a living proxy the next one may begin with a saved table that still names this instance.
+        if replaced || over { Drained::Yes } else { Drained::NotAcknowledged }
     }
 
     /// Whether instances wait to be drained, for which every status is looked at.

@@ -5,7 +5,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{SqlStr, Sqlite, Transaction};
+use sqlx::{Connection, SqlStr, Sqlite, Transaction};
 use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +32,13 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_millis(BUSY_MS_MAX));
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        // SQLite ends a transaction itself when the disk is full; the ROLLBACK that follows then fails and leaves the
+        // connection counting a transaction that is none. Such a connection is replaced.
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+            .connect_with(options.clone())
+            .await?;
         migrator().run(&writer).await.map_err(|error| StoreError::Migrate(Box::new(error)))?;
         let reader = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)

@@ -48,12 +48,15 @@ pub(crate) fn pack(directory: &Path) -> Result<Packed> {
     let (mut entries, mut files, mut skipped) = (0usize, 0usize, Vec::new());
     let prune = docker.clone();
     let root = directory.to_owned();
+    // Outside a repository an ignore file above the directory is not about it: one in a home directory would
+    // leave the whole application out.
+    let in_repository = directory.canonicalize()?.ancestors().any(|above| above.join(".git").exists());
     let walk = WalkBuilder::new(directory)
         .standard_filters(false)
         .git_ignore(true)
         .git_exclude(true)
-        .parents(true)
-        .require_git(false)
+        .parents(in_repository)
+        .require_git(in_repository)
         .follow_links(false)
         .sort_by_file_name(|a, b| a.cmp(b))
         .filter_entry(move |entry| {

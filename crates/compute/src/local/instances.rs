@@ -100,7 +100,7 @@ impl Instances {
 
     /// Makes the instance exist as wished. Returns when the wish is on disk; the error is the reason for no.
     pub(super) async fn ensure(&self, spec: InstanceSpec) -> Result<(), String> {
-        if !is_plain_id(&spec.id) {
+        if !is_plain_id(spec.id.as_str()) {
             return Err(format!("'{}' cannot name an instance", spec.id.as_str().escape_default()));
         }
         let began = Instant::now();
@@ -259,7 +259,7 @@ impl Instances {
     /// some wish could not be read and they may belong to it.
     fn find_stray(&self, name: &str, wishes_complete: bool) {
         let id = InstanceId::new(name);
-        if !wanted::is_plain_id(&id) {
+        if !wanted::is_plain_id(id.as_str()) {
             return;
         }
         let dir = self.machine.instance_dir(name);

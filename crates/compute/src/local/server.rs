@@ -4,7 +4,7 @@ use super::builds::Builds;
 use super::instances::Instances;
 use super::machine::Machine;
 use super::protocol::{self, FromNode, ToNode};
-use super::wanted::Removing;
+use super::wanted::{Removing, is_plain_id};
 use crate::driver::Hint;
 use std::collections::BTreeSet;
 use std::io;
@@ -84,6 +84,13 @@ async fn connection(stream: UnixStream, node: &Node, control_uid: u32) -> io::Re
     }
     while let Some(question) = next(&mut stream, &mut line).await? {
         match question {
+            // An id names directories that root makes and removes, so nothing else than a name may come through.
+            ToNode::Remove { id, .. } | ToNode::Output { id, .. } if !is_plain_id(id.as_str()) => {
+                return refuse(&mut stream, format!("{:?} is not the id of an instance", id.as_str())).await;
+            }
+            ToNode::Build(spec) if !is_plain_id(spec.id.as_str()) => {
+                return refuse(&mut stream, format!("{:?} is not the id of a build", spec.id.as_str())).await;
+            }
             ToNode::Ensure(spec) => {
                 let done = node.instances.ensure(*spec).await;
                 reply(&mut stream, &wish(done)).await?;

@@ -101,7 +101,9 @@ async fn botocore_drives_every_operation() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let (end, shutdown) = watch::channel(false);
     let config = config(&directory.0, &endpoint);
+    let socket = config.control_socket.clone();
     let control = crate::start::start(config, listener, Arc::new(world), shutdown).await.unwrap();
+    let proxy = tokio::spawn(crate::tests::publishing::obedient_proxy(socket));
 
     let python = tokio::process::Command::new("python3")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/drive.py"))
@@ -119,6 +121,7 @@ async fn botocore_drives_every_operation() {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
     assert!(said.trim_end().ends_with("all cases passed"), "{said}");
+    proxy.abort();
     end.send(true).unwrap();
     drop(control);
 }

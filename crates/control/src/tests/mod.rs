@@ -2,5 +2,5 @@
 
 mod cuts;
 mod deployments;
-mod publishing;
+pub(crate) mod publishing;
 mod rig;

@@ -39,6 +39,26 @@ impl Link {
     }
 }
 
+/// A proxy that serves every table it is given at once, never has a request, and ends with control.
+pub(crate) async fn obedient_proxy(socket: std::path::PathBuf) {
+    let mut link = Link::open(&socket, PROTOCOL_VERSION, Generation::default()).await;
+    let mut generation = Generation::default();
+    let mut lease = tokio::time::interval(Duration::from_millis(apron_model::limits::PROXY_STATUS_MS));
+    loop {
+        tokio::select! {
+            line = link.lines.next_line() => {
+                let Ok(Some(line)) = line else { return };
+                let ToProxy::Table(table) = serde_json::from_str(&line).unwrap() else { panic!("a table") };
+                generation = table.generation;
+                link.say(&FromProxy::Serving { generation }).await;
+            }
+            _ = lease.tick() => {}
+        }
+        let (in_flight, requests) = Default::default();
+        link.say(&FromProxy::Status { generation, in_flight, requests }).await;
+    }
+}
+
 #[tokio::test]
 async fn proxies_get_tables_and_are_heard() {
     let bench = Bench::new();

@@ -38,12 +38,15 @@ pub(super) fn make(root: &Path, path: &str) -> Result<(), CgroupError> {
     Ok(())
 }
 
-/// Hands the controllers that limits need on to the cgroups right below.
+/// Hands the controllers that limits need on to the cgroups right below. All in one write: a cgroup with
+/// processes lets the CPU alone be handed on, becomes one for threads thereby, and never takes the others.
 pub(super) fn enable_controllers(at: &Path) -> Result<(), CgroupError> {
     let file = at.join("cgroup.subtree_control");
     let enabled = read(&file)?;
-    let missing = |controller: &&str| !enabled.split_whitespace().any(|name| name == *controller);
-    REQUIRED.iter().filter(|controller| missing(controller)).try_for_each(|c| write(&file, &format!("+{c}")))
+    let missing =
+        REQUIRED.iter().filter(|required| !enabled.split_whitespace().any(|name| name == **required));
+    let missing: Vec<String> = missing.map(|controller| format!("+{controller}")).collect();
+    if missing.is_empty() { Ok(()) } else { write(&file, &missing.join(" ")) }
 }
 
 /// A cgroup with processes cannot hand controllers on, unless it is the machine's own root. What looks like the
