@@ -33,18 +33,17 @@ install_packages() {
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     say "Debian packages that will be installed: ${missing[*]}"
-    # nginx, haproxy and the registry must not start as services: the tests run their own.
-    local policy=/usr/sbin/policy-rc.d ours=
-    if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' > "$policy"
-        chmod 755 "$policy"
-        ours=1
-    fi
-    local status=0
-    {
-        DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
-        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${missing[@]}"
-    } </dev/null >&2 || status=$?
-    [ -z "$ours" ] || rm -f "$policy"
-    [ "$status" = 0 ] || die "apt-get could not install: ${missing[*]}"
+    # nginx, haproxy and the registry must not start as services: the tests run their own. In a shell of its own,
+    # so that the file goes away however it ends.
+    (
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            trap 'rm -f "$policy"' EXIT
+            trap 'exit 130' INT TERM HUP
+            printf '#!/bin/sh\nexit 101\n' > "$policy"
+            chmod 755 "$policy"
+        fi
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get -qq update && apt-get -qq -y --no-install-recommends install "${missing[@]}"
+    ) </dev/null >&2 || die "apt-get could not install: ${missing[*]}"
 }

@@ -13,9 +13,7 @@ pub(crate) fn run(root: &Path, stages: &mut Vec<Stage>, short: Count) -> Result<
     ci::stage(stages, "long tests", || ci::tests(root, &["--ignored"], &mut long));
     ci::stage(stages, "demo", || ci::command(root, "scripts/demo", &["--check"]));
     ci::stage(stages, "vm", || crate::vm::run(root));
-    ci::stage(stages, "bench", || {
-        ci::command(root, &crate::cargo(), &["xtask", "bench", "proxy", "--check"])
-    });
+    ci::stage(stages, "bench", || ci::command(root, &crate::cargo(), &["xtask", "bench", "--check"]));
     let page = page(&facts(root)?, stages, short, long)?;
     std::fs::write(root.join("docs/nightly.md"), page).context("cannot write docs/nightly.md")
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub(crate) fn run(role: Role) -> ExitCode {
             // Before logging started there is only standard error.
             match tracing::event_enabled!(tracing::Level::ERROR) {
                 true => tracing::error!("{error:#}"),
-                false => crate::supervisor::say(&format!("apron: {error:#}")),
+                false => crate::log::say(&format!("apron: {error:#}")),
             }
             ExitCode::FAILURE
         }
@@ -100,7 +100,7 @@ impl<C: DeserializeOwned> Inherited<C> {
         if std::env::var_os(CONFIG_FD).is_none() {
             bail!("apron {} is started by apron serve, not by hand", role.name());
         }
-        start_logging();
+        crate::log::start();
         let name = CString::new(format!("apron-{}", role.name())).expect("names of roles hold no zero byte");
         nix::sys::prctl::set_name(&name).context("cannot set the name of the process")?;
         let config = inherited(&number(CONFIG_FD)?)?;
@@ -174,35 +174,6 @@ fn parse_listeners(text: &str) -> Result<Vec<(String, Vec<RawFd>)>> {
         .filter(|item| !item.is_empty())
         .map(|item| one(item).ok_or_else(|| anyhow!("'{item}' in {LISTENERS} is not NAME=FD,FD")))
         .collect()
-}
-
-/// Sends log lines to the pipe of the supervisor, or to standard error where there is no supervisor.
-pub(crate) fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Lossy)
-        .with_ansi(false)
-        .with_target(false)
-        .log_internal_errors(false)
-        .init();
-}
-
-/// Standard error where a line is rather lost than waited for: the pipe does not block (its reader set it so)
-/// and may have no reader any more.
-struct Lossy;
-
-impl Write for Lossy {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // SAFETY: standard error is open for the life of the process; only borrowed here.
-        let stderr = unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) };
-        let _ = nix::unistd::write(stderr, bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

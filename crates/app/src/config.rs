@@ -4,13 +4,15 @@
 //! line, because a person who fixes one error per start gives up before the last one.
 
 mod file;
+mod help;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use file::FileProblem;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where a packaged Apron keeps everything.
@@ -32,6 +34,7 @@ pub(crate) const LOOPS_MAX: usize = 256;
 
 /// Flags of `apron serve`. A flag wins over the file.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_long_help = help::MORE)]
 pub(crate) struct Arguments {
     /// Where everything is kept [default: /var/lib/apron]
     #[arg(long, value_name = "DIR")]
@@ -54,6 +57,9 @@ pub(crate) struct Arguments {
     /// The region that stands in names by default [default: us-east-1]
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<String>,
+    /// Directory below which services may name git repositories as file://; may be repeated [default: none]
+    #[arg(long = "source-root", value_name = "DIR")]
+    pub(crate) source_roots: Vec<PathBuf>,
     /// Remove all instances and what they need from this machine when stopped; the data stays
     #[arg(long)]
     pub(crate) ephemeral: bool,
@@ -107,8 +113,21 @@ pub(crate) struct Settings {
     /// Event loops of the proxy, and so listening sockets per address.
     pub(crate) loops: usize,
     pub(crate) drain_s: u32,
+    /// Where repositories of this machine may lie.
+    pub(crate) source_roots: Vec<PathBuf>,
+    pub(crate) build_environment: BuildEnvironment,
     pub(crate) node: NodeSettings,
     pub(crate) registries: RegistrySettings,
+}
+
+/// `[build_environment]`: variables of every build. One may hold a password, so only names are shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct BuildEnvironment(pub(crate) BTreeMap<String, String>);
+
+impl std::fmt::Debug for BuildEnvironment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// `[node]`. What is absent is the node's own default.
@@ -129,7 +148,7 @@ pub(crate) struct RegistrySettings {
     /// Hosts that speak plain HTTP; loopback may always.
     pub(crate) plain_http: Vec<String>,
     /// Host in an image's name, to the host (and prefix) that is asked instead.
-    pub(crate) mirrors: std::collections::BTreeMap<String, String>,
+    pub(crate) mirrors: BTreeMap<String, String>,
     /// A docker `config.json` with credentials.
     pub(crate) credentials: Option<PathBuf>,
 }
@@ -174,6 +193,10 @@ fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigEr
     let data_dir = arguments.data_dir.clone().unwrap_or_else(|| DATA_DIR.into());
     let data_dir = std::path::absolute(&data_dir)
         .map_err(|e| ConfigError::Flag(format!("--data-dir {}: {e}", data_dir.display())))?;
+    let source_roots = match arguments.source_roots.is_empty() {
+        true => file.source_roots,
+        false => arguments.source_roots.iter().map(|root| flag_root(root)).collect::<Result<_, _>>()?,
+    };
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     Ok(Settings {
         data_dir,
@@ -188,9 +211,21 @@ fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigEr
         proxy_uid: file.proxy_uid.unwrap_or(PROXY_UID),
         loops: file.loops.unwrap_or(cores).clamp(1, LOOPS_MAX),
         drain_s: file.drain_s.unwrap_or(DRAIN_S),
+        source_roots,
+        build_environment: file.build_environment,
         node: file.node,
         registries: file.registries,
     })
+}
+
+/// A flag may be relative to where the command is given, as other paths are.
+fn flag_root(root: &Path) -> Result<PathBuf, ConfigError> {
+    let problem = |why: String| ConfigError::Flag(format!("--source-root {}: {why}", root.display()));
+    let path = std::path::absolute(root).map_err(|e| problem(e.to_string()))?;
+    match path.is_dir() {
+        true => Ok(path),
+        false => Err(problem("there is no such directory".to_owned())),
+    }
 }
 
 fn apps(given: Option<Listen>, port: u16, otherwise: u16) -> Apps {

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod credentials;
 mod listeners;
+mod log;
 mod proxy;
 mod serve;
 mod supervisor;

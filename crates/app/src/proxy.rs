@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 
 /// Serves until SIGTERM. Prints `ready` when it accepts.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    crate::children::start_logging();
+    crate::log::start();
     let loops = match arguments.loops {
         Some(loops) => usize::from(loops),
         None => std::thread::available_parallelism().map_or(1, usize::from),

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// Runs the platform until it is asked to stop. The error is one sentence for the person who started it.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let settings = config::resolve(&arguments)?;
-    crate::children::start_logging();
+    crate::log::start();
     // The supervisor waits and restarts; one thread does that, and a fork from it is simple.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -18,10 +18,12 @@ pub(crate) mod scratch;
 mod spawn;
 
 use crate::config::Settings;
-use crate::credentials;
+use crate::credentials::{self, AccessKey};
 use crate::listeners::{self, Listeners};
+use crate::log::say;
 use anyhow::{Context, Result, bail};
 use apron_compute::local::{protect, purge};
+use directory::Directory;
 use keep::{Plan, Report, Stop};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use record::Survivor;
@@ -83,24 +85,39 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     preflight::overlay(&directory.path.join("node"))?;
     let key = credentials::read_or_make(&directory.path)?;
     raise_open_files();
-    protect::protect_self(&directory.id)
-        .unwrap_or_else(|error| say(&format!("the platform's own processes are not protected: {error}")));
     // Signals are taken from here on, so that an early one still stops in order.
     let (stop, stopped) = watch::channel(Stop::No);
     let signals = tokio::spawn(forward_signals(stop.clone())?);
+    protect::protect_self(&directory.id)
+        .unwrap_or_else(|error| say(&format!("the platform's own processes are not protected: {error}")));
+    let ended = supervise(&settings, &directory, &key, stop, stopped).await;
+    signals.abort();
+    let id = directory.id.clone();
+    // An error means that processes of ours serve on: the cgroup is theirs.
+    let _ = tokio::task::spawn_blocking(move || protect::unprotect_self(&id)).await?;
+    ended
+}
 
+/// From the listeners to the end of the children.
+async fn supervise(
+    settings: &Settings,
+    directory: &Directory,
+    key: &AccessKey,
+    stop: watch::Sender<Stop>,
+    stopped: watch::Receiver<Stop>,
+) -> Result<()> {
     let run = directory.path.join("run");
     let [old_control, old_node, old_proxy] =
         [Role::Control, Role::Node, Role::Proxy].map(|r| record::survivor(&run, r));
-    let bound = bind(&settings, old_control.as_ref(), old_proxy.as_ref())?;
+    let bound = bind(settings, old_control.as_ref(), old_proxy.as_ref())?;
     let addresses = bound.addresses();
+    let handovers = configs::handovers(settings, &directory.path, key, &addresses)?;
     let mut leaving = stopped.clone();
     for old in [old_control, old_node].into_iter().flatten() {
         say(&format!("taking over from pid {}", old.process.pid));
         keep::end(&old.process, OLD_CHILD_GRACE, &mut leaving).await;
     }
 
-    let handovers = configs::handovers(&settings, &directory.path, &key, &addresses)?;
     let (reports, mut inbox) = mpsc::channel(REPORTS_MAX);
     let mut keepers = JoinSet::new();
     let (stop_others, others_stopped) = watch::channel(Stop::No);
@@ -121,8 +138,8 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
         _ = leaving.wait_for(|s| *s > Stop::No) => Ok(false),
     };
     if let Ok(true) = started {
-        write_supervisor_record(&run, &bound)?;
-        announce(&addresses)?;
+        write_supervisor_record(&run, &bound);
+        announce(&addresses);
         if let Some(old) = old_proxy {
             let grace = keep::grace(Role::Proxy, Duration::from_secs(settings.drain_s.into()));
             let mut stopped = stopped.clone();
@@ -138,7 +155,6 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     }
     stop.send_if_modified(|s| (*s == Stop::No).then(|| *s = Stop::Orderly).is_some());
     shut_down(keepers, &stop_others, leaving, inbox).await;
-    signals.abort();
     if settings.ephemeral {
         let data = directory.path.clone();
         let purged = tokio::task::spawn_blocking(move || purge::purge(&data)).await?;
@@ -269,14 +285,13 @@ fn bind(settings: &Settings, control: Option<&Survivor>, proxy: Option<&Survivor
 }
 
 /// The one line of standard output, for people and for programs that wait for it.
-fn announce(addresses: &Addresses) -> Result<()> {
+fn announce(addresses: &Addresses) {
     let apps = apps_endpoint(addresses);
     let mut stdout = std::io::stdout().lock();
     let written = writeln!(stdout, "ready api=http://{} apps={apps}", reachable(addresses.api));
-    match written.and_then(|()| stdout.flush()) {
+    if let Err(error) = written.and_then(|()| stdout.flush()) {
         // Whoever reads it may have left after starting us; the platform goes on.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot write to standard output"),
+        say(&format!("cannot write the ready line to standard output: {error}"));
     }
 }
 
@@ -300,10 +315,15 @@ pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// What `apron` commands on this machine read to find the running platform.
-fn write_supervisor_record(run: &Path, bound: &Bound) -> Result<()> {
+fn write_supervisor_record(run: &Path, bound: &Bound) {
     let record = record::Record::of_this_process(bound.all());
     let bytes = serde_json::to_vec(&record).expect("numbers and strings always have a JSON form");
-    record::write_file(&run.join("supervisor.json"), &bytes).context("cannot write run/supervisor.json")
+    if let Err(error) = record::write_file(&run.join("supervisor.json"), &bytes) {
+        // What it serves does not depend on it.
+        say(&format!(
+            "apron commands will not find this platform: cannot write run/supervisor.json: {error}"
+        ));
+    }
 }
 
 /// Children inherit the limit; without it a distribution's 1,024 would end connections early.
@@ -313,9 +333,4 @@ fn raise_open_files() {
     if setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_err() {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-}
-
-/// A line for whoever started us. Like the children's lines, it is rather lost than waited for.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -2,7 +2,7 @@
 //! `sim` a world in memory for tests of the engine.
 
 use apron_model::build::{BuildEvent, BuildSpec};
-use apron_model::ids::InstanceId;
+use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::{InstanceSpec, Observed};
 use futures_util::Stream;
 use std::future::Future;
@@ -66,6 +66,8 @@ pub trait Driver: Send + Sync + 'static {
     /// Ends when the connection to the driver breaks; the caller lists, then asks anew.
     fn changes(&self) -> impl Future<Output = Result<impl Stream<Item = Hint> + Send, DriverError>> + Send;
     fn output(&self, id: &InstanceId, from: u64) -> impl Future<Output = Result<Output, DriverError>> + Send;
+    /// The service is gone for good: what is kept between its builds goes too. An unknown one is a success.
+    fn forget_service(&self, id: &ServiceId) -> impl Future<Output = Result<(), DriverError>> + Send;
     /// Runs a build to its end. Dropping the stream cancels it. The same id again starts it anew.
     fn build(
         &self,

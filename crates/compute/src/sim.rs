@@ -7,7 +7,7 @@
 
 use crate::driver::{Can, Driver, DriverError, Hint, Output, OutputLine};
 use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec, SourceLocation};
-use apron_model::ids::{Digest, InstanceId};
+use apron_model::ids::{Digest, InstanceId, ServiceId};
 use apron_model::instance::{Exit, Fault, Health, InstanceSpec, Observed, Phase, Waterfall};
 use futures_util::{Stream, stream};
 use std::collections::BTreeMap;
@@ -120,7 +120,7 @@ impl World {
     /// A running instance ends by itself; at the next look but one it runs again.
     pub fn crash(&self, id: &InstanceId, code: i32) {
         if let Some(instance) = self.state().instances.get_mut(id) {
-            instance.observed.last_exit = Some(exit(code, Vec::new()));
+            instance.observed.last_exit = None;
             instance.observed.phase = Phase::Exited(exit(code, Vec::new()));
             instance.looks = 0;
         }
@@ -212,7 +212,8 @@ impl Instance {
             (Phase::Stopping, _) => (Phase::Stopping, self.observed.health.clone()),
             (_, Behaviour::Fails { fault }) => (Phase::Failed(fault.clone()), starting),
             (Phase::Exited(exit), _) if self.looks < 2 => (Phase::Exited(exit.clone()), starting),
-            (Phase::Exited(_), _) => {
+            (Phase::Exited(exit), _) => {
+                self.observed.last_exit = Some(exit.clone());
                 self.observed.restarts += 1;
                 self.looks = 0;
                 (Phase::Running, starting)
@@ -231,8 +232,9 @@ impl Instance {
             }
             _ => (Phase::Running, starting),
         };
-        if let Phase::Exited(exit) = &phase {
-            self.observed.last_exit = Some(exit.clone());
+        if matches!(phase, Phase::Exited(_)) {
+            // As the node does: the phase says it.
+            self.observed.last_exit = None;
         }
         self.observed.phase = phase;
         self.observed.health = health;
@@ -242,7 +244,7 @@ impl Instance {
 }
 
 fn exit(code: i32, last_lines: Vec<String>) -> Exit {
-    Exit { code: Some(code), signal: None, out_of_memory: false, last_lines }
+    Exit { code: Some(code), signal: None, out_of_memory: false, reason: None, last_lines }
 }
 
 impl Driver for World {
@@ -326,6 +328,11 @@ impl Driver for World {
         Ok(Output { next: from + lines.len() as u64, lines })
     }
 
+    /// Builds of this world keep nothing.
+    async fn forget_service(&self, _id: &ServiceId) -> Result<(), DriverError> {
+        self.reachable().map(drop)
+    }
+
     async fn build(&self, spec: &BuildSpec) -> Result<impl Stream<Item = BuildEvent> + Send, DriverError> {
         tokio::task::yield_now().await;
         let source = match &spec.source {
@@ -363,7 +370,7 @@ impl Driver for World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use apron_model::ids::{Generation, ServiceId};
+    use apron_model::ids::Generation;
     use apron_model::instance::{Command, HealthCheck, HealthProtocol, InstanceSize};
 
     fn spec(n: u32) -> InstanceSpec {

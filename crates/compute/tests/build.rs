@@ -3,7 +3,7 @@
 //! The base image of the quick tests is made of this host's own shell and git, without a package mirror. The
 //! ignored one assembles the real bases and builds the examples, which takes minutes and the network.
 
-use apron_compute::local::build::{self, BuildContext};
+use apron_compute::local::build::{self, BuildContext, Caches};
 use apron_compute::local::cgroup::{Cgroups, Limits};
 use apron_compute::local::dns::{Forwarder, Upstream};
 use apron_compute::local::launch::Launcher;
@@ -13,12 +13,14 @@ use apron_images::content::Content;
 use apron_images::helper::Helper;
 use apron_images::manifest::RunDefaults;
 use apron_images::pack::{PackOptions, assemble, pack_directory};
+use apron_images::process::Cancel;
 use apron_images::runtimes::{self, Catalogue};
-use apron_images::unpack::unpack_layers;
+use apron_images::unpack::{Bounds, unpack_layers};
 use apron_model::build::{BuildConfiguration, BuildEvent, BuildOutcome, BuildSpec, SourceLocation};
-use apron_model::ids::BuildId;
+use apron_model::ids::{BuildId, ServiceId};
 use apron_model::instance::Fault;
 use futures_util::StreamExt;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -87,9 +89,27 @@ impl World {
     fn with_base() -> World {
         let world = World::new();
         let tree = world.root.join("base");
-        for program in ["bash", "sh", "rm", "sleep", "git", "git-upload-pack", "id", "touch", "cat"] {
+        let programs = [
+            "bash",
+            "sh",
+            "rm",
+            "sleep",
+            "git",
+            "git-upload-pack",
+            "id",
+            "touch",
+            "cat",
+            "mkdir",
+            "mv",
+            "dd",
+        ];
+        for program in programs {
             copy_program(program, &tree);
         }
+        let remote = Path::new("usr/lib/git-core/git-remote-http");
+        fs::create_dir_all(tree.join(remote).parent().unwrap()).unwrap();
+        fs::copy(Path::new("/").join(remote), tree.join(remote)).unwrap();
+        copy_libraries(&Path::new("/").join(remote), &tree);
         let pack = |dir: &Path| pack_directory(&world.content, dir, &PackOptions::default()).unwrap();
         let base = assemble(&world.content, None, &[pack(&tree)], RunDefaults::default()).unwrap();
         let runtime = world.catalogue.find("shell").unwrap();
@@ -105,9 +125,13 @@ impl World {
             helper,
             launcher,
             catalogue: self.catalogue.clone(),
+            caches: Caches::new(&self.root.join("node")),
+            source_roots: vec![self.root.clone()],
+            environment: BTreeMap::from([("GIVEN".into(), "by the operator".into())]),
             pair: self.pair.clone(),
             resolv_conf: "nameserver 192.0.2.1\n".into(),
             limits: Limits { cpu_units: 2048, memory_bytes: 256 << 20, pids: 256 },
+            bytes_max: 1 << 30,
             time_max: Duration::from_secs(60),
             cgroup_parent: self.cgroup.clone(),
             shim_cgroup: format!("{}/shims", self.cgroup),
@@ -159,7 +183,7 @@ impl World {
     /// The files of an image, the topmost layer's first.
     fn layers(&self, outcome: &BuildOutcome) -> Vec<PathBuf> {
         let layers = self.root.join("node/layers");
-        unpack_layers(&self.content, &outcome.image, &layers, &programs().0)
+        unpack_layers(&self.content, &outcome.image, &layers, &programs().0, &Bounds::until(&Cancel::new()))
             .unwrap()
             .into_iter()
             .rev()
@@ -190,7 +214,7 @@ fn spec(source: SourceLocation) -> BuildSpec {
         source,
         source_directory: "/".into(),
         configuration: BuildConfiguration::Repository,
-        service_name: "web".into(),
+        service: ServiceId::new("fedcba9876543210fedcba9876543210"),
     }
 }
 
@@ -203,7 +227,11 @@ fn copy_program(name: &str, tree: &Path) {
     fs::create_dir_all(&bin).unwrap();
     fs::create_dir_all(tree.join("opt")).unwrap();
     fs::copy(&path, bin.join(name)).unwrap();
-    let linked = Command::new("ldd").arg(&path).output().unwrap();
+    copy_libraries(&path, tree);
+}
+
+fn copy_libraries(program: &Path, tree: &Path) {
+    let linked = Command::new("ldd").arg(program).output().unwrap();
     for line in String::from_utf8(linked.stdout).unwrap().lines() {
         let Some(library) = line.split_whitespace().find(|word| word.starts_with('/')) else { continue };
         let target = tree.join(&library[1..]);
@@ -299,11 +327,176 @@ async fn a_repository_becomes_an_image() {
     let (_, result) = world.build(from(&url, "absent")).await;
     let fault = result.unwrap_err();
     assert!(fault.permanent && fault.reason.contains("has no branch absent"), "{fault:?}");
-    let (_, result) = world.build(from("file:///nonexistent", "main")).await;
+    let (_, result) = world.build(from(&format!("{url}/absent"), "main")).await;
     let fault = result.unwrap_err();
     assert!(fault.permanent && fault.reason.contains("does not exist"), "{fault:?}");
+    let (_, result) = world.build(from("file:///nonexistent", "main")).await;
+    let fault = result.unwrap_err();
+    assert!(fault.permanent && fault.reason.contains("none of the directories"), "{fault:?}");
+    let without_roots = BuildContext { source_roots: Vec::new(), ..world.context() };
+    let (_, result) = world.build_with(spec(from(&url, "main")), without_roots).await;
+    let fault = result.unwrap_err();
+    assert!(fault.permanent && fault.reason.contains("file:// repositories are off"), "{fault:?}");
     let (_, result) = world.build(from("ssh://host/a", "main")).await;
     assert!(result.unwrap_err().reason.contains("expected https://, http:// or file://"));
+}
+
+/// A git server over http that asks for a password, in the network of the build's containers.
+struct Server {
+    process: std::process::Child,
+}
+
+impl Server {
+    const PROGRAM: &str = r#"
+import base64, os, subprocess, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def answer(self):
+        if self.headers.get('Authorization') != 'Basic ' + base64.b64encode(b'user:s3cr@t').decode():
+            self.send_response(401)
+            self.send_header('WWW-Authenticate', 'Basic realm=git')
+            self.send_header('Content-Length', '0')
+            self.end_headers()
+            return
+        path, _, query = self.path.partition('?')
+        body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        env = dict(os.environ, GIT_PROJECT_ROOT=sys.argv[1], GIT_HTTP_EXPORT_ALL='1', PATH_INFO=path,
+            QUERY_STRING=query, REQUEST_METHOD=self.command, CONTENT_TYPE=self.headers.get('Content-Type', ''),
+            CONTENT_LENGTH=str(len(body)), REMOTE_USER='user', GIT_CONFIG_COUNT='1',
+            GIT_CONFIG_KEY_0='safe.directory', GIT_CONFIG_VALUE_0='*',
+            HTTP_CONTENT_ENCODING=self.headers.get('Content-Encoding', ''),
+            GIT_PROTOCOL=self.headers.get('Git-Protocol', ''))
+        got = subprocess.run(['/usr/lib/git-core/git-http-backend'], env=env, input=body, capture_output=True).stdout
+        head, _, rest = got.partition(b'\r\n\r\n')
+        self.send_response(200)
+        for line in head.decode().split('\r\n'):
+            self.send_header(*line.split(': ', 1))
+        self.send_header('Content-Length', str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest)
+    do_GET = do_POST = answer
+server = ThreadingHTTPServer(('127.0.0.1', 8099), Handler)
+print('ready', flush=True)
+server.serve_forever()
+"#;
+
+    fn start(netns: &Path, repositories: &Path) -> Server {
+        use std::io::BufRead;
+        let inside = |words: &[&str]| {
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net={}", netns.display())).args(words);
+            command
+        };
+        assert!(inside(&["ip", "link", "set", "lo", "up"]).status().unwrap().success());
+        let mut command = inside(&["python3", "-c", Server::PROGRAM]);
+        let mut process = command.arg(repositories).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Server { process }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Arguments of every process of this machine.
+fn all_arguments() -> String {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let read = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline")).ok();
+    processes.filter_map(read).map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_for_git_alone() {
+    let world = World::with_base();
+    let yaml = YAML.replace("cd sub", "cd sub, '! cat /run/apron-git-credentials', '! cat /app/.git/config | while read line; do [[ $line != *s3cr* ]] || echo it is there; done'");
+    let dir = world.source(&yaml);
+    git(&dir, &["init", "-q"]);
+    fs::write(dir.join("sub/.keep"), "").unwrap();
+    git(&dir, &["add", "."]);
+    git(&dir, &["commit", "-qm", "first"]);
+    let _server = Server::start(&world.pair.net(), &world.root);
+    let from = |user: &str| SourceLocation::Git {
+        url: format!("http://{user}127.0.0.1:8099/source/.git"),
+        branch: "main".to_owned(),
+    };
+
+    let watching = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let watched = watching.clone();
+    let watcher = std::thread::spawn(move || {
+        let (mut seen_clone, mut seen_password) = (false, false);
+        while watched.load(Ordering::Relaxed) {
+            let arguments = all_arguments();
+            // The server's own program, which holds the password to compare with, is not meant.
+            seen_clone |= arguments.contains("8099/source/.git");
+            seen_password |= arguments.contains("s3cr%40t");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        (seen_clone, seen_password)
+    });
+    let (events, result) = world.build(from("user:s3cr%40t@")).await;
+    watching.store(false, Ordering::Relaxed);
+    let outcome = result.unwrap_or_else(|fault| panic!("{fault:?} after {events:?}"));
+    assert_eq!(watcher.join().unwrap(), (true, false), "a clone is seen, its password is not");
+    assert_eq!(outcome.commit.map(|commit| commit.len()), Some(40));
+    let said = format!("{events:?}");
+    assert!(!said.contains("s3cr") && !said.contains("it is there"), "{said}");
+    assert!(said.contains("cloning http://127.0.0.1:8099/source/.git, branch main"), "{said}");
+
+    for wrong in ["user:s3cret@", ""] {
+        let (events, result) = world.build(from(wrong)).await;
+        let fault = result.unwrap_err();
+        assert!(fault.permanent, "{fault:?}");
+        let said = format!("{fault:?} {events:?}");
+        assert!(!said.contains("s3cr"), "{said}");
+    }
+    let nowhere = SourceLocation::Git { url: "http://127.0.0.1:9/a".into(), branch: "main".into() };
+    let (_, result) = world.build(nowhere).await;
+    let fault = result.unwrap_err();
+    assert!(!fault.permanent && fault.reason.contains("the build's own container"), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_build_sees_what_the_operator_gives_it_and_goes_first() {
+    let world = World::with_base();
+    let yaml =
+        YAML.replace("cd sub,", "set > /app/variables, cat /proc/self/oom_score_adj > /app/score, cd sub,");
+    let (_, result) = world.build(world.upload(&world.source(&yaml))).await;
+    let outcome = result.unwrap();
+    let variables = world.read(&outcome, "app/variables").unwrap();
+    assert!(variables.contains("GIVEN='by the operator'"), "{variables}");
+    // Of this process.
+    assert!(!variables.contains("CARGO_MANIFEST_DIR"), "{variables}");
+    assert_eq!(world.read(&outcome, "app/score").unwrap(), "500\n");
+}
+
+#[tokio::test]
+async fn what_a_build_writes_is_bounded() {
+    let world = World::with_base();
+    let source = world.upload(
+        &world
+            .source(&YAML.replace("cd sub", "dd if=/dev/zero of=/root/.cache/big bs=1M count=40, sleep 60")),
+    );
+    let context = BuildContext { bytes_max: 20 << 20, ..world.context() };
+    let (_, result) = world.build_with(spec(source), context).await;
+    let fault = result.unwrap_err();
+    assert!(fault.permanent && fault.reason.starts_with("the build wrote 40"), "{fault:?}");
+    assert!(fault.reason.ends_with("MiB, the limit is 20 MiB"), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_deep_tree_stops_nobody() {
+    let world = World::with_base();
+    // Deeper than a path can be, by moving trees into others.
+    let dig = r#"'d=$(printf "d/%.0s" {1..1000}); mkdir -p a/$d; for i in {1..20}; do mkdir -p b/$d; mv a b/$d/a; mv b a; done'"#;
+    world.check_failure(&YAML.replace("cd sub,", &format!("{dig}, exit 3,")), "exit code 3").await;
+    world.check_failure(&YAML.replace("cd sub,", &format!("{dig}, sleep 60,")), "nested deeper than").await;
 }
 
 #[tokio::test]
@@ -406,8 +599,14 @@ async fn the_examples_build_on_real_bases() {
             println!("{event:?}");
         }
         let Some(BuildEvent::Done(outcome)) = events.last() else { panic!("{name} was not built") };
-        let layers =
-            unpack_layers(&world.content, &outcome.image, &node_dir.join("layers"), &programs().0).unwrap();
+        let layers = unpack_layers(
+            &world.content,
+            &outcome.image,
+            &node_dir.join("layers"),
+            &programs().0,
+            &Bounds::until(&Cancel::new()),
+        )
+        .unwrap();
         assert!(layers.iter().any(|layer| layer.join(program).exists()), "{program} is not in the image");
     }
 }

@@ -55,6 +55,7 @@ impl World {
             cwd: "/made/here".into(),
             user: String::new(),
             hostname: "inside".into(),
+            oom_score_adj: 0,
             limits: Limits { cpu_units: 1024, memory_bytes: 256 << 20, pids: 64 },
             files: vec![ExtraFile { target: "/etc/extra".into(), content: "from outside".into() }],
             mounts: Vec::new(),

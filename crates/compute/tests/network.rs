@@ -1,95 +1,25 @@
 //! Addresses, routes, packet rules and DNS with real packets between real namespaces. Needs root.
 
+#[path = "network/confined.rs"]
+mod confined;
+#[path = "network/hostile.rs"]
+mod hostile;
+#[path = "network/life.rs"]
+mod life;
 #[path = "support/netns.rs"]
 mod netns;
+#[path = "network/relay.rs"]
+mod relay;
 
 use apron_compute::local::dns::{Forwarder, Upstream};
-use apron_compute::local::network::{Names, Network, NetworkConfig, purge};
+use apron_compute::local::network::{Names, purge};
 use apron_compute::local::nft;
-use netns::{Namespace, command};
+use netns::{Namespace, Outside, Platform, command};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// A platform of its own, removed again also when the test fails.
-struct Platform {
-    id: String,
-    dir: PathBuf,
-}
-
-impl Platform {
-    fn new(number: u32) -> Platform {
-        let id = format!("{:08x}", std::process::id().wrapping_mul(2_654_435_761).wrapping_add(number));
-        let dir = std::env::temp_dir().join(format!("apron-network-{id}"));
-        std::fs::create_dir_all(&dir).unwrap();
-        Platform { id, dir }
-    }
-
-    async fn open(&self, egress_allow: &[&str]) -> Network {
-        let config = NetworkConfig {
-            node_dir: self.dir.clone(),
-            platform: self.id.clone(),
-            ranges: ["10.230.0.0/20", "10.230.16.0/20", "10.230.32.0/20"]
-                .map(|r| r.parse().unwrap())
-                .to_vec(),
-            egress_allow: egress_allow.iter().map(|network| network.parse().unwrap()).collect(),
-        };
-        Network::open(config).await.unwrap()
-    }
-}
-
-impl Drop for Platform {
-    fn drop(&mut self) {
-        if let Err(error) = purge(&self.id) {
-            eprintln!("{error}");
-        }
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-/// A machine beyond this host with a public and a private address; both ends carry unlikely ones.
-struct Outside {
-    namespace: Namespace,
-    public: Ipv4Addr,
-    private: Ipv4Addr,
-    host: Ipv4Addr,
-    interface: String,
-}
-
-impl Outside {
-    fn new(number: u8) -> Outside {
-        let namespace = Namespace::new();
-        let interface = format!("apo{:x}", std::process::id());
-        let third = (std::process::id() % 250) as u8;
-        let (host, public) =
-            (Ipv4Addr::new(198, 18, third, number), Ipv4Addr::new(198, 18, third, number + 1));
-        let private = Ipv4Addr::new(172, 20, third, number);
-        command(&format!("ip link add {interface} type veth peer name out netns {}", namespace.tid));
-        let outside = Outside { namespace, public, private, host, interface };
-        let interface = &outside.interface;
-        command(&format!("ip addr add {host}/31 dev {interface}"));
-        command(&format!("ip link set {interface} up"));
-        outside.namespace.run(move || {
-            command("ip link set lo up");
-            command(&format!("ip addr add {public}/31 dev out"));
-            command(&format!("ip addr add {private}/32 dev lo"));
-            command("ip link set out up");
-        });
-        command(&format!("ip route add {private}/32 via {public}"));
-        // The product enables this on interfaces with a default route; this one has none.
-        std::fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/forwarding"), "1").unwrap();
-        outside
-    }
-}
-
-impl Drop for Outside {
-    fn drop(&mut self) {
-        command(&format!("ip link del {}", self.interface));
-    }
-}
 
 /// Serves one line to each client: the client's address. Gives the port.
 fn serve(namespace: &Namespace) -> u16 {
@@ -117,6 +47,41 @@ fn ask(to: impl Into<IpAddr>, port: u16) -> Result<String, String> {
     asked.map_err(|e| if began.elapsed() < PATIENCE { e.to_string() } else { "time-out".to_owned() })
 }
 
+/// The namespace cannot connect there, and is told: at once, or at its next try where the kernel has told it so
+/// often that it holds back.
+fn check_refused(namespace: &Namespace, address: Ipv4Addr, port: u16) {
+    let answer = namespace.run(move || ask(address, port));
+    let refused = answer.clone().is_err_and(|reason| reason.contains("No route to host"));
+    assert!(refused, "{address}:{port}: {answer:?}");
+}
+
+/// Every IPv4 address of this host but the loopback's own and those that tests make.
+fn host_addresses() -> Vec<Ipv4Addr> {
+    let listed = command("ip -4 -o addr show scope global");
+    let addresses = listed.lines().filter_map(|line| {
+        let address = line.split_whitespace().nth(3)?;
+        address.split('/').next()?.parse::<Ipv4Addr>().ok()
+    });
+    addresses.filter(|address| !address.is_link_local() && address.octets()[..2] != [198, 18]).collect()
+}
+
+/// Somebody else's packet rules.
+struct ForeignTable(String);
+
+impl ForeignTable {
+    fn new(platform: &Platform) -> ForeignTable {
+        let table = ForeignTable(format!("foreign_{}", platform.id));
+        command(&format!("nft add table ip {}", table.0));
+        table
+    }
+}
+
+impl Drop for ForeignTable {
+    fn drop(&mut self) {
+        command(&format!("nft delete table ip {}", self.0));
+    }
+}
+
 fn dns_query() -> Vec<u8> {
     [&[7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x01a\x00\x00\x01\x00\x01"].concat()
 }
@@ -124,8 +89,8 @@ fn dns_query() -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_reach_what_they_may_and_nothing_else() {
     let platform = Platform::new(1);
-    let foreign = format!("foreign_{}", platform.id);
-    command(&format!("nft add table ip {foreign}"));
+    let foreign = ForeignTable::new(&platform);
+    let foreign = &foreign.0;
     command(&format!(
         "nft add chain ip {foreign} f {{ type filter hook forward priority 0 ; policy accept ; }}"
     ));
@@ -150,20 +115,30 @@ async fn instances_reach_what_they_may_and_nothing_else() {
     let (public, private) = (outside.public, outside.private);
     assert_eq!(one.run(move || ask(public, port_out)), Ok(outside.host.to_string()));
 
-    // Refused, at once: a private network, a neighbour, the host by its gateway and by another address.
+    // Refused, at once: a private network, a neighbour, where clouds keep secrets, the host by every address.
     let host_server = TcpListener::bind("0.0.0.0:0").unwrap();
     let host_port = host_server.local_addr().unwrap().port();
     let (gateway, host) = (network.gateway(), outside.host);
-    for (what, address, port) in [
-        ("private", private, port_out),
-        ("neighbour", address_two, port_two),
-        ("gateway", gateway, host_port),
-        ("host", host, host_port),
-        ("link-local", Ipv4Addr::new(169, 254, 169, 254), 80),
-    ] {
-        let answer = one.run(move || ask(address, port));
-        let refused = answer.clone().is_err_and(|reason| reason.contains("No route to host"));
-        assert!(refused, "{what}: {answer:?}");
+    let mut refused = vec![
+        (private, port_out),
+        (address_two, port_two),
+        (Ipv4Addr::new(169, 254, 169, 254), 80),
+        (Ipv4Addr::new(168, 63, 129, 16), 80),
+        (Ipv4Addr::new(192, 0, 0, 192), 80),
+        (Ipv4Addr::new(100, 100, 100, 200), 80),
+        (Ipv4Addr::new(10, 1, 2, 3), 80),
+        (Ipv4Addr::new(192, 168, 1, 1), 80),
+    ];
+    let all_of_host = host_addresses().into_iter().chain([gateway, host]);
+    refused.extend(all_of_host.map(|address| (address, host_port)));
+    for (address, port) in refused {
+        check_refused(&one, address, port);
+    }
+    // There is no IPv6, neither on the link nor beyond.
+    for six in ["[fe80::1%2]:80", "[fd00::1]:80", "[2001:4860:4860::8888]:53", "[ff02::1]:80"] {
+        let began = Instant::now();
+        let answer = one.run(move || TcpStream::connect(six.parse::<SocketAddr>().unwrap()).map(drop));
+        assert!(answer.is_err() && began.elapsed() < Duration::from_secs(1), "{six}: {answer:?}");
     }
     // From outside nobody reaches an instance, even when it routes there.
     let range = network.range();
@@ -201,15 +176,17 @@ async fn instances_reach_what_they_may_and_nothing_else() {
     assert!(!inside.contains("inet6"), "{inside}");
 
     assert_eq!(command(&format!("nft list table ip {foreign}")), foreign_before);
-    command(&format!("nft delete table ip {foreign}"));
 
     // An operator may allow a private network; the same directory keeps range and addresses, and what lives.
     drop(network);
-    let network = platform.open(&[&format!("{private}/32")]).await;
+    let network = platform.open(&[&format!("{private}/32"), "169.254.0.0/16"]).await;
     assert_eq!(network.range(), range);
     assert_eq!(network.lease("one").unwrap(), address_one);
     assert_eq!(one.run(move || ask(private, port_out)), Ok(outside.host.to_string()));
-    assert!(one.run(move || ask(address_two, port_two)).is_err());
+    // Exactly that: no other private address, no neighbour, and not the host, although its gateway was named.
+    check_refused(&one, Ipv4Addr::from_bits(private.to_bits() + 1), port_out);
+    check_refused(&one, address_two, port_two);
+    check_refused(&one, gateway, host_port);
 
     // A restarted instance attaches again, and then leaves.
     network.attach(address_one, &one.path()).await.unwrap();
@@ -249,6 +226,12 @@ async fn the_rules_read_back_as_meant() {
         format!("iifname \"{interfaces}*\" jump from-instance"),
         format!("oifname \"{interfaces}*\" jump to-instance"),
         format!("iifname \"{interfaces}*\" jump to-host"),
+        format!("iifname \"{interfaces}*\" fib saddr . iif oif 0 drop"),
+        format!("ip daddr {gateway} iifname != \"{interfaces}*\" iifname != \"lo\" drop"),
+        format!(
+            "ip daddr {gateway} udp dport 53 update @dns-sources {{ ip saddr limit rate over 1024/second burst 512 \
+             packets }} drop"
+        ),
         "ct state established,related accept".into(),
         "ct state invalid drop".into(),
         format!("oifname \"{interfaces}*\" reject with icmp admin-prohibited"),
@@ -263,6 +246,9 @@ async fn the_rules_read_back_as_meant() {
     ] {
         assert!(text.contains(&expected), "no '{expected}' in\n{text}");
     }
+    let six = command(&format!("nft list table ip6 {}", names.table));
+    assert!(six.contains("hook prerouting priority raw; policy accept;"), "{six}");
+    assert!(six.contains(&format!("iifname \"{interfaces}*\" drop")), "{six}");
     let allowed = text.find("10.99.0.0/16 accept").unwrap();
     assert!(allowed < text.find("10.0.0.0/8 reject").unwrap(), "{text}");
 
@@ -277,12 +263,4 @@ async fn the_rules_read_back_as_meant() {
     .unwrap();
     assert_eq!(command(&format!("nft list table ip {}", names.table)), text);
     assert!(!nft::dropping_chains().unwrap().iter().any(|chain| chain.contains(&names.table)));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_platforms_share_neither_range_nor_gateway() {
-    let (one, two) = (Platform::new(3), Platform::new(4));
-    let (first, second) = tokio::join!(one.open(&[]), two.open(&[]));
-    assert!(!first.range().overlaps(&second.range()), "{} and {}", first.range(), second.range());
-    assert_ne!(first.gateway(), second.gateway());
 }

@@ -11,6 +11,7 @@ use apron_model::ids::{Digest, Generation, InstanceId, ServiceId};
 use apron_model::instance::{
     Command, Health, HealthCheck, HealthProtocol, InstanceSize, InstanceSpec, Observed, Phase,
 };
+use apron_model::limits;
 use futures_util::StreamExt;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -54,8 +55,11 @@ impl World {
             ranges: (0..16).map(|n| format!("10.231.{}.0/24", n * 16)).collect(),
             pairs_ready: 1,
             free_memory_min_mib: 16,
+            instance_disk_mib_max: 3 * 1024,
             dns_upstream: Vec::new(),
             egress_allow: Vec::new(),
+            source_roots: Vec::new(),
+            build_environment: Default::default(),
             runtimes: None,
             program: None,
         };
@@ -174,6 +178,8 @@ impl Drop for World {
         if let Err(error) = &purged {
             eprintln!("{error}");
         }
+        // A test may have given the node a disk of its own.
+        let _ = nix::mount::umount2(&self.dir.join("node"), nix::mount::MntFlags::MNT_DETACH);
         let removed = fs::remove_dir_all(&self.dir);
         if !std::thread::panicking() {
             purged.unwrap();
@@ -383,11 +389,20 @@ async fn says_why_it_does_not_serve() {
     let Phase::Failed(fault) = &failed.phase else { unreachable!() };
     assert!(fault.reason.contains("not in the content store"), "{fault:?}");
     assert_eq!(failed.restarts, 0, "a start that failed is no exit");
-    let odd = world.spec("../c6", &[]);
+    // The end of its output is cut to what may travel, and travels once.
+    world.client.ensure(&world.spec("c6", &["shout"])).await.unwrap();
+    let shouted = world.wait("c6", "exited", |o| matches!(o.phase, Phase::Exited(_))).await;
+    let Phase::Exited(exit) = &shouted.phase else { unreachable!() };
+    assert_eq!((exit.code, &shouted.last_exit), (Some(5), &None));
+    let size = serde_json::to_string(&exit.last_lines).unwrap().len();
+    assert!((2_000..=limits::LAST_LINES_BYTES_MAX + 2).contains(&size), "{size}");
+    let again = world.wait("c6", "restarted", |o| o.restarts >= 1).await;
+    assert!(again.last_exit.is_some() != matches!(again.phase, Phase::Exited(_)), "{again:?}");
+    let odd = world.spec("../c7", &[]);
     assert!(world.client.ensure(&odd).await.unwrap_err().to_string().contains("cannot name an instance"));
     // Restarted with backoff, counted, and removable in any state.
     world.wait("c3", "restarted", |o| o.restarts >= 1).await;
-    for id in ["c1", "c2", "c3", "c4", "c5"] {
+    for id in ["c1", "c2", "c3", "c4", "c5", "c6"] {
         world.client.remove(&InstanceId::new(id), Duration::from_millis(100)).await.unwrap();
         world.gone(id).await;
     }
@@ -420,6 +435,106 @@ async fn the_network_of_an_instance() {
     assert!(refused.contains("No route to host"), "{refused}");
     let itself = get(one, "/connect/127.0.0.1/8080").unwrap();
     assert_eq!(itself, "connected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deep_tree_is_no_trap() {
+    let mut world = World::new();
+    // The kernel's memory for so many directories counts.
+    let deep = |id: &str| InstanceSpec {
+        size: InstanceSize { cpu_units: 1024, memory_mib: 256 },
+        ..world.spec(id, &["serve"])
+    };
+    let (spec, second) = (deep("f1"), deep("f2"));
+    world.client.ensure(&spec).await.unwrap();
+    let address = world.healthy("f1").await.address.unwrap();
+    let upper = world.dir.join("node/instances/f1/upper");
+    assert_eq!(get(address, "/dig/30000").unwrap(), "dug");
+    assert!(upper.join("d/d/d").is_dir());
+    // Removed by its next start.
+    let _ = get(address, "/exit/0");
+    world.wait("f1", "restarted", |o| o.restarts == 1 && o.health == Health::Healthy).await;
+    assert!(!upper.join("d").exists());
+    // Removed by a node that finds it without a wish, and by the one that was told.
+    assert_eq!(get(address, "/dig/30000").unwrap(), "dug");
+    let _ = get(address, "/exit/0");
+    world.wait("f1", "exited", |o| matches!(o.phase, Phase::Exited(_))).await;
+    world.kill();
+    fs::remove_file(world.dir.join("node/wanted/f1.json")).unwrap();
+    world.start();
+    assert!(!world.dir.join("node/instances/f1").exists());
+    world.client.ensure(&second).await.unwrap();
+    let address = world.healthy("f2").await.address.unwrap();
+    assert_eq!(get(address, "/dig/30000").unwrap(), "dug");
+    world.client.remove(&second.id, Duration::ZERO).await.unwrap();
+    world.gone("f2").await;
+    assert!(!world.dir.join("node/instances/f2").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_too_much_is_ended_and_starts_anew() {
+    let world = World::with(|config| config.instance_disk_mib_max = 16);
+    for id in ["g1", "g2"] {
+        world.client.ensure(&world.spec(id, &["serve"])).await.unwrap();
+    }
+    let (greedy, modest) = (world.healthy("g1").await, world.healthy("g2").await);
+    assert_eq!(get(greedy.address.unwrap(), "/fill/40").unwrap(), "there before: false");
+    assert_eq!(get(modest.address.unwrap(), "/fill/4").unwrap(), "there before: false");
+    let began = Instant::now();
+    let ended = loop {
+        let observed = world.observed("g1").await.unwrap();
+        if let Phase::Exited(exit) = observed.phase {
+            break exit;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{observed:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(ended.reason.as_deref(), Some("wrote 40 MiB, the limit is 16 MiB"), "{ended:?}");
+    let again = world.wait("g1", "served again", |o| o.restarts == 1 && o.health == Health::Healthy).await;
+    assert_eq!(again.last_exit, Some(ended));
+    assert_eq!(get(again.address.unwrap(), "/fill/1").unwrap(), "there before: false");
+    assert_eq!(world.observed("g2").await.unwrap().restarts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_machine_lacks_is_said() {
+    // A disk that is full is a reason with figures at once, and no reason any more when it has room.
+    let mut world = World::with(|config| {
+        let node = config.data_dir.join("node");
+        fs::create_dir_all(&node).unwrap();
+        let none = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("disk"), &node, Some("tmpfs"), none, Some("size=300m")).unwrap();
+    });
+    let filler = world.dir.join("node/filler");
+    fs::File::create(&filler).unwrap();
+    let free = || nix::sys::statvfs::statvfs(&filler).unwrap();
+    let mut file = fs::File::create(&filler).unwrap();
+    while free().blocks_free() * free().fragment_size() > 12 << 20 {
+        file.write_all(&[1; 1 << 20]).unwrap();
+    }
+    world.client.ensure(&world.spec("h1", &["serve"])).await.unwrap();
+    let failed = world.wait("h1", "failed", |o| matches!(o.phase, Phase::Failed(_))).await;
+    let Phase::Failed(fault) = failed.phase else { unreachable!() };
+    let begin = format!("the disk of {} is full: ", world.dir.display());
+    assert!(!fault.permanent && fault.reason.starts_with(&begin), "{fault:?}");
+    assert!(fault.reason.ends_with(" MiB free; a start needs 16 MiB"), "{fault:?}");
+    let tried = world.wait("h1", "tried again", |o| o.restarts >= 1).await;
+    assert_eq!(tried.phase, Phase::Failed(fault), "the reason is shown all the time");
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    world.healthy("h1").await;
+
+    // Without control groups a node does not begin, and says so.
+    world.kill();
+    let script = r#"umount -R /sys/fs/cgroup && exec "$0" node "$1""#;
+    let blind = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, PROGRAM])
+        .arg(world.dir.join("config.json"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(blind.stdout).unwrap();
+    let reason = "failed: control groups are not usable: neither version 1 nor version 2 is mounted";
+    assert!(said.starts_with(reason), "{said}");
 }
 
 /// Whether a directory above the path lets only its owner through.

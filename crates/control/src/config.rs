@@ -86,14 +86,8 @@ impl Names {
         format!("{}{}", routes::url_host(service, &self.apps_domain), self.apps_suffix)
     }
 
-    /// The URL for people: on the listener of `apps_endpoint`, which is the plain one where there is one, because
-    /// the other's certificate comes from an authority that only this platform knows.
+    /// The URL for people; see `routes::shown_url`.
     pub fn url(&self, service: &Service) -> String {
-        let host = routes::url_host(service, &self.apps_domain);
-        let (scheme, address) = self.apps_endpoint.split_once("://").unwrap_or(("http", &self.apps_endpoint));
-        match (scheme, address.rsplit_once(':').map(|(_, port)| port)) {
-            (_, None) | ("http", Some("80")) | ("https", Some("443")) => format!("{scheme}://{host}"),
-            (_, Some(port)) => format!("{scheme}://{host}:{port}"),
-        }
+        routes::shown_url(&routes::url_host(service, &self.apps_domain), &self.apps_endpoint)
     }
 }

@@ -135,6 +135,7 @@ impl Engine {
     /// be read does not hold up the others.
     pub(crate) async fn pass(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut earliest: Option<Timestamp> = None;
+        let mut wrote = false;
         for (id, _service) in self.store.operation_list_open().await? {
             for _ in 0..STEPS_MAX {
                 let mut draw = draw(self.clock.as_ref(), self.epoch.get());
@@ -147,11 +148,7 @@ impl Engine {
                     }
                     Err(error) => return Err(error),
                 };
-                if advanced.wrote {
-                    self.hints.builds();
-                    self.hints.instances();
-                    self.hints.routes();
-                }
+                wrote |= advanced.wrote;
                 match advanced.wake {
                     Wake::Done => break,
                     Wake::ByFactOr(deadline) if !advanced.wrote => {
@@ -162,8 +159,14 @@ impl Engine {
                 }
             }
         }
-        self.carry_lines().await?;
-        Ok(earliest)
+        let carried = self.carry_lines().await;
+        // Those who work write to the same logs: what they were told to do stands there before what they did.
+        if wrote {
+            self.hints.builds();
+            self.hints.instances();
+            self.hints.routes();
+        }
+        carried.map(|()| earliest)
     }
 
     /// Brings committed lines to the logs. Logs that take none keep them waiting, and nothing else.

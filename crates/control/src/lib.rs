@@ -35,6 +35,7 @@ pub struct Platform {
     pub hints: Hints,
     pub clock: Arc<dyn Clock>,
     pub names: Names,
+    pub(crate) uploads: api::uploads::Claims,
 }
 
 impl Platform {

@@ -129,6 +129,7 @@ pub(crate) async fn start<D: Driver>(
         hints: hints.clone(),
         clock: Arc::clone(&shared_clock),
         names: Names::new(&config),
+        uploads: Default::default(),
     });
     let listener = publish::listen(&config.control_socket)?;
     api.set_nonblocking(true).map_err(system("the API's listener cannot be used"))?;
@@ -149,7 +150,7 @@ pub(crate) async fn start<D: Driver>(
     let builds = Builds::new(Work {
         store: store.clone(),
         driver: Arc::clone(&driver),
-        content,
+        content: content.clone(),
         registry,
         logs: logs.clone(),
         clock: Arc::clone(&shared_clock),
@@ -173,7 +174,13 @@ pub(crate) async fn start<D: Driver>(
     let publisher =
         Publisher { proxies, store: store.clone(), hints: hints.clone(), epoch, proxy_uid: config.proxy_uid };
     let collector = Collector::new(store.clone(), Arc::clone(&driver), logs.clone());
-    let housekeeping = Housekeeping { store: store.clone(), driver: Arc::clone(&driver), logs, clock };
+    let housekeeping = Housekeeping {
+        store: store.clone(),
+        driver: Arc::clone(&driver),
+        logs,
+        content: content.clone(),
+        clock,
+    };
     let (output_sender, output_receiver) = mpsc::channel(output::HINTS_MAX);
 
     let mut tasks = JoinSet::new();

@@ -1,32 +1,41 @@
-//! The content store: blobs named by their digest, and the names of imported archives.
+//! The content store: blobs named by their digest, and the names of images that are kept.
 //!
 //! ```text
 //! <dir>/blobs/sha256/<hex>   complete and verified, never changed
 //! <dir>/tmp/                 being written; what a crash left is removed after a day
-//! <dir>/images.json          name → manifest digest, replaced atomically under a lock
+//! <dir>/images.json          names of images (`names`), replaced atomically under the lock
 //! ```
 //! Two processes use one store: control as its own user and the node as root. Files that root writes are
-//! given to the owner of the directory, so that either can read, replace and remove them.
+//! given to the owner of the directory, so that either can read, replace and remove them. Since that owner
+//! could put a link or anything else in any place, every step here starts from a directory opened once and
+//! follows no link (`place`), and a document's digest is checked each time it is read; layers are checked
+//! while they are unpacked.
+//!
+//! A blob's time of modification says when it was last wished for: it is renewed under the lock by whoever
+//! finds the blob in the store and counts on it, which is how a `sweep` knows what it may take.
+
+mod names;
+mod place;
+mod sweep;
+
+pub use names::{Name, NameSource};
+pub use sweep::Swept;
 
 use crate::manifest::{
     ConfigFile, DOCUMENT_BYTES_MAX, ImageConfig, ImageManifest, LAYERS_MAX, host_architecture,
 };
 use apron_model::ids::Digest;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::FlockArg;
+use place::Place;
 use ring::digest::{Context, SHA256};
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
 
-/// Nothing is written for longer: the limit of a build is half an hour.
-const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Names of imported archives; each takes a line in one small file.
-const NAMES_MAX: usize = 10_000;
+use names::NAMES_MAX;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
@@ -44,6 +53,8 @@ pub enum ContentError {
     OtherPlatform { os: String, architecture: String },
     #[error("the content store holds {NAMES_MAX} names, which is its limit")]
     TooManyNames,
+    #[error("{0:?} cannot be the name of an image: at most 512 printable characters without spaces")]
+    BadName(String),
     #[error("content store: {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
 }
@@ -57,7 +68,8 @@ impl ContentError {
             | ContentError::Mismatch { .. }
             | ContentError::Malformed { .. }
             | ContentError::OtherPlatform { .. }
-            | ContentError::TooManyNames => true,
+            | ContentError::TooManyNames
+            | ContentError::BadName(_) => true,
         }
     }
 }
@@ -68,49 +80,54 @@ pub struct Content {
     place: Arc<Place>,
 }
 
-#[derive(Debug)]
-struct Place {
-    dir: PathBuf,
-    /// Owner and group of the directory when this process is root and they are not.
-    owner: Option<(u32, u32)>,
-}
-
 impl Content {
-    /// Opens the store in this directory and makes what is missing of it.
+    /// Opens the store in this directory and makes what is missing of it. A link in the place of one of its
+    /// directories is an error.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Content, ContentError> {
-        let dir = dir.into();
-        fs::create_dir_all(&dir).map_err(|e| io_error(&dir, e))?;
-        let metadata = fs::metadata(&dir).map_err(|e| io_error(&dir, e))?;
-        let root = nix::unistd::geteuid().is_root();
-        let owner = (root && metadata.uid() != 0).then_some((metadata.uid(), metadata.gid()));
-        let content = Content { place: Arc::new(Place { dir, owner }) };
-        for below in ["blobs", "blobs/sha256", "tmp"] {
-            let path = content.place.dir.join(below);
-            match fs::create_dir(&path) {
-                Ok(()) => content.place.give(&path)?,
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(io_error(&path, e)),
-            }
-        }
-        content.remove_leftovers();
+        let content = Content { place: Arc::new(Place::open(dir.into())?) };
+        content.place.remove_leftovers();
         Ok(content)
     }
 
     pub fn has(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).is_ok_and(|path| path.exists())
+        hex_of(digest).is_ok_and(|hex| self.place.blob_status(hex).is_ok_and(|status| status.is_some()))
     }
 
-    /// Where the blob lies or would lie.
+    /// Like `has`, for a caller that goes on to count on the blob: no sweep takes it for as long as sweeps
+    /// leave young blobs alone.
+    pub fn renew(&self, digest: &Digest) -> Result<bool, ContentError> {
+        let hex = hex_of(digest)?;
+        let _lock = self.place.lock(FlockArg::LockSharedNonblock)?;
+        self.place.blob_touch(hex)
+    }
+
+    /// Removes a blob that is not what its name says, so that it can be fetched again.
+    pub(crate) fn discard(&self, digest: &Digest) -> Result<(), ContentError> {
+        let hex = hex_of(digest)?;
+        match self.place.blob_remove(hex) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error(&self.place.blob_path(hex), e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the blob lies or would lie; for messages and for the store's own user. Root opens blobs by
+    /// `open_blob` only.
     pub fn blob_path(&self, digest: &Digest) -> Result<PathBuf, ContentError> {
-        Ok(self.place.dir.join("blobs/sha256").join(hex_of(digest)?))
+        Ok(self.place.blob_path(hex_of(digest)?))
     }
 
+    /// The blob as it lies there: a regular file, whose digest the reader has yet to check.
     pub fn open_blob(&self, digest: &Digest) -> Result<File, ContentError> {
-        let path = self.blob_path(digest)?;
-        File::open(&path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => ContentError::NotFound(digest.clone()),
-            _ => io_error(&path, e),
-        })
+        let hex = hex_of(digest)?;
+        match self.place.blob_open(hex) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => {
+                let reason = "it is not a regular file".to_owned();
+                Err(ContentError::Malformed { digest: digest.clone(), what: "blob", reason })
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(ContentError::NotFound(digest.clone())),
+            Err(e) => Err(io_error(&self.place.blob_path(hex), e)),
+        }
     }
 
     /// Size of the blob in bytes.
@@ -121,11 +138,11 @@ impl Content {
 
     /// Begins a blob. It appears in the store when it is finished; dropped before, nothing of it stays.
     pub fn writer(&self) -> Result<BlobWriter, ContentError> {
-        let (path, file) = self.temporary()?;
+        let (name, file) = self.place.temporary()?;
         Ok(BlobWriter {
             content: self.clone(),
-            path: Some(path),
-            file: Some(file),
+            name: Some(name),
+            file,
             hash: Context::new(&SHA256),
             bytes: 0,
         })
@@ -176,124 +193,50 @@ impl Content {
         Ok(config)
     }
 
-    /// All bytes of a small blob.
+    /// All bytes of a small blob, which have the digest.
     pub(crate) fn document(&self, digest: &Digest) -> Result<Vec<u8>, ContentError> {
         let mut bytes = Vec::new();
-        let path = self.blob_path(digest)?;
         let mut file = self.open_blob(digest)?.take(DOCUMENT_BYTES_MAX + 1);
-        file.read_to_end(&mut bytes).map_err(|e| io_error(&path, e))?;
+        file.read_to_end(&mut bytes).map_err(|e| io_error(&self.place.dir, e))?;
         if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
             let reason = format!("larger than {DOCUMENT_BYTES_MAX} bytes");
             return Err(ContentError::Malformed { digest: digest.clone(), what: "document", reason });
         }
-        Ok(bytes)
-    }
-
-    /// Every name and the manifest that it stands for.
-    pub fn names(&self) -> Result<BTreeMap<String, Digest>, ContentError> {
-        let path = self.names_path();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            Err(e) => return Err(io_error(&path, e)),
-        };
-        serde_json::from_slice(&text).map_err(|e| io_error(&path, io::Error::other(e)))
-    }
-
-    pub fn name_get(&self, name: &str) -> Result<Option<Digest>, ContentError> {
-        Ok(self.names()?.remove(name))
-    }
-
-    /// Lets a name stand for this manifest; what it stood for before is forgotten.
-    pub fn name_set(&self, name: &str, manifest: &Digest) -> Result<(), ContentError> {
-        let lock_path = self.place.dir.join("images.lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(|e| io_error(&lock_path, e))?;
-        self.place.give(&lock_path)?;
-        // The holder only rewrites one small file, so the wait is short.
-        let _lock =
-            Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| io_error(&lock_path, e.into()))?;
-        let mut names = self.names()?;
-        names.insert(name.to_owned(), manifest.clone());
-        if names.len() > NAMES_MAX {
-            return Err(ContentError::TooManyNames);
+        match digest_of_bytes(&bytes) {
+            actual if actual == *digest => Ok(bytes),
+            actual => Err(ContentError::Mismatch { expected: digest.clone(), actual }),
         }
-        let text =
-            serde_json::to_vec_pretty(&names).map_err(|e| io_error(&lock_path, io::Error::other(e)))?;
-        let (temporary, mut file) = self.temporary()?;
-        let path = self.names_path();
-        file.write_all(&text)
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&temporary, &path))
-            .and_then(|()| sync_directory(&self.place.dir))
-            .map_err(|e| {
-                let _ = fs::remove_file(&temporary);
-                io_error(&path, e)
-            })
     }
 
-    fn names_path(&self) -> PathBuf {
-        self.place.dir.join("images.json")
-    }
-
-    /// A new file in tmp/ that no other process writes.
-    fn temporary(&self) -> Result<(PathBuf, File), ContentError> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let path = self.place.dir.join(format!("tmp/{}-{number}-{now:x}", std::process::id()));
-        let file = OpenOptions::new()
-            .create_new(true)
-            .read(true)
-            .write(true)
-            .mode(0o640)
-            .open(&path)
-            .map_err(|e| io_error(&path, e))?;
-        self.place.give(&path)?;
-        Ok((path, file))
-    }
-
-    /// Removes what a killed process left in tmp/. A failure here costs disk space and nothing else.
-    fn remove_leftovers(&self) {
-        let Ok(entries) = fs::read_dir(self.place.dir.join("tmp")) else { return };
-        for entry in entries.flatten() {
-            let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-            if age.is_some_and(|age| age > LEFTOVER_AGE) {
-                let _ = fs::remove_file(entry.path());
+    /// Whether manifest, configuration and layers are all there. Each is renewed, so that what is complete now
+    /// stays so for a while.
+    pub(crate) fn complete(&self, image: &Digest) -> Result<bool, ContentError> {
+        if !self.renew(image)? {
+            return Ok(false);
+        }
+        let manifest = self.manifest(image)?;
+        for descriptor in manifest.layers.iter().chain([&manifest.config]) {
+            if !self.renew(&descriptor.digest)? {
+                return Ok(false);
             }
         }
-    }
-}
-
-impl Place {
-    /// Hands a file that root made to the owner of the store.
-    fn give(&self, path: &Path) -> Result<(), ContentError> {
-        match self.owner {
-            Some((uid, gid)) => {
-                std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(|e| io_error(path, e))
-            }
-            None => Ok(()),
-        }
+        Ok(true)
     }
 }
 
 /// A blob being written: hashes as it goes.
 pub struct BlobWriter {
     content: Content,
-    path: Option<PathBuf>,
-    file: Option<File>,
+    /// In tmp/, until it is renamed.
+    name: Option<String>,
+    file: File,
     hash: Context,
     bytes: u64,
 }
 
 impl BlobWriter {
-    /// Makes the blob durable under its digest, which must be `expected` where that is given. Answers with
-    /// the digest and the size in bytes.
+    /// Makes the blob durable under its digest, which must be `expected` where that is given. One that lies
+    /// there already is replaced by this one. Answers with the digest and the size in bytes.
     pub fn finish(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), ContentError> {
         let digest = digest_of(std::mem::replace(&mut self.hash, Context::new(&SHA256)));
         if let Some(expected) = expected
@@ -301,19 +244,21 @@ impl BlobWriter {
         {
             return Err(ContentError::Mismatch { expected: expected.clone(), actual: digest });
         }
-        let target = self.content.blob_path(&digest)?;
-        let (Some(path), Some(file)) = (self.path.clone(), self.file.take()) else {
-            return Err(io_error(&target, io::Error::other("the blob was finished before")));
-        };
-        if !target.exists() {
-            // Blobs never change, so nobody needs to write them.
-            file.set_permissions(fs::Permissions::from_mode(0o440))
-                .and_then(|()| file.sync_all())
-                .and_then(|()| fs::rename(&path, &target))
-                .and_then(|()| sync_directory(&self.content.place.dir.join("blobs/sha256")))
-                .map_err(|e| io_error(&target, e))?;
-            self.path = None;
+        let hex = hex_of(&digest)?;
+        let place = &self.content.place;
+        let fail = |e| io_error(&place.blob_path(hex), e);
+        // Blobs never change, so nobody needs to write them.
+        self.file
+            .set_permissions(fs::Permissions::from_mode(0o440))
+            .and_then(|()| self.file.sync_all())
+            .map_err(fail)?;
+        if let Some(name) = &self.name {
+            // A sweep that took the older blob for unused must not meet this one under its name.
+            let _lock = place.lock(FlockArg::LockSharedNonblock)?;
+            place.touch(self.file.as_fd()).map_err(fail)?;
+            place.blob_rename(name, hex).map_err(fail)?;
         }
+        self.name = None;
         Ok((digest, self.bytes))
     }
 
@@ -325,10 +270,7 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let Some(file) = self.file.as_mut() else {
-            return Err(io::Error::other("the blob was finished before"));
-        };
-        let written = file.write(buffer)?;
+        let written = self.file.write(buffer)?;
         self.hash.update(&buffer[..written]);
         self.bytes += written as u64;
         Ok(written)
@@ -341,8 +283,8 @@ impl Write for BlobWriter {
 
 impl Drop for BlobWriter {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = fs::remove_file(path);
+        if let Some(name) = &self.name {
+            self.content.place.remove_temporary(name);
         }
     }
 }
@@ -350,11 +292,14 @@ impl Drop for BlobWriter {
 /// The hex digits of a digest; the only way from a digest to a file name.
 pub(crate) fn hex_of(digest: &Digest) -> Result<&str, ContentError> {
     match digest.as_str().strip_prefix("sha256:") {
-        Some(hex) if hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => {
-            Ok(hex)
-        }
+        Some(hex) if is_hex(hex) => Ok(hex),
         _ => Err(ContentError::NotADigest(digest.as_str().chars().take(100).collect())),
     }
+}
+
+/// The digits of a SHA-256.
+pub(crate) fn is_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 pub(crate) fn digest_of(hash: Context) -> Digest {
@@ -365,6 +310,12 @@ pub(crate) fn digest_of(hash: Context) -> Digest {
         text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
     }
     Digest::new(text)
+}
+
+pub(crate) fn digest_of_bytes(bytes: &[u8]) -> Digest {
+    let mut hash = Context::new(&SHA256);
+    hash.update(bytes);
+    digest_of(hash)
 }
 
 pub(crate) fn io_error(path: &Path, source: io::Error) -> ContentError {
@@ -380,110 +331,4 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Scratch(PathBuf);
-    impl Scratch {
-        fn new(name: &str) -> Scratch {
-            let dir = std::env::temp_dir().join(format!("apron-content-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&dir);
-            fs::create_dir_all(&dir).unwrap();
-            Scratch(dir)
-        }
-    }
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-    #[test]
-    fn a_blob_is_named_by_its_digest() {
-        let scratch = Scratch::new("blob");
-        let content = Content::open(&scratch.0).unwrap();
-        assert_eq!(content.put(b"").unwrap().as_str(), EMPTY);
-        let digest = content.put(b"hello").unwrap();
-        assert!(content.has(&digest));
-        assert_eq!(content.blob_bytes(&digest).unwrap(), 5);
-        assert_eq!(content.put(b"hello").unwrap(), digest, "again is the same");
-        assert_eq!(fs::read_dir(scratch.0.join("tmp")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_wrong_digest_leaves_nothing() {
-        let scratch = Scratch::new("wrong");
-        let content = Content::open(&scratch.0).unwrap();
-        let mut writer = content.writer().unwrap();
-        writer.write_all(b"other").unwrap();
-        let error = writer.finish(Some(&Digest::new(EMPTY))).unwrap_err();
-        assert!(matches!(error, ContentError::Mismatch { .. }), "{error}");
-        drop(content.writer().unwrap());
-        assert_eq!(fs::read_dir(scratch.0.join("tmp")).unwrap().count(), 0);
-        assert_eq!(fs::read_dir(scratch.0.join("blobs/sha256")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_digest_cannot_leave_the_store() {
-        let scratch = Scratch::new("leave");
-        let content = Content::open(&scratch.0).unwrap();
-        for text in ["sha256:../../../etc/passwd", "sha256:", "md5:00", &EMPTY.to_uppercase()] {
-            assert!(
-                matches!(content.open_blob(&Digest::new(text)), Err(ContentError::NotADigest(_))),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn names_are_kept_by_several_writers() {
-        let scratch = Scratch::new("names");
-        let threads: Vec<_> = (0..8)
-            .map(|i| {
-                let dir = scratch.0.clone();
-                std::thread::spawn(move || {
-                    let content = Content::open(dir).unwrap();
-                    content.name_set(&format!("image-{i}"), &Digest::new(EMPTY)).unwrap();
-                })
-            })
-            .collect();
-        threads.into_iter().for_each(|t| t.join().unwrap());
-        assert_eq!(Content::open(&scratch.0).unwrap().names().unwrap().len(), 8);
-    }
-
-    /// Needs root: files become those of the directory's owner.
-    #[test]
-    fn the_owner_of_the_directory_owns_its_files() {
-        let scratch = Scratch::new("owner");
-        std::os::unix::fs::chown(&scratch.0, Some(4242), Some(4243)).unwrap();
-        let content = Content::open(&scratch.0).unwrap();
-        let digest = content.put(b"x").unwrap();
-        content.name_set("a", &digest).unwrap();
-        for path in
-            [content.blob_path(&digest).unwrap(), scratch.0.join("images.json"), scratch.0.join("tmp")]
-        {
-            let metadata = fs::metadata(&path).unwrap();
-            assert_eq!((metadata.uid(), metadata.gid()), (4242, 4243), "{path:?}");
-        }
-    }
-
-    /// Needs root: a tiny file system of its own, filled.
-    #[test]
-    fn a_full_disk_is_said_plainly() {
-        let scratch = Scratch::new("full");
-        nix::mount::mount(
-            Some("tmpfs"),
-            &scratch.0,
-            Some("tmpfs"),
-            nix::mount::MsFlags::empty(),
-            Some("size=64k"),
-        )
-        .unwrap();
-        let content = Content::open(&scratch.0).unwrap();
-        let result = content.put(&vec![1; 1024 * 1024]);
-        nix::mount::umount2(&scratch.0, nix::mount::MntFlags::MNT_DETACH).unwrap();
-        assert!(matches!(result, Err(ContentError::DiskFull(_))), "{result:?}");
-    }
-}
+mod tests;

@@ -7,6 +7,9 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+/// The one variable of a role's environment: its request as JSON.
+const REQUEST: &str = "APRON_REQUEST";
+
 /// The program and the arguments before the role's name.
 #[derive(Clone, Debug)]
 pub struct Helper {
@@ -20,20 +23,19 @@ impl Helper {
         Helper { program: PathBuf::from("/proc/self/exe"), arguments: Vec::new() }
     }
 
-    /// A command for this role with an empty environment; the role's request goes to its standard input.
-    pub fn command(&self, role: &str) -> Command {
+    /// A command for this role, with nothing but the request in its environment. Its standard input is free for
+    /// the bytes that it works on.
+    pub(crate) fn command(&self, role: &str, request: &impl serde::Serialize) -> io::Result<Command> {
+        let request = serde_json::to_string(request).map_err(io::Error::other)?;
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).arg(role).env_clear();
+        command.args(&self.arguments).arg(role).env_clear().env(REQUEST, request);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
+        Ok(command)
     }
 }
 
-/// Reads the role's one JSON request, from the child's side.
-pub fn request<T: serde::de::DeserializeOwned>() -> io::Result<T> {
-    use std::io::Read;
-    let mut text = Vec::new();
-    let limit = apron_model::limits::MESSAGE_BYTES_MAX as u64;
-    io::stdin().take(limit).read_to_end(&mut text)?;
-    serde_json::from_slice(&text).map_err(io::Error::other)
+/// The role's request, from the child's side.
+pub(crate) fn request<T: serde::de::DeserializeOwned>() -> io::Result<T> {
+    let text = std::env::var(REQUEST).map_err(|_| io::Error::other("there is no request"))?;
+    serde_json::from_str(&text).map_err(io::Error::other)
 }

@@ -13,6 +13,7 @@ use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 use ring::digest::{Context, SHA256};
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -22,6 +23,13 @@ use tar::{Builder, EntryType, Header};
 
 /// What a layer may hold before compression, the same as what may be unpacked.
 pub const PACKED_BYTES_MAX: u64 = crate::unpack::UNPACKED_BYTES_MAX;
+/// Files, directories and links in a layer, the same as what may be unpacked.
+pub const PACKED_MEMBERS_MAX: u64 = crate::unpack::MEMBERS_MAX;
+/// Names are held for the rest of each directory on the way down, so that members come in order, and for files
+/// with several links. A million names in one directory take some 50 MiB.
+const NAMES_HELD_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// What holding one name takes beside its bytes.
+const NAME_OVERHEAD_BYTES: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
@@ -29,8 +37,34 @@ pub enum PackError {
     Content(#[from] ContentError),
     #[error("{path} holds more than {} GiB, the limit of one layer", PACKED_BYTES_MAX >> 30)]
     TooLarge { path: PathBuf },
+    #[error(
+        "{path} holds more than {PACKED_MEMBERS_MAX} files, directories and links, the limit of one layer"
+    )]
+    TooManyMembers { path: PathBuf },
+    #[error(
+        "{path} holds too many names in one directory: more than {} MiB of them, the limit",
+        NAMES_HELD_BYTES_MAX >> 20
+    )]
+    TooManyNames { path: PathBuf },
     #[error("{path} cannot be packed: {reason}")]
     Unpackable { path: PathBuf, reason: String },
+    #[error("{path} cannot be packed: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl PackError {
+    /// Whether the same call will fail again however often it is repeated.
+    pub fn permanent(&self) -> bool {
+        match self {
+            PackError::Content(e) => e.permanent(),
+            PackError::TooLarge { .. }
+            | PackError::TooManyMembers { .. }
+            | PackError::TooManyNames { .. }
+            | PackError::Unpackable { .. } => true,
+            // A path that no program can open stays so.
+            PackError::Io { source, .. } => source.kind() == io::ErrorKind::InvalidFilename,
+        }
+    }
 }
 
 /// How a directory becomes a layer.
@@ -63,10 +97,14 @@ pub fn pack_directory(
 ) -> Result<Layer, PackError> {
     let mut builder = Builder::new(LayerWriter::new(content)?);
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
-    let mut bytes = 0_u64;
-    // A directory's members are pushed in reverse, so that they come off in order.
-    let mut waiting = vec![PathBuf::new()];
+    let (mut bytes, mut members) = (0_u64, 0_u64);
+    let mut waiting = Waiting::default();
+    waiting.push(PathBuf::new(), [Ok(OsString::new())]).map_err(|e| unpackable(directory, e))?;
     while let Some(path) = waiting.pop() {
+        members += 1;
+        if members > PACKED_MEMBERS_MAX {
+            return Err(PackError::TooManyMembers { path: directory.to_owned() });
+        }
         let place = directory.join(&path);
         let fail = |e: io::Error| unpackable(&place, e);
         let metadata = fs::symlink_metadata(&place).map_err(fail)?;
@@ -87,15 +125,14 @@ pub fn pack_directory(
             {
                 whiteout(&mut builder, &path.join(".wh..wh..opq")).map_err(fail)?;
             }
-            let mut names = fs::read_dir(&place)
-                .and_then(|entries| entries.map(|e| Ok(e?.file_name())).collect::<io::Result<Vec<_>>>())
-                .map_err(fail)?;
-            names.sort_unstable_by(|a, b| b.cmp(a));
-            waiting.extend(names.into_iter().map(|name| path.join(name)));
+            let entries = fs::read_dir(&place).map_err(fail)?.map(|entry| Ok(entry?.file_name()));
+            if !waiting.push(path, entries).map_err(fail)? {
+                return Err(PackError::TooManyNames { path: place });
+            }
             continue;
         }
         if kind.is_char_device() && metadata.rdev() == 0 && options.overlay {
-            let mut name = std::ffi::OsString::from(".wh.");
+            let mut name = OsString::from(".wh.");
             name.push(path.file_name().unwrap_or_default());
             whiteout(&mut builder, &path.with_file_name(name)).map_err(fail)?;
             continue;
@@ -105,6 +142,9 @@ pub fn pack_directory(
                 let mut header = header(&metadata, EntryType::Link, options);
                 builder.append_link(&mut header, &path, first).map_err(fail)?;
                 continue;
+            }
+            if !waiting.hold(path.as_os_str()) {
+                return Err(PackError::TooManyNames { path: place });
             }
             links.insert((metadata.dev(), metadata.ino()), path.clone());
         }
@@ -125,6 +165,52 @@ pub fn pack_directory(
     }
     let writer = builder.into_inner().map_err(|e| unpackable(directory, e))?;
     writer.finish().map_err(|e| unpackable(directory, e))?.seal()
+}
+
+/// What is still to be packed: for each directory on the way down, the names in it that come later.
+#[derive(Default)]
+struct Waiting {
+    levels: Vec<(PathBuf, Vec<OsString>)>,
+    held_bytes: usize,
+}
+
+impl Waiting {
+    /// Adds what is in a directory, to come next; false when that is more than may be held.
+    fn push(
+        &mut self,
+        directory: PathBuf,
+        entries: impl IntoIterator<Item = io::Result<OsString>>,
+    ) -> io::Result<bool> {
+        let mut names = Vec::new();
+        for name in entries {
+            let name = name?;
+            if !self.hold(&name) {
+                return Ok(false);
+            }
+            names.push(name);
+        }
+        // In reverse, so that they come off in order.
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        self.levels.push((directory, names));
+        Ok(true)
+    }
+
+    fn pop(&mut self) -> Option<PathBuf> {
+        loop {
+            let (directory, names) = self.levels.last_mut()?;
+            if let Some(name) = names.pop() {
+                self.held_bytes -= NAME_OVERHEAD_BYTES + name.len();
+                return Some(directory.join(name));
+            }
+            self.levels.pop();
+        }
+    }
+
+    /// Counts one more name; false when that is too much.
+    fn hold(&mut self, name: &OsStr) -> bool {
+        self.held_bytes += NAME_OVERHEAD_BYTES + name.len();
+        self.held_bytes <= NAMES_HELD_BYTES_MAX
+    }
 }
 
 /// Makes a layer of an uncompressed tar, as it comes.
@@ -305,8 +391,8 @@ fn attribute(place: &Path, name: &std::ffi::CStr) -> io::Result<Option<Vec<u8>>>
 
 fn unpackable(path: &Path, e: io::Error) -> PackError {
     match e.kind() {
-        io::ErrorKind::StorageFull => PackError::Content(io_error(path, e)),
-        _ => PackError::Unpackable { path: path.to_owned(), reason: e.to_string() },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PackError::Content(io_error(path, e)),
+        _ => PackError::Io { path: path.to_owned(), source: e },
     }
 }
 
@@ -374,4 +460,23 @@ pub fn single_file(
         .append_data(&mut header, path_in_image.trim_start_matches('/'), source.take(size))
         .map_err(fail)?;
     builder.into_inner().and_then(LayerWriter::finish).map_err(fail)?.seal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_in_order_and_are_bounded() {
+        let mut waiting = Waiting::default();
+        let names = |names: &[&str]| names.iter().map(|name| Ok(OsString::from(name))).collect::<Vec<_>>();
+        assert!(waiting.push(PathBuf::new(), names(&["b", "a", "c"])).unwrap());
+        assert_eq!(waiting.pop(), Some(PathBuf::from("a")));
+        assert!(waiting.push(PathBuf::from("a"), names(&["y", "x"])).unwrap());
+        let rest: Vec<PathBuf> = std::iter::from_fn(|| waiting.pop()).collect();
+        assert_eq!(rest, ["a/x", "a/y", "b", "c"].map(PathBuf::from));
+        assert_eq!(waiting.held_bytes, 0);
+        let many = (0..).map(|i| Ok(OsString::from(format!("{i:0>200}"))));
+        assert!(!waiting.push(PathBuf::new(), many).unwrap());
+    }
 }

@@ -2,21 +2,28 @@
 //!
 //! Manifests are taken as bytes and named by their own hash, so what is stored is what the registry's author
 //! signed or pinned. From a list of platforms this machine's is taken and no other.
+//!
+//! Registries are reached by https; loopback addresses, and hosts that the operator lists, without TLS. Credentials
+//! are sent to the registry that they are kept for and to the service that it names for tokens, and to no host
+//! that an answer redirects to; redirects end after ten. Connecting, silence and the whole pull have limits.
 
-use crate::content::{Content, ContentError};
+mod credentials;
+
+use crate::content::{Content, ContentError, Name, digest_of_bytes};
 use crate::manifest::{
     DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, DOCUMENT_BYTES_MAX, Descriptor, INDEX_TYPE, ImageIndex,
     ImageManifest, LAYERS_MAX, MANIFEST_TYPE, for_this_machine, host_architecture,
 };
 use apron_model::ids::Digest;
 use apron_model::instance::Fault;
-use futures_util::{StreamExt, TryStreamExt};
+use credentials::credentials;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::errors::{DigestError, OciDistributionError, OciEnvelope, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,6 +37,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pieces of a blob between network and disk.
 const PIECES_WAITING: usize = 16;
+/// From the first question to the last layer.
+const PULL_TIME_MAX: Duration = Duration::from_millis(apron_model::limits::IMAGE_PULL_MS_MAX);
+/// Finding out what a tag means takes two or three small answers.
+const RESOLVE_TIME_MAX: Duration = Duration::from_secs(2 * 60);
+/// Of an answer that is quoted in a reason.
+const QUOTED_CHARS_MAX: usize = 200;
 const BLOB_BYTES_MAX: u64 = crate::unpack::UNPACKED_BYTES_MAX;
 
 /// How registries are reached.
@@ -87,8 +100,49 @@ impl RegistryError {
         }
     }
 
+    /// Whether it is the registry that does not give the image, as opposed to a request or a machine that is wrong.
+    fn is_the_registrys(&self) -> bool {
+        match self {
+            RegistryError::NotFound { .. }
+            | RegistryError::Unauthorized { .. }
+            | RegistryError::Unreachable { .. }
+            | RegistryError::TooManyRequests { .. } => true,
+            RegistryError::BadReference { .. }
+            | RegistryError::OtherPlatform { .. }
+            | RegistryError::NotAnImage { .. }
+            | RegistryError::Credentials { .. }
+            | RegistryError::Content { .. } => false,
+        }
+    }
+
     pub fn fault(&self) -> Fault {
         Fault { permanent: self.permanent(), reason: self.to_string(), last_lines: Vec::new() }
+    }
+}
+
+/// An image that is in the store.
+#[derive(Clone, Debug)]
+pub struct Obtained {
+    pub image: Digest,
+    /// It was imported under this name, and that is what was taken.
+    pub import: Option<Name>,
+    /// Why the registry that the reference names did not give it.
+    pub refusal: Option<String>,
+}
+
+impl Obtained {
+    /// One sentence for the log of the deployment where an import was taken, so that nobody looks for it in a
+    /// registry.
+    pub fn line(&self) -> Option<String> {
+        let import = self.import.as_ref()?;
+        let mut line = format!("using the imported image {} ({})", import.name, import.digest);
+        if let Some(replaced) = &import.replaced {
+            line += &format!(", which took the place of an earlier import ({replaced})");
+        }
+        if let Some(refusal) = &self.refusal {
+            line += &format!("; {refusal}");
+        }
+        Some(line)
     }
 }
 
@@ -105,31 +159,83 @@ impl Registry {
         Registry { config }
     }
 
-    /// The digest of the manifest that this machine would run.
-    pub async fn resolve(&self, reference: &str) -> Result<Digest, RegistryError> {
-        let session = self.session(reference).await?;
-        let (bytes, _) = session.manifest().await?;
-        Ok(sha256(&bytes))
+    /// The image that a reference means, in the store: an import or what its registry has, by the rule that
+    /// `content::names` explains. `Obtained::line` says which.
+    pub async fn obtain(&self, reference: &str, content: &Content) -> Result<Obtained, RegistryError> {
+        let (name, stored) = (reference.to_owned(), content.clone());
+        let imported = blocking(move || stored.import_of(&name))
+            .await
+            .map_err(|source| RegistryError::Content { reference: reference.to_owned(), source })?;
+        match imported {
+            Some(import) if !names_a_registry(reference) => {
+                Ok(Obtained { image: import.digest.clone(), import: Some(import), refusal: None })
+            }
+            import => match (self.pull(reference, content).await, import) {
+                (Ok(image), _) => Ok(Obtained { image, import: None, refusal: None }),
+                (Err(error), Some(import)) if error.is_the_registrys() => Ok(Obtained {
+                    image: import.digest.clone(),
+                    import: Some(import),
+                    refusal: Some(error.to_string()),
+                }),
+                (Err(error), _) => Err(error),
+            },
+        }
     }
 
-    /// Fetches what the store does not have of the image, and answers with its manifest's digest.
+    /// The digest of the manifest that this machine would run.
+    pub async fn resolve(&self, reference: &str) -> Result<Digest, RegistryError> {
+        let work = async {
+            let session = self.session(reference).await?;
+            let (bytes, _) = session.manifest().await?;
+            Ok(digest_of_bytes(&bytes))
+        };
+        self.within(RESOLVE_TIME_MAX, reference, work.boxed()).await
+    }
+
+    /// Fetches what the store does not have of the image, and answers with its manifest's digest. Dropped, it
+    /// leaves nothing behind but blobs that are complete.
     pub async fn pull(&self, reference: &str, content: &Content) -> Result<Digest, RegistryError> {
+        self.within(PULL_TIME_MAX, reference, self.pull_unbounded(reference, content).boxed()).await
+    }
+
+    async fn pull_unbounded(&self, reference: &str, content: &Content) -> Result<Digest, RegistryError> {
         let session = self.session(reference).await?;
         let (bytes, manifest) = session.manifest().await?;
         session.blob(content, &manifest.config).await?;
-        futures_util::stream::iter(manifest.layers.iter().map(|layer| session.blob(content, layer)))
-            .buffer_unordered(BLOBS_AT_ONCE)
-            .try_collect::<Vec<()>>()
-            .await?;
+        // Boxed one by one: as a closure over borrowed layers the whole future could not change threads.
+        let blobs: Vec<BoxFuture<'_, Result<(), RegistryError>>> =
+            manifest.layers.iter().map(|layer| session.blob(content, layer).boxed()).collect();
+        futures_util::stream::iter(blobs).buffer_unordered(BLOBS_AT_ONCE).try_collect::<Vec<()>>().await?;
         // Last, so that a manifest in the store has its blobs.
         let stored = content.clone();
-        let digest = blocking(move || stored.put(&bytes)).await.map_err(|e| session.content(e))?;
-        match content.config(&digest) {
-            Ok(_) => Ok(digest),
+        let put = blocking(move || {
+            let digest = stored.put(&bytes)?;
+            let complete = stored.complete(&digest)?;
+            stored.config(&digest).map(|_| (digest, complete))
+        });
+        match put.await {
+            Ok((digest, true)) => Ok(digest),
+            Ok((_, false)) => Err(session.unreachable("a layer left the store meanwhile".to_owned())),
             Err(ContentError::OtherPlatform { os, architecture }) => {
                 Err(session.other_platform(format!("{os}/{architecture}")))
             }
             Err(e) => Err(session.content(e)),
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        time_max: Duration,
+        reference: &str,
+        work: BoxFuture<'_, Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        match tokio::time::timeout(time_max, work).await {
+            Ok(result) => result,
+            Err(_) => Err(RegistryError::Unreachable {
+                reference: reference.to_owned(),
+                registry: host_of(&mapped(reference, &self.config.mirrors)),
+                reason: format!("it was not done after {} minutes", time_max.as_secs() / 60),
+            }),
         }
     }
 
@@ -212,7 +318,7 @@ impl Session {
     }
 
     fn verify(&self, bytes: &[u8], wanted: &str) -> Result<(), RegistryError> {
-        match sha256(bytes) {
+        match digest_of_bytes(bytes) {
             actual if actual.as_str() == wanted => Ok(()),
             actual => {
                 Err(self.not_an_image(format!("the manifest has the digest {actual}, asked for {wanted}")))
@@ -228,7 +334,8 @@ impl Session {
         content.blob_path(&descriptor.digest).map_err(|e| self.content(e))?;
         let mut tries = 0;
         loop {
-            if content.has(&descriptor.digest) {
+            let (stored, digest) = (content.clone(), descriptor.digest.clone());
+            if blocking(move || stored.renew(&digest)).await.map_err(|e| self.content(e))? {
                 return Ok(());
             }
             tries += 1;
@@ -271,7 +378,7 @@ impl Session {
             let mut received = 0_u64;
             let pieces = pieces;
             while let Some(piece) = stream.next().await {
-                let piece = piece.map_err(|e| self.unreachable(e.to_string()))?;
+                let piece = piece.map_err(|e| self.broken(&e))?;
                 received += piece.len() as u64;
                 if received > descriptor.size {
                     let reason = format!(
@@ -295,33 +402,26 @@ impl Session {
         }
     }
 
+    /// A blob's stream that ended in an error: the network, or other bytes than were asked for.
+    fn broken(&self, e: &std::io::Error) -> RegistryError {
+        match e.get_ref().is_some_and(|inner| inner.is::<DigestError>()) {
+            true => self.not_an_image(e.to_string()),
+            false => self.unreachable(innermost(e)),
+        }
+    }
+
     fn error(&self, e: OciDistributionError) -> RegistryError {
         let (reference, registry) = (self.text.clone(), self.registry.clone());
         match &e {
             OciDistributionError::ImageManifestNotFoundError(_) => {
                 RegistryError::NotFound { reference, registry }
             }
-            OciDistributionError::UnauthorizedError { .. }
-            | OciDistributionError::AuthenticationFailure(_) => {
+            OciDistributionError::UnauthorizedError { .. } => {
                 RegistryError::Unauthorized { reference, registry }
             }
+            OciDistributionError::AuthenticationFailure(answer) => self.no_token(answer),
             OciDistributionError::RegistryError { envelope, .. } => {
-                match envelope.errors.first().map(|e| &e.code) {
-                    Some(
-                        OciErrorCode::ManifestUnknown
-                        | OciErrorCode::NameUnknown
-                        | OciErrorCode::NotFound
-                        | OciErrorCode::BlobUnknown
-                        | OciErrorCode::ManifestBlobUnknown,
-                    ) => RegistryError::NotFound { reference, registry },
-                    Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => {
-                        RegistryError::Unauthorized { reference, registry }
-                    }
-                    Some(OciErrorCode::Toomanyrequests) => {
-                        RegistryError::TooManyRequests { reference, registry }
-                    }
-                    _ => RegistryError::NotAnImage { reference, registry, reason: e.to_string() },
-                }
+                self.refused(envelope).unwrap_or_else(|| self.not_an_image(e.to_string()))
             }
             OciDistributionError::ServerError { code, .. } => match code {
                 401 | 403 => RegistryError::Unauthorized { reference, registry },
@@ -330,18 +430,47 @@ impl Session {
                 500.. => self.unreachable(format!("it answered with status {code}")),
                 _ => RegistryError::NotAnImage { reference, registry, reason: format!("status {code}") },
             },
-            OciDistributionError::RequestError(_) | OciDistributionError::IoError(_) => {
-                // The outermost text names only the URL; the innermost says what happened.
-                let mut reason = e.to_string();
-                let mut cause = e.source();
-                while let Some(inner) = cause {
-                    reason = inner.to_string();
-                    cause = inner.source();
-                }
-                self.unreachable(reason)
+            OciDistributionError::RequestError(request) if request.is_redirect() => {
+                self.not_an_image(innermost(&e))
             }
-            _ => RegistryError::NotAnImage { reference, registry, reason: e.to_string() },
+            // The outermost text names only the URL; the innermost says what happened.
+            OciDistributionError::RequestError(_) | OciDistributionError::IoError(_) => {
+                self.unreachable(innermost(&e))
+            }
+            _ => self.not_an_image(e.to_string()),
         }
+    }
+
+    /// What a registry's own words say; None for what no error of this kind says.
+    fn refused(&self, envelope: &OciEnvelope) -> Option<RegistryError> {
+        let (reference, registry) = (self.text.clone(), self.registry.clone());
+        match &envelope.errors.first()?.code {
+            OciErrorCode::ManifestUnknown
+            | OciErrorCode::NameUnknown
+            | OciErrorCode::NotFound
+            | OciErrorCode::BlobUnknown
+            | OciErrorCode::ManifestBlobUnknown => Some(RegistryError::NotFound { reference, registry }),
+            OciErrorCode::Unauthorized | OciErrorCode::Denied => {
+                Some(RegistryError::Unauthorized { reference, registry })
+            }
+            OciErrorCode::Toomanyrequests => Some(RegistryError::TooManyRequests { reference, registry }),
+            _ => None,
+        }
+    }
+
+    /// The service that gives tokens gave none, and only its words say why: JSON comes from the service, and says
+    /// no; a page comes from something in front of it that is broken.
+    fn no_token(&self, answer: &str) -> RegistryError {
+        if let Some(refused) = serde_json::from_str(answer).ok().and_then(|envelope| self.refused(&envelope))
+        {
+            return refused;
+        }
+        if answer.trim().is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(answer).is_ok() {
+            let (reference, registry) = (self.text.clone(), self.registry.clone());
+            return RegistryError::Unauthorized { reference, registry };
+        }
+        let quoted: String = answer.trim().chars().take(QUOTED_CHARS_MAX).collect();
+        self.unreachable(format!("its service for tokens answered {quoted:?}"))
     }
 
     fn unreachable(&self, reason: String) -> RegistryError {
@@ -380,10 +509,30 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
-    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
-    hash.update(bytes);
-    crate::content::digest_of(hash)
+/// The last cause.
+fn innermost(e: &(dyn std::error::Error + 'static)) -> String {
+    let mut reason = e.to_string();
+    let mut cause = e.source();
+    while let Some(inner) = cause {
+        reason = inner.to_string();
+        cause = inner.source();
+    }
+    reason
+}
+
+/// The part of a reference that names a registry: it has a dot or a port, and a path follows.
+fn host(reference: &str) -> Option<&str> {
+    let (host, _) = reference.split_once('/')?;
+    (host.contains(['.', ':']) || host == "localhost").then_some(host)
+}
+
+fn host_of(reference: &str) -> String {
+    host(reference).unwrap_or("docker.io").to_owned()
+}
+
+/// Podman's `localhost/` is no registry: it begins the names of images that were built there.
+fn names_a_registry(reference: &str) -> bool {
+    host(reference).is_some_and(|host| host != "localhost")
 }
 
 /// The reference with its host replaced where the table says so.
@@ -410,76 +559,6 @@ fn is_loopback(registry: &str) -> bool {
             .is_ok_and(|a| a.is_loopback())
 }
 
-/// What Docker's configuration says of this registry; anonymous when it says nothing.
-fn credentials(path: &Path, registry: &str) -> Result<RegistryAuth, RegistryError> {
-    #[derive(serde::Deserialize)]
-    struct File {
-        #[serde(default)]
-        auths: BTreeMap<String, Entry>,
-    }
-    #[derive(Default, serde::Deserialize)]
-    struct Entry {
-        auth: Option<String>,
-        username: Option<String>,
-        password: Option<String>,
-        registrytoken: Option<String>,
-    }
-    let fail = |reason: String| RegistryError::Credentials { path: path.to_owned(), reason };
-    let text = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
-    // The text of a parse error could hold a secret, so only the place is said.
-    let file: File = serde_json::from_slice(&text)
-        .map_err(|e| fail(format!("not valid JSON at line {}, column {}", e.line(), e.column())))?;
-    // Docker writes its own registry under the name of its first API.
-    let names = match registry {
-        "docker.io" | "index.docker.io" | "registry-1.docker.io" => {
-            vec![
-                "https://index.docker.io/v1/".to_owned(),
-                "docker.io".to_owned(),
-                "index.docker.io".to_owned(),
-            ]
-        }
-        other => vec![other.to_owned(), format!("https://{other}"), format!("http://{other}")],
-    };
-    let Some(entry) = names.iter().find_map(|name| file.auths.get(name)) else {
-        return Ok(RegistryAuth::Anonymous);
-    };
-    if let Some(token) = &entry.registrytoken {
-        return Ok(RegistryAuth::Bearer(token.clone()));
-    }
-    if let (Some(username), Some(password)) = (&entry.username, &entry.password) {
-        return Ok(RegistryAuth::Basic(username.clone(), password.clone()));
-    }
-    let Some(auth) = &entry.auth else { return Ok(RegistryAuth::Anonymous) };
-    let decoded = base64(auth).and_then(|bytes| String::from_utf8(bytes).ok());
-    match decoded.as_deref().and_then(|text| text.split_once(':')) {
-        Some((username, password)) => Ok(RegistryAuth::Basic(username.to_owned(), password.to_owned())),
-        None => Err(fail(format!("the entry for {registry} is not the base64 of user:password"))),
-    }
-}
-
-/// Standard base64, padding optional.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut count) = (0_u32, 0);
-    for c in text.trim().trim_end_matches('=').bytes() {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-        }
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -491,6 +570,88 @@ mod tests {
         assert_eq!(mapped(&format!("{host}/web:1"), &mirrors), "localhost:5000/team/web:1");
         assert_eq!(mapped("nginx", &mirrors), "nginx");
         assert_eq!(mapped("other/web", &mirrors), "other/web");
+    }
+
+    #[test]
+    fn which_references_name_a_registry() {
+        for reference in ["ghcr.io/team/web", "localhost:5000/web:1", "10.0.0.1/web", "registry:80/web"] {
+            assert!(names_a_registry(reference), "{reference}");
+        }
+        for reference in ["web", "web:1", "team/web:1", "localhost/web", "web:1.2"] {
+            assert!(!names_a_registry(reference), "{reference}");
+        }
+    }
+
+    /// A pull may move between threads.
+    #[allow(dead_code, clippy::extra_unused_lifetimes)]
+    fn futures_are_send(registry: &Registry, content: &Content) {
+        fn check(_: impl Send) {}
+        check(registry.pull("web", content));
+        check(registry.obtain("web", content));
+        check(registry.resolve("web"));
+        let (registry, content) = (registry.clone(), content.clone());
+        check(async move { registry.obtain(&String::from("web"), &content).await });
+    }
+
+    #[test]
+    fn what_passes_and_what_does_not() {
+        let _provider = Registry::new(RegistryConfig::default());
+        let session = Session {
+            client: Client::default(),
+            auth: RegistryAuth::Anonymous,
+            reference: "example.com/web:1".parse().unwrap(),
+            text: "example.com/web:1".to_owned(),
+            registry: "example.com".to_owned(),
+        };
+        let url = String::new();
+        let server =
+            |code| OciDistributionError::ServerError { code, url: url.clone(), message: url.clone() };
+        let envelope = |code: &str| OciDistributionError::RegistryError {
+            envelope: serde_json::from_str(&format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#)).unwrap(),
+            url: url.clone(),
+        };
+        let token = |text: &str| OciDistributionError::AuthenticationFailure(text.to_owned());
+        let io = |kind| OciDistributionError::IoError(std::io::Error::from(kind));
+        for error in [
+            server(401),
+            server(403),
+            server(404),
+            server(400),
+            envelope("MANIFEST_UNKNOWN"),
+            envelope("NAME_UNKNOWN"),
+            envelope("DENIED"),
+            envelope("UNSUPPORTED"),
+            token(r#"{"errors":[{"code":"DENIED"}]}"#),
+            token(r#"{"details":"incorrect username or password"}"#),
+            token(""),
+            OciDistributionError::UnauthorizedError { url: url.clone() },
+        ] {
+            let text = error.to_string();
+            let error = session.error(error);
+            assert!(error.permanent() && error.to_string().contains("example.com"), "{text}: {error}");
+        }
+        for error in [
+            server(429),
+            server(500),
+            server(503),
+            envelope("TOOMANYREQUESTS"),
+            token("<html>502 Bad Gateway</html>"),
+            token(r#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#),
+            io(std::io::ErrorKind::ConnectionRefused),
+            io(std::io::ErrorKind::TimedOut),
+        ] {
+            let text = error.to_string();
+            let error = session.error(error);
+            assert!(!error.permanent() && error.to_string().contains("example.com"), "{text}: {error}");
+        }
+        let full = ContentError::DiskFull(PathBuf::from("store"));
+        assert!(!session.content(full).permanent());
+        assert!(session.other_platform("linux/s390x".to_owned()).permanent());
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(!session.broken(&reset).permanent());
+        let other =
+            DigestError::VerificationError { expected: "sha256:a".to_owned(), actual: "sha256:b".to_owned() };
+        assert!(session.broken(&std::io::Error::other(other)).permanent());
     }
 
     #[test]
@@ -515,13 +676,5 @@ mod tests {
         check("team/web:2", "docker.io", "team/web", Some("2"));
         check("ghcr.io/team/web", "ghcr.io", "team/web", Some("latest"));
         check("localhost:5000/web:1", "localhost:5000", "web", Some("1"));
-    }
-
-    #[test]
-    fn base64_of_credentials() {
-        assert_eq!(base64("dXNlcjpwYXNz").unwrap(), b"user:pass");
-        assert_eq!(base64("dTpw").unwrap(), b"u:p");
-        assert_eq!(base64("dTpwdw==").unwrap(), b"u:pw");
-        assert!(base64("d!").is_none());
     }
 }

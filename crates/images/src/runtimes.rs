@@ -8,15 +8,18 @@ mod assemble;
 
 use crate::content::{Content, ContentError};
 use crate::pack::PackError;
+use crate::process::Cancel;
 use apron_model::ids::Digest;
 use apron_model::instance::Fault;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use assemble::remove_leftovers;
+pub use assemble::{forget_unused, remove_leftovers};
 
 const EMBEDDED: &str = include_str!("../runtimes.toml");
+/// Name of the base that only clones.
+const FETCH: &str = "fetch";
 /// Directories every base has on PATH, after its own.
 pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -33,6 +36,13 @@ pub enum RuntimeError {
     NoMmdebstrap,
     #[error("the base image {base} could not be assembled from Debian packages: {reason}")]
     Assembly { base: String, reason: String, last_lines: Vec<String> },
+    #[error(
+        "the base image {base} was not assembled within {} minutes",
+        assemble::ASSEMBLY_TIME_MAX.as_secs() / 60
+    )]
+    Late { base: String },
+    #[error("the assembly of a base image was cancelled")]
+    Cancelled,
     #[error(transparent)]
     Content(#[from] ContentError),
     #[error(transparent)]
@@ -50,7 +60,10 @@ impl RuntimeError {
             // A mirror that is away comes back.
             RuntimeError::Assembly { last_lines, .. } => (false, last_lines.clone()),
             RuntimeError::Content(e) => (e.permanent(), Vec::new()),
-            RuntimeError::Pack(_) | RuntimeError::Io { .. } => (false, Vec::new()),
+            RuntimeError::Pack(e) => (e.permanent(), Vec::new()),
+            RuntimeError::Io { .. } | RuntimeError::Late { .. } | RuntimeError::Cancelled => {
+                (false, Vec::new())
+            }
         };
         Fault { permanent, reason: self.to_string(), last_lines }
     }
@@ -125,6 +138,7 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     runtimes: Vec<Runtime>,
+    fetch: Runtime,
 }
 
 impl Catalogue {
@@ -161,12 +175,29 @@ impl Catalogue {
             let Entry { name, api_name, version, pipeline, .. } = entry;
             runtimes.push(Runtime { name, api_name, version, pipeline, base: base.clone() });
         }
-        Ok(Catalogue { runtimes })
+        let Some(base) = bases.remove(FETCH) else {
+            let reason = format!("the base {FETCH}, which clones repositories, is not there");
+            let path = files.first().map_or_else(PathBuf::new, |(path, _)| path.to_path_buf());
+            return Err(RuntimeError::BadCatalogue { path, reason });
+        };
+        let fetch = Runtime {
+            name: FETCH.to_owned(),
+            api_name: String::new(),
+            version: String::new(),
+            pipeline: Pipeline::Original,
+            base,
+        };
+        Ok(Catalogue { runtimes, fetch })
     }
 
     /// Names as in `apprunner.yaml`, sorted.
     pub fn names(&self) -> Vec<&str> {
         self.runtimes.iter().map(|r| r.name.as_str()).collect()
+    }
+
+    /// What clones a repository whose runtime is not known yet: git and little else. Not to be asked for by name.
+    pub fn fetch(&self) -> &Runtime {
+        &self.fetch
     }
 
     /// Runtimes whose base can clone a repository.
@@ -184,14 +215,16 @@ impl Catalogue {
 }
 
 /// The image of the runtime's base: from the cache, or assembled now, which takes about half a minute. The output of
-/// the assembly goes to `lines`. Two callers at once wait for one assembly.
+/// the assembly goes to `lines`. Two callers at once wait for one assembly. Blocking; `cancel` ends it within
+/// moments, with everything that it has started.
 pub fn base(
     content: &Content,
     bases_dir: &Path,
     runtime: &Runtime,
+    cancel: &Cancel,
     lines: &mut dyn FnMut(&str),
 ) -> Result<Digest, RuntimeError> {
-    assemble::cached(content, bases_dir, &runtime.base, lines)
+    assemble::cached(content, bases_dir, &runtime.base, cancel, lines)
 }
 
 /// Lets an image that is complete in the store stand for a base: one that was pulled or imported, on machines
@@ -200,9 +233,9 @@ pub fn record(bases_dir: &Path, base: &Base, image: &Digest) -> Result<(), Runti
     assemble::record(bases_dir, base, image)
 }
 
-/// Whether `base` would answer at once.
-pub fn is_cached(content: &Content, bases_dir: &Path, base: &Base) -> bool {
-    assemble::is_cached(content, bases_dir, base)
+/// The image with which `base` would answer at once.
+pub fn cached(content: &Content, bases_dir: &Path, base: &Base) -> Option<Digest> {
+    assemble::found(content, bases_dir, base)
 }
 
 #[cfg(test)]
@@ -213,6 +246,7 @@ mod tests {
     fn the_embedded_catalogue() {
         let catalogue = Catalogue::embedded().unwrap();
         assert_eq!(catalogue.names(), ["nodejs18", "python3", "python311"]);
+        assert!(catalogue.fetch().base.packages.contains(&"git".to_owned()));
         assert_eq!(catalogue.find("PYTHON_311").unwrap().name, "python311");
         assert_eq!(catalogue.find("python3").unwrap().base, catalogue.find("python311").unwrap().base);
         assert!(

@@ -79,6 +79,17 @@ pub(crate) struct Measured<R> {
     bytes_max: u64,
 }
 
+/// More than the allowed bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("it unpacks to more than {} MiB, the limit", .0 >> 20)]
+struct TooLarge(u64);
+
+/// Whether an error says that a stream is larger than allowed. The archive's reader wraps errors in its own,
+/// which keep the kind; the kernel's errors of this kind have a number.
+pub(crate) fn is_too_large(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::FileTooLarge && e.raw_os_error().is_none()
+}
+
 impl<R: Read> Measured<R> {
     pub(crate) fn new(source: R, bytes_max: u64) -> Measured<R> {
         Measured { source, hash: Context::new(&SHA256), bytes: 0, bytes_max }
@@ -96,8 +107,7 @@ impl<R: Read> Read for Measured<R> {
         let count = self.source.read(buffer)?;
         self.bytes += count as u64;
         if self.bytes > self.bytes_max {
-            let message = format!("it unpacks to more than {} MiB, the limit", self.bytes_max >> 20);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, TooLarge(self.bytes_max)));
         }
         self.hash.update(&buffer[..count]);
         Ok(count)

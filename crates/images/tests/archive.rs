@@ -150,5 +150,5 @@ fn what_is_no_image_for_this_machine() {
     let error =
         import(&Content::open(scratch.join("content")).unwrap(), &scratch.join("absent")).unwrap_err();
     assert!(matches!(error, ArchiveError::Unreadable { .. }), "{error}");
-    assert!(Content::open(scratch.join("content")).unwrap().names().unwrap().is_empty());
+    assert!(Content::open(scratch.join("content")).unwrap().name_list().unwrap().is_empty());
 }

@@ -3,9 +3,11 @@
 mod common;
 
 use apron_images::content::Content;
+use apron_images::manifest::RunDefaults;
 use apron_images::manifest::{
     CONFIG_TYPE, Descriptor, INDEX_TYPE, ImageManifest, LAYER_TYPE, MANIFEST_TYPE, host_architecture,
 };
+use apron_images::pack;
 use apron_images::registry::{Registry, RegistryConfig, RegistryError};
 use apron_model::ids::Digest;
 use common::{Scratch, Tar};
@@ -14,6 +16,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 struct RunningRegistry {
@@ -206,4 +209,120 @@ async fn every_failure_names_reference_and_registry() {
     fs::write(&file, "{").unwrap();
     let error = known.resolve(&reference).await.unwrap_err();
     assert!(matches!(error, RegistryError::Credentials { .. }), "{error}");
+}
+
+/// Which image a reference means when both an import and a registry have it.
+#[tokio::test]
+async fn imports_and_registries() {
+    let running = RunningRegistry::start(None);
+    let (pushed, _) = running.push_image("team/web", "1", host_architecture());
+    let registry = Registry::new(RegistryConfig::default());
+    let scratch = Scratch::new();
+    let content = content(&scratch);
+    let imported = pack::assemble(&content, None, &[], RunDefaults::default()).unwrap();
+    let named = format!("{}/team/web:1", running.host());
+    for name in [named.as_str(), "web:latest", "localhost/web:1"] {
+        content.name_set(name, &imported).unwrap();
+    }
+
+    // A registry that is named is asked, in a task that may change threads.
+    let (one, store, reference) = (registry.clone(), content.clone(), named.clone());
+    let obtained = tokio::spawn(async move { one.obtain(&reference, &store).await }).await.unwrap().unwrap();
+    assert_eq!((obtained.image.clone(), obtained.line()), (pushed, None));
+    for name in ["web", "web:latest", "localhost/web:1"] {
+        let obtained = registry.obtain(name, &content).await.unwrap();
+        assert_eq!(obtained.image, imported, "{name}");
+        assert!(obtained.line().unwrap().starts_with("using the imported image "), "{name}");
+    }
+    let error = registry.obtain(&format!("{}/team/web:absent", running.host()), &content).await.unwrap_err();
+    assert!(matches!(error, RegistryError::NotFound { .. }), "{error}");
+    drop(running);
+    let obtained = registry.obtain(&named, &content).await.unwrap();
+    let line = obtained.line().unwrap();
+    assert!(obtained.image == imported && line.contains("cannot be reached"), "{line}");
+
+    // An import that is no longer whole is as good as none.
+    content.name_remove(&named).unwrap();
+    let error = registry.obtain(&named, &content).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unreachable { .. }), "{error}");
+}
+
+/// Answers each request with what `answer` makes of its path, and keeps the heads.
+fn serve(answer: impl Fn(&str) -> String + Send + 'static) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let kept = heads.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            let text = answer(head.split(' ').nth(1).unwrap_or(""));
+            kept.lock().unwrap().push(head);
+            let _ = stream.write_all(text.as_bytes());
+        }
+    });
+    (port, heads)
+}
+
+fn http(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}", body.len())
+}
+
+/// A registry that sends its clients elsewhere for blobs, as most do: elsewhere learns no password.
+#[tokio::test]
+async fn credentials_stay_with_their_host() {
+    let (other, heads) = serve(|_| http("200 OK", "", "these are other bytes"));
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "layers": [],
+        "config": {"mediaType": CONFIG_TYPE, "digest": digest, "size": 21}})
+    .to_string();
+    let (port, own_heads) = serve(move |path| match path {
+        "/v2/" => http("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", ""),
+        path if path.contains("/manifests/") => http("200 OK", "", &manifest),
+        _ => http("307 Temporary Redirect", &format!("Location: http://127.0.0.1:{other}/b\r\n"), ""),
+    });
+    let scratch = Scratch::new();
+    let file = scratch.join("config.json");
+    let text = format!(r#"{{"auths": {{"127.0.0.1:{port}": {{"auth": "c29tZW9uZTpzZXNhbWU="}}}}}}"#);
+    fs::write(&file, text).unwrap();
+    let registry = Registry::new(RegistryConfig { credentials: Some(file), ..RegistryConfig::default() });
+    let content = content(&scratch);
+    let error = registry.pull(&format!("127.0.0.1:{port}/web:1"), &content).await.unwrap_err();
+    // Other bytes than were asked for are no weather.
+    assert!(error.permanent() && error.to_string().contains(&digest), "{error}");
+    let with_password = |heads: &Mutex<Vec<String>>| {
+        let heads = heads.lock().unwrap();
+        (heads.len(), heads.iter().filter(|head| head.to_lowercase().contains("authorization:")).count())
+    };
+    assert_eq!(with_password(&heads), (1, 0));
+    assert!(with_password(&own_heads).1 >= 2);
+    assert_eq!(fs::read_dir(scratch.join("content/blobs/sha256")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(scratch.join("content/tmp")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_registry_that_is_broken_or_lost_in_redirects() {
+    let registry = Registry::new(RegistryConfig::default());
+    let (port, heads) = serve(|path| match path {
+        "/v2/" => http("200 OK", "", ""),
+        path if path.contains("/round/") => {
+            http("307 Temporary Redirect", &format!("Location: {path}\r\n"), "")
+        }
+        path if path.contains("/slow/") => http("429 Too Many Requests", "", ""),
+        _ => http("503 Service Unavailable", "", "busy"),
+    });
+    let error = registry.resolve(&format!("127.0.0.1:{port}/busy/web:1")).await.unwrap_err();
+    assert!(!error.permanent() && error.to_string().contains("503"), "{error}");
+    let error = registry.resolve(&format!("127.0.0.1:{port}/slow/web:1")).await.unwrap_err();
+    assert!(matches!(error, RegistryError::TooManyRequests { .. }), "{error}");
+    heads.lock().unwrap().clear();
+    let error = registry.resolve(&format!("127.0.0.1:{port}/round/web:1")).await.unwrap_err();
+    assert!(error.permanent() && error.to_string().contains("redirect"), "{error}");
+    assert!(heads.lock().unwrap().len() <= 12);
 }

@@ -5,13 +5,16 @@ mod common;
 use apron_images::content::Content;
 use apron_images::manifest::{Descriptor, LAYER_TYPE, RunDefaults};
 use apron_images::pack::{Layer, PackOptions, assemble, pack_directory};
-use apron_images::unpack::{UnpackError, unpack_layers, unpack_tree};
+use apron_images::process::Cancel;
+use apron_images::unpack::{Bounds, SweptLayers, UnpackError, sweep, unpack_layers, unpack_tree};
 use apron_model::ids::Digest;
-use common::{Scratch, Tar, helper};
+use common::{Scratch, Tar, bounds, helper};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
+use std::time::Duration;
 use tar::EntryType;
 
 struct Rig {
@@ -36,7 +39,7 @@ impl Rig {
 
     fn unpack(&self, tar: Vec<u8>) -> Result<PathBuf, UnpackError> {
         let image = self.image(&tar, &tar);
-        unpack_layers(&self.content, &image, &self.scratch.join("layers"), &helper())
+        unpack_layers(&self.content, &image, &self.scratch.join("layers"), &helper(), &bounds())
             .map(|mut paths| paths.remove(0))
     }
 
@@ -118,7 +121,9 @@ fn everything_a_layer_may_hold() {
     let packed = pack_directory(&rig.content, &layer, &options).unwrap();
     assert_eq!(pack_directory(&rig.content, &layer, &options).unwrap(), packed, "deterministic");
     let image = assemble(&rig.content, None, &[packed], RunDefaults::default()).unwrap();
-    let again = unpack_layers(&rig.content, &image, &rig.scratch.join("again"), &helper()).unwrap().remove(0);
+    let again = unpack_layers(&rig.content, &image, &rig.scratch.join("again"), &helper(), &bounds())
+        .unwrap()
+        .remove(0);
     assert_eq!(fs::read(again.join("home/file")).unwrap(), b"mine");
     assert!(fs::symlink_metadata(again.join("usr/deleted")).unwrap().file_type().is_char_device());
     assert_eq!(attribute(&again.join("gone-below"), c"trusted.overlay.opaque").as_deref(), Some(&b"y"[..]));
@@ -180,17 +185,170 @@ fn compressed_layers_and_wrong_ones() {
     for (number, stored) in [gzip, frame, frames].iter().enumerate() {
         let image = rig.image(&tar, stored);
         let layers = rig.scratch.join(format!("layers-{number}"));
-        let path = unpack_layers(&rig.content, &image, &layers, &helper()).unwrap().remove(0);
+        let path = unpack_layers(&rig.content, &image, &layers, &helper(), &bounds()).unwrap().remove(0);
         assert_eq!(fs::read(path.join("a")).unwrap().len(), 80_000);
     }
     let other = Tar::new().file("b", b"x").bytes();
     let image = rig.image(&tar, &other);
-    let error = unpack_layers(&rig.content, &image, &rig.scratch.join("wrong"), &helper()).unwrap_err();
+    let error =
+        unpack_layers(&rig.content, &image, &rig.scratch.join("wrong"), &helper(), &bounds()).unwrap_err();
     assert!(matches!(error, UnpackError::WrongDiffId { .. }), "{error}");
-    let image = rig.image(&tar, b"\x1f\x8bnot gzip at all, and short");
-    let error = unpack_layers(&rig.content, &image, &rig.scratch.join("wrong"), &helper()).unwrap_err();
-    assert!(matches!(error, UnpackError::Failed { .. }), "{error}");
+    let truncated = &tar[..tar.len() / 2];
+    for stored in
+        [b"\x1f\x8bnot gzip at all, and short", b"no archive either, and that is all".as_slice(), truncated]
+    {
+        let image = rig.image(&tar, stored);
+        let error = unpack_layers(&rig.content, &image, &rig.scratch.join("wrong"), &helper(), &bounds())
+            .unwrap_err();
+        assert!(matches!(error, UnpackError::Damaged(_)) && error.fault().permanent, "{error:?}");
+    }
     assert_eq!(fs::read_dir(rig.scratch.join("wrong")).unwrap().count(), 0);
+}
+
+/// Whoever owns the store has put other bytes under a layer's name, among them a layer that would unpack.
+#[test]
+fn a_blob_that_is_not_what_its_name_says() {
+    let rig = Rig::new();
+    let tar = Tar::new().file("a", &vec![7; 1 << 20]).bytes();
+    let other = Tar::new().file("a", &vec![8; 1 << 20]).bytes();
+    for planted in [other.as_slice(), b"", b"no archive"] {
+        let image = rig.image(&tar, &tar);
+        let layer = rig.content.manifest(&image).unwrap().layers.remove(0).digest;
+        let path = rig.content.blob_path(&layer).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, planted).unwrap();
+        let layers = rig.scratch.join("layers");
+        let error = unpack_layers(&rig.content, &image, &layers, &helper(), &bounds()).unwrap_err();
+        let actual = rig.content.put(planted).unwrap();
+        let text = error.to_string();
+        assert!(text.contains(layer.as_str()) && text.contains(actual.as_str()), "{text}");
+        assert!(error.fault().permanent);
+        assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
+        assert!(!rig.content.has(&layer), "it can be fetched again");
+    }
+    // A link out of the store is not even opened.
+    let image = rig.image(&tar, &tar);
+    let layer = rig.content.manifest(&image).unwrap().layers.remove(0).digest;
+    let path = rig.content.blob_path(&layer).unwrap();
+    fs::rename(&path, rig.scratch.join("outside")).unwrap();
+    std::os::unix::fs::symlink(rig.scratch.join("outside"), &path).unwrap();
+    let error =
+        unpack_layers(&rig.content, &image, &rig.scratch.join("layers"), &helper(), &bounds()).unwrap_err();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+}
+
+#[test]
+fn fields_that_nobody_filled_in() {
+    let rig = Rig::new();
+    let mut tar = Tar::new().file("a", b"x").bytes();
+    // Owner, group and time of the header, then its checksum anew.
+    tar[108..124].fill(0);
+    tar[136..148].fill(b' ');
+    tar[148..156].fill(b' ');
+    let sum: u32 = tar[..512].iter().map(|b| u32::from(*b)).sum();
+    tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let layer = rig.unpack(tar).unwrap();
+    let metadata = fs::metadata(layer.join("a")).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid(), metadata.mtime()), (0, 0, 0));
+}
+
+#[test]
+fn an_image_that_unpacks_to_too_much() {
+    let rig = Rig::new();
+    let layers = rig.scratch.join("layers");
+    let small = |members: u64| Bounds { bytes_max: 3 << 20, members_max: members, ..bounds() };
+    let bomb = {
+        let tar = Tar::new().file("zeros", &vec![0; 8 << 20]).bytes();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gzip.write_all(&tar).unwrap();
+        rig.image(&tar, &gzip.finish().unwrap())
+    };
+    let refused = |image: &Digest, members: u64, part: &str| {
+        let error = unpack_layers(&rig.content, image, &layers, &helper(), &small(members)).unwrap_err();
+        assert!(error.fault().permanent && error.to_string().contains(part), "{error}");
+    };
+    refused(&bomb, 100, "more than 3 MiB, the limit");
+    assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
+    let many = (0..20).fold(Tar::new(), |tar, i| tar.file(&format!("file-{i}"), b"x")).bytes();
+    refused(&rig.image(&many, &many), 19, "more than 19 files, directories and links, the limit");
+    assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
+
+    // Each layer alone is small enough; those that were unpacked before count as well.
+    let parts: Vec<Layer> = (0..2)
+        .map(|i| {
+            let tar = Tar::new().file(&format!("file-{i}"), &vec![i + 1; 2 << 20]).bytes();
+            let digest = rig.content.put(&tar).unwrap();
+            Layer {
+                descriptor: Descriptor::new(LAYER_TYPE, digest.clone(), tar.len() as u64),
+                diff_id: digest,
+            }
+        })
+        .collect();
+    let image = assemble(&rig.content, None, &parts, RunDefaults::default()).unwrap();
+    for _ in 0..2 {
+        refused(&image, 100, "more than 3 MiB, the limit");
+    }
+    unpack_layers(&rig.content, &image, &layers, &helper(), &bounds()).unwrap();
+}
+
+/// A process that reads and says nothing, as one on a disk that does not answer.
+#[test]
+fn unpacking_ends_when_it_is_no_longer_wanted() {
+    let rig = Rig::new();
+    let tar = Tar::new().file("a", &vec![7; 1 << 20]).bytes();
+    let image = rig.image(&tar, &tar);
+    let layers = rig.scratch.join("layers");
+    let script = rig.scratch.join("hangs");
+    fs::write(&script, format!("#!/bin/sh\necho $$ >> {}\nsleep 600\n", rig.scratch.join("pids").display()))
+        .unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let hangs = apron_images::helper::Helper { program: script, arguments: Vec::new() };
+    let late = Bounds { time_max: Duration::from_millis(200), ..bounds() };
+    let error = unpack_layers(&rig.content, &image, &layers, &hangs, &late).unwrap_err();
+    assert!(matches!(error, UnpackError::Late { .. }) && !error.fault().permanent, "{error}");
+    let cancel = Cancel::new();
+    std::thread::scope(|scope| {
+        let guard = cancel.on_drop();
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(guard);
+        });
+        let error =
+            unpack_layers(&rig.content, &image, &layers, &hangs, &Bounds::until(&cancel)).unwrap_err();
+        assert!(matches!(error, UnpackError::Cancelled) && !error.fault().permanent, "{error}");
+    });
+    assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
+    for pid in fs::read_to_string(rig.scratch.join("pids")).unwrap().lines() {
+        assert!(!PathBuf::from(format!("/proc/{pid}")).exists(), "{pid} lives");
+    }
+}
+
+#[test]
+fn layers_that_nobody_needs_are_swept() {
+    let rig = Rig::new();
+    let layers = rig.scratch.join("layers");
+    let image = |name: &str| {
+        let tar = Tar::new().file(name, name.as_bytes()).bytes();
+        rig.image(&tar, &tar)
+    };
+    let images = [image("kept"), image("old"), image("wanted again")];
+    let path =
+        |image: &Digest| unpack_layers(&rig.content, image, &layers, &helper(), &bounds()).unwrap().remove(0);
+    let paths: Vec<PathBuf> = images.iter().map(&path).collect();
+    let keep = BTreeSet::from([paths[0].file_name().unwrap().to_str().unwrap().to_owned()]);
+    let hour = Duration::from_secs(3600);
+    assert_eq!(sweep(&layers, &keep, hour).unwrap(), SweptLayers::default(), "all are young");
+    std::thread::sleep(Duration::from_millis(300));
+    let modified = fs::metadata(&paths[2]).unwrap().modified().unwrap();
+    path(&images[2]);
+    assert_eq!(fs::metadata(&paths[2]).unwrap().modified().unwrap(), modified, "the image's own time stays");
+    let swept = sweep(&layers, &keep, Duration::from_millis(200)).unwrap();
+    assert_eq!(swept.layers, 1);
+    assert!(swept.bytes >= 1024);
+    assert!(paths[0].exists() && !paths[1].exists() && paths[2].exists());
+    assert_eq!(path(&images[1]), paths[1]);
+    assert_eq!(fs::read_dir(&layers).unwrap().count(), 3);
+    assert_eq!(sweep(&rig.scratch.join("absent"), &keep, hour).unwrap(), SweptLayers::default());
 }
 
 #[test]
@@ -201,7 +359,7 @@ fn one_layer_asked_for_many_times_at_once() {
     let layers = rig.scratch.join("layers");
     std::thread::scope(|scope| {
         for _ in 0..6 {
-            scope.spawn(|| unpack_layers(&rig.content, &image, &layers, &helper()).unwrap());
+            scope.spawn(|| unpack_layers(&rig.content, &image, &layers, &helper(), &bounds()).unwrap());
         }
     });
     assert_eq!(fs::read_dir(&layers).unwrap().count(), 1);
@@ -218,7 +376,7 @@ fn a_source_tree_is_plain_files_of_root() {
     let blob = rig.content.put(&tar).unwrap();
     let into = rig.scratch.join("source");
     fs::create_dir(&into).unwrap();
-    unpack_tree(&rig.content, &blob, &into, &helper()).unwrap();
+    unpack_tree(&rig.content, &blob, &into, &helper(), &bounds()).unwrap();
     let metadata = fs::metadata(into.join("run.sh")).unwrap();
     assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (0, 0o755));
     assert!(into.join(".wh.notes").exists());
@@ -231,7 +389,8 @@ fn a_program_that_is_no_child_is_reported() {
     let tar = Tar::new().file("a", b"x").bytes();
     let image = rig.image(&tar, &tar);
     let broken = apron_images::helper::Helper { program: PathBuf::from("/bin/false"), arguments: Vec::new() };
-    let error = unpack_layers(&rig.content, &image, &rig.scratch.join("layers"), &broken).unwrap_err();
+    let error =
+        unpack_layers(&rig.content, &image, &rig.scratch.join("layers"), &broken, &bounds()).unwrap_err();
     assert!(error.to_string().contains("exit status: 1"), "{error}");
     assert!(!error.fault().permanent);
 }

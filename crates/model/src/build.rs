@@ -1,9 +1,10 @@
 //! One build as control wishes it and as the node reports it.
 
-use crate::ids::{BuildId, Digest};
+use crate::ids::{BuildId, Digest, ServiceId};
 use crate::instance::Fault;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A wished build. The node fetches the source, reads `apprunner.yaml` when asked to, runs the commands in
 /// build containers and answers with the digest of an image in the content store.
@@ -14,17 +15,44 @@ pub struct BuildSpec {
     /// Where `apprunner.yaml` lies and commands run, below the repository's root; "/" is the root itself.
     pub source_directory: String,
     pub configuration: BuildConfiguration,
-    /// Names the build container's cgroup and the log lines; nothing more.
-    pub service_name: String,
+    /// Whose build it is: downloads are cached for this service alone.
+    pub service: ServiceId,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceLocation {
     /// A gzip-compressed tar in the content store, uploaded by a client.
     Upload { digest: Digest },
-    /// `https://`, `http://` or `file://`.
+    /// `https://`, `http://` or `file://`. The address may carry a password: `shown_address` is for people.
     Git { url: String, branch: String },
+}
+
+impl fmt::Debug for SourceLocation {
+    /// Without a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceLocation::Upload { digest } => f.debug_struct("Upload").field("digest", digest).finish(),
+            SourceLocation::Git { url, branch } => {
+                f.debug_struct("Git").field("url", &shown_address(url)).field("branch", branch).finish()
+            }
+        }
+    }
+}
+
+/// The address of a repository without what stands before an `@` in its host: for logs and errors.
+pub fn shown_address(url: &str) -> String {
+    match user_information(url) {
+        Some(information) => url.replacen(&format!("://{information}@"), "://", 1),
+        None => url.to_owned(),
+    }
+}
+
+/// `user:password` of an address such as `https://user:password@host/path`, where it has one.
+pub fn user_information(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    authority.rsplit_once('@').map(|(information, _)| information)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +65,7 @@ pub enum BuildConfiguration {
 }
 
 /// What a build gave. A new revision is this and the service's configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildOutcome {
     /// Digest of the image manifest.
     pub image: Digest,
@@ -50,6 +78,22 @@ pub struct BuildOutcome {
     pub port_env: Option<String>,
     pub env: BTreeMap<String, String>,
     pub warnings: Vec<String>,
+}
+
+impl fmt::Debug for BuildOutcome {
+    /// Without the values of variables.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.env.keys().collect();
+        f.debug_struct("BuildOutcome")
+            .field("image", &self.image)
+            .field("commit", &self.commit)
+            .field("start_command", &self.start_command)
+            .field("port", &self.port)
+            .field("port_env", &self.port_env)
+            .field("env", &names)
+            .field("warnings", &self.warnings)
+            .finish()
+    }
 }
 
 /// Progress of one build, in order. The last event is `Done` or `Failed`.
@@ -65,4 +109,27 @@ pub enum BuildEvent {
     },
     Done(BuildOutcome),
     Failed(Fault),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("https://user:secret@host/a@b.git", "https://host/a@b.git"),
+            ("https://user:se@cret@host/a.git", "https://host/a.git"),
+            ("https://user:secret@host", "https://host"),
+            ("https://host/a.git", "https://host/a.git"),
+            ("file:///a", "file:///a"),
+            ("no address", "no address"),
+        ] {
+            assert_eq!(shown_address(url), shown);
+            let source = SourceLocation::Git { url: url.to_owned(), branch: "main".to_owned() };
+            assert!(!format!("{source:?}").contains("cret"), "{source:?}");
+        }
+        assert_eq!(user_information("https://user:se@cret@host/a@b"), Some("user:se@cret"));
+        assert_eq!(user_information("https://host/a@b"), None);
+    }
 }

@@ -1,4 +1,5 @@
-//! Ready-made values for the tests of this crate.
+//! Ready-made values for the tests of this crate and of those that keep or show what it defines. Nothing outside
+//! of tests uses them; they are always compiled, so that tests do not need a second build of this crate.
 
 use crate::build::BuildOutcome;
 use crate::ids::{Digest, Generation, InstanceId, RevisionNumber, ServiceId};
@@ -8,7 +9,8 @@ use crate::service::*;
 use crate::time::{Timestamp, WallTime};
 use std::collections::BTreeMap;
 
-pub(crate) fn service(name: &str, config: ServiceConfig) -> Service {
+/// A running service that has no revision yet.
+pub fn service(name: &str, config: ServiceConfig) -> Service {
     Service {
         id: ServiceId::new("5".repeat(32)),
         region: "us-east-1".to_owned(),
@@ -30,6 +32,7 @@ pub(crate) fn service(name: &str, config: ServiceConfig) -> Service {
     }
 }
 
+/// Defaults around a source, without automatic deployments.
 fn config(source: Source) -> ServiceConfig {
     ServiceConfig {
         source,
@@ -60,7 +63,8 @@ fn config(source: Source) -> ServiceConfig {
     }
 }
 
-pub(crate) fn image_config(identifier: &str) -> ServiceConfig {
+/// An image by this reference.
+pub fn image_config(identifier: &str) -> ServiceConfig {
     config(Source::Image(ImageSource {
         identifier: identifier.to_owned(),
         repository_type: RepositoryType::EcrPublic,
@@ -70,7 +74,8 @@ pub(crate) fn image_config(identifier: &str) -> ServiceConfig {
     }))
 }
 
-pub(crate) fn code_config(from_file: bool) -> ServiceConfig {
+/// A git repository, with `apprunner.yaml` or with values of the API.
+pub fn code_config(from_file: bool) -> ServiceConfig {
     let values = CodeValues {
         runtime: "PYTHON_311".to_owned(),
         build_command: None,
@@ -87,7 +92,8 @@ pub(crate) fn code_config(from_file: bool) -> ServiceConfig {
     }))
 }
 
-pub(crate) fn outcome() -> BuildOutcome {
+/// What a build gives that says nothing about the run.
+pub fn outcome() -> BuildOutcome {
     BuildOutcome {
         image: Digest::new(format!("sha256:{}", "a".repeat(64))),
         commit: None,
@@ -99,7 +105,8 @@ pub(crate) fn outcome() -> BuildOutcome {
     }
 }
 
-pub(crate) fn revision(service: &Service, number: RevisionNumber) -> Revision {
+/// A revision that has served.
+pub fn revision(service: &Service, number: RevisionNumber) -> Revision {
     Revision {
         number,
         service: service.id.clone(),
@@ -109,10 +116,12 @@ pub(crate) fn revision(service: &Service, number: RevisionNumber) -> Revision {
         image: Some(outcome().image),
         commit: None,
         run: Some(RunConfig { start_command: None, port: 8080, port_env: None, env: BTreeMap::new() }),
+        served: true,
     }
 }
 
-pub(crate) fn slot(service: &Service, revision: RevisionNumber, n: u32) -> Slot {
+/// The `n`th slot of a revision, wished to run and not seen yet.
+pub fn slot(service: &Service, revision: RevisionNumber, n: u32) -> Slot {
     Slot {
         id: InstanceId::new(format!("{revision:016x}{n:016x}")),
         service: service.id.clone(),
@@ -126,7 +135,8 @@ pub(crate) fn slot(service: &Service, revision: RevisionNumber, n: u32) -> Slot 
     }
 }
 
-pub(crate) fn healthy(slot: &Slot) -> Observed {
+/// What a driver reports of a slot that serves.
+pub fn healthy(slot: &Slot) -> Observed {
     Observed {
         id: slot.id.clone(),
         generation: slot.generation,

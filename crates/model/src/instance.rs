@@ -4,12 +4,14 @@
 //! or an unmapped user id: whoever takes control over gains containers, not the host.
 
 use crate::ids::{Digest, Generation, InstanceId, RevisionNumber, ServiceId};
+use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 
 /// A wished instance. Sending the same spec twice changes nothing; a newer generation may change limits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceSpec {
     pub id: InstanceId,
     pub generation: Generation,
@@ -26,6 +28,41 @@ pub struct InstanceSpec {
     pub health: HealthCheck,
     /// Milliseconds between SIGTERM and SIGKILL.
     pub stop_grace_ms: u64,
+}
+
+impl fmt::Debug for InstanceSpec {
+    /// Without the values of variables.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let InstanceSpec {
+            id,
+            generation,
+            service,
+            service_name,
+            revision,
+            image,
+            command,
+            env,
+            port,
+            size,
+            health,
+            stop_grace_ms,
+        } = self;
+        let names: Vec<&String> = env.keys().collect();
+        f.debug_struct("InstanceSpec")
+            .field("id", id)
+            .field("generation", generation)
+            .field("service", service)
+            .field("service_name", service_name)
+            .field("revision", revision)
+            .field("image", image)
+            .field("command", command)
+            .field("env", &names)
+            .field("port", port)
+            .field("size", size)
+            .field("health", health)
+            .field("stop_grace_ms", stop_grace_ms)
+            .finish()
+    }
 }
 
 /// What to run. Plain words run without a shell; text that needs one goes through `/bin/sh -c`.
@@ -75,9 +112,10 @@ pub struct Observed {
     pub address: Option<SocketAddr>,
     pub phase: Phase,
     pub health: Health,
-    /// How often the node started it anew after an exit.
+    /// How often the node started it anew, after an exit or after a start that failed for a passing reason.
     pub restarts: u32,
-    /// How it ended the last time, kept while it is started anew: whoever looks late still learns why.
+    /// How it ended the last time, kept while it is started anew: whoever looks late still learns why. Absent while
+    /// the phase itself says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
     pub waterfall: Waterfall,
@@ -102,8 +140,59 @@ pub struct Exit {
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub out_of_memory: bool,
-    /// The end of the application's output, oldest first; at most `limits::LAST_LINES`.
+    /// Why the platform ended it, where it did: "wrote 3.2 GiB, the limit is 3 GiB".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The end of the application's output, oldest first; see `last_lines`.
     pub last_lines: Vec<String>,
+}
+
+/// The end of an output as it travels with a failure: at most `limits::LAST_LINES` and as much text as the limits
+/// say, from the newest backwards, oldest first. Control characters, as of coloured output, are left out.
+pub fn last_lines<S: AsRef<str>>(lines: &[S]) -> Vec<String> {
+    let mut room = limits::LAST_LINES_BYTES_MAX;
+    let mut kept = Vec::new();
+    for line in lines.iter().rev().take(limits::LAST_LINES) {
+        let line = shortened(line.as_ref(), limits::LAST_LINE_BYTES_MAX);
+        // Quotes and a comma go around it.
+        let Some(left) = room.checked_sub(json_bytes(&line) + 3) else { break };
+        room = left;
+        kept.push(line);
+    }
+    kept.reverse();
+    kept
+}
+
+/// A sentence as it travels: on one line, and no longer than `limits::REASON_BYTES_MAX`.
+pub fn reason(text: &str) -> String {
+    shortened(&text.replace('\n', " "), limits::REASON_BYTES_MAX)
+}
+
+/// Text without control characters, other than tabs, cut where its JSON would be longer than `bytes_max`.
+fn shortened(text: &str, bytes_max: usize) -> String {
+    const CUT: char = '…';
+    let plain: String = text.chars().filter(|c| *c == '\t' || !c.is_control()).collect();
+    if json_bytes(&plain) <= bytes_max {
+        return plain;
+    }
+    let mut room = bytes_max - CUT.len_utf8();
+    let fits = |c: &char| {
+        let left = room.checked_sub(json_character_bytes(*c));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    plain.chars().take_while(fits).chain([CUT]).collect()
+}
+
+fn json_bytes(text: &str) -> usize {
+    text.chars().map(json_character_bytes).sum()
+}
+
+fn json_character_bytes(character: char) -> usize {
+    match character {
+        '"' | '\\' | '\t' => 2,
+        other => other.len_utf8(),
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +227,7 @@ impl Health {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     pub permanent: bool,
-    /// One sentence for the user: what, where, what would be right.
+    /// One sentence for the user: what, where, what would be right; see `limits::REASON_BYTES_MAX`.
     pub reason: String,
     /// The end of the output that explains it, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -147,10 +236,14 @@ pub struct Fault {
 
 impl Fault {
     pub fn permanent(reason: impl Into<String>) -> Self {
-        Fault { permanent: true, reason: reason.into(), last_lines: Vec::new() }
+        Fault { permanent: true, reason: reason.into(), last_lines: Vec::new() }.bounded()
     }
     pub fn transient(reason: impl Into<String>) -> Self {
-        Fault { permanent: false, reason: reason.into(), last_lines: Vec::new() }
+        Fault { permanent: false, reason: reason.into(), last_lines: Vec::new() }.bounded()
+    }
+    /// With its text cut to what may travel.
+    pub fn bounded(self) -> Self {
+        Fault { reason: reason(&self.reason), last_lines: last_lines(&self.last_lines), ..self }
     }
 }
 
@@ -162,4 +255,55 @@ pub struct Waterfall {
     pub exec_ms: Option<u32>,
     pub listening_ms: Option<u32>,
     pub healthy_ms: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_not_shown() {
+        let mut spec = InstanceSpec {
+            id: InstanceId::new("a"),
+            generation: Generation::default(),
+            service: ServiceId::new("b"),
+            service_name: "c".to_owned(),
+            revision: 1,
+            image: Digest::new("d"),
+            command: Command::Image,
+            env: BTreeMap::new(),
+            port: 1,
+            size: InstanceSize { cpu_units: 1, memory_mib: 1 },
+            health: HealthCheck {
+                protocol: HealthProtocol::Tcp,
+                interval_s: 1,
+                timeout_s: 1,
+                healthy_threshold: 1,
+                unhealthy_threshold: 1,
+            },
+            stop_grace_ms: 1,
+        };
+        spec.env.insert("TOKEN".to_owned(), "very-secret".to_owned());
+        let shown = format!("{spec:?}");
+        assert!(shown.contains("TOKEN") && !shown.contains("very-secret"), "{shown}");
+    }
+
+    #[test]
+    fn last_lines_are_bounded_as_json() {
+        assert_eq!(last_lines(&["one", "\u{1b}[31mtwo\tx"]), ["one", "[31mtwo\tx"]);
+        let many: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        assert_eq!(last_lines(&many), many[80..]);
+        for nasty in ["\"", "\\", "\u{0}", "\u{fffd}", "€", "\u{10ffff}", "x"] {
+            let lines: Vec<String> = (0..30).map(|_| nasty.repeat(16 * 1024)).collect();
+            let kept = last_lines(&lines);
+            let json = serde_json::to_string(&kept).unwrap();
+            assert!(json.len() <= limits::LAST_LINES_BYTES_MAX + 2, "{nasty:?}: {}", json.len());
+            assert!(nasty == "\u{0}" || kept.len() == 3, "{nasty:?}: {}", kept.len());
+            let fault = Fault::transient(nasty.repeat(1 << 20));
+            let json = serde_json::to_string(&fault.reason).unwrap();
+            assert!(json.len() <= limits::REASON_BYTES_MAX + 2, "{nasty:?}: {}", json.len());
+        }
+        let short = Fault { permanent: true, reason: "a\nb".into(), last_lines: vec!["c".into()] };
+        assert_eq!(short.clone().bounded(), Fault { reason: "a b".into(), ..short });
+    }
 }

@@ -7,6 +7,7 @@ pub mod build;
 pub mod command;
 pub mod draw;
 pub mod extension;
+pub mod fixture;
 pub mod ids;
 pub mod instance;
 pub mod limits;
@@ -18,6 +19,3 @@ pub mod run;
 pub mod service;
 pub mod source;
 pub mod time;
-
-#[cfg(test)]
-mod fixture;

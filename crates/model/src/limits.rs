@@ -2,6 +2,15 @@
 
 /// Lines of output that are kept with a failure.
 pub const LAST_LINES: usize = 20;
+/// What all of them may take together in a message, as JSON counts it. Two thousand instances that end together
+/// must fit into one message with theirs; the whole output is in the log.
+pub const LAST_LINES_BYTES_MAX: usize = 4 * 1024;
+/// One of them, so that a single long line does not take the others' room.
+pub const LAST_LINE_BYTES_MAX: usize = 1024;
+/// A fault's sentence, counted likewise: it may quote what an application or a registry said.
+pub const REASON_BYTES_MAX: usize = 1024;
+/// What one instance may write to its file system, as on App Runner.
+pub const INSTANCE_DISK_BYTES_MAX: u64 = 3 * 1024 * 1024 * 1024;
 /// Of the last line of output, this much goes into a reason; AWS's messages end at 600 characters.
 pub const REASON_LINE_CHARS_MAX: usize = 300;
 /// A longer line of application output is cut into pieces of this size.
@@ -19,8 +28,20 @@ pub const STOP_GRACE_MS: u64 = 30_000;
 pub const BECOME_HEALTHY_MS: u64 = 5 * 60 * 1000;
 /// One build, from source to image.
 pub const BUILD_MS_MAX: u64 = 30 * 60 * 1000;
-/// Body of an API request: a part of an upload and its encoding fit.
-pub const API_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What one build may write: its sources, what its commands leave anywhere, and its caches.
+pub const BUILD_WRITTEN_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
+/// Files and directories among that: beyond it a file system's inodes and the time of a walk become the problem.
+pub const BUILD_FILES_MAX: u64 = 4_000_000;
+/// Downloads kept between the builds of one service; a cache that grew beyond is dropped, not trimmed.
+pub const BUILD_CACHE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Memory that a build is expected to need beside its share of what must stay free: an installation of packages.
+pub const BUILD_MEMORY_MIB: u64 = 256;
+/// A build waits this long for memory before that is the reason why it failed.
+pub const BUILD_MEMORY_WAIT_MS_MAX: u64 = 60 * 1000;
+/// Body of an API request: a service with all its variables fits, and JSON's escapes in moderation.
+pub const API_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Body of a request that carries a part of an upload: `UPLOAD_PART_BYTES_MAX` in base64 fits.
+pub const API_UPLOAD_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// One part of an uploaded source or image, before base64.
 pub const UPLOAD_PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A whole uploaded source directory or image archive.
@@ -32,6 +53,8 @@ pub const MANIFEST_BYTES_MAX: usize = 256 * 1024;
 pub const ENVIRONMENT_BYTES_MAX: usize = 1024 * 1024;
 /// Uploads that are open at once; each holds a file of up to `UPLOAD_BYTES_MAX`.
 pub const UPLOADS_OPEN_MAX: usize = 8;
+/// What all open uploads hold together.
+pub const UPLOADS_BYTES_MAX: u64 = 2 * UPLOAD_BYTES_MAX;
 /// An upload that received nothing for this long is given up and its file removed.
 pub const UPLOAD_IDLE_MS_MAX: u64 = 10 * 60 * 1000;
 /// A long poll for log lines waits this long at most, as `specs/apron.json` says.
@@ -44,6 +67,10 @@ pub const PORT_DEFAULT: u16 = 8080;
 pub const IMAGE_PULL_MS_MAX: u64 = 10 * 60 * 1000;
 /// A build or pull that failed for a passing reason is tried this often before its operation gives up.
 pub const BUILD_TRIES_MAX: u32 = 3;
+/// What hinders an instance's start for now, a full disk or too little memory, is waited for this long and for
+/// this many tries, whichever is later: then it is the reason of the failure. Who waits is told at the first.
+pub const START_HINDERED_MS: u64 = 20 * 1000;
+pub const START_TRIES_MAX: u32 = 3;
 /// Another port is open and the configured one is not: an application opens its ports together, so waiting for
 /// the whole health deadline would tell the user nothing new.
 pub const WRONG_PORT_MS: u64 = 30 * 1000;
@@ -60,6 +87,9 @@ pub const PROXY_SILENT_MS_MAX: u64 = 60 * 1000;
 pub const REMOVE_MS_MAX: u64 = 5 * 60 * 1000;
 /// Revisions whose rows and images are kept, the active one included.
 pub const REVISIONS_KEPT: usize = 5;
+/// Content that no row names is left alone for this long after its arrival: a build or a pull in progress, and an
+/// upload whose service is about to be created.
+pub const CONTENT_YOUNG_MS: u64 = 2 * BUILD_MS_MAX;
 /// A deleted service is described for a day.
 pub const DELETED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// A slot's row that says gone is the proof that its container may be deleted.

@@ -89,6 +89,18 @@ pub fn url_host(service: &Service, apps_domain: &str) -> String {
     format!("{}.{}.{}", service.url_label, service.region, apps_domain).to_ascii_lowercase()
 }
 
+/// The address of a host of ours that people are shown, on the listener of `apps_endpoint`. That is the plain one
+/// where there is one: the other's certificate comes from an authority that only this platform knows. A port
+/// that `host` carries is another listener's.
+pub fn shown_url(host: &str, apps_endpoint: &str) -> String {
+    let host = host.split(':').next().unwrap_or_default();
+    let (scheme, address) = apps_endpoint.split_once("://").unwrap_or(("http", apps_endpoint));
+    match (scheme, address.rsplit_once(':').map(|(_, port)| port)) {
+        (_, None) | ("http", Some("80")) | ("https", Some("443")) => format!("{scheme}://{host}"),
+        (_, Some(port)) => format!("{scheme}://{host}:{port}"),
+    }
+}
+
 /// The alias by which a service is also found. Of two services with one name, in two regions, the older has it.
 pub fn alias_host(service: &Service, apps_domain: &str) -> String {
     format!("{}.{}", service.name, apps_domain).to_ascii_lowercase()
@@ -179,6 +191,19 @@ mod tests {
         let table = table(Generation::default(), &[(service, slots)], "apron.localhost");
         let got = table.services.first().map(|service| (service.state, service.instances.len()));
         assert_eq!(got, expect, "{state:?}");
+    }
+
+    #[test]
+    fn people_are_shown_the_listener_of_the_applications() {
+        for (host, endpoint, expect) in [
+            ("a.test", "http://0.0.0.0:8080", "http://a.test:8080"),
+            ("a.test:8443", "http://0.0.0.0:8080", "http://a.test:8080"),
+            ("a.test", "http://0.0.0.0:80", "http://a.test"),
+            ("a.test", "https://0.0.0.0:443", "https://a.test"),
+            ("a.test:1", "https://[::]:8443", "https://a.test:8443"),
+        ] {
+            assert_eq!(shown_url(host, endpoint), expect);
+        }
     }
 
     #[test]

@@ -268,6 +268,8 @@ pub struct Revision {
     pub commit: Option<String>,
     /// What an instance of it runs; known with the image.
     pub run: Option<RunConfig>,
+    /// A deployment of it has succeeded. Only such a revision is ever gone back to.
+    pub served: bool,
 }
 
 /// What a revision's instances are told, after file and API values were put together.

@@ -11,11 +11,16 @@ mod merge;
 mod size;
 #[cfg(test)]
 mod tests;
+mod unheeded;
 
 pub use size::{SIZES, default_size};
+pub use unheeded::unheeded;
 
 use crate::service::{RepositoryType, ServiceConfig};
 use std::collections::BTreeMap;
+
+/// How the address of an uploaded source begins; its digest follows.
+pub const UPLOAD_PREFIX: &str = "apron:source/";
 
 /// Why a written service cannot become one. Both kinds are the caller's to change; the text is for them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -180,7 +185,7 @@ pub fn laid_over(
 
 /// One to forty of letters, digits, hyphen and underscore, beginning with a letter or digit. AWS wants four at
 /// least; a shorter name harms nobody.
-fn check_name(name: &str) -> Result<(), InputError> {
+pub fn check_name(name: &str) -> Result<(), InputError> {
     let valid = name.len() <= 40
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');

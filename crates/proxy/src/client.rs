@@ -12,10 +12,10 @@ use std::task::Waker;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A connection without a request for this long is closed: an idle keep-alive, or a head that does not end.
-pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
-/// One that did not end politely within this long after being told to is cut.
-pub(crate) const CLOSE_TIME_MAX: Duration = Duration::from_secs(30);
+/// The idle time-out while a loop is nearly full: what sleeps makes room for what asks.
+const CROWDED_IDLE_TIME_MAX: Duration = Duration::from_secs(5);
+/// An idle connection that did not end politely within this long after being told to is cut.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
@@ -87,12 +87,12 @@ impl Client {
         }
     }
 
-    fn sweep(&self, now: Instant) {
+    fn sweep(&self, now: Instant, idle_time_max: Duration) {
         if self.active.get() == 0 {
             let idle = now.duration_since(self.last_active.get());
-            if idle > IDLE_TIME_MAX + CLOSE_TIME_MAX {
+            if idle > idle_time_max + CLOSE_TIME_MAX {
                 self.tell(Order::Cut);
-            } else if idle > IDLE_TIME_MAX {
+            } else if idle > idle_time_max {
                 self.tell(Order::Finish);
             }
         }
@@ -105,6 +105,7 @@ pub(crate) struct Active(Rc<Client>);
 impl Active {
     pub(crate) fn new(client: &Rc<Client>) -> Active {
         client.active.set(client.active.get() + 1);
+        client.event_loop.requests.set(client.event_loop.requests.get() + 1);
         Active(client.clone())
     }
 
@@ -116,6 +117,7 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get() - 1);
+        self.0.event_loop.requests.set(self.0.event_loop.requests.get() - 1);
         self.0.last_active.set(Instant::now());
     }
 }
@@ -132,11 +134,12 @@ impl Clients {
     }
 
     /// Forgets connections that have ended and ends those that are idle for too long.
-    pub(crate) fn sweep(&self) {
+    pub(crate) fn sweep(&self, idle_timeout: Duration, crowded: bool) {
         let now = Instant::now();
+        let idle_time_max = if crowded { idle_timeout.min(CROWDED_IDLE_TIME_MAX) } else { idle_timeout };
         self.all.borrow_mut().retain(|client| match client.upgrade() {
             Some(client) => {
-                client.sweep(now);
+                client.sweep(now, idle_time_max);
                 true
             }
             None => false,

@@ -13,6 +13,9 @@ pub const HEAD_TIMEOUT_MS: u64 = 120_000;
 /// How long a request waits for the first instance of a service that has none: longer than a cold start, shorter
 /// than the patience of most clients.
 pub const INSTANCE_WAIT_MS: u64 = 30_000;
+/// A client's connection without a request for this long is closed: an idle keep-alive, or a head that does not
+/// end.
+pub const IDLE_TIMEOUT_MS: u64 = 60_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +29,8 @@ pub struct Config {
     pub head_timeout_ms: u64,
     /// See `INSTANCE_WAIT_MS`.
     pub instance_wait_ms: u64,
+    /// See `IDLE_TIMEOUT_MS`.
+    pub idle_timeout_ms: u64,
 }
 
 /// Where routes come from.
@@ -72,6 +77,7 @@ impl Config {
             drain_ms,
             head_timeout_ms: HEAD_TIMEOUT_MS,
             instance_wait_ms: INSTANCE_WAIT_MS,
+            idle_timeout_ms: IDLE_TIMEOUT_MS,
         }
     }
 
@@ -83,6 +89,7 @@ impl Config {
             drain_ms: 10_000,
             head_timeout_ms: HEAD_TIMEOUT_MS,
             instance_wait_ms: INSTANCE_WAIT_MS,
+            idle_timeout_ms: IDLE_TIMEOUT_MS,
         }
     }
 }

@@ -30,6 +30,7 @@ const POLITE_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct Settings {
     pub(crate) head_timeout: Duration,
     pub(crate) instance_wait: Duration,
+    pub(crate) idle_timeout: Duration,
     pub(crate) drain: Duration,
 }
 
@@ -45,6 +46,8 @@ pub(crate) struct EventLoop {
     pub(crate) draining: Cell<bool>,
     /// Open client connections, tunnels and listeners included.
     pub(crate) connections: Connections,
+    /// Requests whose answer has not ended, tunnels included.
+    pub(crate) requests: Cell<u32>,
     rotation: Cell<usize>,
 }
 
@@ -126,6 +129,7 @@ pub(crate) fn run(task: Task, accepting: impl FnOnce(io::Result<()>)) {
             request_ids,
             draining: Cell::new(false),
             connections: Connections::default(),
+            requests: Cell::new(0),
             rotation: Cell::new(task.number),
         });
         let started = listen::start(&event_loop, task.http, task.https, &task.stop);
@@ -163,7 +167,8 @@ async fn sweep(event_loop: &EventLoop) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        event_loop.clients.sweep();
+        let crowded = event_loop.connections.open.get() > listen::CROWDED_CONNECTIONS;
+        event_loop.clients.sweep(event_loop.settings.idle_timeout, crowded);
         event_loop.upstreams.close_idle();
     }
 }
@@ -188,5 +193,27 @@ async fn drain(event_loop: &EventLoop, mut stop: watch::Receiver<bool>) {
     };
     if timeout_at(deadline, end).await.is_err() {
         tracing::warn!(open = event_loop.connections.open.get(), "drain time is up, cutting connections");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_loop_accepts_again_when_a_connection_closes() {
+        let connections = Connections::default();
+        connections.open.set(2);
+        let close = async {
+            tokio::task::yield_now().await;
+            connections.open.set(1);
+            connections.closed.notify_waiters();
+        };
+        tokio::select! {
+            biased;
+            () = connections.below(2) => panic!("two are open"),
+            () = close => {}
+        }
+        connections.below(2).await;
     }
 }

@@ -20,6 +20,10 @@ use std::pin::pin;
 use std::rc::Rc;
 use tokio::time::{Instant, timeout_at};
 
+/// Requests under way on one loop, waiting ones and tunnels included; a further one is refused. Twice the
+/// connections: HTTP/2 could otherwise multiply them by its streams, each with its own buffers.
+const REQUESTS_MAX: u32 = 20_000;
+
 /// The whole way of a request. It always gives an answer.
 pub(crate) async fn answer(
     client: Rc<Client>,
@@ -42,11 +46,14 @@ async fn exchange(
     client: &Rc<Client>,
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Cause> {
+    if client.event_loop.requests.get() >= REQUESTS_MAX {
+        return Err(Cause::Overloaded);
+    }
     let active = Active::new(client);
     // Taken before the head is changed: it is how the connection is handed over later.
     let client_upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
     let (mut parts, incoming) = request.into_parts();
-    if parts.method == Method::CONNECT {
+    if parts.method == Method::CONNECT || !headers::transfer_coding_is_ours(&parts.headers) {
         return Err(Cause::BadRequest);
     }
     let host_header = headers::host(&parts).ok_or(Cause::BadRequest)?;
@@ -54,7 +61,7 @@ async fn exchange(
     let ticket = admission::admit(&client.event_loop, &host).await?;
 
     let (body, upload) = RequestBody::new(incoming, client.event_loop.settings.head_timeout);
-    let upgrade = client_upgrade.filter(|_| upload.is_none() && headers::is_upgrade(&parts));
+    let upgrade = client_upgrade.filter(|_| upload.is_none() && headers::wants_websocket(&parts));
     headers::prepare_request(&mut parts, client, host_header, upload.is_some(), upgrade.is_some());
     let sender = Sender { client, host: &host, upload, upgrade: upgrade.is_some() };
     let counts = ticket.upstream.counts.clone();
@@ -63,8 +70,9 @@ async fn exchange(
     let Sent { mut response, connection, ticket } = sent?;
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // An instance that switches protocols unasked breaks HTTP, and nobody could read what follows.
-        let upgrade = upgrade.ok_or(Cause::BadResponse)?;
+        // An instance that switches unasked, or to something else, breaks HTTP; nobody could read what follows.
+        let upgrade =
+            upgrade.filter(|_| headers::is_websocket(response.headers())).ok_or(Cause::BadResponse)?;
         return Ok(upgrade::tunnel(upgrade, response, ticket, active));
     }
     headers::strip_connection_headers(response.headers_mut());

@@ -29,11 +29,21 @@ pub(crate) fn host(parts: &request::Parts) -> Option<HeaderValue> {
     }
 }
 
-/// Whether the request wants to leave HTTP on its connection, such as a WebSocket.
-pub(crate) fn is_upgrade(parts: &request::Parts) -> bool {
-    parts.headers.contains_key(UPGRADE)
-        && parts.version == Version::HTTP_11
+/// Whether the request wants to become a WebSocket. That is the one protocol for which a connection leaves HTTP:
+/// behind any other, `h2c` above all, a client could send requests past routes, limits and headers of the proxy.
+/// RFC 9110 §7.8 lets a server pass over an upgrade, so those are served as if they had not asked.
+pub(crate) fn wants_websocket(parts: &request::Parts) -> bool {
+    parts.version == Version::HTTP_11
+        && parts.method == Method::GET
+        && is_websocket(&parts.headers)
         && connection_names(&parts.headers, "upgrade")
+}
+
+/// Whether these headers, of a request or of an answer, name the WebSocket protocol and no other.
+pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    let first = protocols.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    first && protocols.next().is_none()
 }
 
 fn connection_names(headers: &HeaderMap, option: &str) -> bool {
@@ -44,7 +54,18 @@ fn connection_names(headers: &HeaderMap, option: &str) -> bool {
         .any(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case(option)))
 }
 
-/// Takes off what concerns one connection only: the fixed list and what Connection names.
+/// Whether a body's transfer coding, if it has one, is `chunked` alone. Of another one the instance would not hear:
+/// the header that names it is ours to write.
+pub(crate) fn transfer_coding_is_ours(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .enumerate()
+        .all(|(place, coding)| place == 0 && coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// Takes off what concerns one connection only: the fixed list and what Connection names. A length beside a
+/// transfer coding goes too: the coding wins (RFC 9112 §6.3), and the next reader must not see the other.
 pub(crate) fn strip_connection_headers(headers: &mut HeaderMap) {
     // One pass over the few headers that are there is cheaper than one look-up per name of the list.
     if !headers.keys().any(|name| concerns_connection(name.as_str())) {
@@ -65,6 +86,9 @@ pub(crate) fn strip_connection_headers(headers: &mut HeaderMap) {
         }
     }
     while let Some(name) = headers.keys().find(|name| concerns_connection(name.as_str())).cloned() {
+        if name == TRANSFER_ENCODING {
+            headers.remove(CONTENT_LENGTH);
+        }
         headers.remove(name);
     }
 }
@@ -84,22 +108,39 @@ fn concerns_connection(name: &str) -> bool {
     )
 }
 
+/// Takes off names that many application servers read as one that the proxy sets: CGI's rule makes the same
+/// variable of `X_Forwarded_For` and `X-Forwarded-For`.
+fn strip_imitations(headers: &mut HeaderMap) {
+    const OURS: [HeaderName; 5] =
+        [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_REQUEST_ID];
+    let imitates = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with('x') && name.contains('_') && {
+            let plain = name.replace('_', "-");
+            OURS.iter().any(|ours| ours.as_str() == plain)
+        }
+    };
+    while let Some(name) = headers.keys().find(|name| imitates(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
 /// Makes a client's request head into the one that the instance gets.
 pub(crate) fn prepare_request(
     parts: &mut request::Parts,
     client: &Client,
     host: HeaderValue,
     body_follows: bool,
-    upgrade: bool,
+    websocket: bool,
 ) {
-    let protocol = if upgrade { parts.headers.get(UPGRADE).cloned() } else { None };
     let headers = &mut parts.headers;
     headers.reserve(ADDED_HEADERS);
     strip_connection_headers(headers);
+    strip_imitations(headers);
     // The proxy itself has asked for the body by now.
     headers.remove(EXPECT);
-    if let Some(protocol) = protocol {
-        headers.insert(UPGRADE, protocol);
+    if websocket {
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
     if body_follows && !headers.contains_key(CONTENT_LENGTH) {
@@ -215,10 +256,29 @@ mod tests {
     }
 
     #[test]
-    fn upgrades_need_both_headers() {
-        assert!(is_upgrade(&parts("/", &[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])));
-        assert!(!is_upgrade(&parts("/", &[("connection", "keep-alive"), ("upgrade", "websocket")])));
-        assert!(!is_upgrade(&parts("/", &[("connection", "upgrade")])));
+    fn a_websocket_needs_both_headers_and_no_other_protocol_passes() {
+        let check = |connection: &str, upgrade: &[&str], expect: bool| {
+            let mut headers = vec![("connection", connection)];
+            headers.extend(upgrade.iter().map(|protocol| ("upgrade", *protocol)));
+            assert_eq!(wants_websocket(&parts("/", &headers)), expect, "{headers:?}");
+        };
+        check("keep-alive, Upgrade", &["websocket"], true);
+        check("upgrade", &["WebSocket"], true);
+        check("keep-alive", &["websocket"], false);
+        check("upgrade", &[], false);
+        check("upgrade, HTTP2-Settings", &["h2c"], false);
+        check("upgrade", &["websocket, h2c"], false);
+        check("upgrade", &["websocket", "h2c"], false);
+    }
+
+    #[test]
+    fn a_name_that_looks_like_ours_does_not_pass() {
+        let given = [("x_forwarded_for", "1"), ("x-forwarded_proto", "1"), ("x_api_key", "1"), ("a_b", "1")];
+        let mut parts = parts("/", &given);
+        strip_imitations(&mut parts.headers);
+        let mut left: Vec<&str> = parts.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["a_b", "x_api_key"]);
     }
 
     #[test]

@@ -90,10 +90,10 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
     let mut tick = interval(Duration::from_millis(PROXY_STATUS_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let serving = tables.serving();
-        if reported != Some(serving) {
-            send(&mut write, &FromProxy::Serving { generation: serving }).await?;
-            reported = Some(serving);
+        let generation = tables.acknowledged_generation();
+        if reported != Some(generation) {
+            send(&mut write, &FromProxy::Serving { generation }).await?;
+            reported = Some(generation);
         }
         tokio::select! {
             message = messages.recv() => match message.unwrap_or(Err(LinkError::Closed))? {
@@ -112,7 +112,7 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
             () = tables.acknowledged() => {}
             _ = tick.tick() => {
                 let (in_flight, requests) = tables.counts();
-                let generation = tables.serving();
+                let generation = tables.acknowledged_generation();
                 send(&mut write, &FromProxy::Status { generation, in_flight, requests }).await?;
             }
         }

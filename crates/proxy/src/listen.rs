@@ -23,6 +23,8 @@ use tokio_rustls::TlsAcceptor;
 
 /// Open client connections of one loop; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 10_000;
+/// From here on, idle connections are closed sooner.
+pub(crate) const CROWDED_CONNECTIONS: usize = CONNECTIONS_MAX / 10 * 9;
 /// Connections that the kernel holds for a listener until they are accepted.
 const BACKLOG: i32 = 4096;
 /// A TLS handshake takes two round trips; slower than this is not a client.
@@ -37,6 +39,10 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
 /// Streams of one HTTP/2 connection at a time; what RFC 9113 recommends at least.
 const STREAMS_MAX: u32 = 128;
+/// What an HTTP/2 client may send beyond what was read, on one stream and on its whole connection.
+const WINDOW_BYTES: u32 = 1024 * 1024;
+/// What of an answer waits for an HTTP/2 client's window, for each stream.
+const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Header list of one HTTP/2 request.
 const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
 
@@ -162,7 +168,13 @@ fn spawn_connection(
 async fn serve(client: Rc<Client>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let mut builder = auto::Builder::new(LocalExecutor);
     builder.http1().max_buf_size(BUFFER_BYTES_MAX).max_headers(HEADERS_MAX);
-    builder.http2().max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADER_LIST_BYTES_MAX);
+    builder
+        .http2()
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX);
     let service = service_fn({
         let client = client.clone();
         move |request| forward::answer(client.clone(), request)

@@ -105,6 +105,7 @@ impl Proxy {
         let settings = Settings {
             head_timeout: Duration::from_millis(config.head_timeout_ms),
             instance_wait: Duration::from_millis(config.instance_wait_ms),
+            idle_timeout: Duration::from_millis(config.idle_timeout_ms),
             drain: Duration::from_millis(config.drain_ms),
         };
         let (threads, ended) = start_loops(listeners, loops, secure, settings, &tables, &stopped)?;
@@ -187,7 +188,9 @@ fn start_from_saved(saved: &std::path::Path, tables: &Tables) {
     match saved::load(saved) {
         Ok(Some(table)) => {
             tracing::info!(generation = ?table.generation, "starting from the saved route table");
+            let generation = table.generation;
             let _ = tables.apply(table);
+            tables.saved(generation);
         }
         Ok(None) => {}
         Err(error) => tracing::error!(%error, "starting without the saved route table"),
@@ -210,7 +213,7 @@ fn keep_in_step(
     thread::Builder::new().name("link".into()).spawn(move || {
         runtime.block_on(async {
             let saving = async {
-                saved::keep(&saved, news, stop).await;
+                saved::keep(&saved, &tables, news, stop).await;
                 std::future::pending::<()>().await;
             };
             tokio::select! {
@@ -219,6 +222,8 @@ fn keep_in_step(
                 () = end.notified() => {}
             }
         });
+        // A save that hangs with its disk must not keep the process from ending.
+        runtime.shutdown_background();
     })
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Cause {
     NotDeployed,
     /// None came in time, or too many requests wait for one already.
     NoInstance,
+    /// This proxy has as many requests under way as it may.
+    Overloaded,
     ConnectFailed,
     ClosedBeforeResponse,
     /// The instance answered something that is not HTTP.
@@ -42,6 +44,7 @@ impl Cause {
             Cause::Paused => "paused",
             Cause::NotDeployed => "not_deployed",
             Cause::NoInstance => "no_instance",
+            Cause::Overloaded => "overloaded",
             Cause::ConnectFailed => "connect_failed",
             Cause::ClosedBeforeResponse => "closed_before_response",
             Cause::BadResponse => "bad_response",
@@ -54,7 +57,7 @@ impl Cause {
         match self {
             Cause::BadRequest => StatusCode::BAD_REQUEST,
             Cause::NoRoute => StatusCode::NOT_FOUND,
-            Cause::NoTable | Cause::Paused | Cause::NotDeployed | Cause::NoInstance => {
+            Cause::NoTable | Cause::Paused | Cause::NotDeployed | Cause::NoInstance | Cause::Overloaded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Cause::ConnectFailed | Cause::ClosedBeforeResponse | Cause::BadResponse => {
@@ -67,12 +70,15 @@ impl Cause {
 
     fn message(self) -> &'static str {
         match self {
-            Cause::BadRequest => "The request cannot be understood: it needs exactly one valid Host.",
+            Cause::BadRequest => {
+                "The request cannot be understood: it needs one valid Host, and a body that is plain or chunked."
+            }
             Cause::NoRoute => "No service has this host name.",
             Cause::NoTable => "The platform is starting and does not know its services yet.",
             Cause::Paused => "This service is paused.",
             Cause::NotDeployed => "This service has no successful deployment yet.",
             Cause::NoInstance => "No instance of this service became available in time.",
+            Cause::Overloaded => "The platform has too many requests under way.",
             Cause::ConnectFailed => "The application does not accept connections.",
             Cause::ClosedBeforeResponse => "The application closed the connection before it answered.",
             Cause::BadResponse => "The application's answer is not valid HTTP.",
@@ -83,7 +89,7 @@ impl Cause {
 
     /// Whether the same request may succeed in a moment.
     fn passes(self) -> bool {
-        matches!(self, Cause::NoTable | Cause::NoInstance)
+        matches!(self, Cause::NoTable | Cause::NoInstance | Cause::Overloaded)
     }
 }
 
@@ -125,13 +131,14 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
-    const ALL: [Cause; 11] = [
+    const ALL: [Cause; 12] = [
         Cause::BadRequest,
         Cause::NoRoute,
         Cause::NoTable,
         Cause::Paused,
         Cause::NotDeployed,
         Cause::NoInstance,
+        Cause::Overloaded,
         Cause::ConnectFailed,
         Cause::ClosedBeforeResponse,
         Cause::BadResponse,

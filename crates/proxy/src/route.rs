@@ -183,4 +183,31 @@ mod tests {
         assert_eq!(find("TWO.localhost.:8080"), Some(2));
         assert_eq!(find("three.localhost"), None);
     }
+
+    /// A request finds the service of the name that it wrote, or none.
+    #[test]
+    #[ignore = "long: the long list runs it"]
+    fn hosts_changed_by_dice() {
+        let names = ["a.localhost", "a.b.localhost", "xn--bcher-kva.example", "[::1]", "127.0.0.1"];
+        let routes: Vec<StaticRoute> =
+            names.map(|name| format!("{name}=127.0.0.1:1").parse().unwrap()).into();
+        let snapshot = Snapshot::build(&static_table(&routes), &mut Instances::default());
+        let corpus =
+            ["A.localhost:8080", "a.b.localhost.", "[::1]:80", "127.0.0.1:", "xn--bcher-kva.example.:443"];
+        let words =
+            [".", ":", "[", "]", ":80", "@", "/", "\0", " ", "a", "A", "%2e", "\u{ff0e}", "_", "-", ","];
+        crate::mutate::fuzz(&corpus.map(str::as_bytes), &words, |text| {
+            let Ok(host) = Host::parse(text) else { return };
+            let name = host.as_str();
+            assert!(!name.is_empty() && name.len() <= HOST_BYTES_MAX, "{name}");
+            assert!(
+                text.len() >= name.len() && text[..name.len()].eq_ignore_ascii_case(name.as_bytes()),
+                "{name}"
+            );
+            let rest = &text[name.len()..];
+            let rest = rest.strip_prefix(b".").unwrap_or(rest);
+            assert!(rest.is_empty() || rest[0] == b':' && rest[1..].iter().all(u8::is_ascii_digit), "{name}");
+            assert_eq!(snapshot.find(&host).is_some(), names.contains(&name), "{name}");
+        });
+    }
 }

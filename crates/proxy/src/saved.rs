@@ -3,15 +3,23 @@
 //! The file is replaced in one step: a crash leaves the old table or the new one. Its format is read by later
 //! releases, so members are only ever added.
 
+use crate::tables::Tables;
+use apron_model::ids::Generation;
 use apron_model::routes::RouteTable;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 const FORMAT: u32 = 1;
+/// After a failed save; a newer table is tried at once.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// No table is newer.
+const EVERY_TABLE: Generation = Generation { epoch: u64::MAX, counter: u64::MAX };
 
 #[derive(Serialize, Deserialize)]
 struct SavedTable<T> {
@@ -71,24 +79,45 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
-/// Saves each table that comes, the newest when several came at once, until `stop`. A failure is said and costs
-/// only the start without control.
+/// Saves each table that comes, the newest when several came at once, until `stop`. One that cannot be saved is
+/// tried again until it is, or a newer one comes; serving goes on meanwhile.
 pub(crate) async fn keep(
     path: &Path,
-    mut tables: watch::Receiver<Option<Arc<RouteTable>>>,
+    tables: &Tables,
+    mut news: watch::Receiver<Option<Arc<RouteTable>>>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut said = String::new();
+    let mut unsaved = false;
     loop {
         tokio::select! {
-            changed = tables.changed() => if changed.is_err() { return },
-            // A proxy that drains has a successor, which keeps the file from now on.
-            _ = stop.wait_for(|stop| *stop) => return,
+            changed = news.changed() => if changed.is_err() { return },
+            () = sleep(RETRY_PAUSE), if unsaved => {}
+            _ = stop.wait_for(|stop| *stop) => {
+                // A proxy that drains has a successor, which keeps the file from now on.
+                tables.saved(EVERY_TABLE);
+                return;
+            }
         }
-        let Some(table) = tables.borrow_and_update().clone() else { continue };
-        let path = path.to_owned();
+        let Some(table) = news.borrow_and_update().clone() else { continue };
+        let (path, generation) = (path.to_owned(), table.generation);
         let saved = tokio::task::spawn_blocking(move || save(&path, &table)).await;
-        if let Ok(Err(error)) = saved {
-            tracing::error!(%error, cause = ?std::error::Error::source(&error).map(ToString::to_string), "route table not saved");
+        // A panic in there has been said on stderr, and is tried again like any other failure.
+        let result = saved.unwrap_or_else(|panic| Err(SavedError::Io(io::Error::other(panic))));
+        unsaved = result.is_err();
+        match result {
+            Ok(()) => {
+                tables.saved(generation);
+                said.clear();
+            }
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                // The same reason again is no news.
+                if source != said {
+                    tracing::error!(%error, source, "route table not saved; control hears of it a few seconds late");
+                    said = source;
+                }
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The route table of this process: what is served, who serves it already, and what it counts.
 //!
 //! `apply` takes newer generations only. It publishes an immutable snapshot to every loop; `serving` is the
-//! generation that the slowest of them has reached.
+//! generation that the slowest of them has reached. What control is told, `acknowledged_generation`, is also on
+//! disk: control takes an instance away once the tables that name it are acknowledged as replaced, and a proxy that
+//! starts from the file after a kill must not go back to one of those.
 
 use crate::balance::Instances;
 use crate::route::Snapshot;
@@ -9,7 +11,13 @@ use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::routes::RouteTable;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// A table that is not on disk after this long, such as on a full one, is acknowledged all the same: a deployment
+/// and the traffic of the new revision matter more than a start from the file at the wrong moment.
+const UNSAVED_TIME_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) struct Tables {
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -18,7 +26,26 @@ pub(crate) struct Tables {
     instances: Mutex<Instances>,
     /// What each loop serves.
     loops: Mutex<Vec<Generation>>,
+    disk: Mutex<Disk>,
     acknowledged: Notify,
+}
+
+/// What a proxy would start from.
+#[derive(Default)]
+struct Disk {
+    saved: Generation,
+    /// Since when the disk lags behind without having made a step.
+    behind_since: Option<Instant>,
+}
+
+impl Disk {
+    /// What may be acknowledged of this generation, which every loop serves.
+    fn settled(&self, serving: Generation, now: Instant) -> Generation {
+        match self.behind_since {
+            Some(since) if now.duration_since(since) < UNSAVED_TIME_MAX => serving.min(self.saved),
+            _ => serving,
+        }
+    }
 }
 
 /// The answer to a table that is not newer.
@@ -36,6 +63,7 @@ impl Tables {
             table: watch::Sender::new(None),
             instances: Mutex::default(),
             loops: Mutex::new(vec![Generation::default(); loops]),
+            disk: Mutex::default(),
             acknowledged: Notify::new(),
         }
     }
@@ -47,7 +75,11 @@ impl Tables {
             return Err(NotNewer { offered: table.generation, served });
         }
         let snapshot = Snapshot::build(&table, &mut instances);
+        // One step under the disk's lock: `saved` must not call the disk up to date between the two.
+        let mut disk = lock(&self.disk);
+        disk.behind_since.get_or_insert_with(Instant::now);
         self.snapshot.send_replace(Arc::new(snapshot));
+        drop(disk);
         self.table.send_replace(Some(Arc::new(table)));
         Ok(())
     }
@@ -73,12 +105,27 @@ impl Tables {
         self.acknowledged.notify_one();
     }
 
+    /// This table is on disk, or is no longer ours to keep.
+    pub(crate) fn saved(&self, generation: Generation) {
+        let mut disk = lock(&self.disk);
+        disk.saved = disk.saved.max(generation);
+        disk.behind_since = (disk.saved < self.generation()).then(Instant::now);
+        drop(disk);
+        self.acknowledged.notify_one();
+    }
+
+    /// What control may rely on: every loop serves it, and a successor would start from it.
+    pub(crate) fn acknowledged_generation(&self) -> Generation {
+        let serving = self.serving();
+        lock(&self.disk).settled(serving, Instant::now())
+    }
+
     /// The generation that every loop has reached.
     pub(crate) fn serving(&self) -> Generation {
         lock(&self.loops).iter().min().copied().unwrap_or_default()
     }
 
-    /// Waits until a loop acknowledges; has one listener, `link`.
+    /// Waits until a loop or the disk acknowledges; has one listener, `link`.
     pub(crate) async fn acknowledged(&self) {
         self.acknowledged.notified().await;
     }
@@ -113,6 +160,25 @@ mod tests {
         assert!(tables.apply(table(2, 0)).is_ok());
         assert!(tables.apply(table(1, 9)).is_err());
         assert_eq!(tables.generation(), Generation { epoch: 2, counter: 0 });
+    }
+
+    #[test]
+    fn a_table_is_acknowledged_when_it_is_on_disk_or_the_disk_had_its_time() {
+        let generation = |counter| Generation { epoch: 1, counter };
+        let since = Instant::now();
+        let behind = Disk { saved: generation(1), behind_since: Some(since) };
+        assert_eq!(behind.settled(generation(3), since), generation(1));
+        assert_eq!(behind.settled(generation(3), since + UNSAVED_TIME_MAX), generation(3));
+
+        let tables = Tables::new(1);
+        assert!(tables.apply(table(1, 1)).is_ok() && tables.apply(table(1, 2)).is_ok());
+        tables.acknowledge(0, generation(2));
+        assert_eq!(tables.acknowledged_generation(), Generation::default());
+        tables.saved(generation(1));
+        assert_eq!(tables.acknowledged_generation(), generation(1));
+        tables.saved(generation(2));
+        assert_eq!(tables.acknowledged_generation(), generation(2));
+        assert!(lock(&tables.disk).behind_since.is_none());
     }
 
     #[test]

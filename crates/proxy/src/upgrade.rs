@@ -1,4 +1,6 @@
-//! Connections that leave HTTP, such as WebSockets: bytes in both directions until one side ends.
+//! Connections that leave HTTP: WebSockets, bytes in both directions until both sides have ended.
+//!
+//! A side that ends its own direction only still hears the other one: the end is passed on, nothing more.
 
 use crate::body::ResponseBody;
 use crate::client::Active;
@@ -32,11 +34,8 @@ pub(crate) fn tunnel(
     active: Active,
 ) -> Response<ResponseBody> {
     let (mut parts, body) = response.into_parts();
-    let protocol = parts.headers.get(UPGRADE).cloned();
     crate::headers::strip_connection_headers(&mut parts.headers);
-    if let Some(protocol) = protocol {
-        parts.headers.insert(UPGRADE, protocol);
-    }
+    parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     let instance_upgrade =
         parts.extensions.remove::<OnUpgrade>().unwrap_or_else(|| hyper::upgrade::on(Response::new(body)));

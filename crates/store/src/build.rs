@@ -13,11 +13,12 @@ impl Store {
         get(&mut *self.read().await?, id).await
     }
 
-    /// Builds that somebody waits for.
+    /// Builds that somebody waits for. A row that cannot be read holds up its own operation only, whose deadline
+    /// ends it.
     pub async fn build_list_wanted(&self) -> Result<Vec<Build>, StoreError> {
         let mut tx = self.read().await?;
         let rows = sqlx::query("SELECT * FROM build WHERE wanted ORDER BY id").fetch_all(&mut *tx).await?;
-        rows.iter().map(build).collect()
+        Ok(rows.iter().filter_map(|row| readable(build(row))).collect())
     }
 
     /// Records how a try ended, if the build is still wanted.
@@ -33,6 +34,12 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+fn readable(build: Result<Build, StoreError>) -> Option<Build> {
+    build
+        .inspect_err(|error| tracing::error!(%error, "the row of a build cannot be read and is passed over"))
+        .ok()
 }
 
 fn build(row: &SqliteRow) -> Result<Build, StoreError> {

@@ -3,9 +3,14 @@
 use crate::error::StoreError;
 use crate::open::Store;
 use crate::rows::{Columns, int};
-use apron_model::ids::{InstanceId, ServiceId};
+use apron_model::build::{BuildSpec, SourceLocation};
+use apron_model::ids::{Digest, InstanceId, ServiceId};
 use apron_model::limits;
+use apron_model::operation::{BuildFact, BuildWish};
+use apron_model::service::{ServiceConfig, Source};
+use apron_model::source::UPLOAD_PREFIX;
 use apron_model::time::Timestamp;
+use std::collections::BTreeSet;
 
 /// What was forgotten, so that others forget it too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +19,35 @@ pub struct Purged {
 }
 
 impl Store {
+    /// Everything of the content store that a row names: images and uploaded sources of revisions, of services as
+    /// they are configured, and of builds that are not forgotten. What no row names may go.
+    pub async fn content_list(&self) -> Result<BTreeSet<Digest>, StoreError> {
+        let mut tx = self.read().await?;
+        let mut named = BTreeSet::new();
+        for row in sqlx::query("SELECT image, config FROM revision").fetch_all(&mut *tx).await? {
+            let columns = Columns { table: "revision", row: &row };
+            named.extend(columns.get::<Option<String>>("image")?.map(Digest::new));
+            named.extend(uploaded(&columns.json("config")?));
+        }
+        let services = sqlx::query("SELECT config FROM service WHERE deleted_at IS NULL");
+        for row in services.fetch_all(&mut *tx).await? {
+            named.extend(uploaded(&Columns { table: "service", row: &row }.json("config")?));
+        }
+        for row in sqlx::query("SELECT wish, fact FROM build").fetch_all(&mut *tx).await? {
+            let columns = Columns { table: "build", row: &row };
+            if let BuildFact::Done(outcome) = columns.json("fact")? {
+                named.insert(outcome.image);
+            }
+            // A wish that cannot be read is followed by nobody.
+            if let Ok(BuildWish::Source(BuildSpec { source: SourceLocation::Upload { digest }, .. })) =
+                columns.json("wish")
+            {
+                named.insert(digest);
+            }
+        }
+        Ok(named)
+    }
+
     /// Forgets deleted services whose time is over, old gone slots that the driver does not know either, ended
     /// operations beyond the limit, and finished builds that no kept revision came from.
     pub async fn purge(&self, now: Timestamp, present: &[InstanceId]) -> Result<Purged, StoreError> {
@@ -50,5 +84,13 @@ impl Store {
         .await?;
         tx.commit().await?;
         Ok(Purged { services })
+    }
+}
+
+/// The uploaded source that a configuration names.
+fn uploaded(config: &ServiceConfig) -> Option<Digest> {
+    match &config.source {
+        Source::Code(code) => code.repository_url.strip_prefix(UPLOAD_PREFIX).map(Digest::new),
+        Source::Image(_) => None,
     }
 }

@@ -28,4 +28,4 @@ pub use open::Store;
 pub use operation::{Advanced, OperationPage};
 pub use proxy::ProxyProcess;
 pub use service::{ServiceCursor, ServiceRoutes};
-pub use upload::{Upload, UploadKind, UploadOpened};
+pub use upload::{Upload, UploadKind};

@@ -68,6 +68,7 @@ impl Store {
 const MIGRATIONS: &[(&str, &str)] = &[
     ("first", include_str!("../migrations/0001_first.sql")),
     ("upload", include_str!("../migrations/0002_upload.sql")),
+    ("revision served", include_str!("../migrations/0003_revision_served.sql")),
 ];
 
 fn migrator() -> Migrator {

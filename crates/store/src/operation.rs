@@ -135,6 +135,7 @@ async fn write(
         Write::Service(row) => service::put(tx, row).await,
         Write::Operation(row) => put(tx, row).await,
         Write::Revision(row) => revision::put(tx, row).await,
+        Write::RevisionServed(number) => revision::served(tx, &view.service.id, *number).await,
         Write::RevisionForget(number) => revision::forget(tx, &view.service.id, *number).await,
         Write::Build(row) => build::put(tx, row).await,
         Write::Slot(row) => slot::insert(tx, row).await,

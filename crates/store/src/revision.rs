@@ -1,4 +1,4 @@
-//! Revisions: immutable once their image is known.
+//! Revisions: immutable but for whether a deployment of them has succeeded.
 
 use crate::error::StoreError;
 use crate::open::Store;
@@ -42,6 +42,7 @@ pub(crate) async fn list(
                 image: columns.get::<Option<String>>("image")?.map(Digest::new),
                 commit: columns.get("commit_id")?,
                 run: columns.json_option("run")?,
+                served: columns.get("served")?,
             })
         })
         .collect()
@@ -52,8 +53,8 @@ pub(crate) async fn put(
     revision: &Revision,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO revision (service, number, created_at, config, build, image, commit_id, run)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO revision (service, number, created_at, config, build, image, commit_id, run, served)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(revision.service.as_str())
     .bind(i64::from(revision.number))
@@ -63,8 +64,22 @@ pub(crate) async fn put(
     .bind(revision.image.as_ref().map(Digest::as_str))
     .bind(revision.commit.as_deref())
     .bind(revision.run.as_ref().map(json))
+    .bind(revision.served)
     .execute(&mut **tx)
     .await?;
+    Ok(())
+}
+
+pub(crate) async fn served(
+    tx: &mut Transaction<'static, Sqlite>,
+    service: &ServiceId,
+    number: RevisionNumber,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE revision SET served = TRUE WHERE service = $1 AND number = $2")
+        .bind(service.as_str())
+        .bind(i64::from(number))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

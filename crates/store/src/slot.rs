@@ -16,10 +16,15 @@ impl Store {
         list(&mut *self.read().await?, service).await
     }
 
-    /// Every slot of every service, those that are gone included.
-    pub async fn slot_list_all(&self) -> Result<Vec<Slot>, StoreError> {
+    /// Every slot that is not gone, and of the others those whose containers a driver still has.
+    pub async fn slot_list_all(&self, present: &[InstanceId]) -> Result<Vec<Slot>, StoreError> {
         let mut tx = self.read().await?;
-        let rows = sqlx::query("SELECT * FROM slot ORDER BY id").fetch_all(&mut *tx).await?;
+        let rows = sqlx::query(
+            "SELECT * FROM slot WHERE gone_at IS NULL OR id IN (SELECT value FROM json_each($1)) ORDER BY id",
+        )
+        .bind(json(&present))
+        .fetch_all(&mut *tx)
+        .await?;
         rows.iter().map(slot).collect()
     }
 

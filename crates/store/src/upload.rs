@@ -29,33 +29,13 @@ pub struct Upload {
     pub used_at: Timestamp,
 }
 
-/// What came of opening an upload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UploadOpened {
-    Yes {
-        /// Uploads that had expired and are closed now; their files may go.
-        expired: Vec<String>,
-    },
-    /// As many as may be are open already.
-    TooMany,
-}
-
 impl Store {
-    /// Opens an upload, unless `open_max` of them are in use. Those not used since `expired_before` give way.
-    pub async fn upload_create(
-        &self,
-        upload: &Upload,
-        open_max: usize,
-        expired_before: Timestamp,
-    ) -> Result<UploadOpened, StoreError> {
+    /// Opens an upload. False when `open_max` of them are open already.
+    pub async fn upload_create(&self, upload: &Upload, open_max: usize) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
-        let expired: Vec<String> = sqlx::query_scalar("DELETE FROM upload WHERE used_at < $1 RETURNING id")
-            .bind(int(expired_before.0))
-            .fetch_all(&mut *tx)
-            .await?;
         let open: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM upload").fetch_one(&mut *tx).await?;
         if open >= int(open_max as u64) {
-            return Ok(UploadOpened::TooMany);
+            return Ok(false);
         }
         sqlx::query("INSERT INTO upload (id, kind, size, used_at) VALUES ($1, $2, $3, $4)")
             .bind(&upload.id)
@@ -65,7 +45,26 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
-        Ok(UploadOpened::Yes { expired })
+        Ok(true)
+    }
+
+    /// Closes the uploads that were not used since `before`; their files may go.
+    pub async fn upload_expire(&self, before: Timestamp) -> Result<Vec<String>, StoreError> {
+        let mut tx = self.write().await?;
+        let expired = sqlx::query_scalar("DELETE FROM upload WHERE used_at < $1 RETURNING id")
+            .bind(int(before.0))
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(expired)
+    }
+
+    /// Bytes that have arrived of all open uploads.
+    pub async fn upload_bytes(&self) -> Result<u64, StoreError> {
+        let mut tx = self.read().await?;
+        let bytes: i64 =
+            sqlx::query_scalar("SELECT COALESCE(SUM(size), 0) FROM upload").fetch_one(&mut *tx).await?;
+        Ok(u64::try_from(bytes).unwrap_or(0))
     }
 
     pub async fn upload_get(&self, id: &str) -> Result<Option<Upload>, StoreError> {
@@ -131,8 +130,7 @@ mod tests {
     async fn uploads_grow_in_order_and_are_taken_once() {
         let directory = test_directory("upload");
         let store = Store::open(&directory.path().join("a.db")).await.unwrap();
-        let opened = store.upload_create(&new("a", 10), 2, Timestamp(0)).await.unwrap();
-        assert_eq!(opened, UploadOpened::Yes { expired: vec![] });
+        assert!(store.upload_create(&new("a", 10), 2).await.unwrap());
         assert!(store.upload_grow("a", 0, 7, Timestamp(11)).await.unwrap());
         assert!(!store.upload_grow("a", 0, 9, Timestamp(12)).await.unwrap(), "it is 7 long by now");
         assert!(!store.upload_grow("b", 0, 1, Timestamp(12)).await.unwrap());
@@ -143,16 +141,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn few_are_open_and_idle_ones_give_way() {
+    async fn few_are_open_and_idle_ones_expire() {
         let directory = test_directory("upload");
         let store = Store::open(&directory.path().join("a.db")).await.unwrap();
         for (id, at) in [("a", 10), ("b", 20)] {
-            store.upload_create(&new(id, at), 2, Timestamp(0)).await.unwrap();
+            assert!(store.upload_create(&new(id, at), 2).await.unwrap());
         }
-        let full = store.upload_create(&new("c", 30), 2, Timestamp(10)).await.unwrap();
-        assert_eq!(full, UploadOpened::TooMany);
-        let opened = store.upload_create(&new("c", 30), 2, Timestamp(11)).await.unwrap();
-        assert_eq!(opened, UploadOpened::Yes { expired: vec!["a".into()] });
+        assert!(!store.upload_create(&new("c", 30), 2).await.unwrap());
+        store.upload_grow("b", 0, 7, Timestamp(20)).await.unwrap();
+        assert_eq!(store.upload_bytes().await.unwrap(), 7);
+        assert_eq!(store.upload_expire(Timestamp(11)).await.unwrap(), ["a"]);
+        assert!(store.upload_create(&new("c", 30), 2).await.unwrap());
         assert!(store.upload_get("b").await.unwrap().is_some());
     }
 }

@@ -2,6 +2,7 @@
 //! column does not hold what it should.
 
 use apron_model::draw::Draw;
+use apron_model::fixture;
 use apron_model::ids::{Generation, InstanceId, OperationId, ServiceId};
 use apron_model::instance::*;
 use apron_model::operation::{BuildFact, Operation, OperationKind, OperationStatus, Step, Wake};
@@ -37,56 +38,18 @@ impl Drop for Directory {
 }
 
 fn service(draw: &mut Draw, name: &str, created_at: u64) -> Service {
+    let mut config = fixture::image_config("registry.test/web:1");
+    config.health.protocol = HealthProtocol::Http { path: "/".to_owned() };
+    let Source::Image(image) = &mut config.source else { unreachable!("it is an image") };
+    image.env.insert("A".to_owned(), "'quoted' \"text\" ÿ".to_owned());
     Service {
         id: draw.service_id(),
-        region: "us-east-1".to_owned(),
-        name: name.to_owned(),
         url_label: draw.url_label(),
         created_at: WallTime(created_at),
         updated_at: WallTime(created_at),
-        deleted_at: None,
         state: State::Creating,
-        config: ServiceConfig {
-            source: Source::Image(ImageSource {
-                identifier: "registry.test/web:1".to_owned(),
-                repository_type: RepositoryType::EcrPublic,
-                port: 8080,
-                start_command: None,
-                env: BTreeMap::from([("A".to_owned(), "'quoted' \"text\" ÿ".to_owned())]),
-            }),
-            auto_deployments: false,
-            access_role_arn: None,
-            connection_arn: None,
-            size: InstanceSize { cpu_units: 1024, memory_mib: 2048 },
-            instance_role_arn: None,
-            health: HealthCheck {
-                protocol: HealthProtocol::Http { path: "/".to_owned() },
-                interval_s: 5,
-                timeout_s: 2,
-                healthy_threshold: 1,
-                unhealthy_threshold: 5,
-            },
-            health_path: "/".to_owned(),
-            scaling: Scaling {
-                arn: "arn".to_owned(),
-                name: "DefaultConfiguration".to_owned(),
-                revision: 1,
-                max_concurrency: 100,
-                min_size: 1,
-                max_size: 25,
-            },
-            public: true,
-            ip_address_type: IpAddressType::Ipv4,
-            kms_key: None,
-        },
         tags: BTreeMap::from([("team".to_owned(), "blue".to_owned())]),
-        active: None,
-        candidate: None,
-        previous: None,
-        operation: None,
-        last_failure: None,
-        route_version: 0,
-        purge_at: None,
+        ..fixture::service(name, config)
     }
 }
 
@@ -175,30 +138,14 @@ async fn an_operation_advances_row_by_row() {
     let transient = BuildFact::Failed(Fault::transient("busy"));
     store.build_fact_put(&builds[0].id, &transient).await.unwrap();
     assert_eq!(store.build_get(&builds[0].id).await.unwrap().unwrap().failures, 1);
-    let outcome = apron_model::build::BuildOutcome {
-        image: apron_model::ids::Digest::new("sha256:abc"),
-        commit: None,
-        start_command: None,
-        port: None,
-        port_env: None,
-        env: BTreeMap::new(),
-        warnings: Vec::new(),
-    };
+    let outcome = fixture::outcome();
     store.build_fact_put(&builds[0].id, &BuildFact::Done(outcome)).await.unwrap();
     store.operation_advance(&id, &mut draw).await.unwrap();
     let slots = store.slot_list(&row.id).await.unwrap();
     assert_eq!(slots.len(), 1);
     assert_eq!(store.revision_get(&row.id, 1).await.unwrap().unwrap().run.unwrap().port, 8080);
-    let fact = Observed {
-        id: slots[0].id.clone(),
-        generation: slots[0].generation,
-        address: Some(([10, 0, 0, 1], 8080).into()),
-        phase: Phase::Running,
-        health: Health::Healthy,
-        restarts: 0,
-        last_exit: None,
-        waterfall: Waterfall { healthy_ms: Some(25), ..Waterfall::default() },
-    };
+    let mut fact = fixture::healthy(&slots[0]);
+    fact.waterfall.healthy_ms = Some(25);
     store.slot_facts_put(&[(fact.id.clone(), Some(fact.clone()))], Timestamp(7)).await.unwrap();
     let seen = store.slot_list(&row.id).await.unwrap().remove(0);
     assert_eq!((seen.fact, seen.fact_at, seen.ever_healthy), (Some(fact), Timestamp(7), true));
@@ -212,6 +159,9 @@ async fn an_operation_advances_row_by_row() {
     let operation = store.operation_get(&id).await.unwrap().unwrap();
     assert_eq!((operation.status, operation.step), (OperationStatus::Succeeded, Step::Ended));
     assert_eq!(store.operation_list_open().await.unwrap(), []);
+    assert!(store.revision_get(&row.id, 1).await.unwrap().unwrap().served);
+    let named: Vec<_> = store.content_list().await.unwrap().into_iter().collect();
+    assert_eq!(named, [fixture::outcome().image]);
     let lines = store.line_list(100).await.unwrap();
     assert!(lines.len() > 5 && lines.is_sorted_by_key(|line| line.seq));
     store.line_forget(lines[2].seq).await.unwrap();
@@ -226,15 +176,7 @@ async fn wishes_of_slots_change_only_as_they_may() {
     let (row, id) = created(&store, &mut draw, "web", 10).await;
     store.operation_advance(&id, &mut draw).await.unwrap();
     let build = store.build_list_wanted().await.unwrap().remove(0);
-    let outcome = apron_model::build::BuildOutcome {
-        image: apron_model::ids::Digest::new("sha256:abc"),
-        commit: None,
-        start_command: None,
-        port: None,
-        port_env: None,
-        env: BTreeMap::new(),
-        warnings: Vec::new(),
-    };
+    let outcome = fixture::outcome();
     store.build_fact_put(&build.id, &BuildFact::Done(outcome)).await.unwrap();
     store.operation_advance(&id, &mut draw).await.unwrap();
     let slot = store.slot_list(&row.id).await.unwrap().remove(0).id;
@@ -249,6 +191,55 @@ async fn wishes_of_slots_change_only_as_they_may() {
     store.slot_output_put(&[(slot.clone(), 77)]).await.unwrap();
     assert_eq!(store.slot_output_get(&slot).await.unwrap(), Some((row.id.clone(), 77)));
     assert_eq!(store.slot_output_get(&InstanceId::new("none")).await.unwrap(), None);
+    // Once gone it is listed only to a driver that still has its container.
+    let delete =
+        Operation::pending(draw.operation_id(), row.id.clone(), OperationKind::DeleteService, WallTime(1));
+    end(&store, &id, &mut draw).await;
+    store
+        .service_act(&row.id, |_, open| {
+            *open = Some(delete.clone());
+            Ok::<_, ()>(())
+        })
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    store.operation_advance(&delete.id, &mut draw).await.unwrap();
+    store.slot_gone(std::slice::from_ref(&slot), Timestamp(3)).await.unwrap();
+    assert_eq!(store.slot_list_all(&[]).await.unwrap(), []);
+    assert_eq!(store.slot_list_all(std::slice::from_ref(&slot)).await.unwrap()[0].wish, SlotWish::Gone);
+}
+
+/// Good facts until an operation that waits for its instances has ended.
+async fn end(store: &Store, id: &OperationId, draw: &mut Draw) {
+    let view = store.operation_view(id).await.unwrap().unwrap();
+    let facts: Vec<_> =
+        view.slots.iter().map(|slot| (slot.id.clone(), Some(fixture::healthy(slot)))).collect();
+    store.slot_facts_put(&facts, Timestamp(2)).await.unwrap();
+    store.operation_advance(id, draw).await.unwrap();
+    store.service_routed_put(&[(view.service.id, u64::MAX >> 1)]).await.unwrap();
+    assert_eq!(store.operation_advance(id, draw).await.unwrap().unwrap().wake, Wake::Done);
+}
+
+/// What one row of a build says wrongly is that build's own matter.
+#[tokio::test]
+async fn a_build_that_cannot_be_read_holds_up_no_other() {
+    let directory = Directory::new();
+    let store = Store::open(&directory.file()).await.unwrap();
+    let mut draw = draw();
+    let (_, first) = created(&store, &mut draw, "web", 10).await;
+    let (_, second) = created(&store, &mut draw, "shop", 10).await;
+    store.operation_advance(&first, &mut draw).await.unwrap();
+    store.operation_advance(&second, &mut draw).await.unwrap();
+    let url = format!("sqlite://{}", directory.file().display());
+    let mut raw = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("UPDATE build SET wish = '{}' WHERE operation = $1")
+        .bind(first.as_str())
+        .execute(&mut raw)
+        .await
+        .unwrap();
+    let wanted = store.build_list_wanted().await.unwrap();
+    assert_eq!(wanted.iter().map(|build| &build.operation).collect::<Vec<_>>(), [&second]);
 }
 
 #[tokio::test]

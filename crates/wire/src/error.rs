@@ -41,6 +41,11 @@ impl Error {
         )
     }
 
+    /// The request did not arrive in time; sent again, it may.
+    pub fn request_timeout(message: impl Into<String>) -> Self {
+        Self::new("RequestTimeoutException", 408, message)
+    }
+
     /// The caller is known and may not do this.
     pub fn access_denied(message: impl Into<String>) -> Self {
         Self::new("AccessDeniedException", 403, message)

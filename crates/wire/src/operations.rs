@@ -30,7 +30,6 @@ fn operations() -> Vec<Operation> {
         let reread = |index: usize, body: &[u8]| apron::Operation::ALL[index].reread(body);
         all.push(Operation { name: operation.name(), shape: operation.input_shape(), reread, index });
     }
-    assert_eq!(all.len(), apprunner::Operation::ALL.len() + 7);
     all
 }
 

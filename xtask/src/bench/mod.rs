@@ -7,6 +7,7 @@
 mod build;
 mod deploy;
 mod instance;
+mod interrupt;
 mod platform;
 mod process;
 mod proxy;
@@ -65,6 +66,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
     if names.is_empty() {
         names.extend(NAMES);
     }
+    interrupt::watch()?;
     let mut met = true;
     for name in names {
         let load = report::load_average();

@@ -1,10 +1,12 @@
 //! A real platform for one bench: `apron serve --ephemeral` with its data in a directory of its own, on free
 //! ports of loopback. Driven like a person would: by the command line, and by requests through the proxy.
 
+use super::interrupt;
 use super::process::{self, Directory, Process};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -46,6 +48,7 @@ impl Platform {
             .args(["serve", "--ephemeral", "--api", "127.0.0.1:0", "--http", "127.0.0.1:0"])
             .args(["--https", "127.0.0.1:0", "--data-dir"])
             .arg(directory.0.join("data"))
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -87,6 +90,7 @@ impl Platform {
 
     /// Begins an `apron` command against this platform.
     fn begin(&self, arguments: &[&str]) -> Result<Child> {
+        interrupt::check()?;
         Command::new(&self.program)
             .args(arguments)
             .args(["--data-dir", &self.path("data")?])
@@ -99,6 +103,7 @@ impl Platform {
 
     fn finish(&self, child: Child, arguments: &[&str]) -> Result<String> {
         let output = child.wait_with_output()?;
+        interrupt::check()?;
         let command = arguments.join(" ");
         ensure!(output.status.success(), "apron {command} failed; apron serve says:\n{}", self.log());
         Ok(String::from_utf8(output.stdout)?)
@@ -126,6 +131,7 @@ impl Platform {
             if failed || began.elapsed() >= within {
                 break Err(failed);
             }
+            interrupt::check()?;
             std::thread::sleep(POLL_PAUSE);
         };
         if first_byte == Err(false) {

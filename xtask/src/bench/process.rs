@@ -1,5 +1,6 @@
 //! Programs that a bench runs: pinned to a core, measured by the kernel's accounts, always stopped.
 
+use super::interrupt;
 use anyhow::{Context, Result, ensure};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ impl Process {
         arguments: &[&str],
         listens: SocketAddr,
     ) -> Result<Process> {
+        interrupt::check()?;
         let child = Command::new("taskset")
             .args(["-c", &cpu.to_string(), program])
             .args(arguments)
@@ -152,6 +154,7 @@ impl Drop for Directory {
 
 /// Runs a program to its end and gives its output.
 pub(super) fn output(directory: &Path, program: &str, arguments: &[&str]) -> Result<String> {
+    interrupt::check()?;
     let output = Command::new(program)
         .args(arguments)
         .current_dir(directory)
@@ -159,6 +162,8 @@ pub(super) fn output(directory: &Path, program: &str, arguments: &[&str]) -> Res
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot run {program}"))?;
+    // Some programs take a signal for a regular end.
+    interrupt::check()?;
     ensure!(output.status.success(), "{program} {} failed: {}", arguments.join(" "), output.status);
     Ok(String::from_utf8(output.stdout)?)
 }

@@ -4,17 +4,19 @@ use super::client::Client;
 use super::follow::{self, Ended};
 use super::pack::{self, MANIFEST};
 use super::progress::{self, Progress};
+use super::show::bytes;
 use super::target::Target;
 use super::upload;
 use anyhow::{Context, Result, bail};
 use apron_model::extension::CONFIG_MERGE;
 use apron_model::limits;
 use apron_model::manifest::{self, Severity};
+use apron_model::source;
 use apron_wire::apprunner::{
     CodeConfiguration, CodeConfigurationValues, CodeRepository, ConfigurationSource, CreateServiceRequest,
-    ImageConfiguration, ImageRepository, ImageRepositoryType, InstanceConfiguration, ResumeServiceRequest,
-    ServiceStatus, SourceCodeVersion, SourceCodeVersionType, SourceConfiguration, Tag, TagResourceRequest,
-    UpdateServiceRequest,
+    DescribeServiceRequest, ImageConfiguration, ImageRepository, ImageRepositoryType, InstanceConfiguration,
+    ResumeServiceRequest, ServiceStatus, SourceCodeVersion, SourceCodeVersionType, SourceConfiguration,
+    StartDeploymentRequest, Tag, TagResourceRequest, UpdateServiceRequest,
 };
 use apron_wire::apron::{self, DescribeStatusRequest, UploadKind};
 use std::collections::BTreeMap;
@@ -93,6 +95,7 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCod
         Some(name) => name.clone(),
         None => target.service_name()?,
     };
+    source::check_name(&name)?;
     if arguments.branch.is_some() && !matches!(target, Target::Git(_)) {
         bail!("--branch is for git repositories, and '{}' is none", arguments.target);
     }
@@ -101,7 +104,12 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCod
     }
     let progress = Progress::new(format!("deploying {name}"));
     let found = client.find(&name).await?;
-    let source = source(client, &target, &arguments, &progress).await?;
+    if found.as_ref().is_some_and(|found| found.status == ServiceStatus::OperationInProgress) {
+        bail!(
+            "another operation of '{name}' is in progress, as 'apron status {name}' shows; deploy again after it"
+        );
+    }
+    let source = source_of(client, &target, &arguments, &progress).await?;
     let instance = (arguments.cpu.is_some() || arguments.memory.is_some()).then(|| InstanceConfiguration {
         cpu: arguments.cpu.clone(),
         memory: arguments.memory.clone(),
@@ -127,14 +135,30 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCod
             if let Some(tags) = merge_tag {
                 client.call(&TagResourceRequest { resource_arn: found.arn.clone(), tags }).await?;
             }
+            let described = DescribeServiceRequest { service_arn: found.arn.clone() };
+            let before = client.call(&described).await?.service;
             let mut input = UpdateServiceRequest::new(found.arn.clone());
             input.source_configuration = Some(source);
             input.instance_configuration = instance;
             let updated = client.call(&input).await?;
             let mut ended = follow::deployment(client, &found.arn, &updated.operation_id, &progress).await?;
+            let paused = found.status == ServiceStatus::Paused;
             // A paused service only takes the new configuration; its resume deploys it.
-            if found.status == ServiceStatus::Paused && ended.succeeded() {
+            if paused && ended.succeeded() {
                 ended = resume(client, &found.arn, &progress).await?;
+            }
+            let after = updated.service;
+            let same_source = before.source_configuration == after.source_configuration;
+            let other_size = before.instance_configuration != after.instance_configuration;
+            // An update of something else keeps the image, and so does a resume. Here the source as it is now is
+            // what was asked for; a directory that is the same is built the same.
+            if ended.succeeded()
+                && same_source
+                && (paused || other_size)
+                && !matches!(target, Target::Directory(_))
+            {
+                let started = client.call(&StartDeploymentRequest { service_arn: found.arn.clone() }).await?;
+                ended = follow::deployment(client, &found.arn, &started.operation_id, &progress).await?;
             }
             (found.arn, ended)
         }
@@ -170,7 +194,7 @@ async fn finish(client: &Client, name: &str, arn: &str, ended: &Ended) -> Result
 }
 
 /// Uploads what has to be uploaded, and says what the service is made of.
-async fn source(
+async fn source_of(
     client: &Client,
     target: &Target,
     arguments: &Arguments,
@@ -264,15 +288,6 @@ fn check_manifest(directory: &Path) -> Result<()> {
         bail!("{}", errors.join("\n"));
     }
     Ok(())
-}
-
-/// A size for people.
-fn bytes(count: u64) -> String {
-    match count {
-        0..1_024 => format!("{count} B"),
-        1_024..1_048_576 => format!("{:.1} KiB", count as f64 / 1_024.0),
-        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
-    }
 }
 
 #[cfg(test)]

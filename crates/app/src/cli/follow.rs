@@ -15,6 +15,14 @@ const LINES_PER_CALL: i32 = 1_000;
 /// Between looks at an operation that writes no log.
 const LOOK_MS: u64 = 200;
 
+/// Exit code after Ctrl-C, as shells have it: 128 and the signal's number.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// The user waits no longer. The operation belongs to the platform.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; the platform goes on with the operation, as 'apron status' shows")]
+pub(crate) struct Interrupted;
+
 /// How an operation ended.
 pub(crate) struct Ended {
     pub status: OperationStatus,
@@ -80,9 +88,13 @@ pub(crate) async fn quietly(client: &Client, arn: &str, operation: &str) -> Resu
 }
 
 async fn bounded(work: impl Future<Output = Result<Ended>>) -> Result<Ended> {
-    match tokio::time::timeout(Duration::from_millis(FOLLOW_MS_MAX), work).await {
-        Ok(ended) => ended,
-        Err(_) => bail!("the operation has not ended within {} minutes", FOLLOW_MS_MAX / 60_000),
+    tokio::select! {
+        ended = work => ended,
+        () = tokio::time::sleep(Duration::from_millis(FOLLOW_MS_MAX)) => {
+            bail!("the operation has not ended within {} minutes", FOLLOW_MS_MAX / 60_000)
+        }
+        // Without signals there is nothing to hear, and the wait goes on.
+        Ok(()) = tokio::signal::ctrl_c() => Err(Interrupted.into()),
     }
 }
 

@@ -1,14 +1,11 @@
-//! `apron pause`, `resume`, `rm` and `image import`: one call each, watched to its end.
+//! `apron pause`, `resume` and `rm`: one call each, watched to its end.
 
 use super::client::Client;
 use super::follow;
 use super::progress::{Progress, print};
-use super::upload;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use apron_wire::apprunner::{DeleteServiceRequest, PauseServiceRequest, ResumeServiceRequest};
-use apron_wire::apron::{DescribeStatusRequest, UploadKind};
-use std::fs::File;
-use std::path::Path;
+use apron_wire::apron::DescribeStatusRequest;
 use std::process::ExitCode;
 
 pub(super) async fn pause(client: &Client, name: &str) -> Result<ExitCode> {
@@ -54,23 +51,4 @@ async fn wait(
         bail!("'{name}' {not_done}: {}", ended.because());
     }
     Ok(())
-}
-
-pub(super) async fn import(client: &Client, path: &Path) -> Result<ExitCode> {
-    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let metadata = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
-    if !metadata.is_file() {
-        bail!("{} is not a file; give an OCI or docker archive", path.display());
-    }
-    let total_mib = metadata.len() / 1_048_576;
-    let progress = Progress::new("importing");
-    let sent = |sent: u64| progress.message(format!("uploading {} of {total_mib} MiB", sent / 1_048_576));
-    let imported = upload::upload(client, UploadKind::Image, &mut file, sent)
-        .await
-        .with_context(|| format!("cannot import {}", path.display()))?;
-    drop(progress);
-    for image in imported.images.unwrap_or_default() {
-        print(&format!("{}  {}", image.name, image.digest));
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! `apron logs`: what the application wrote, what a deployment did, or what happened to the service.
 
 use super::client::Client;
-use super::progress::{print, printable};
+use super::progress::{is_read, printable};
 use super::show::time;
 use anyhow::{Result, bail};
 use apron_wire::apprunner::ListOperationsRequest;
@@ -44,9 +44,10 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCod
         input.operation_id = Some(id);
     }
     loop {
-        let page = client.call(&input).await?;
-        for line in &page.lines {
-            show(line, stream);
+        // Who follows stays over a restart of the platform.
+        let page = if arguments.follow { client.ask(&input).await? } else { client.call(&input).await? };
+        if !page.lines.iter().all(|line| show(line, stream)) {
+            return Ok(ExitCode::SUCCESS);
         }
         let quiet = page.lines.is_empty();
         if page.end || (quiet && !arguments.follow) {
@@ -58,14 +59,15 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCod
     }
 }
 
-fn show(line: &LogLine, stream: LogStream) {
+/// False once nobody reads any more.
+fn show(line: &LogLine, stream: LogStream) -> bool {
     let at = time(line.timestamp);
     let text = printable(&line.text);
     match stream {
         LogStream::Application => {
             let source: String = printable(&line.source).chars().take(8).collect();
-            print(&format!("{at} {source} {text}"));
+            is_read(&format!("{at} {source} {text}"))
         }
-        LogStream::Deployment | LogStream::Events => print(&format!("{at} {text}")),
+        LogStream::Deployment | LogStream::Events => is_read(&format!("{at} {text}")),
     }
 }

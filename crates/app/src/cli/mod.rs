@@ -4,6 +4,7 @@
 mod client;
 mod deploy;
 mod follow;
+mod images;
 mod lifecycle;
 mod logs;
 mod pack;
@@ -65,6 +66,10 @@ enum Command {
 enum Image {
     /// Take in an OCI or docker archive; `apron deploy NAME` then runs it
     Import { file: PathBuf },
+    /// List the images that this platform has by a name
+    Ls,
+    /// Forget an image's name; its content goes when nothing runs it any more
+    Rm { name: String },
 }
 
 /// Runs the command that `arguments` (the program's name first) give, to its end. What clap prints by itself,
@@ -98,7 +103,9 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitC
             Command::Resume { name } => lifecycle::resume(&client, &name).await,
             Command::Rm { name } => lifecycle::remove(&client, &name).await,
             Command::Env => show::environment(&client).await,
-            Command::Image(Image::Import { file }) => lifecycle::import(&client, &file).await,
+            Command::Image(Image::Import { file }) => images::import(&client, &file).await,
+            Command::Image(Image::Ls) => images::list(&client).await,
+            Command::Image(Image::Rm { name }) => images::remove(&client, &name).await,
         }
     })
 }
@@ -107,7 +114,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitC
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     // `{:#}` joins the chain of causes; each is a clause of the sentence.
     eprintln!("apron: {error:#}");
-    ExitCode::FAILURE
+    if error.is::<follow::Interrupted>() { ExitCode::from(follow::INTERRUPTED) } else { ExitCode::FAILURE }
 }
 
 #[cfg(test)]
@@ -126,7 +133,9 @@ mod tests {
         assert_eq!(arguments.env, [("A".into(), "1".into()), ("B".into(), "x=y".into())]);
         assert_eq!(arguments.port, Some(9000));
         assert!(matches!(parse("apron --region r ls").unwrap().command, Command::Ls));
-        assert!(matches!(parse("apron image import f").unwrap().command, Command::Image(_)));
+        for line in ["apron image import f", "apron image ls", "apron image rm web:1"] {
+            assert!(matches!(parse(line).unwrap().command, Command::Image(_)), "{line}");
+        }
         let proxy = "apron proxy --static-route h=127.0.0.1:1,127.0.0.1:2 --http 127.0.0.1:0 --loops 1";
         assert!(matches!(parse(proxy).unwrap().command, Command::Proxy(_)));
         for wrong in

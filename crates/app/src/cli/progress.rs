@@ -43,7 +43,12 @@ impl Drop for Progress {
 
 /// A line on standard output. A reader that went away is no error of the command.
 pub(crate) fn print(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let _ = is_read(text);
+}
+
+/// The same for a command that does nothing but print: false once nobody reads any more.
+pub(crate) fn is_read(text: &str) -> bool {
+    writeln!(std::io::stdout().lock(), "{text}").is_ok()
 }
 
 /// Text of others, for a terminal: control characters but the tab could move its cursor or rename its window,

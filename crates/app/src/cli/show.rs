@@ -3,16 +3,19 @@
 use super::client::Client;
 use super::progress::{print, printable};
 use anyhow::Result;
+use apron_model::routes;
 use apron_wire::apron::{DescribeStatusRequest, InstanceStatus, RevisionStatus, Waterfall};
 use std::process::ExitCode;
 
 pub(super) async fn list(client: &Client) -> Result<ExitCode> {
+    let platform = client.platform().await?;
+    let url = |host: String| routes::shown_url(&host, &platform.apps_endpoint);
     let mut rows = vec![["NAME", "STATUS", "URL", "UPDATED"].map(str::to_owned)];
     for service in client.services().await? {
         rows.push([
             service.service_name.unwrap_or_default(),
             service.status.map(|status| status.to_string()).unwrap_or_default(),
-            service.service_url.unwrap_or_default(),
+            service.service_url.map(url).unwrap_or_default(),
             service.updated_at.map(time).unwrap_or_default(),
         ]);
     }
@@ -122,8 +125,18 @@ pub(super) fn time(epoch_seconds: f64) -> String {
     }
 }
 
+/// A size for people.
+pub(super) fn bytes(count: u64) -> String {
+    match count {
+        0..1_024 => format!("{count} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", count as f64 / 1_024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", count as f64 / 1_073_741_824.0),
+    }
+}
+
 /// Columns as wide as their longest cell.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let line = |row: &[String; N]| {

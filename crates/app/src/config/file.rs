@@ -1,6 +1,6 @@
 //! The TOML file of `--config`: one table of known keys, each with its reader.
 
-use super::{LOOPS_MAX, Listen, NodeSettings, RegistrySettings};
+use super::{BuildEnvironment, LOOPS_MAX, Listen, NodeSettings, RegistrySettings};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +22,8 @@ pub(super) struct File {
     pub(super) proxy_uid: Option<u32>,
     pub(super) loops: Option<usize>,
     pub(super) drain_s: Option<u32>,
+    pub(super) source_roots: Vec<PathBuf>,
+    pub(super) build_environment: BuildEnvironment,
     pub(super) node: NodeSettings,
     pub(super) registries: RegistrySettings,
 }
@@ -37,6 +39,8 @@ const KEYS: &[&str] = &[
     "proxy_uid",
     "loops",
     "drain_s",
+    "source_roots",
+    "build_environment",
     "node",
     "registries",
 ];
@@ -44,17 +48,22 @@ const NODE_KEYS: &[&str] =
     &["address_ranges", "pairs_ready", "free_memory_min_mib", "dns", "egress_allow", "runtimes"];
 const REGISTRIES_KEYS: &[&str] = &["plain_http", "mirrors", "credentials"];
 
+/// Every build gets all of them; a few proxies and indexes are meant.
+const BUILD_VARIABLES_MAX: usize = 64;
+const BUILD_VARIABLE_BYTES_MAX: usize = 8 * 1024;
+
 /// One thing that is wrong, where, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileProblem {
-    /// Counted from 1.
+    /// Counted from 1, as is the column, in characters.
     pub(crate) line: usize,
+    pub(crate) column: usize,
     pub(crate) message: String,
 }
 
 impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.message)
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
     }
 }
 
@@ -71,7 +80,7 @@ pub(super) fn parse(text: &str) -> Result<File, Vec<FileProblem>> {
         false => File::default(),
     };
     if !reader.problems.is_empty() {
-        reader.problems.sort_by_key(|p| p.line);
+        reader.problems.sort_by_key(|p| (p.line, p.column));
         return Err(reader.problems);
     }
     Ok(file)
@@ -99,6 +108,16 @@ impl Reader<'_> {
             proxy_uid: self.number(table, "proxy_uid", 1, u64::from(u32::MAX) - 1).map(|n| n as u32),
             loops: self.number(table, "loops", 1, LOOPS_MAX as u64).map(|n| n as usize),
             drain_s: self.number(table, "drain_s", 0, 3600).map(|n| n as u32),
+            source_roots: self
+                .list(table, "source_roots", "absolute paths of directories", |text| {
+                    let path = PathBuf::from(text);
+                    (path.is_absolute() && path.is_dir()).then_some(path)
+                })
+                .unwrap_or_default(),
+            build_environment: self
+                .section(table, "build_environment")
+                .map(|t| self.build_environment(t))
+                .unwrap_or_default(),
             node: self.section(table, "node").map(|t| self.node(t)).unwrap_or_default(),
             registries: self.section(table, "registries").map(|t| self.registries(t)).unwrap_or_default(),
         };
@@ -132,6 +151,44 @@ impl Reader<'_> {
         }
     }
 
+    fn build_environment(&mut self, table: &Table<'_>) -> BuildEnvironment {
+        let mut variables = BTreeMap::new();
+        for (name, value) in table {
+            let key = name.get_ref();
+            if !variable_checked(key) {
+                let message = format!(
+                    "'build_environment': '{key}' cannot be a variable's name: letters, digits and _ are allowed"
+                );
+                self.problem(name.span(), message);
+                continue;
+            }
+            // A value may hold a password: none is shown.
+            match value.get_ref() {
+                DeValue::String(text) if text.len() > BUILD_VARIABLE_BYTES_MAX || text.contains('\0') => {
+                    let message = format!(
+                        "'build_environment.{key}' must have at most {BUILD_VARIABLE_BYTES_MAX} bytes and no zero byte"
+                    );
+                    self.problem(value.span(), message);
+                }
+                DeValue::String(text) => {
+                    variables.insert(key.to_string(), text.to_string());
+                }
+                other => {
+                    let message = format!(
+                        "'build_environment.{key}' must be a string, not a value of type {}",
+                        other.type_str()
+                    );
+                    self.problem(value.span(), message);
+                }
+            }
+        }
+        if table.len() > BUILD_VARIABLES_MAX {
+            let at = table.keys().next().map_or(0..0, Spanned::span);
+            self.problem(at, format!("'build_environment' may have at most {BUILD_VARIABLES_MAX} variables"));
+        }
+        BuildEnvironment(variables)
+    }
+
     fn registries(&mut self, table: &Table<'_>) -> RegistrySettings {
         self.known(table, "registries.", REGISTRIES_KEYS);
         let host = |text: &str| (!text.is_empty() && !text.contains("://")).then(|| text.to_owned());
@@ -161,7 +218,12 @@ impl Reader<'_> {
 
     fn problem(&mut self, at: Range<usize>, message: String) {
         let before = self.text.get(..at.start.min(self.text.len())).unwrap_or(self.text);
-        self.problems.push(FileProblem { line: before.matches('\n').count() + 1, message });
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        self.problems.push(FileProblem {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message,
+        });
     }
 
     fn expected(&mut self, value: &Spanned<DeValue<'_>>, key: &str, what: &str) {
@@ -248,6 +310,13 @@ impl Reader<'_> {
         }
         Some(list)
     }
+}
+
+fn variable_checked(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 128
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn network_checked(text: &str) -> bool {

@@ -28,6 +28,7 @@ fn a_whole_file_is_read() {
         proxy_uid = 0x1b5a
         loops = 4
         drain_s = 5
+        source_roots = ["/usr", "/etc"]
         [node]
         address_ranges = ["10.9.0.0/16"]
         pairs_ready = 3
@@ -40,6 +41,8 @@ fn a_whole_file_is_read() {
         credentials = "/etc/apron/docker.json"
         [registries.mirrors]
         "123456789012.dkr.ecr.us-east-1.amazonaws.com" = "registry.lan:5000/mirror"
+        [build_environment]
+        HTTPS_PROXY = "http://user:secret@proxy.lan"
         "#,
     )
     .unwrap();
@@ -47,6 +50,9 @@ fn a_whole_file_is_read() {
     assert_eq!(file.proxy_uid, Some(7002));
     assert_eq!(file.node.dns[0].port(), 53);
     assert_eq!(file.registries.mirrors.len(), 1);
+    assert_eq!(file.source_roots, [PathBuf::from("/usr"), PathBuf::from("/etc")]);
+    assert_eq!(file.build_environment.0["HTTPS_PROXY"], "http://user:secret@proxy.lan");
+    assert_eq!(format!("{:?}", file.build_environment), r#"{"HTTPS_PROXY"}"#);
 }
 
 #[test]
@@ -55,18 +61,22 @@ fn all_problems_come_at_once_with_their_lines() {
         "api = 7070\nhtpp = \"off\"\nloops = 0\nregion = \"US East\"\n\n[node]\ndns = [\"here\"]\nrange = 1\n",
     );
     assert_eq!(found.len(), 6, "{found:#?}");
-    assert_eq!(found[0], "line 1: 'api' must be an address like 127.0.0.1:7070, not 7070");
-    assert!(found[1].starts_with("line 2: unknown key 'htpp'; known are api, http"), "{}", found[1]);
-    assert_eq!(found[2], "line 3: 'loops' must be a whole number from 1 to 256, not 0");
-    assert_eq!(found[3], "line 4: 'region': 'US East' is not a region like us-east-1");
-    assert!(found[4].starts_with("line 7: 'dns' must be a list of addresses"), "{}", found[4]);
-    assert!(found[5].starts_with("line 8: unknown key 'node.range'"), "{}", found[5]);
+    assert_eq!(found[0], "line 1, column 7: 'api' must be an address like 127.0.0.1:7070, not 7070");
+    assert!(
+        found[1].starts_with("line 2, column 1: unknown key 'htpp'; known are api, http"),
+        "{}",
+        found[1]
+    );
+    assert_eq!(found[2], "line 3, column 9: 'loops' must be a whole number from 1 to 256, not 0");
+    assert_eq!(found[3], "line 4, column 10: 'region': 'US East' is not a region like us-east-1");
+    assert!(found[4].starts_with("line 7, column 8: 'dns' must be a list of addresses"), "{}", found[4]);
+    assert!(found[5].starts_with("line 8, column 1: unknown key 'node.range'"), "{}", found[5]);
 }
 
 #[test]
 fn broken_syntax_is_reported_with_its_line() {
     let found = problems("api = \"127.0.0.1:1\"\nhttp =\n");
-    assert!(found[0].starts_with("line 2: "), "{found:?}");
+    assert!(found[0].starts_with("line 2, column "), "{found:?}");
 }
 
 #[test]
@@ -85,4 +95,49 @@ fn a_flag_wins_and_nothing_to_serve_is_an_error() {
     assert_eq!(resolve(&domain).unwrap().apps_domain, "apps.example");
     let region = Arguments { region: Some("nowhere land".into()), ..Arguments::default() };
     assert!(resolve(&region).unwrap_err().to_string().starts_with("--region"));
+}
+
+#[test]
+fn source_roots_are_directories_with_absolute_paths() {
+    let expect = "line 1, column 24: 'source_roots' must be a list of absolute paths of directories, not";
+    for wrong in ["relative", "/nonexistent/x", "/etc/passwd"] {
+        let found = problems(&format!("source_roots = [\"/usr\",\"{wrong}\"]"));
+        assert_eq!(found, [format!("{expect} \"{wrong}\"")]);
+    }
+    assert!(problems("source_roots = \"/usr\"")[0].contains("must be a list of absolute paths"));
+
+    let flags = |roots: &[&str]| Arguments {
+        source_roots: roots.iter().map(PathBuf::from).collect(),
+        ..Arguments::default()
+    };
+    assert_eq!(resolve(&flags(&["/usr"])).unwrap().source_roots, [PathBuf::from("/usr")]);
+    let error = resolve(&flags(&["/usr", "/nonexistent/x"])).unwrap_err().to_string();
+    assert_eq!(error, "--source-root /nonexistent/x: there is no such directory");
+}
+
+#[test]
+fn variables_of_builds_are_strings_with_fitting_names_and_never_shown() {
+    let found = problems("[build_environment]\nA = 5\n\"B-C\" = \"secret\"\nD = \"secret\\u0000\"\n");
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert_eq!(
+        found[0],
+        "line 2, column 5: 'build_environment.A' must be a string, not a value of type integer"
+    );
+    assert!(found[1].starts_with("line 3, column 1: 'build_environment': 'B-C' cannot be"), "{}", found[1]);
+    assert!(
+        found[2].starts_with("line 4, column 5: 'build_environment.D' must have at most"),
+        "{}",
+        found[2]
+    );
+    assert!(!found.join("").contains("secret"), "{found:#?}");
+    assert!(problems("build_environment = [1]")[0].contains("must be a table"));
+    let many: String = (0..65).map(|n| format!("V{n} = \"\"\n")).collect();
+    assert!(problems(&format!("[build_environment]\n{many}"))[0].contains("at most 64 variables"));
+}
+
+#[test]
+fn the_example_of_the_help_can_be_used() {
+    let problems = file::parse(include_str!("example.toml")).err().unwrap_or_default();
+    // Its source root need not be on this machine.
+    assert!(problems.iter().all(|p| p.message.contains("source_roots")), "{problems:?}");
 }

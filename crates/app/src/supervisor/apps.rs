@@ -1,8 +1,8 @@
 //! Where applications answer: the address asked for, or the well-known port when it is free.
 
-use super::say;
 use crate::config::Apps;
 use crate::listeners::{self, ListenError, Listeners};
+use crate::log::say;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Binds what `apps` says, `loops` sockets of it, or uses what an earlier run's proxy still has on that address.

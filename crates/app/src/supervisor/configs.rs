@@ -1,5 +1,6 @@
 //! What each child is told: the platform's settings in the child's own terms.
 
+use super::directory::CONTROL_SOCKET;
 use super::{Addresses, Role, reachable};
 use crate::children::Handover;
 use crate::config::Settings;
@@ -41,7 +42,7 @@ fn control(
 ) -> apron_control::Config {
     apron_control::Config {
         data_dir: data_dir.to_owned(),
-        control_socket: data_dir.join("run/control.sock"),
+        control_socket: data_dir.join(CONTROL_SOCKET),
         node_socket: data_dir.join("run/node.sock"),
         apps_domain: settings.apps_domain.clone(),
         apps_suffix: apps_suffix(addresses),
@@ -70,8 +71,11 @@ fn node(settings: &Settings, data_dir: &Path) -> node::Config {
             .unwrap_or_else(|| node::DEFAULT_RANGES.iter().map(|r| (*r).to_owned()).collect()),
         pairs_ready: given.pairs_ready.unwrap_or(node::DEFAULT_PAIRS_READY),
         free_memory_min_mib: given.free_memory_min_mib.unwrap_or(node::DEFAULT_FREE_MEMORY_MIN_MIB),
+        instance_disk_mib_max: apron_model::limits::INSTANCE_DISK_BYTES_MAX / (1024 * 1024),
         dns_upstream: given.dns.clone(),
         egress_allow: given.egress_allow.clone(),
+        source_roots: settings.source_roots.clone(),
+        build_environment: settings.build_environment.0.clone(),
         program: None,
         runtimes: given.runtimes.clone(),
     }
@@ -84,7 +88,7 @@ fn proxy(settings: &Settings, data_dir: &Path, addresses: &Addresses) -> apron_p
         regions: vec![settings.region.clone()],
     });
     let drain_ms = u64::from(settings.drain_s) * 1000;
-    let (socket, saved) = (data_dir.join("run/control.sock"), data_dir.join("proxy/routes.json"));
+    let (socket, saved) = (data_dir.join(CONTROL_SOCKET), data_dir.join("proxy/routes.json"));
     apron_proxy::Config::control(socket, saved, tls, drain_ms)
 }
 

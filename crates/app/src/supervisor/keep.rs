@@ -4,6 +4,7 @@ use super::process::{Ended, Process};
 use super::spawn::{self, Started};
 use super::{Role, record};
 use crate::listeners::Listeners;
+use crate::log::{LINE_BYTES_MAX, say};
 use nix::sys::signal::Signal;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -24,8 +25,6 @@ const SETTLED: Duration = Duration::from_secs(60);
 const END_GRACE: Duration = Duration::from_secs(10);
 /// Lines kept of each child for the report of a failed start.
 const LAST_LINES: usize = 20;
-/// A longer log line of ours is cut; none is meant to be.
-const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// What one child is started with, each time anew.
 pub(super) struct Plan {
@@ -182,7 +181,7 @@ async fn pump(role: Role, pipe: OwnedFd, last_lines: Arc<Mutex<VecDeque<String>>
             let row: Vec<u8> = pending.drain(..=at).collect();
             let line = String::from_utf8_lossy(&row);
             let line = line.trim_end();
-            super::say(&format!("{:<7} {line}", role.name()));
+            say(&format!("{:<7} {line}", role.name()));
             let mut last = last_lines.lock().unwrap_or_else(PoisonError::into_inner);
             last.push_back(line.to_owned());
             if last.len() > LAST_LINES {

@@ -1,7 +1,7 @@
 //! What the next supervisor must know of this one's children: `run/<child>.json`.
 //!
-//! The directory is writable for control, which makes its socket there; so a record counts only when root
-//! wrote it. Who believed any other would signal and open what a taken control names.
+//! Only root writes in the directory, and a record counts only when root wrote it: who believed any other would
+//! signal and open what a taken control names.
 
 use super::Role;
 use super::process::{self, Process};

@@ -7,11 +7,37 @@ use crate::listeners::{self, Listeners};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::pipe2;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+
+/// Variables that every child gets of the supervisor's: where programs are, how to log, how to write the time.
+/// Whatever else the platform was started with (a password, a token) is nobody's but the supervisor's.
+/// `config::help` says so to people.
+const FOR_ALL: [&str; 7] = ["PATH", "TZ", "LANG", "LC_ALL", "LC_CTYPE", "RUST_LOG", "RUST_BACKTRACE"];
+/// What the node gets on top: by these the tools that assemble base images reach the network, and builds are
+/// given this machine's certificates.
+const FOR_NODE: [&str; 8] = [
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+fn passed_on(
+    role: Role,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> impl Iterator<Item = (&'static str, OsString)> {
+    let more: &[&str] = if role == Role::Node { &FOR_NODE } else { &[] };
+    FOR_ALL.iter().chain(more).filter_map(move |name| Some((*name, variable(name)?)))
+}
 
 /// A child that was started and has not yet said anything.
 #[derive(Debug)]
@@ -41,6 +67,8 @@ pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)
     command
         .arg0("apron")
         .arg(role.name())
+        .env_clear()
+        .envs(passed_on(role, |name| std::env::var_os(name)))
         .env(CONFIG_FD, config.as_raw_fd().to_string())
         .env(READY_FD, ready_of_child.as_raw_fd().to_string())
         .env(LISTENERS, listeners::describe(listeners.iter().copied()))
@@ -48,9 +76,16 @@ pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)
         .stdin(Stdio::null())
         .stdout(log_of_child.try_clone()?)
         .stderr(log_of_child);
-    // SAFETY: between fork and exec only fcntl and setsid are called, which are async-signal-safe.
+    // SAFETY: between fork and exec only fcntl, close_range, umask and setsid are called, which are
+    // async-signal-safe.
     unsafe {
         command.pre_exec(move || {
+            // What the supervisor was itself given by whoever started it, a lock perhaps, is not for children that
+            // outlive it. A kernel before 5.11 refuses, and passes it on.
+            let above = libc::STDERR_FILENO as libc::c_uint + 1;
+            libc::syscall(libc::SYS_close_range, above, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+            // Modes are said where files are made; a stricter mask would close directories to instances' users.
+            libc::umask(0o022);
             // A Ctrl-C in the terminal is for the supervisor, which then ends its children in order.
             nix::unistd::setsid()?;
             for number in &inherited {
@@ -63,4 +98,22 @@ pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)
     let child = command.spawn()?;
     let process = Process::of_child(child.id() as i32)?;
     Ok(Started { process, ready, log })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_for_no_child_and_a_way_to_the_network_for_the_node() {
+        let given = |name: &str| {
+            ["PATH", "HTTPS_PROXY", "AWS_SECRET_ACCESS_KEY", "APRON_DATA_DIR"]
+                .contains(&name)
+                .then(OsString::new)
+        };
+        let names = |role| passed_on(role, given).map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(Role::Control), ["PATH"]);
+        assert_eq!(names(Role::Proxy), ["PATH"]);
+        assert_eq!(names(Role::Node), ["PATH", "HTTPS_PROXY"]);
+    }
 }

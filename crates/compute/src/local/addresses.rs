@@ -1,8 +1,9 @@
 //! Which instance has which address: leases, and the quarantine after them.
 //!
-//! An address belongs to an id until it is released, over crash and restart. A released one is not given out
-//! again for `limits::ADDRESS_QUARANTINE_MS`, because a proxy that lags may still send requests there. The
-//! search goes round the range, so that an address comes back as late as possible. Pure: time is an argument,
+//! An address belongs to an id until it is released, over crash and restart. It is released when its instance is
+//! removed, which control asks for only after every proxy has acknowledged a table without it or is known dead;
+//! from then on it is not given out again for `limits::ADDRESS_QUARANTINE_MS`. So both hold: no proxy that lives
+//! knows the address, and packets and caches of whoever else knew it have had their time. The search goes round the range, so that an address comes back as late as possible. Pure: time is an argument,
 //! in milliseconds since the machine's start, and the book is kept with the id of that start.
 
 use super::cidr::Cidr;
@@ -20,7 +21,7 @@ pub struct Book {
     pub range: Cidr,
     /// Identifies the machine's start that `quarantine` counts from.
     boot_id: String,
-    /// Where the search for a free address begins.
+    /// Where the search for a free address begins, as a place after the first that is leased.
     next: u64,
     leases: BTreeMap<String, Ipv4Addr>,
     /// Until when, in milliseconds since the machine's start, a released address rests.
@@ -29,7 +30,7 @@ pub struct Book {
 
 impl Book {
     pub fn new(range: Cidr, boot_id: String) -> Book {
-        Book { range, boot_id, next: FIRST_OFFSET, leases: BTreeMap::new(), quarantine: BTreeMap::new() }
+        Book { range, boot_id, next: 0, leases: BTreeMap::new(), quarantine: BTreeMap::new() }
     }
 
     /// After a restart of the machine the old deadlines mean nothing: every resting address rests anew.
@@ -61,9 +62,9 @@ impl Book {
         // As many tries as there are addresses taken, and one more, must find a free one if there is any.
         let tries = places.min((self.leases.len() + self.quarantine.len() + 1) as u64);
         for _ in 0..tries {
-            let offset = self.next;
-            self.next = FIRST_OFFSET + (offset + 1 - FIRST_OFFSET) % places;
-            let address = self.range.address(offset)?;
+            let place = self.next % places;
+            self.next = place + 1;
+            let address = self.range.address(FIRST_OFFSET + place)?;
             let taken = self.leases.values().any(|leased| *leased == address);
             if !taken && !self.quarantine.contains_key(&address) {
                 self.leases.insert(id.to_owned(), address);
@@ -115,6 +116,35 @@ mod tests {
         assert!(!book.release("c", 1_000));
         assert_eq!(book.lease("f", 1_000 + limits::ADDRESS_QUARANTINE_MS - 1), None);
         assert_eq!(book.lease("f", 1_000 + limits::ADDRESS_QUARANTINE_MS), Some(rested));
+    }
+
+    #[test]
+    fn every_address_comes_round_before_one_comes_back() {
+        let mut book = book("10.213.0.0/24");
+        let mut now = 0;
+        let mut last_used = BTreeMap::new();
+        for turn in 0..2_000 {
+            // Every lease ends at once; 25 of them fall into one quarantine.
+            now += limits::ADDRESS_QUARANTINE_MS / 25;
+            let id = format!("i{turn}");
+            let address = book.lease(&id, now).unwrap();
+            book.release(&id, now);
+            if let Some(before) = last_used.insert(address, (turn, now)) {
+                assert_eq!(turn - before.0, 253, "in turn");
+                assert!(now - before.1 >= limits::ADDRESS_QUARANTINE_MS);
+            }
+        }
+        assert_eq!(last_used.len(), 253);
+    }
+
+    #[test]
+    fn a_book_with_a_strange_place_is_still_a_book() {
+        for (range, next, possible) in
+            [("10.213.0.0/29", u64::MAX, true), ("10.213.0.0/29", 0, true), ("10.213.0.0/31", 0, false)]
+        {
+            let mut book = Book { next, ..book(range) };
+            assert_eq!(book.lease("a", 0).is_some(), possible, "{range} {next}");
+        }
     }
 
     #[test]

@@ -4,11 +4,14 @@
 //! of them leaves nothing that a later one would trip over.
 
 use super::cgroup::Limits;
+use super::disk::{self, Space};
 use super::launch::{self, Alive, ExtraFile, Launch};
 use super::machine::Machine;
 use super::pair::Pair;
 use apron_images::manifest::RunDefaults;
-use apron_images::unpack::unpack_layers;
+use apron_images::process::Cancel;
+use apron_images::unpack::{Bounds, UnpackError, unpack_layers};
+use apron_model::ids::Digest;
 use apron_model::instance::{Command, Fault, InstanceSpec};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -48,7 +51,13 @@ pub(super) async fn start(
 ) -> Result<Born, Stillborn> {
     let mut held = pair;
     let born = start_with(machine, spec, address, &mut held, began).await;
-    born.map_err(|fault| Stillborn { pair: held, fault })
+    born.map_err(|fault| {
+        let fault = match Space::of(&machine.dir) {
+            Ok(space) => disk::explain(machine.data_dir(), space, fault),
+            Err(_) => fault,
+        };
+        Stillborn { pair: held, fault }
+    })
 }
 
 async fn start_with(
@@ -58,24 +67,16 @@ async fn start_with(
     held: &mut Option<Pair>,
     began: Instant,
 ) -> Result<Born, Fault> {
+    if let Ok(space) = Space::of(&machine.dir) {
+        disk::refuse_without_room(machine.data_dir(), space)?;
+    }
+    let (run, layers) = unpacked(machine, &spec.image).await?;
+    let argv = argv(&spec.command, &run)?;
+
+    // Not before: the unpacking of a large image must not be in the way of other starts.
     let _permit = machine.starts.acquire().await.map_err(|_| Fault::transient("the node is stopping"))?;
     let available = memory_available_mib();
     refuse_without_memory(available, u64::from(spec.size.memory_mib), machine.free_memory_min_mib)?;
-
-    let (run, layers) = {
-        let (machine, image) = (machine.clone(), spec.image.clone());
-        blocking(move || {
-            let config = machine.content.config(&image).map_err(|error| {
-                let reason = format!("image {image} cannot be run: {error}");
-                Fault { permanent: error.permanent(), reason, last_lines: Vec::new() }
-            })?;
-            let unpacked = unpack_layers(&machine.content, &image, &machine.layers_dir(), &machine.helper)
-                .map_err(|error| error.fault())?;
-            Ok((config.run, unpacked))
-        })
-        .await?
-    };
-    let argv = argv(&spec.command, &run)?;
 
     let fresh = held.is_none();
     let pair = match held.clone() {
@@ -105,6 +106,7 @@ async fn start_with(
         user: run.user.clone(),
         hostname: hostname(spec.id.as_str()),
         limits: Limits::of(spec.size),
+        oom_score_adj: 0,
         files: files(&hostname(spec.id.as_str()), address, machine.network.gateway()),
         mounts: Vec::new(),
         cgroup: machine.instance_cgroup(spec.id.as_str()),
@@ -126,6 +128,48 @@ async fn start_with(
         exec_ms: namespace_ms + spawned.timings.exec_ms,
         alive: spawned.alive,
     })
+}
+
+/// The image's defaults and its layers on disk. One that is there already waits for nobody; several starts of a new
+/// one wait for the first of them.
+async fn unpacked(machine: &Arc<Machine>, image: &Digest) -> Result<(RunDefaults, Vec<PathBuf>), Fault> {
+    let config = {
+        let (machine, image) = (machine.clone(), image.clone());
+        blocking(move || {
+            machine.content.config(&image).map_err(|error| {
+                let reason = format!("image {image} cannot be run: {error}");
+                Fault { permanent: error.permanent(), reason, last_lines: Vec::new() }.bounded()
+            })
+        })
+        .await?
+    };
+    let layers_dir = machine.layers_dir();
+    let is_there =
+        |layer: &Digest| layer.as_str().rsplit(':').next().is_some_and(|name| layers_dir.join(name).exists());
+    let turn = match config.diff_ids.iter().all(is_there) {
+        true => None,
+        false => Some(machine.unpacks.turn(image).await),
+    };
+    let (machine, image) = (machine.clone(), image.clone());
+    let cancel = Cancel::new();
+    let _ends_with_the_start = cancel.on_drop();
+    blocking(move || {
+        let bounds = Bounds::until(&cancel);
+        // Held until the work is done, also when nobody waits for it any more.
+        let _turn = turn;
+        match unpack_layers(&machine.content, &image, &machine.layers_dir(), &machine.helper, &bounds) {
+            Ok(layers) => Ok((config.run, layers)),
+            Err(UnpackError::DiskFull(path)) => {
+                let reason = match Space::of(&machine.dir) {
+                    Ok(space) => disk::full(machine.data_dir(), space),
+                    Err(_) => format!("the disk that holds {} is full", path.display()),
+                };
+                Err(Fault::transient(format!("the image cannot be unpacked: {reason}")))
+            }
+            Err(error) => Err(error.fault().bounded()),
+        }
+    })
+    .await
 }
 
 /// Ends whatever of the instance is there, with its directory, network and lease. An error names the step;
@@ -211,7 +255,7 @@ fn files(hostname: &str, address: Ipv4Addr, gateway: Ipv4Addr) -> Vec<ExtraFile>
 }
 
 /// Memory that the kernel could give away now; `None` when it does not say.
-fn memory_available_mib() -> Option<u64> {
+pub(super) fn memory_available_mib() -> Option<u64> {
     let text = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)

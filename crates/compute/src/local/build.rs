@@ -4,35 +4,45 @@
 //! <node>/builds/<id>-<n>/source/app   the repository: cloned or unpacked here, then a read-only layer of the build
 //! <node>/builds/<id>-<n>/fetch        container that clones; sees the network and this directory
 //! <node>/builds/<id>-<n>/build        container that runs the commands; its upper directory becomes a layer
-//! <node>/caches/<service>/            pip's and npm's downloads, one service never sees another's
+//! <node>/caches/<service>/            pip's and npm's downloads, see `caches`
 //! ```
 //! Order: fetch, read `apprunner.yaml`, base image, pre-build and build in one shell, pre-run in a second, package,
 //! post-build last, so that it cannot change the image. App Runner's older pipeline builds twice to have what
 //! was installed outside /app at run time; here one image does both stages, with the same visible effect.
 
+mod caches;
 mod environment;
 mod fetch;
 mod plan;
+mod repository;
 mod script;
 mod step;
+mod written;
+
+pub use caches::Caches;
 
 use super::cgroup::Limits;
-use super::launch::{self, LaunchError, Launcher, MOUNT_POINTS};
+use super::launch::{self, HostMount, LaunchError, Launcher, MOUNT_POINTS};
 use super::pair::Pair;
 use apron_images::content::{Content, ContentError};
 use apron_images::helper::Helper;
 use apron_images::manifest::RunDefaults;
 use apron_images::pack::{self, PackError, PackOptions};
-use apron_images::runtimes::{self, Catalogue, Pipeline, Runtime, RuntimeError};
-use apron_images::unpack::{self, UnpackError};
+use apron_images::process::Cancel;
+use apron_images::runtimes::{self, Base, Catalogue, Pipeline, Runtime, RuntimeError};
+use apron_images::tree;
+use apron_images::unpack::{self, Bounds, UnpackError};
 use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec};
 use apron_model::ids::Digest;
 use apron_model::instance::Fault;
+use apron_model::limits::BUILD_CACHE_BYTES_MAX;
+use caches::Cache;
 use futures_util::Stream;
 use plan::Plan;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,8 +59,6 @@ const APP: &str = "/app";
 /// What is worth reading of an assembly; the rest is progress bars and paths of this machine.
 const ASSEMBLY_LINES: [&str; 6] =
     ["E: ", "W: ", "I: running apt-get", "I: downloading", "I: installing", "I: creating tarball"];
-/// Caches that no build used for this long are removed at the node's start.
-const CACHE_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What a build needs of this machine. The caller makes the pair and its network as for an instance, and frees
 /// both when the stream ended or was dropped.
@@ -62,10 +70,17 @@ pub struct BuildContext {
     pub helper: Helper,
     pub launcher: Launcher,
     pub catalogue: Arc<Catalogue>,
+    pub caches: Arc<Caches>,
+    /// Directories below which `file://` repositories may lie.
+    pub source_roots: Vec<PathBuf>,
+    /// Variables that the operator gives to every build; they may be secrets.
+    pub environment: BTreeMap<String, String>,
     pub pair: Pair,
     /// `/etc/resolv.conf` inside the build containers.
     pub resolv_conf: String,
     pub limits: Limits,
+    /// What the build may write; `limits::BUILD_WRITTEN_BYTES_MAX`.
+    pub bytes_max: u64,
     /// From fetching to the last post-build command; `limits::BUILD_MS_MAX`.
     pub time_max: Duration,
     /// `/apron-<data id>`.
@@ -119,8 +134,9 @@ impl BuildError {
             BuildError::Unpack(e) => e.fault(),
             BuildError::Launch(e) => e.fault(),
             BuildError::Content(e) => fault(e.permanent(), &[]),
+            BuildError::Pack(e) => fault(e.permanent(), &[]),
             BuildError::TooLong(_) => fault(true, &[]),
-            BuildError::Pack(_) | BuildError::Io { .. } | BuildError::Cancelled => fault(false, &[]),
+            BuildError::Io { .. } | BuildError::Cancelled => fault(false, &[]),
         }
     }
 }
@@ -148,14 +164,33 @@ async fn drive(spec: BuildSpec, context: BuildContext, sender: mpsc::Sender<Buil
     let name = format!("{}-{}", spec.id, COUNTER.fetch_add(1, Ordering::Relaxed));
     let dir = context.node_dir.join("builds").join(&name);
     let steps = Steps::new(&context, &dir, &name);
-    let work = Work { spec: &spec, context: &context, dir: &dir, steps: &steps, sender: &sender };
+    let cache = context.caches.take(&spec.service);
+    let written = iter::once(dir.clone()).chain(cache.as_ref().map(Cache::dir)).collect();
+    let work = Work {
+        spec: &spec,
+        context: &context,
+        dir: &dir,
+        steps: &steps,
+        cache: cache.as_ref(),
+        sender: &sender,
+    };
     let result = tokio::select! {
         result = work.run() => result,
+        error = written::exceeded(written, context.bytes_max) => Err(error),
         () = tokio::time::sleep(context.time_max) => Err(BuildError::TooLong(context.time_max)),
         () = sender.closed() => Err(BuildError::Cancelled),
     };
     if let Err(e) = steps.end().await {
         tracing::warn!(build = %spec.id, "what a build left could not be removed: {e}");
+    }
+    if let Some(cache) = cache {
+        let path = cache.dir();
+        let given_back = blocking(move || {
+            cache.give_back(BUILD_CACHE_BYTES_MAX).map_err(|source| BuildError::Io { path, source })
+        });
+        if let Err(e) = given_back.await {
+            tracing::warn!(build = %spec.id, "the cache of a build could not be removed: {e}");
+        }
     }
     let last = match result {
         Ok(outcome) => BuildEvent::Done(outcome),
@@ -170,6 +205,8 @@ struct Work<'a> {
     context: &'a BuildContext,
     dir: &'a Path,
     steps: &'a Steps,
+    /// None: another build of the service has it.
+    cache: Option<&'a Cache>,
     sender: &'a mpsc::Sender<BuildEvent>,
 }
 
@@ -234,6 +271,8 @@ impl Work<'_> {
         let (content, runtime) = (self.context.content.clone(), runtime.clone());
         let bases = self.context.node_dir.join("bases");
         let sender = self.sender.clone();
+        let cancel = Cancel::new();
+        let _ends_with_the_build = cancel.on_drop();
         blocking(move || {
             let mut said = false;
             let mut line = |text: &str| {
@@ -247,7 +286,7 @@ impl Work<'_> {
                     let _ = sender.try_send(BuildEvent::Line(format!("[base] {text}")));
                 }
             };
-            Ok(runtimes::base(&content, &bases, &runtime, &mut line)?)
+            Ok(runtimes::base(&content, &bases, &runtime, &cancel, &mut line)?)
         })
         .await
     }
@@ -257,7 +296,10 @@ impl Work<'_> {
         let (content, image, helper) =
             (self.context.content.clone(), image.clone(), self.context.helper.clone());
         let layers = self.context.node_dir.join("layers");
-        blocking(move || Ok(unpack::unpack_layers(&content, &image, &layers, &helper)?)).await
+        let cancel = Cancel::new();
+        let _ends_with_the_build = cancel.on_drop();
+        let bounds = Bounds::until(&cancel);
+        blocking(move || Ok(unpack::unpack_layers(&content, &image, &layers, &helper, &bounds)?)).await
     }
 
     async fn package(
@@ -279,7 +321,8 @@ impl Work<'_> {
             let options = PackOptions { without: without.clone(), ..PackOptions::default() };
             let mut layers = vec![pack::pack_directory(&content, &source, &options)?];
             if upper.exists() {
-                let mounted = MOUNT_POINTS.iter().copied().chain(environment::TARGETS);
+                let ours = environment::TARGETS.into_iter().chain(caches::TARGETS);
+                let mounted = MOUNT_POINTS.into_iter().chain(ours);
                 let without_empty = mounted.map(|path| PathBuf::from(path.trim_start_matches('/'))).collect();
                 let options = PackOptions { first_id, overlay: true, without, without_empty };
                 layers.push(pack::pack_directory(&content, &upper, &options)?);
@@ -288,6 +331,14 @@ impl Work<'_> {
             Ok(pack::assemble(&content, Some(&base), &layers, run)?)
         })
         .await
+    }
+
+    /// Mounts of the service's cache, for builds on this base.
+    async fn caches(&self, base: &Base) -> Result<Vec<HostMount>, BuildError> {
+        let dir = self.cache.map_or_else(|| self.dir.join("cache"), Cache::dir);
+        let base = base.clone();
+        blocking(move || caches::mounts(&dir, &base).map_err(|source| BuildError::Io { path: dir, source }))
+            .await
     }
 
     async fn line(&self, text: String) {
@@ -302,22 +353,19 @@ impl Work<'_> {
 }
 
 /// Ends and removes what builds of a killed node left, and caches that nobody used for a month. Blocking; call it
-/// before the first build.
+/// before the first build. What cannot be removed is said and left: it must not keep a node from starting.
 pub fn remove_leftovers(node_dir: &Path, cgroup_parent: &str) -> io::Result<()> {
     for entry in entries(&node_dir.join("builds"))? {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        for container in step::CONTAINERS {
-            let cgroup = step::cgroup(cgroup_parent, &name, container);
-            launch::destroy(&entry.path().join(container), &cgroup).map_err(io::Error::other)?;
-        }
-        fs::remove_dir_all(entry.path())?;
-    }
-    for entry in entries(&node_dir.join("caches"))? {
-        let unused = entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| time.elapsed().ok());
-        if unused.is_some_and(|age| age > CACHE_AGE_MAX) {
-            fs::remove_dir_all(entry.path())?;
+        let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        let ended = step::CONTAINERS.iter().try_for_each(|container| {
+            launch::destroy(&path.join(container), &step::cgroup(cgroup_parent, &name, container))
+        });
+        let removed = ended.map_err(io::Error::other).and_then(|()| tree::remove(&path));
+        if let Err(error) = removed {
+            tracing::warn!(path = %path.display(), %error, "what a build left cannot be removed");
         }
     }
+    caches::remove_unused(node_dir)?;
     unpack::remove_leftovers(&node_dir.join("layers"))?;
     runtimes::remove_leftovers(&node_dir.join("bases"))
 }

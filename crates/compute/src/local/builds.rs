@@ -1,16 +1,20 @@
 //! Builds of this machine: each gets namespaces and a network like an instance's, and gives them back.
 
-use super::birth::blocking;
-use super::build::{self, BuildContext};
+use super::birth::{self, blocking};
+use super::build::{self, BuildContext, Caches};
 use super::cgroup::Limits;
 use super::machine::Machine;
 use super::pair::Pair;
+use super::wanted::is_plain_id;
 use apron_images::runtimes::Catalogue;
 use apron_model::build::{BuildEvent, BuildSpec};
+use apron_model::ids::ServiceId;
 use apron_model::instance::Fault;
 use apron_model::limits;
 use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -26,29 +30,66 @@ const EVENTS_MAX: usize = 64;
 /// A cancelled build ends its containers itself; its namespaces are given back when it has, or after this.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 const END_POLL: Duration = Duration::from_millis(20);
+/// How often a build that waits for memory looks again.
+const MEMORY_POLL: Duration = Duration::from_secs(1);
+
+/// What the operator says of builds.
+pub(super) struct BuildSettings {
+    pub catalogue: Catalogue,
+    /// See `BuildContext`.
+    pub source_roots: Vec<PathBuf>,
+    pub environment: BTreeMap<String, String>,
+}
 
 /// Runs builds; dropping it ends them.
 pub(super) struct Builds {
-    machine: Arc<Machine>,
-    catalogue: Arc<Catalogue>,
-    room: Arc<Semaphore>,
+    shared: Arc<Shared>,
     tasks: Mutex<JoinSet<()>>,
 }
 
+/// What all builds share.
+struct Shared {
+    machine: Arc<Machine>,
+    catalogue: Arc<Catalogue>,
+    source_roots: Vec<PathBuf>,
+    environment: BTreeMap<String, String>,
+    caches: Arc<Caches>,
+    room: Semaphore,
+}
+
 impl Builds {
-    pub(super) fn new(machine: Arc<Machine>, catalogue: Catalogue) -> Builds {
-        let room = Arc::new(Semaphore::new(BUILDS_MAX));
-        Builds { machine, catalogue: Arc::new(catalogue), room, tasks: Mutex::default() }
+    pub(super) fn new(machine: Arc<Machine>, settings: BuildSettings) -> Builds {
+        let shared = Shared {
+            catalogue: Arc::new(settings.catalogue),
+            source_roots: settings.source_roots,
+            environment: settings.environment,
+            caches: Caches::new(&machine.dir),
+            room: Semaphore::new(BUILDS_MAX),
+            machine,
+        };
+        Builds { shared: Arc::new(shared), tasks: Mutex::default() }
+    }
+
+    /// Removes what is kept between the builds of a service.
+    pub(super) async fn forget_service(&self, id: ServiceId) -> Result<(), String> {
+        if !is_plain_id(id.as_str()) {
+            return Err(format!("{:?} is not the id of a service", id.as_str()));
+        }
+        let caches = self.shared.caches.clone();
+        let forgotten = blocking(move || {
+            caches.forget(&id).map_err(|e| Fault::transient(format!("its caches cannot be removed: {e}")))
+        });
+        forgotten.await.map_err(|fault| fault.reason)
     }
 
     /// Runs a build to its end; the last event is `Done` or `Failed`. Dropping the stream cancels it.
     pub(super) fn run(&self, spec: BuildSpec) -> impl Stream<Item = BuildEvent> + Send + use<> {
         let (events_to, events) = mpsc::channel(EVENTS_MAX);
-        let (machine, catalogue, room) = (self.machine.clone(), self.catalogue.clone(), self.room.clone());
+        let shared = self.shared.clone();
         let mut tasks = self.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            let last = match run(&machine, &catalogue, &room, spec, &events_to).await {
+            let last = match run(&shared, spec, &events_to).await {
                 Ok(last) => last,
                 Err(fault) => Some(BuildEvent::Failed(fault)),
             };
@@ -63,12 +104,15 @@ impl Builds {
 
 /// The last event, or none when nobody follows any more.
 async fn run(
-    machine: &Arc<Machine>,
-    catalogue: &Arc<Catalogue>,
-    room: &Semaphore,
+    shared: &Shared,
     spec: BuildSpec,
     events_to: &mpsc::Sender<BuildEvent>,
 ) -> Result<Option<BuildEvent>, Fault> {
+    let (machine, room) = (&shared.machine, &shared.room);
+    // It names a directory that root makes and removes.
+    if !is_plain_id(spec.service.as_str()) {
+        return Err(Fault::permanent(format!("{:?} is not the id of a service", spec.service.as_str())));
+    }
     if room.available_permits() == 0 {
         let _ = events_to.send(BuildEvent::Line("waiting for another build to end".into())).await;
     }
@@ -76,6 +120,10 @@ async fn run(
         permit = room.acquire() => permit.map_err(|_| Fault::transient("the node is stopping"))?,
         () = events_to.closed() => return Ok(None),
     };
+    tokio::select! {
+        enough = wait_for_memory(machine.free_memory_min_mib, events_to) => enough?,
+        () = events_to.closed() => return Ok(None),
+    }
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let lease = format!("build-{}-{}", spec.id, COUNTER.fetch_add(1, Ordering::Relaxed));
     let pair = {
@@ -85,7 +133,7 @@ async fn run(
         blocking(take).await?
     };
     let last = match attach(machine, &lease, &pair).await {
-        Ok(()) => Ok(follow(machine, catalogue, spec, pair.clone(), events_to).await),
+        Ok(()) => Ok(follow(shared, spec, pair.clone(), events_to).await),
         Err(fault) => Err(fault),
     };
     if let Err(fault) = give_back(machine, lease, pair).await {
@@ -94,22 +142,52 @@ async fn run(
     last
 }
 
+/// Returns when this machine has the memory that a build is expected to need; after a while that it has not is
+/// the reason why there is no build.
+async fn wait_for_memory(free_min_mib: u64, events_to: &mpsc::Sender<BuildEvent>) -> Result<(), Fault> {
+    let began = tokio::time::Instant::now();
+    let mut said = false;
+    loop {
+        let Some(reason) = memory_missing(birth::memory_available_mib(), free_min_mib) else { return Ok(()) };
+        if began.elapsed() > Duration::from_millis(limits::BUILD_MEMORY_WAIT_MS_MAX) {
+            return Err(Fault::transient(reason));
+        }
+        if !std::mem::replace(&mut said, true) {
+            let _ = events_to.send(BuildEvent::Line(format!("waiting: {reason}"))).await;
+        }
+        tokio::time::sleep(MEMORY_POLL).await;
+    }
+}
+
+fn memory_missing(available_mib: Option<u64>, free_min_mib: u64) -> Option<String> {
+    let needed = limits::BUILD_MEMORY_MIB;
+    let available = available_mib.filter(|available| *available < free_min_mib + needed)?;
+    Some(format!(
+        "not enough memory for a build: {available} MiB are available, a build needs about {needed} MiB and \
+         {free_min_mib} MiB must stay free"
+    ))
+}
+
 async fn follow(
-    machine: &Arc<Machine>,
-    catalogue: &Arc<Catalogue>,
+    shared: &Shared,
     spec: BuildSpec,
     pair: Pair,
     events_to: &mpsc::Sender<BuildEvent>,
 ) -> Option<BuildEvent> {
+    let machine = &shared.machine;
     let context = BuildContext {
         content: machine.content.clone(),
         node_dir: machine.dir.clone(),
         helper: machine.helper.clone(),
         launcher: machine.launcher.clone(),
-        catalogue: catalogue.clone(),
+        catalogue: shared.catalogue.clone(),
+        caches: shared.caches.clone(),
+        source_roots: shared.source_roots.clone(),
+        environment: shared.environment.clone(),
         pair,
         resolv_conf: format!("nameserver {}\n", machine.network.gateway()),
         limits: BUILD_LIMITS,
+        bytes_max: limits::BUILD_WRITTEN_BYTES_MAX,
         time_max: Duration::from_millis(limits::BUILD_MS_MAX),
         cgroup_parent: machine.cgroup_parent(),
         shim_cgroup: machine.shim_cgroup(),
@@ -165,4 +243,32 @@ async fn give_back(machine: &Arc<Machine>, lease: String, pair: Pair) -> Result<
         machine.network.release(&lease).map_err(|e| fault(e.to_string()))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_leaves_memory_free() {
+        let needed = limits::BUILD_MEMORY_MIB;
+        assert_eq!(memory_missing(Some(128 + needed), 128), None);
+        assert_eq!(memory_missing(None, 128), None);
+        let reason = memory_missing(Some(200), 128).unwrap();
+        assert!(
+            reason.contains("200 MiB are available, a build needs about 256 MiB and 128 MiB"),
+            "{reason}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_build_waits_for_memory_and_then_says_why() {
+        let (events_to, mut events) = mpsc::channel(4);
+        // More than there is.
+        let fault = wait_for_memory(u64::MAX / 2, &events_to).await.unwrap_err();
+        assert!(!fault.permanent && fault.reason.starts_with("not enough memory for a build: "), "{fault:?}");
+        let Some(BuildEvent::Line(line)) = events.recv().await else { panic!("a line") };
+        assert!(line.starts_with("waiting: not enough memory"), "{line}");
+        assert!(events.try_recv().is_err(), "said once");
+    }
 }

@@ -26,6 +26,9 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// Processes that were sent SIGKILL have this long to be gone; more means one hangs in the kernel.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 const KILL_POLL: Duration = Duration::from_millis(2);
+/// A cgroup is frozen within a millisecond or two. One whose process hangs in the kernel never is, and is killed as
+/// it stands.
+const FREEZE_WAIT: Duration = Duration::from_millis(200);
 /// An ended process leaves its cgroup a moment after it was reaped.
 const REMOVE_WAIT: Duration = Duration::from_secs(2);
 /// What limits need; a host that lacks one of them cannot keep an instance in its size.
@@ -251,10 +254,7 @@ impl Cgroups {
                 return Ok(());
             }
             if !self.kill_at_once(path) {
-                for pid in &pids {
-                    // SAFETY: no memory is involved.
-                    unsafe { libc::kill(*pid, libc::SIGKILL) };
-                }
+                self.kill_frozen(path)?;
             }
             // Frozen processes of version 1 die when they run again.
             self.thaw(path)?;
@@ -262,6 +262,39 @@ impl Cgroups {
                 return Err(CgroupError::StillAlive { path: path.to_owned(), count: pids.len() });
             }
             std::thread::sleep(KILL_POLL);
+        }
+    }
+
+    /// Kills one by one, while none of them can run: processes that fork and end faster than a list of them can
+    /// be read would never be met otherwise.
+    fn kill_frozen(&self, path: &str) -> Result<(), CgroupError> {
+        match self.freeze(path) {
+            Err(CgroupError::Io { source, .. }) if is_gone(&source) => return Ok(()),
+            other => other?,
+        }
+        let deadline = Instant::now() + FREEZE_WAIT;
+        while !self.is_frozen(path)? && Instant::now() < deadline {
+            std::thread::sleep(KILL_POLL);
+        }
+        for pid in self.pids(path)? {
+            // SAFETY: no memory is involved.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        Ok(())
+    }
+
+    /// An unknown cgroup counts as frozen: nothing runs in it.
+    fn is_frozen(&self, path: &str) -> Result<bool, CgroupError> {
+        let state = match &self.layout {
+            Layout::V2 { root } => read(&below(root, path).join("cgroup.events")),
+            Layout::V1 { controllers, .. } => {
+                read(&below(&controllers["freezer"], path).join("freezer.state"))
+            }
+        };
+        match state {
+            Ok(text) => Ok(text.trim() == "FROZEN" || field(&text, "frozen") == Some(1)),
+            Err(CgroupError::Io { source, .. }) if is_gone(&source) => Ok(true),
+            Err(other) => Err(other),
         }
     }
 
@@ -286,14 +319,23 @@ impl Cgroups {
         }
     }
 
-    /// Removes the cgroup and those below it, from every hierarchy. Processes must have ended; an unknown cgroup
-    /// is a success.
+    /// Removes the cgroup and those below it, from every hierarchy, whatever happens in one of them. Processes must
+    /// have ended; an unknown cgroup is a success.
     pub fn remove(&self, path: &str) -> Result<(), CgroupError> {
         let deadline = Instant::now() + REMOVE_WAIT;
+        let mut removed = Ok(());
         for mount in self.mounts() {
-            remove_tree(&below(mount, path), deadline)?;
+            removed = removed.and(remove_tree(&below(mount, path), deadline));
         }
-        Ok(())
+        removed
+    }
+
+    /// Removes the cgroup where it has neither processes nor others below it, and leaves it alone elsewhere.
+    pub fn remove_if_empty(&self, path: &str) {
+        for mount in self.mounts() {
+            // In use, or gone.
+            let _ = fs::remove_dir(below(mount, path));
+        }
     }
 
     /// Names of the cgroups right below this one, in any hierarchy.
@@ -355,7 +397,7 @@ fn layout(mountinfo: &str) -> Result<Layout, CgroupError> {
     }
     require(|controller| controllers.contains_key(controller))?;
     if !controllers.contains_key("freezer") {
-        return Err(CgroupError::Unusable("the version 1 controller freezer is not mounted".into()));
+        return Err(CgroupError::Unusable("this host does not offer the controller freezer".into()));
     }
     all.extend(unified);
     Ok(Layout::V1 { controllers, all })
@@ -366,8 +408,9 @@ fn require(has: impl Fn(&str) -> bool) -> Result<(), CgroupError> {
     if missing.is_empty() {
         return Ok(());
     }
+    let plural = if missing.len() > 1 { "s" } else { "" };
     let missing = missing.join(", ");
-    Err(CgroupError::Unusable(format!("this host does not offer the controllers {missing}")))
+    Err(CgroupError::Unusable(format!("this host does not offer the controller{plural} {missing}")))
 }
 
 fn below(mount: &Path, path: &str) -> PathBuf {
@@ -480,6 +523,9 @@ mod tests {
         assert!(nothing.starts_with("control groups are not usable"), "{nothing}");
         let some = layout("31 30 0:27 / /x rw - cgroup cgroup rw,memory").unwrap_err().to_string();
         assert!(some.ends_with("does not offer the controllers cpu, pids"), "{some}");
+        let all = HYBRID.replace("cgroup rw,pids", "cgroup rw,misc");
+        let one = layout(&all).unwrap_err().to_string();
+        assert!(one.ends_with("this host does not offer the controller pids"), "{one}");
     }
 
     #[test]
@@ -563,5 +609,39 @@ mod tests {
         cgroups.remove(&parent).unwrap();
         cgroups.kill_all(&path).unwrap();
         assert!(cgroups.list(&parent).is_empty());
+    }
+
+    /// Needs root. Each process forks the next and ends, so that whoever reads the list and then kills comes too
+    /// late.
+    #[test]
+    fn processes_that_hop_are_caught() {
+        let cgroups = Cgroups::detect().unwrap();
+        let path = format!("/apron-test-hop-{}", std::process::id());
+        struct Guard<'a>(&'a Cgroups, &'a str);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                let _ = self.0.set_limits(self.1, &Limits { cpu_units: 64, memory_bytes: 64 << 20, pids: 1 });
+                let _ = self.0.kill_all(self.1);
+                let _ = self.0.remove(self.1);
+            }
+        }
+        let _guard = Guard(&cgroups, &path);
+        cgroups.create(&path, &Limits { cpu_units: 1024, memory_bytes: 64 << 20, pids: 4000 }).unwrap();
+        let script = "read begin; hop() { hop & }; for n in 1 2 3 4; do hop & done";
+        let mut first = std::process::Command::new("sh");
+        let first = first
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null());
+        let mut first = first.spawn().unwrap();
+        cgroups.join(&path, first.id() as i32).unwrap();
+        io::Write::write_all(&mut first.stdin.take().unwrap(), b"begin\n").unwrap();
+        first.wait().unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!cgroups.pids(&path).unwrap().is_empty(), "they hop");
+        let began = Instant::now();
+        cgroups.kill_all(&path).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(cgroups.pids(&path).unwrap().is_empty());
     }
 }

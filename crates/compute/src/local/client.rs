@@ -3,7 +3,7 @@
 use super::protocol::{self, FromNode, ToNode};
 use crate::driver::{Can, Driver, DriverError, Hint, Output};
 use apron_model::build::{BuildEvent, BuildSpec};
-use apron_model::ids::{Generation, InstanceId};
+use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::{Fault, InstanceSpec, Observed};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -175,6 +175,10 @@ impl Driver for Client {
             FromNode::Output(output) => Ok(output),
             other => Err(unexpected(&other)),
         }
+    }
+
+    async fn forget_service(&self, id: &ServiceId) -> Result<(), DriverError> {
+        self.wish(&ToNode::ForgetService { id: id.clone() }).await
     }
 
     /// If the connection breaks, the last event is a transient failure that says so.

@@ -12,6 +12,7 @@ use super::program::Program;
 use super::rootfs::{self, RootfsError, User};
 use super::seccomp::Filters;
 use super::shim;
+use apron_images::tree;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::fcntl::OFlag;
@@ -189,9 +190,18 @@ fn cgroup_error(error: CgroupError) -> LaunchError {
     }
 }
 
-/// What the kernel or the file system cannot do today it cannot do in a minute.
+/// What the kernel or the file system cannot do today it cannot do in a minute, unless it lacks room.
 fn mount_error(error: MountError) -> LaunchError {
+    let passes = |source: &io::Error| {
+        matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory
+        )
+    };
     match error {
+        MountError::IdMapping { ref source, .. } | MountError::Overlay { ref source } if passes(source) => {
+            failed("prepare mounts")(error)
+        }
         MountError::IdMapping { .. } | MountError::Overlay { .. } | MountError::TooManyLayers(_) => {
             LaunchError::Permanent(error.to_string())
         }
@@ -225,9 +235,10 @@ fn mount_all(dir: &Path, launch: &Launch) -> Result<OwnedFd, LaunchError> {
     let prepare = "prepare mounts";
     let stage = dir.join(STAGE);
     let root = launch.pair.first_id;
-    remove_directory(&dir.join(mounts::WORK))?;
+    let earlier = "remove what an earlier start wrote";
+    tree::remove(&dir.join(mounts::WORK)).map_err(failed(earlier))?;
     if !launch.keep_upper {
-        remove_directory(&dir.join(mounts::UPPER))?;
+        tree::remove(&dir.join(mounts::UPPER)).map_err(failed(earlier))?;
     }
     for name in [mounts::UPPER, mounts::WORK, STAGE] {
         match fs::create_dir(dir.join(name)) {
@@ -240,18 +251,32 @@ fn mount_all(dir: &Path, launch: &Launch) -> Result<OwnedFd, LaunchError> {
     }
 
     let user_namespace = mounts::open_namespace(&launch.pair.user()).map_err(mount_error)?;
+    // Opened while the host's mounts are this process's own: a source may be a descriptor of the node's.
+    let sources: Vec<OwnedFd> = launch
+        .mounts
+        .iter()
+        .map(|host_mount| mounts::open_source(&host_mount.source).map_err(mount_error))
+        .collect::<Result<_, _>>()?;
     let host = mounts::leave_host().map_err(mount_error)?;
     mounts::stage(&stage).map_err(mount_error)?;
     mounts::hold_namespace(&launch.pair.user(), &stage.join("user")).map_err(mount_error)?;
     mounts::hold_namespace(&launch.pair.net(), &stage.join("net")).map_err(mount_error)?;
     mounts::overlay(&stage, &launch.layers, dir, user_namespace.as_fd()).map_err(mount_error)?;
-    for (index, host_mount) in launch.mounts.iter().enumerate() {
+    for (index, (host_mount, source)) in launch.mounts.iter().zip(sources).enumerate() {
         let target = stage.join("mounts").join(index.to_string());
-        let is_directory = fs::metadata(&host_mount.source).map_err(failed(prepare))?.is_dir();
+        let source = File::from(source);
+        let is_directory = source.metadata().map_err(failed(prepare))?.is_dir();
         if is_directory { fs::create_dir(&target) } else { fs::write(&target, "") }
             .map_err(failed(prepare))?;
-        mounts::mount_mapped(&host_mount.source, &target, user_namespace.as_fd(), host_mount.read_only)
-            .map_err(mount_error)?;
+        let user_namespace = user_namespace.as_fd();
+        mounts::mount_mapped(
+            &source.into(),
+            &host_mount.source,
+            &target,
+            user_namespace,
+            host_mount.read_only,
+        )
+        .map_err(mount_error)?;
     }
     for (index, file) in launch.files.iter().enumerate() {
         let path = stage.join("files").join(index.to_string());
@@ -259,15 +284,6 @@ fn mount_all(dir: &Path, launch: &Launch) -> Result<OwnedFd, LaunchError> {
         chown(&path, Some(root), Some(root)).map_err(failed(prepare))?;
     }
     Ok(host)
-}
-
-fn remove_directory(path: &Path) -> Result<(), LaunchError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(failed("remove what an earlier start wrote")(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Finds the user in the image and makes the working directory.
@@ -336,7 +352,7 @@ fn write_specification(launch: &Launch, user: &User) -> Result<(), LaunchError> 
             "env": [],
             "cwd": cwd,
             "noNewPrivileges": true,
-            "oomScoreAdj": 0,
+            "oomScoreAdj": launch.oom_score_adj,
             "capabilities": {
                 "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES,
                 "inheritable": [], "ambient": [],

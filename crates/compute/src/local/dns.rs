@@ -1,11 +1,24 @@
-//! DNS for instances: a forwarder on the gateway address that relays to the host's own resolvers.
+//! DNS for instances: a relay on the gateway address to the host's own resolvers.
 //!
-//! Queries and answers pass through as they are; nothing is cached or read beyond the identifier. The host's
-//! resolvers come from /etc/resolv.conf and are read anew when it changes; a resolver on a loopback address,
-//! such as systemd-resolved, works because the forwarder runs on the host. When no resolver answers, the
-//! client is told so (SERVFAIL) and need not wait for its own time-out. Load is bounded: what comes above the
-//! limits is dropped, as the network would drop it.
+//! Queries and answers pass through as they are; nothing is cached. `message` says what is a query: one plain
+//! question. An answer counts only if it comes from the resolver that was asked and repeats identifier and
+//! question. A question for all types of a name is answered by TCP only, and an answer that does not fit into a
+//! datagram says so, upon which clients ask again by TCP.
+//!
+//! The host's resolvers come from /etc/resolv.conf and are read anew when it changes; a resolver on a loopback
+//! address, such as systemd-resolved, works because the relay runs on the host. One that refuses or is silent is
+//! followed by the next. When none answers, the client is told so (SERVFAIL) and need not wait for its own time-out.
+//!
+//! Load is bounded per instance and in all (`shares`); what comes above is dropped, as the network would drop it.
+//! The packet rules see to it that only instances and this host can ask, under their own addresses, and bound
+//! their packets each second.
 
+mod message;
+mod shares;
+
+use message::{Query, Unfit};
+use nix::sys::socket::{setsockopt, sockopt};
+use shares::{Limits, Share, Shares};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,21 +31,30 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Queries that wait for an answer at once.
-const UDP_IN_FLIGHT_MAX: usize = 1024;
-const TCP_CONNECTIONS_MAX: usize = 128;
-/// One try with one resolver; a client's own time-out is usually 5 s.
-const TRY_TIMEOUT: Duration = Duration::from_millis(2_000);
-/// Resolvers that are tried for one query, in order.
+/// Queries by UDP: a program that looks up hundreds of names at once is served 64 at a time.
+const DATAGRAMS: Limits = Limits { total_max: 4096, own_max: 512, own_when_crowded_max: 64, at_once_max: 64 };
+/// Sockets to resolvers at once, for all instances together, each of which has its turn.
+const RESOLVER_SOCKETS_MAX: usize = 512;
+/// Connections by TCP; each has one query under way.
+const CONNECTIONS: Limits = Limits { total_max: 128, own_max: 8, own_when_crowded_max: 2, at_once_max: 8 };
+/// Connections that were made and wait to be taken: taking or closing one takes microseconds.
+const BACKLOG: i32 = 128;
+/// One try with one resolver. All tries together end before a client's own time-out of usually 5 s.
+const TRY_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Tries for one query: the resolvers in order, from the beginning again if there are fewer.
 const TRIES_MAX: usize = 3;
+/// A query that waited its turn this long is dropped: its client has asked again.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 /// One TCP query with its answer, and how long a client may keep a connection that asks nothing.
 const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Queries on one TCP connection.
 const TCP_QUERIES_MAX: usize = 100;
-/// A datagram cannot be longer.
-const MESSAGE_BYTES_MAX: usize = 65_535;
-/// The header of a message: identifier, flags, four counts.
-const HEADER_BYTES: usize = 12;
+/// A longer answer by UDP is fetched by TCP; clients allow 4096 bytes at most, most of them 1232.
+const DATAGRAM_BYTES_MAX: usize = 4096;
+/// Several instances' bursts of packets, as the packet rules let them pass, before the relay reads them.
+const RECEIVE_BUFFER_BYTES: usize = 1024 * 1024;
+/// A longer resolv.conf is cut.
+const RESOLV_CONF_BYTES_MAX: u64 = 64 * 1024;
 /// More name servers than this are not read from resolv.conf.
 const RESOLVERS_MAX: usize = 8;
 /// After a failed accept or receive, so that a lasting error does not spin.
@@ -62,8 +84,10 @@ impl Forwarder {
     /// As `start`, on any port.
     pub fn start_on(listen: SocketAddr, upstream: Upstream) -> io::Result<Forwarder> {
         let datagrams = socket(Type::DGRAM, Protocol::UDP, listen)?;
+        // Without the right to more, the system's own maximum has to do.
+        let _ = setsockopt(&datagrams, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES);
         let streams = socket(Type::STREAM, Protocol::TCP, listen)?;
-        streams.listen(128)?;
+        streams.listen(BACKLOG)?;
         let datagrams = UdpSocket::from_std(datagrams.into())?;
         let streams = TcpListener::from_std(streams.into())?;
         let resolvers = Arc::new(Resolvers::new(upstream, listen.ip()));
@@ -85,9 +109,11 @@ fn socket(kind: Type, protocol: Protocol, listen: SocketAddr) -> io::Result<Sock
 }
 
 async fn serve_datagrams(socket: Arc<UdpSocket>, resolvers: Arc<Resolvers>) {
-    let room = Arc::new(Semaphore::new(UDP_IN_FLIGHT_MAX));
+    let shares = Shares::new(DATAGRAMS);
+    let sockets = Arc::new(Semaphore::new(RESOLVER_SOCKETS_MAX));
     let mut queries = JoinSet::new();
-    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    // One byte more, by which a message that is too long shows.
+    let mut buffer = vec![0; message::QUERY_BYTES_MAX + 1];
     loop {
         while queries.try_join_next().is_some() {}
         let (length, client) = match socket.recv_from(&mut buffer).await {
@@ -98,66 +124,112 @@ async fn serve_datagrams(socket: Arc<UdpSocket>, resolvers: Arc<Resolvers>) {
                 continue;
             }
         };
-        let Ok(permit) = room.clone().try_acquire_owned() else { continue };
-        let query = buffer[..length].to_vec();
-        let (socket, resolvers) = (socket.clone(), resolvers.clone());
+        let Some(share) = shares.take(client.ip()) else { continue };
+        let query = match Query::parse(buffer[..length].to_vec()) {
+            Ok(query) if query.asks_for_any() => Err(query.too_long()),
+            Ok(query) => Ok(query),
+            Err(Unfit::Refused(answer)) => Err(answer),
+            Err(Unfit::Noise) => continue,
+        };
+        let query = match query {
+            Ok(query) => query,
+            Err(answer) => {
+                // A full send buffer loses it, as the network might.
+                let _ = socket.try_send_to(&answer, client);
+                continue;
+            }
+        };
+        let (socket, resolvers, sockets) = (socket.clone(), resolvers.clone(), sockets.clone());
         queries.spawn(async move {
-            if let Some(answer) = answer_datagram(&query, &resolvers).await {
+            if let Some(answer) = answer_in_turn(&query, &resolvers, &share, &sockets).await {
                 // The client may be gone by now.
                 let _ = socket.send_to(&answer, client).await;
             }
-            drop(permit);
         });
     }
 }
 
-/// The answer to a query; `None` for what is no query.
-async fn answer_datagram(query: &[u8], resolvers: &Resolvers) -> Option<Vec<u8>> {
-    if query.len() < HEADER_BYTES || is_answer(query) {
-        return None;
-    }
-    for resolver in resolvers.now().into_iter().take(TRIES_MAX) {
-        match timeout(TRY_TIMEOUT, ask_datagram(query, resolver)).await {
-            Ok(Ok(answer)) => return Some(answer),
+/// The answer to a query, when it is its source's turn and then everyone's; none if that takes too long.
+async fn answer_in_turn(
+    query: &Query,
+    resolvers: &Resolvers,
+    share: &Share,
+    sockets: &Semaphore,
+) -> Option<Vec<u8>> {
+    let turn = timeout(TURN_TIMEOUT, async {
+        Ok::<_, tokio::sync::AcquireError>((share.at_once.acquire().await?, sockets.acquire().await?))
+    });
+    let _turn = turn.await.ok()?.ok()?;
+    Some(relay(query, resolvers, Transport::Datagram).await)
+}
+
+#[derive(Clone, Copy)]
+enum Transport {
+    Datagram,
+    Stream,
+}
+
+/// The first resolver's answer that is no refusal, else the last refusal, else a failure of our own.
+async fn relay(query: &Query, resolvers: &Resolvers, transport: Transport) -> Vec<u8> {
+    let resolvers = resolvers.now();
+    let mut refusal = None;
+    for (number, resolver) in resolvers.iter().cycle().take(TRIES_MAX).enumerate() {
+        if number >= resolvers.len() && refusal.is_some() {
+            break;
+        }
+        let asked = async {
+            match transport {
+                Transport::Datagram => ask_datagram(query, *resolver).await,
+                Transport::Stream => ask_stream(query, *resolver).await,
+            }
+        };
+        match timeout(TRY_TIMEOUT, asked).await {
+            Ok(Ok(answer)) if message::is_refusal(&answer) => refusal = Some(answer),
+            Ok(Ok(answer)) => return answer,
             Ok(Err(error)) => tracing::debug!(%resolver, %error, "DNS resolver failed"),
             Err(_) => tracing::debug!(%resolver, "DNS resolver did not answer"),
         }
     }
-    Some(failure(query))
+    refusal.unwrap_or_else(|| query.failure())
 }
 
 /// Each query leaves through its own connected socket: a random port, and only the resolver's datagrams come in.
-async fn ask_datagram(query: &[u8], resolver: SocketAddr) -> io::Result<Vec<u8>> {
+async fn ask_datagram(query: &Query, resolver: SocketAddr) -> io::Result<Vec<u8>> {
     let any: IpAddr = match resolver {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(resolver).await?;
-    socket.send(query).await?;
-    let mut answer = vec![0; MESSAGE_BYTES_MAX];
+    socket.send(query.bytes()).await?;
+    let mut answer = vec![0; DATAGRAM_BYTES_MAX + 1];
     loop {
         let length = socket.recv(&mut answer).await?;
-        if length >= HEADER_BYTES && answer[..2] == query[..2] && is_answer(&answer) {
-            answer.truncate(length);
-            return Ok(answer);
+        if !query.is_answered_by(&answer[..length]) {
+            continue;
         }
+        if length > DATAGRAM_BYTES_MAX {
+            return Ok(query.too_long());
+        }
+        answer.truncate(length);
+        return Ok(answer);
     }
 }
 
 async fn serve_streams(listener: TcpListener, resolvers: Arc<Resolvers>) {
-    let room = Arc::new(Semaphore::new(TCP_CONNECTIONS_MAX));
+    let shares = Shares::new(CONNECTIONS);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((client, _)) => {
+            Ok((client, address)) => {
+                // Closed at once when there is no room: waiting for it would make everybody else wait.
+                let Some(share) = shares.take(address.ip()) else { continue };
                 let resolvers = resolvers.clone();
                 connections.spawn(async move {
                     // A client that breaks off is its own concern.
                     let _ = serve_stream(client, &resolvers).await;
-                    drop(permit);
+                    drop(share);
                 });
             }
             Err(error) => {
@@ -170,31 +242,33 @@ async fn serve_streams(listener: TcpListener, resolvers: Arc<Resolvers>) {
 
 async fn serve_stream(mut client: TcpStream, resolvers: &Resolvers) -> io::Result<()> {
     for _ in 0..TCP_QUERIES_MAX {
-        let query = timeout(TCP_TIMEOUT, read_message(&mut client)).await??;
-        if query.len() < HEADER_BYTES || is_answer(&query) {
-            return Ok(());
-        }
-        let mut answer = None;
-        for resolver in resolvers.now().into_iter().take(TRIES_MAX) {
-            if let Ok(Ok(found)) = timeout(TRY_TIMEOUT, ask_stream(&query, resolver)).await {
-                answer = Some(found);
-                break;
-            }
-        }
-        let answer = answer.unwrap_or_else(|| failure(&query));
+        let received = timeout(TCP_TIMEOUT, read_message(&mut client, message::QUERY_BYTES_MAX)).await??;
+        let answer = match Query::parse(received) {
+            Ok(query) => relay(&query, resolvers, Transport::Stream).await,
+            Err(Unfit::Refused(answer)) => answer,
+            Err(Unfit::Noise) => return Ok(()),
+        };
         timeout(TCP_TIMEOUT, write_message(&mut client, &answer)).await??;
     }
     Ok(())
 }
 
-async fn ask_stream(query: &[u8], resolver: SocketAddr) -> io::Result<Vec<u8>> {
+async fn ask_stream(query: &Query, resolver: SocketAddr) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(resolver).await?;
-    write_message(&mut stream, query).await?;
-    read_message(&mut stream).await
+    write_message(&mut stream, query.bytes()).await?;
+    let answer = read_message(&mut stream, usize::from(u16::MAX)).await?;
+    match query.is_answered_by(&answer) {
+        true => Ok(answer),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it answered another question")),
+    }
 }
 
-async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut message = vec![0; usize::from(stream.read_u16().await?)];
+async fn read_message(stream: &mut TcpStream, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let length = usize::from(stream.read_u16().await?);
+    if length > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
+    }
+    let mut message = vec![0; length];
     stream.read_exact(&mut message).await?;
     Ok(message)
 }
@@ -204,23 +278,10 @@ async fn write_message(stream: &mut TcpStream, message: &[u8]) -> io::Result<()>
     stream.write_all(&[&length.to_be_bytes()[..], message].concat()).await
 }
 
-fn is_answer(message: &[u8]) -> bool {
-    message.get(2).is_some_and(|flags| flags & 0x80 != 0)
-}
-
-/// The query's header turned into "server failure", without any record; every resolver library takes it.
-fn failure(query: &[u8]) -> Vec<u8> {
-    let mut answer = query[..HEADER_BYTES].to_vec();
-    answer[2] |= 0x80;
-    answer[3] = 0x82;
-    answer[4..].fill(0);
-    answer
-}
-
 /// The resolvers of this moment.
 struct Resolvers {
     upstream: Upstream,
-    /// The forwarder's own address, which must never be asked.
+    /// The relay's own address, which must never be asked.
     own: IpAddr,
     read: Mutex<Read>,
 }
@@ -247,11 +308,17 @@ impl Resolvers {
         let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
         let mut read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if read.modified != modified || modified.is_none() {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let text = read_start(path).unwrap_or_default();
             *read = Read { modified, resolvers: name_servers(&text, self.own) };
         }
         read.resolvers.clone()
     }
+}
+
+fn read_start(path: &Path) -> io::Result<String> {
+    let mut text = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(std::fs::File::open(path)?, RESOLV_CONF_BYTES_MAX), &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The name servers of a resolv.conf. One that names none means the one on this machine, as resolv.conf(5) says.
@@ -306,15 +373,22 @@ mod tests {
     }
 
     fn query(id: u16) -> Vec<u8> {
-        let mut message = vec![0; HEADER_BYTES];
+        named(id, "example")
+    }
+
+    /// A query for the addresses of `<label>.test`.
+    fn named(id: u16, label: &str) -> Vec<u8> {
+        let mut message = vec![0; message::HEADER_BYTES];
         message[..2].copy_from_slice(&id.to_be_bytes());
         message[5] = 1;
-        message.extend(b"\x07example\x04test\x00\x00\x01\x00\x01");
+        message.push(label.len() as u8);
+        message.extend(label.as_bytes());
+        message.extend(b"\x04test\x00\x00\x01\x00\x01");
         message
     }
 
-    /// A resolver that answers each query with itself, marked as an answer, by UDP and TCP.
-    async fn resolver() -> (SocketAddr, JoinSet<()>) {
+    /// A resolver that answers with what `answer` makes of each query, by UDP and TCP.
+    async fn resolver(answer: fn(&[u8]) -> Vec<Vec<u8>>) -> (SocketAddr, JoinSet<()>) {
         let streams = TcpListener::bind(loopback()).await.unwrap();
         let address = streams.local_addr().unwrap();
         let datagrams = UdpSocket::bind(address).await.unwrap();
@@ -322,21 +396,31 @@ mod tests {
         tasks.spawn(async move {
             let mut buffer = [0; 4096];
             while let Ok((length, client)) = datagrams.recv_from(&mut buffer).await {
-                buffer[2] |= 0x80;
-                datagrams.send_to(&buffer[..length], client).await.unwrap();
+                for one in answer(&buffer[..length]) {
+                    // The relay is gone after the first answer that it takes.
+                    let _ = datagrams.send_to(&one, client).await;
+                }
             }
         });
         tasks.spawn(async move {
             while let Ok((mut stream, _)) = streams.accept().await {
-                let mut message = read_message(&mut stream).await.unwrap();
-                message[2] |= 0x80;
-                write_message(&mut stream, &message).await.unwrap();
+                let message = read_message(&mut stream, 4096).await.unwrap();
+                for one in answer(&message) {
+                    let _ = write_message(&mut stream, &one).await;
+                }
             }
         });
         (address, tasks)
     }
 
-    /// A forwarder on a free port of the loopback address.
+    /// The query itself, marked as an answer.
+    fn echo(query: &[u8]) -> Vec<u8> {
+        let mut answer = query.to_vec();
+        answer[2] |= 0x80;
+        answer
+    }
+
+    /// A relay on a free port of the loopback address.
     fn forwarder(upstream: Vec<SocketAddr>) -> (SocketAddr, Forwarder) {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         for _ in 0..100 {
@@ -349,38 +433,162 @@ mod tests {
         panic!("no free port");
     }
 
+    /// A resolver at which nothing listens.
+    async fn dead() -> SocketAddr {
+        TcpListener::bind(loopback()).await.unwrap().local_addr().unwrap()
+    }
+
+    async fn client_of(relay: SocketAddr) -> UdpSocket {
+        let client = UdpSocket::bind(loopback()).await.unwrap();
+        client.connect(relay).await.unwrap();
+        client
+    }
+
+    async fn answer(client: &UdpSocket) -> Vec<u8> {
+        let mut buffer = [0; 8192];
+        let length = timeout(Duration::from_secs(6), client.recv(&mut buffer)).await.unwrap().unwrap();
+        buffer[..length].to_vec()
+    }
+
+    async fn ask(client: &UdpSocket, query: &[u8]) -> Vec<u8> {
+        client.send(query).await.unwrap();
+        answer(client).await
+    }
+
     #[tokio::test]
     async fn relays_by_udp_and_tcp() {
-        let (upstream, _resolver) = resolver().await;
-        // The first resolver is dead: nothing listens there.
-        let dead = TcpListener::bind(loopback()).await.unwrap().local_addr().unwrap();
-        let (address, _forwarder) = forwarder(vec![dead, upstream]);
-        let mut expected = query(77);
-        expected[2] |= 0x80;
-
-        let client = UdpSocket::bind(loopback()).await.unwrap();
-        client.send_to(&query(77), address).await.unwrap();
-        let mut buffer = [0; 4096];
-        let length = timeout(Duration::from_secs(4), client.recv(&mut buffer)).await.unwrap().unwrap();
-        assert_eq!(buffer[..length], expected);
+        let (upstream, _resolver) = resolver(|query| vec![echo(query)]).await;
+        let (address, _forwarder) = forwarder(vec![dead().await, upstream]);
+        let client = client_of(address).await;
+        assert_eq!(ask(&client, &query(77)).await, echo(&query(77)));
 
         let mut stream = TcpStream::connect(address).await.unwrap();
         for _ in 0..2 {
             write_message(&mut stream, &query(77)).await.unwrap();
-            assert_eq!(read_message(&mut stream).await.unwrap(), expected);
+            assert_eq!(read_message(&mut stream, 4096).await.unwrap(), echo(&query(77)));
         }
     }
 
     #[tokio::test]
     async fn says_so_when_no_resolver_answers() {
-        let dead = TcpListener::bind(loopback()).await.unwrap().local_addr().unwrap();
-        let (address, _forwarder) = forwarder(vec![dead]);
-        let client = UdpSocket::bind(loopback()).await.unwrap();
-        client.send_to(b"x", address).await.unwrap();
-        client.send_to(&query(7), address).await.unwrap();
-        let mut buffer = [0; 4096];
-        let length = timeout(Duration::from_secs(4), client.recv(&mut buffer)).await.unwrap().unwrap();
-        assert_eq!(buffer[..length], failure(&query(7)));
-        assert_eq!(buffer[3] & 0x0f, 2, "server failure");
+        let (address, _forwarder) = forwarder(vec![dead().await]);
+        let client = client_of(address).await;
+        client.send(b"x").await.unwrap();
+        let answer = ask(&client, &query(7)).await;
+        assert_eq!((answer[3] & 0x0f, answer[5]), (2, 1), "server failure, to this question");
+        assert_eq!(answer[message::HEADER_BYTES..], query(7)[message::HEADER_BYTES..]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_plain_query_never_reaches_a_resolver() {
+        let (upstream, mut resolver) = resolver(|_| panic!("it was asked")).await;
+        let (address, _forwarder) = forwarder(vec![upstream]);
+        let client = client_of(address).await;
+        let kind = query(1).len() - 3;
+        let changed = |at: usize, value: u8| {
+            let mut message = query(1);
+            message[at] = value;
+            message
+        };
+        let (update, two_questions) = (changed(2, 5 << 3), changed(5, 2));
+        let (transfer, all) = (changed(kind, 252), changed(kind, 255));
+        for (message, code, flags) in
+            [(&update, 4, 0xa8), (&two_questions, 1, 0x80), (&transfer, 5, 0x80), (&all, 0, 0x82)]
+        {
+            let answer = ask(&client, message).await;
+            assert_eq!((answer[3] & 0x0f, answer[2]), (code, flags), "{message:?}");
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        write_message(&mut stream, &transfer).await.unwrap();
+        assert_eq!(read_message(&mut stream, 4096).await.unwrap()[3] & 0x0f, 5);
+        // A long message by TCP ends the connection.
+        write_message(&mut stream, &vec![0; message::QUERY_BYTES_MAX + 1]).await.unwrap();
+        assert!(read_message(&mut stream, 4096).await.is_err());
+        assert!(resolver.try_join_next().is_none(), "the resolver was asked");
+    }
+
+    #[tokio::test]
+    async fn only_the_answer_to_the_question_counts() {
+        let (upstream, _resolver) = resolver(|query| {
+            let (mut other_name, mut other_id, mut right) = (echo(query), echo(query), echo(query));
+            other_name[14] = b'y';
+            other_id[0] ^= 1;
+            right.push(42);
+            vec![other_name, other_id, query.to_vec(), right]
+        })
+        .await;
+        let (address, _forwarder) = forwarder(vec![upstream]);
+        let client = client_of(address).await;
+        assert_eq!(ask(&client, &query(8)).await.last(), Some(&42));
+        // By TCP the resolver's first message counts, and it is wrong.
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        write_message(&mut stream, &query(8)).await.unwrap();
+        assert_eq!(read_message(&mut stream, 4096).await.unwrap()[3] & 0x0f, 2);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_passed_on_only_if_nobody_knows_better() {
+        let refuse = |query: &[u8]| {
+            let mut answer = echo(query);
+            answer[3] = 5;
+            vec![answer]
+        };
+        let (refusing, _one) = resolver(refuse).await;
+        let (knowing, _two) = resolver(|query| vec![echo(query)]).await;
+        let (address, _forwarder) = forwarder(vec![refusing, knowing]);
+        assert_eq!(ask(&client_of(address).await, &query(1)).await, echo(&query(1)));
+        let (address, _forwarder) = forwarder(vec![refusing]);
+        assert_eq!(ask(&client_of(address).await, &query(1)).await[3] & 0x0f, 5);
+    }
+
+    #[tokio::test]
+    async fn truncation_is_passed_on_and_made() {
+        let (upstream, _resolver) = resolver(|query| {
+            let mut answer = echo(query);
+            match query[13] {
+                b'c' => answer[2] |= 0x02,
+                _ => answer.resize(DATAGRAM_BYTES_MAX + 1, 0),
+            }
+            vec![answer]
+        })
+        .await;
+        let (address, _forwarder) = forwarder(vec![upstream]);
+        let client = client_of(address).await;
+        for label in ["cut", "long"] {
+            let answer = ask(&client, &named(1, label)).await;
+            assert_eq!((answer[2] & 0x02, answer.len()), (0x02, named(1, label).len()), "{label}");
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        write_message(&mut stream, &named(1, "long")).await.unwrap();
+        assert_eq!(read_message(&mut stream, 65_535).await.unwrap().len(), DATAGRAM_BYTES_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn a_source_has_so_many_connections_and_no_more() {
+        let (upstream, _resolver) = resolver(|query| vec![echo(query)]).await;
+        let (address, _forwarder) = forwarder(vec![upstream]);
+        let mut open = Vec::new();
+        for _ in 0..CONNECTIONS.own_max {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            write_message(&mut stream, &query(1)).await.unwrap();
+            read_message(&mut stream, 4096).await.unwrap();
+            open.push(stream);
+        }
+        let mut more = TcpStream::connect(address).await.unwrap();
+        let closed = timeout(Duration::from_secs(2), more.read_u16()).await.expect("it is closed at once");
+        assert!(closed.is_err());
+        drop(open);
+        let again = async {
+            loop {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                if write_message(&mut stream, &query(2)).await.is_ok()
+                    && read_message(&mut stream, 4096).await.is_ok()
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), again).await.expect("there is room again");
     }
 }

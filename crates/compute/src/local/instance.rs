@@ -19,7 +19,7 @@ use super::pair::Pair;
 use super::shim::{self, WatchId};
 use super::wanted::{Change, Removing, Wanted, judge};
 use crate::driver::Hint;
-use apron_model::instance::{Exit, Fault, Health, InstanceSpec, Observed, Phase, Waterfall};
+use apron_model::instance::{Exit, Fault, Health, InstanceSpec, Observed, Phase, Waterfall, reason};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -43,6 +43,11 @@ const LAST_OUTPUT: Duration = Duration::from_millis(500);
 pub(super) enum Order {
     Ensure(Box<InstanceSpec>, oneshot::Sender<Result<(), String>>),
     Remove(Removing, oneshot::Sender<Result<(), String>>),
+    /// Kill the container of the start that follows so many others, for this reason; another is left alone.
+    End {
+        restarts: u32,
+        reason: String,
+    },
 }
 
 /// What the task's own work reports.
@@ -62,9 +67,7 @@ enum State {
         since: Instant,
     },
     /// It exited, or could not be started for now; the next start comes when the backoff is over.
-    Waiting {
-        exited: bool,
-    },
+    Waiting,
     /// It cannot be started as it is wished.
     Failed,
     /// SIGTERM was sent; held so that its end can be waited for.
@@ -99,6 +102,8 @@ pub(super) struct Instance {
     began: Instant,
     backoff_ms: u64,
     watch: Option<WatchId>,
+    /// Why the running container is being killed by us.
+    end_reason: Option<String>,
 }
 
 impl Instance {
@@ -124,6 +129,7 @@ impl Instance {
             began,
             backoff_ms: BACKOFF_MS_MIN,
             watch: None,
+            end_reason: None,
         }
     }
 
@@ -164,6 +170,7 @@ impl Instance {
                 let answer = self.remove(removing).await;
                 let _ = reply.send(answer);
             }
+            Order::End { restarts, reason } => self.end(restarts, reason),
         }
     }
 
@@ -192,7 +199,7 @@ impl Instance {
                     self.watch(alive, healthy);
                 }
             }
-            State::Waiting { .. } | State::Failed => self.start(Instant::now()),
+            State::Waiting | State::Failed => self.start(Instant::now()),
             State::Starting | State::Stopping { .. } | State::Clearing | State::Gone => {}
         }
         Ok(())
@@ -210,11 +217,29 @@ impl Instance {
                 let alive = alive.clone();
                 self.stop(alive, removing);
             }
-            State::Waiting { .. } | State::Failed => self.clear(Duration::ZERO),
+            State::Waiting | State::Failed => self.clear(Duration::ZERO),
             State::Starting => self.show(|shown| shown.phase = Phase::Stopping),
             State::Stopping { .. } | State::Clearing | State::Gone => {}
         }
         Ok(())
+    }
+
+    /// Its end is then seen as any other; who asks again repeats what may have failed.
+    fn end(&mut self, restarts: u32, reason: String) {
+        if !matches!(self.state, State::Running { .. }) || restarts != self.wanted.restarts {
+            return;
+        }
+        self.end_reason = Some(reason);
+        let (machine, id) = (self.machine.clone(), self.wanted.spec.id.clone());
+        self.work(async move |_| {
+            let cgroup = machine.instance_cgroup(id.as_str());
+            let killed = blocking(move || {
+                machine.cgroups.kill_all(&cgroup).map_err(|error| Fault::transient(error.to_string()))
+            });
+            if let Err(fault) = killed.await {
+                tracing::warn!(instance = %id, reason = fault.reason, "cannot be ended yet");
+            }
+        });
     }
 
     async fn event(&mut self, event: Event) {
@@ -231,8 +256,7 @@ impl Instance {
                 }
                 self.ended(found).await;
             }
-            (State::Waiting { exited: true }, Event::Due) => self.restart().await,
-            (State::Waiting { exited: false }, Event::Due) => self.start(Instant::now()),
+            (State::Waiting, Event::Due) => self.restart().await,
             (State::Stopping { .. }, Event::Ended(_)) => self.clear(LAST_OUTPUT),
             (State::Stopping { .. }, Event::Due) => self.clear(Duration::ZERO),
             (State::Clearing, Event::Cleared(Ok(()))) => self.gone().await,
@@ -245,7 +269,7 @@ impl Instance {
             (
                 State::Starting
                 | State::Running { .. }
-                | State::Waiting { .. }
+                | State::Waiting
                 | State::Failed
                 | State::Stopping { .. }
                 | State::Clearing
@@ -255,12 +279,18 @@ impl Instance {
         }
     }
 
-    /// `began` is when the wish for this start was taken; its waterfall counts from there.
+    /// `began` is when the wish for this start was taken; its waterfall counts from there. A fault that may pass is
+    /// shown until this start has an outcome: whoever looks now and then learns of it.
     fn start(&mut self, began: Instant) {
         self.enter(State::Starting);
         self.began = began;
+        self.end_reason = None;
         self.show(|shown| {
-            shown.phase = Phase::Creating;
+            match std::mem::replace(&mut shown.phase, Phase::Creating) {
+                Phase::Exited(exit) => shown.last_exit = Some(exit),
+                Phase::Failed(fault) if !fault.permanent => shown.phase = Phase::Failed(fault),
+                Phase::Failed(_) | Phase::Creating | Phase::Running | Phase::Stopping => {}
+            }
             shown.health = Health::Starting { hint: None };
             shown.waterfall = Waterfall::default();
         });
@@ -309,10 +339,10 @@ impl Instance {
         if fault.permanent {
             self.enter(State::Failed);
         } else {
-            self.enter(State::Waiting { exited: false });
+            self.enter(State::Waiting);
             self.due_after_backoff();
         }
-        self.show(|shown| shown.phase = Phase::Failed(fault));
+        self.show(|shown| shown.phase = Phase::Failed(fault.bounded()));
     }
 
     fn running(&mut self, alive: Alive, healthy: bool, waterfall: Waterfall) {
@@ -339,7 +369,7 @@ impl Instance {
         let since = match &self.state {
             State::Running { since, .. } => *since,
             State::Starting
-            | State::Waiting { .. }
+            | State::Waiting
             | State::Failed
             | State::Stopping { .. }
             | State::Clearing
@@ -367,7 +397,7 @@ impl Instance {
             health::News::Listening => {
                 return self.show(|shown| shown.waterfall.listening_ms = Some(elapsed));
             }
-            health::News::Health(health) => health,
+            health::News::Health(health) => bounded(health),
         };
         let healthy = health == Health::Healthy;
         self.show(|shown| {
@@ -394,7 +424,9 @@ impl Instance {
             next.healthy = false;
             self.keep_if_possible(next).await;
         }
-        self.exited(exit.unwrap_or_else(|_| unknown_exit()));
+        let exit = exit.unwrap_or_else(|_| unknown_exit());
+        let reason = self.end_reason.take();
+        self.exited(Exit { reason, ..exit });
     }
 
     fn exited(&mut self, exit: Exit) {
@@ -404,12 +436,14 @@ impl Instance {
             code = exit.code,
             signal = exit.signal,
             out_of_memory = exit.out_of_memory,
+            reason = exit.reason,
             "exited"
         );
-        self.enter(State::Waiting { exited: true });
+        self.enter(State::Waiting);
         self.machine.news.tell(Hint::Output(self.wanted.spec.id.clone()));
         self.show(|shown| {
-            shown.last_exit = Some(exit.clone());
+            // The phase says it, and its lines travel once.
+            shown.last_exit = None;
             shown.phase = Phase::Exited(exit);
             shown.health = Health::Starting { hint: None };
         });
@@ -540,17 +574,23 @@ async fn send(events: &mpsc::Sender<Event>, event: Event) {
     let _ = events.send(event).await;
 }
 
+/// A check's answer may quote a long path or what an application said.
+fn bounded(health: Health) -> Health {
+    match health {
+        Health::Starting { hint } => Health::Starting { hint: hint.map(|hint| reason(&hint)) },
+        Health::Unhealthy { reason: why } => Health::Unhealthy { reason: reason(&why) },
+        Health::Healthy => Health::Healthy,
+    }
+}
+
 /// What is known of a container's end, from its directory.
 pub(super) fn exit_of(dir: &std::path::Path, found: Found) -> Exit {
     match found {
         Found::Exited(state) | Found::Orphaned(state) => shim::exit(dir, &state),
-        Found::Alive(_) | Found::Absent => Exit {
-            last_lines: shim::tail(dir, apron_model::limits::LAST_LINES).unwrap_or_default(),
-            ..unknown_exit()
-        },
+        Found::Alive(_) | Found::Absent => Exit { last_lines: shim::last_lines(dir), ..unknown_exit() },
     }
 }
 
 fn unknown_exit() -> Exit {
-    Exit { code: None, signal: None, out_of_memory: false, last_lines: Vec::new() }
+    Exit { code: None, signal: None, out_of_memory: false, reason: None, last_lines: Vec::new() }
 }

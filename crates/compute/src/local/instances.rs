@@ -1,6 +1,7 @@
 //! All instances of this machine: who is wished, which task owns it, and what a starting node finds.
 
 use super::birth::blocking;
+use super::disk::Run;
 use super::instance::{Adopted, Instance, ORDERS_MAX, Order, exit_of};
 use super::launch::{self, Found, Launch};
 use super::machine::Machine;
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// More instances than this on one machine are refused.
-const INSTANCES_MAX: usize = 2_000;
+pub(super) const INSTANCES_MAX: usize = 2_000;
 
 /// Fact of a wish: what may be asked and what is seen.
 struct Entry {
@@ -39,8 +40,10 @@ pub(super) struct Instances {
     machine: Arc<Machine>,
     entries: Mutex<BTreeMap<InstanceId, Entry>>,
     strays: Mutex<BTreeMap<InstanceId, Stray>>,
-    /// One new instance at a time, so that the same wish twice makes one.
+    /// One new instance at a time, so that the same wish twice makes one. Held for a file write, never longer.
     creating: tokio::sync::Mutex<()>,
+    /// One stray's removal at a time.
+    removing_stray: tokio::sync::Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
     highest: Mutex<Generation>,
 }
@@ -49,7 +52,7 @@ impl Instances {
     /// Reads the wanted list, finds what lives, and gives each instance its task. Blocking.
     pub(super) fn adopt(machine: Arc<Machine>) -> Result<Arc<Instances>, Fault> {
         let trouble = |what: &str, error: std::io::Error| Fault::transient(format!("cannot {what}: {error}"));
-        let instances_dir = machine.dir.join("instances");
+        let instances_dir = machine.instances_dir();
         std::fs::create_dir_all(&instances_dir).map_err(|e| trouble("make the instances' directory", e))?;
         let (wishes, problems) = machine.wanted.read_all().map_err(|e| trouble("read the wanted list", e))?;
         for problem in &problems {
@@ -60,6 +63,7 @@ impl Instances {
             entries: Mutex::default(),
             strays: Mutex::default(),
             creating: tokio::sync::Mutex::default(),
+            removing_stray: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
             highest: Mutex::default(),
         });
@@ -92,6 +96,14 @@ impl Instances {
             let swept = instances.machine.network.sweep(&alive);
             swept.map_err(|e| Fault::transient(format!("old interfaces are in the way: {e}")))?;
         }
+        // A pair of an instance whose wish cannot be read may be in use.
+        if problems.is_empty() {
+            match instances.machine.pairs.release_unclaimed() {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "gave back namespaces that nobody uses"),
+                Err(error) => tracing::warn!(%error, "namespaces that nobody uses cannot be given back"),
+            }
+        }
         for (wish, pair, adopted) in found {
             instances.add(wish, pair, adopted, Instant::now());
         }
@@ -121,26 +133,35 @@ impl Instances {
 
     /// Ends the instance. Returns when that is on disk. An unknown one is a success.
     pub(super) async fn remove(&self, id: &InstanceId, removing: Removing) -> Result<(), String> {
-        let _creating = self.creating.lock().await;
-        if let Some(orders) = self.orders_of(id) {
-            let asked = ask(&orders, |reply| Order::Remove(removing, reply)).await;
-            return asked.unwrap_or(Ok(()));
+        // After a wish that is just being taken.
+        let creating = self.creating.lock().await;
+        let orders = self.orders_of(id);
+        drop(creating);
+        match orders {
+            Some(orders) => ask(&orders, |reply| Order::Remove(removing, reply)).await.unwrap_or(Ok(())),
+            None => self.remove_stray(id).await,
         }
-        let Some(stray) = self.strays().remove(id) else { return Ok(()) };
+    }
+
+    /// Until the removal has worked the stray is listed, and its id is taken.
+    async fn remove_stray(&self, id: &InstanceId) -> Result<(), String> {
+        let _one = self.removing_stray.lock().await;
+        let Some(pair) = self.strays().get(id).map(|stray| stray.pair.clone()) else { return Ok(()) };
         let machine = self.machine.clone();
         let name = id.to_string();
         // Without a wish there is nothing that would finish the removal after a crash: it is finished now.
         let removed = blocking(move || {
             let (dir, cgroup) = (machine.instance_dir(&name), machine.instance_cgroup(&name));
             launch::destroy(&dir, &cgroup).map_err(|e| e.fault())?;
-            if let Some(pair) = &stray.pair {
+            if let Some(pair) = &pair {
                 machine.pairs.release(pair).map_err(|e| Fault::transient(e.to_string()))?;
             }
             machine.network.release(&name).map_err(|e| Fault::transient(e.to_string()))
         });
-        let removed = removed.await.map_err(|fault| fault.reason);
+        removed.await.map_err(|fault| fault.reason)?;
+        self.strays().remove(id);
         self.machine.news.tell(Hint::Instances);
-        removed
+        Ok(())
     }
 
     /// Everything that is wished, and the strays.
@@ -150,6 +171,24 @@ impl Instances {
             self.entries().values().filter(living).map(|entry| lock(&entry.shown).clone()).collect();
         observed.extend(self.strays().values().map(|stray| stray.observed.clone()));
         observed
+    }
+
+    /// The latest start of every instance whose container runs.
+    pub(super) fn running(&self) -> Vec<Run> {
+        let entries = self.entries();
+        let runs = entries.iter().filter_map(|(id, entry)| {
+            let shown = lock(&entry.shown);
+            (shown.phase == Phase::Running).then(|| (id.clone(), shown.restarts))
+        });
+        runs.collect()
+    }
+
+    /// Kills the container of this start, for a reason that its exit then tells; the instance is started anew.
+    pub(super) async fn end(&self, id: &InstanceId, restarts: u32, reason: String) {
+        if let Some(orders) = self.orders_of(id) {
+            // A task that ends meanwhile needs no order.
+            let _ = orders.send(Order::End { restarts, reason }).await;
+        }
     }
 
     /// Output of an instance from an offset on; of an unknown one there is none.

@@ -7,6 +7,7 @@
 use super::cgroup::{Cgroups, Limits};
 use super::pair::Pair;
 use super::shim::{self, State};
+use apron_images::tree;
 use apron_model::instance::Fault;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -74,6 +75,8 @@ pub struct Launch {
     pub user: String,
     pub hostname: String,
     pub limits: Limits,
+    /// 0 to 1000: whom the kernel ends first when the machine runs out of memory.
+    pub oom_score_adj: u16,
     pub files: Vec<ExtraFile>,
     pub mounts: Vec<HostMount>,
     /// `/apron-<data id>/<instance>`.
@@ -450,12 +453,7 @@ pub fn stop_all(dir: &Path, cgroup: &str) -> Result<(), LaunchError> {
 /// `stop_all`, then removes the directory. A second call is a success.
 pub fn destroy(dir: &Path, cgroup: &str) -> Result<(), LaunchError> {
     stop_all(dir, cgroup)?;
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(transient(&format!("remove {}", dir.display()), error))
-        }
-        _ => Ok(()),
-    }
+    tree::remove(dir).map_err(|error| transient(&format!("remove {}", dir.display()), error))
 }
 
 /// What `/proc/PID/stat` says of a process.

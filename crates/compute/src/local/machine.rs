@@ -9,20 +9,34 @@ use super::wanted::WantedList;
 use crate::driver::Hint;
 use apron_images::content::Content;
 use apron_images::helper::Helper;
-use apron_model::ids::InstanceId;
+use apron_model::ids::{Digest, InstanceId};
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, broadcast};
 
 /// Hints that a slow listener may be behind; it then gets one hint for all that it missed.
 const HINTS_KEPT: usize = 256;
 /// Instances that are being created at once: more only make each of them slower.
 const STARTS_MAX: usize = 8;
+/// Images that are being unpacked at once: the disk and one core each are what limits them.
+const UNPACKS_MAX: usize = 4;
 /// After a failed read of file events, so that a lasting error does not spin.
 const WATCH_ERROR_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a node keeps below its directory, for the node, which makes it, and for `purge`, which removes it.
+pub(super) const INSTANCES: &str = "instances";
+pub(super) const WANTED: &str = "wanted";
+pub(super) const BUILDS: &str = "builds";
+pub(super) const PAIRS: &str = "pairs";
+pub(super) const LAYERS: &str = "layers";
+
+/// `<data>/node`.
+pub(super) fn node_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("node")
+}
 
 /// Made once by the node; everything in it may be used from several tasks.
 pub(super) struct Machine {
@@ -41,17 +55,26 @@ pub(super) struct Machine {
     pub wanted: WantedList,
     pub news: News,
     pub starts: Semaphore,
+    pub unpacks: Unpacks,
+    /// What one instance may write to its file system.
+    pub instance_disk_bytes_max: u64,
 }
 
 impl Machine {
     pub(super) fn starts_limit() -> Semaphore {
         Semaphore::new(STARTS_MAX)
     }
+    pub(super) fn data_dir(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
+    }
+    pub(super) fn instances_dir(&self) -> PathBuf {
+        self.dir.join(INSTANCES)
+    }
     pub(super) fn instance_dir(&self, id: &str) -> PathBuf {
-        self.dir.join("instances").join(id)
+        self.instances_dir().join(id)
     }
     pub(super) fn layers_dir(&self) -> PathBuf {
-        self.dir.join("layers")
+        self.dir.join(LAYERS)
     }
     pub(super) fn instance_cgroup(&self, id: &str) -> String {
         format!("{}/{id}", self.cgroup_parent())
@@ -62,6 +85,41 @@ impl Machine {
     }
     pub(super) fn cgroup_parent(&self) -> String {
         cgroup_parent(&self.platform)
+    }
+}
+
+/// Whose turn it is to unpack an image: each image once at a time, and not too many of them.
+pub(super) struct Unpacks {
+    room: Arc<Semaphore>,
+    images: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// Dropped when the image is unpacked.
+pub(super) struct Turn {
+    _image: OwnedMutexGuard<()>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Unpacks {
+    pub(super) fn new() -> Unpacks {
+        Unpacks { room: Arc::new(Semaphore::new(UNPACKS_MAX)), images: Mutex::default() }
+    }
+
+    pub(super) async fn turn(&self, image: &Digest) -> Turn {
+        let lock = {
+            let mut images = self.images.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            images.retain(|_, lock| lock.strong_count() > 0);
+            let known = images.get(image).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let lock = Arc::default();
+                images.insert(image.clone(), Arc::downgrade(&lock));
+                lock
+            })
+        };
+        let image = lock.lock_owned().await;
+        // Never closed.
+        let room = self.room.clone().acquire_owned().await.ok();
+        Turn { _image: image, _room: room }
     }
 }
 
@@ -127,5 +185,38 @@ impl News {
 
     fn watched(&self) -> std::sync::MutexGuard<'_, HashMap<WatchId, InstanceId>> {
         self.watched.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::poll;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    #[tokio::test]
+    async fn unpacks_take_turns_by_image() {
+        let unpacks = Unpacks::new();
+        let image = |name: &str| Digest::new(name);
+        let first = unpacks.turn(&image("a")).await;
+        let again = image("a");
+        let mut second = pin!(unpacks.turn(&again));
+        assert!(poll!(&mut second).is_pending());
+        let others = [image("b"), image("c"), image("d")];
+        let mut held = Vec::new();
+        for other in &others {
+            held.push(unpacks.turn(other).await);
+        }
+        let more = image("e");
+        let mut fifth = pin!(unpacks.turn(&more));
+        assert!(poll!(&mut fifth).is_pending(), "too many");
+        drop(held.pop());
+        assert!(matches!(poll!(&mut fifth), Poll::Ready(_)));
+        drop(first);
+        assert!(matches!(poll!(&mut second), Poll::Ready(_)));
+        held.clear();
+        drop(unpacks.turn(&image("f")).await);
+        assert!(unpacks.images.lock().unwrap().len() <= 3, "nothing is kept of those that are done");
     }
 }

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod cidr;
 pub mod client;
 mod create;
+mod disk;
 pub mod dns;
 pub mod durable;
 pub mod health;

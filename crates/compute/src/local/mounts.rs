@@ -76,6 +76,21 @@ pub(super) fn stage(at: &Path) -> Result<(), MountError> {
     Ok(())
 }
 
+/// Whether the kernel has a file system of this kind; its module is loaded when there is one.
+pub(super) fn knows_file_system(name: &std::ffi::CStr) -> io::Result<bool> {
+    // SAFETY: the name ends with a zero byte.
+    let fd = unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), 0) };
+    if fd >= 0 {
+        // SAFETY: the kernel just gave it to us.
+        drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+        error => Err(error),
+    }
+}
+
 /// Makes the stage the root of this process and takes the host's off.
 pub(super) fn enter_stage(at: &Path) -> Result<(), MountError> {
     let failed = |action| move |error: nix::Error| io_error(action, at, error.into());
@@ -84,21 +99,26 @@ pub(super) fn enter_stage(at: &Path) -> Result<(), MountError> {
     umount2("/host", MntFlags::MNT_DETACH).map_err(failed("take the host off"))
 }
 
-/// Mounts `source`, a file or a directory, on `target` so that the ids of `user_namespace` are the ids on disk.
+/// A file or a directory, mounted nowhere yet.
+pub(super) fn open_source(source: &Path) -> Result<OwnedFd, MountError> {
+    open_tree(source).map_err(|error| io_error("open", source, error))
+}
+
+/// Mounts an opened source on `target` so that the ids of `user_namespace` are the ids on disk.
 pub(super) fn mount_mapped(
+    tree: &OwnedFd,
     source: &Path,
     target: &Path,
     user_namespace: BorrowedFd<'_>,
     read_only: bool,
 ) -> Result<(), MountError> {
-    let tree = open_tree(source).map_err(|error| io_error("open", source, error))?;
     let mut set = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_IDMAP;
     if read_only {
         set |= libc::MOUNT_ATTR_RDONLY;
     }
-    set_attributes(&tree, set, user_namespace)
+    set_attributes(tree, set, user_namespace)
         .map_err(|error| MountError::IdMapping { path: source.to_path_buf(), source: error })?;
-    move_mount(&tree, target).map_err(|error| io_error("mount on", target, error))
+    move_mount(tree, target).map_err(|error| io_error("mount on", target, error))
 }
 
 /// Binds the file of a namespace, which may lie where the container's user cannot look, to a file on the stage.
@@ -130,7 +150,7 @@ pub(super) fn overlay(
     for (index, layer) in layers.iter().enumerate() {
         let name = index.to_string();
         fs::create_dir(&name).map_err(|source| io_error("make", &directory, source))?;
-        mount_mapped(layer, Path::new(&name), user_namespace, true)?;
+        mount_mapped(&open_source(layer)?, layer, Path::new(&name), user_namespace, true)?;
         names.push(name);
     }
     // The uppermost layer is named first.

@@ -2,7 +2,8 @@
 //!
 //! An instance gets a veth whose inner end is `eth0` of its network namespace, with a /32 address. There is no
 //! bridge: the host routes each address to its interface, so that neighbours meet in the forward hook like
-//! everyone else. Both ends know the other's hardware address for good, so no packet ever waits for ARP.
+//! everyone else. Both ends know the other's hardware address for good, so no packet ever waits for ARP, and the
+//! host's end takes none.
 //!
 //! The host answers on one gateway address in 169.254.0.0/16 which every host end carries. It is derived from
 //! the platform's id, because two platforms on one host must not share it: each runs a DNS forwarder there.
@@ -17,10 +18,10 @@ use super::cidr::Cidr;
 use super::{durable, nft};
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkMessage};
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 use nix::fcntl::{Flock, FlockArg};
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{if_nameindex, if_nametoindex};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -28,7 +29,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One platform at a time chooses its range; held for milliseconds.
 const CHOICE_LOCK: &str = "/run/apron-network.lock";
@@ -38,6 +39,13 @@ const RANGE_PREFIX_MIN: u8 = 12;
 const RANGE_PREFIX_MAX: u8 = 24;
 /// A few netlink messages; the kernel needs well under a millisecond for each.
 const NETLINK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Each allowed network is a rule that packets are compared with one after the other, and all are sent at once.
+const EGRESS_ALLOW_MAX: usize = 256;
+/// The kernel takes well under a millisecond on a quiet machine; it waits for every other change of interfaces.
+const ACTIVE_WAIT: Duration = Duration::from_secs(5);
+const ACTIVE_POLL: Duration = Duration::from_millis(1);
+/// The discipline of an interface that is not sent through.
+const NO_QUEUE_YET: &str = "noop";
 /// What veths have when the host has no default route to measure by.
 const MTU_DEFAULT: u32 = 1500;
 
@@ -52,6 +60,10 @@ pub enum NetworkError {
     NoRange(Vec<String>),
     #[error("address range {0} must have a prefix from /{RANGE_PREFIX_MIN} to /{RANGE_PREFIX_MAX}")]
     RangeSize(Cidr),
+    #[error("egress_allow names {0} networks; at most {EGRESS_ALLOW_MAX} can be allowed")]
+    TooManyAllowed(usize),
+    #[error("this kernel cannot make veth interfaces ({0}); it needs the module veth")]
+    NoVeth(String),
     #[error("all addresses of {0} are in use or were in use in the last ten minutes")]
     NoAddress(Cidr),
     #[error(transparent)]
@@ -117,7 +129,12 @@ impl Network {
                 return Err(NetworkError::RangeSize(*range));
             }
         }
+        if config.egress_allow.len() > EGRESS_ALLOW_MAX {
+            return Err(NetworkError::TooManyAllowed(config.egress_allow.len()));
+        }
         let names = Names::of(&config.platform);
+        let prefix = names.interfaces.clone();
+        on_thread(move || probe(&prefix)).await?;
         let path = config.node_dir.join("network.json");
         let (choice, kept) = (names.clone(), path.clone());
         let book = on_thread(move || choose_range(&choice, &kept, &config.ranges)).await?;
@@ -153,7 +170,7 @@ impl Network {
         }
         let range = book.range;
         let mut next = book.clone();
-        let address = next.lease(id, uptime_ms()).ok_or(NetworkError::NoAddress(range))?;
+        let address = next.lease(id, uptime_ms()?).ok_or(NetworkError::NoAddress(range))?;
         self.keep(&next)?;
         *book = next;
         Ok(address)
@@ -163,7 +180,7 @@ impl Network {
     pub fn release(&self, id: &str) -> Result<(), NetworkError> {
         let mut book = self.book();
         let mut next = book.clone();
-        if next.release(id, uptime_ms()) {
+        if next.release(id, uptime_ms()?) {
             self.keep(&next)?;
             *book = next;
         }
@@ -187,7 +204,8 @@ impl Network {
     }
 
     /// Gives the network namespace in `netns` (a file that stands for it) its `eth0` with this address and the
-    /// host its route there. An interface that the address had before is replaced.
+    /// host its route there. An interface that the address had before is replaced, and none is left half made by
+    /// a failure.
     pub async fn attach(&self, address: Ipv4Addr, netns: &Path) -> Result<(), NetworkError> {
         self.enable_forwarding();
         let link = Link {
@@ -197,7 +215,17 @@ impl Network {
             mtu: self.mtu,
             netns: netns.to_owned(),
         };
-        on_thread(move || attach(&link)).await
+        let name = link.name.clone();
+        let attached = match on_thread(move || attach(&link)).await {
+            Ok(()) => on_thread(move || wait_until_active(&name)).await,
+            Err(error) => Err(error),
+        };
+        if attached.is_err()
+            && let Err(error) = self.detach(address).await
+        {
+            tracing::warn!(%address, %error, "half an interface is left");
+        }
+        attached
     }
 
     /// Removes the interface of this address and with it the route; none there is a success.
@@ -279,12 +307,8 @@ pub fn purge(platform: &str) -> Result<(), NetworkError> {
 
 /// Removes the host's interfaces whose names begin like this, but for some.
 fn delete_links(prefix: &str, keep: Vec<String>) -> Result<(), NetworkError> {
-    let mut ours = Vec::new();
-    for entry in fs::read_dir("/sys/class/net").map_err(|e| kernel("list interfaces", e))? {
-        let name = entry.map_err(|e| kernel("list interfaces", e))?.file_name();
-        let wanted = |name: &&str| name.starts_with(prefix) && !keep.iter().any(|kept| kept == name);
-        ours.extend(name.to_str().filter(wanted).map(str::to_owned));
-    }
+    let wanted = |name: &String| name.starts_with(prefix) && !keep.contains(name);
+    let ours: Vec<String> = interfaces()?.into_iter().filter(wanted).collect();
     apart(move || {
         with_netlink(async |handle| {
             for name in &ours {
@@ -292,6 +316,25 @@ fn delete_links(prefix: &str, keep: Vec<String>) -> Result<(), NetworkError> {
             }
             Ok(())
         })
+    })
+}
+
+fn interfaces() -> Result<Vec<String>, NetworkError> {
+    let all = if_nameindex().map_err(|e| kernel("list interfaces", e))?;
+    Ok(all.iter().map(|interface| interface.name().to_string_lossy().into_owned()).collect())
+}
+
+/// Finds out at the start, not at the first instance, whether the kernel makes veths. Where one of ours is, it does.
+fn probe(prefix: &str) -> Result<(), NetworkError> {
+    if interfaces()?.iter().any(|name| name.starts_with(prefix)) {
+        return Ok(());
+    }
+    // No address gives these names: their ends are no hexadecimal numbers.
+    let (one, other) = (format!("{prefix}try-1"), format!("{prefix}try-2"));
+    with_netlink(async |handle| {
+        let made = handle.link().add(LinkVeth::new(&one, &other).build()).execute().await;
+        made.map_err(|error| NetworkError::NoVeth(error.to_string()))?;
+        delete_link(&handle, &one).await
     })
 }
 
@@ -311,7 +354,7 @@ fn choose_range(names: &Names, path: &Path, ranges: &[Cidr]) -> Result<Book, Net
         let present = routes(&handle).await?;
         let book = match kept {
             Some(mut book) => {
-                book.restart(&boot_id, uptime_ms());
+                book.restart(&boot_id, uptime_ms()?);
                 // Routes to single addresses are our own instances'.
                 let wide: Vec<_> = present
                     .iter()
@@ -325,7 +368,16 @@ fn choose_range(names: &Names, path: &Path, ranges: &[Cidr]) -> Result<Book, Net
             }
             None => Book::new(first_free(ranges, &present, platform)?, boot_id),
         };
-        if !present.iter().any(|route| marks_range_of(route, platform)) {
+        // One for another range is left of a start that was cut off before it had kept its choice.
+        let (right, stale): (Vec<_>, Vec<_>) = present
+            .into_iter()
+            .filter(|route| marks_range_of(route, platform))
+            .partition(|route| destination(route) == Some(book.range));
+        for route in stale {
+            let deleted = handle.route().del(route).execute().await;
+            deleted.map_err(|e| kernel("remove the route of an earlier address range", e))?;
+        }
+        if right.is_empty() {
             let route = RouteMessageBuilder::<Ipv4Addr>::new()
                 .destination_prefix(book.range.network(), book.range.prefix())
                 .kind(RouteType::Unreachable)
@@ -412,6 +464,7 @@ fn attach(link: &Link) -> Result<(), NetworkError> {
             .set_info_data(InfoData::Veth(InfoVeth::Peer(inner)))
             .address(outer_mac.clone())
             .mtu(link.mtu)
+            .arp(false)
             .build();
         let made = handle.link().add(outer).execute().await;
         made.map_err(|e| kernel(&format!("make interface {}", link.name), e))?;
@@ -422,6 +475,7 @@ fn attach(link: &Link) -> Result<(), NetworkError> {
             ("ipv4", "forwarding", "1"),
             ("ipv4", "rp_filter", "1"),
             ("ipv4", "accept_redirects", "0"),
+            ("ipv4", "accept_source_route", "0"),
             ("ipv4", "send_redirects", "0"),
         ] {
             sysctl(family, &link.name, key, value)?;
@@ -462,6 +516,30 @@ fn attach(link: &Link) -> Result<(), NetworkError> {
             handle.route().add(route).execute().await.map_err(|e| kernel("add a route inside", e))?;
         }
         Ok(())
+    })
+}
+
+/// The host's end was up before the other one was, and the kernel begins to send through it in its own time, when
+/// it has seen that there is another end. Until then it drops what is sent: the first answer or connection to an
+/// instance would be lost, and come a second later.
+fn wait_until_active(name: &str) -> Result<(), NetworkError> {
+    let began = Instant::now();
+    with_netlink(async |handle| {
+        loop {
+            let found = handle.link().get().match_name(name.to_owned()).execute().try_next().await;
+            let found = found.map_err(|e| kernel(&format!("look at interface {name}"), e))?;
+            let idle = |attribute: &LinkAttribute| *attribute == LinkAttribute::Qdisc(NO_QUEUE_YET.into());
+            if found.is_some_and(|link| !link.attributes.iter().any(idle)) {
+                return Ok(());
+            }
+            if began.elapsed() > ACTIVE_WAIT {
+                return Err(kernel(
+                    &format!("bring up interface {name}"),
+                    "the kernel does not send through it",
+                ));
+            }
+            tokio::time::sleep(ACTIVE_POLL).await;
+        }
     })
 }
 
@@ -573,9 +651,11 @@ fn sysctl_read(family: &str, interface: &str, key: &str) -> Option<String> {
 }
 
 /// Milliseconds since the machine's start, sleep included.
-fn uptime_ms() -> u64 {
-    fs::read_to_string("/proc/uptime")
-        .ok()
-        .and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok())
-        .map_or(0, |seconds| (seconds * 1000.0) as u64)
+fn uptime_ms() -> Result<u64, NetworkError> {
+    let path = Path::new("/proc/uptime");
+    let problem = |error| NetworkError::File { path: path.to_owned(), error };
+    let text = fs::read_to_string(path).map_err(problem)?;
+    let seconds = text.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
+    let seconds = seconds.ok_or_else(|| problem(io::ErrorKind::InvalidData.into()))?;
+    Ok((seconds * 1000.0) as u64)
 }

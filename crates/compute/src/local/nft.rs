@@ -1,15 +1,19 @@
-//! Packet rules: one nf_tables table of our own, spoken to the kernel through netlink.
+//! Packet rules: one nf_tables table of our own for IPv4 and one for IPv6, spoken to the kernel through netlink.
 //!
 //! The product must not need the `nft` program, so this module owns a small encoder for the few expressions
-//! that our rules use. A table is replaced in one batch, which the kernel commits as a whole or not at all;
+//! that our rules use. The tables are replaced in one batch, which the kernel commits as a whole or not at all;
 //! nothing of any other table is read or written, except that `dropping_chains` lists foreign forward chains
 //! whose policy is drop, because a packet that we accept may still be dropped there.
 //!
 //! What the rules say, for interfaces whose name begins with ours:
+//! - prerouting, from an instance: a packet whose source is not the address that is routed to its interface is
+//!   dropped, whatever the host's reverse path filter is set to; every IPv6 packet is dropped;
 //! - forward, from an instance: answers pass; neighbours and private networks are refused with an ICMP error,
 //!   so that a program fails at once and not by a time-out; the operator's allowed networks pass;
 //! - forward, to an instance: only answers pass, since the proxy and the checks run on this host;
-//! - input, from an instance: answers, DNS to the gateway address and ping pass, all else is refused;
+//! - input, from an instance: answers, DNS to the gateway address and ping pass, all else is refused, at whichever
+//!   of the host's addresses. DNS packets above a rate per instance are dropped before anything reads them;
+//! - input, from elsewhere: nobody but this host itself reaches the gateway address;
 //! - postrouting: what leaves this host from our range carries the host's address.
 
 use super::cidr::Cidr;
@@ -18,23 +22,38 @@ use nix::sys::time::TimeVal;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 /// The kernel answers a batch at once; a longer wait means that something is badly wrong.
 const ANSWER_TIMEOUT_S: i64 = 5;
 /// Messages of a dump that are read at most; a host with more chains than this is not judged.
 const DUMP_READS_MAX: usize = 4096;
+/// Only root could send us any.
+const FOREIGN_DATAGRAMS_MAX: usize = 64;
 /// One netlink datagram of a dump; the kernel sends at most 32 KiB.
 const READ_BYTES: usize = 64 * 1024;
 
+/// DNS packets of one instance that pass each second, and at once: what AWS's own resolver grants an interface,
+/// and less at once than the relay's receive buffer holds of several.
+const DNS_PACKETS_PER_SECOND: u64 = 1024;
+const DNS_PACKETS_BURST: u32 = 512;
+/// An instance that asked nothing for this long is forgotten.
+const DNS_SOURCE_KEPT_MS: u64 = 60_000;
+/// No more instances than this are counted; each takes some hundred bytes of the kernel's memory.
+const DNS_SOURCES_MAX: u32 = 65_536;
+
 /// Networks that an instance may not reach unless the operator allows it: this network, private, shared,
-/// loopback, link-local, multicast, reserved and broadcast addresses.
-pub const REFUSED: [(Ipv4Addr, u8); 9] = [
+/// loopback, link-local, multicast, reserved and broadcast addresses, and two from outside these ranges on which
+/// clouds answer their machines with secrets: Azure's 168.63.129.16 and, in 192.0.0.0/24, Oracle's.
+pub const REFUSED: [(Ipv4Addr, u8); 11] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
+    (Ipv4Addr::new(168, 63, 129, 16), 32),
     (Ipv4Addr::new(169, 254, 0, 0), 16),
     (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 0, 0, 0), 24),
     (Ipv4Addr::new(192, 168, 0, 0), 16),
     (Ipv4Addr::new(224, 0, 0, 0), 4),
     (Ipv4Addr::new(240, 0, 0, 0), 4),
@@ -58,24 +77,45 @@ pub struct Rules {
 /// The kernel did not take the rules.
 #[derive(Debug, thiserror::Error)]
 pub enum NftError {
-    #[error("cannot talk to nf_tables: {0} (is the kernel built with nf_tables?)")]
+    #[error("cannot talk to nf_tables: {}", explain(.0))]
     Socket(#[source] io::Error),
-    #[error("the kernel refused the packet rules at step '{step}': {error}")]
+    #[error("the kernel refused the packet rules at step '{step}': {}", explain(.error))]
     Refused { step: String, error: io::Error },
 }
 
-/// Puts the table in place of any earlier one of the same name, atomically.
-pub fn replace(rules: &Rules) -> Result<(), NftError> {
-    send(table_batch(rules))
+/// The error, and what the kernel lacks if that is what it means.
+fn explain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT | libc::EOPNOTSUPP | libc::ENOENT | libc::EINVAL) => {
+            format!(
+                "{error}: this kernel lacks nf_tables or a part of it; what is needed are the modules nf_tables, \
+                 nf_conntrack, nft_ct, nft_fib_ipv4, nft_limit, nft_masq and nft_reject_ipv4"
+            )
+        }
+        Some(libc::EPERM) => format!("{error}: that takes root on the host itself (CAP_NET_ADMIN)"),
+        _ => error.to_string(),
+    }
 }
 
-/// Removes the table; none there is a success.
+/// Puts the tables in place of any earlier ones of the same name, atomically.
+pub fn replace(rules: &Rules) -> Result<(), NftError> {
+    send(table_batch(rules, has_ipv6()))
+}
+
+/// Removes the tables; none there is a success.
 pub fn remove(table: &str) -> Result<(), NftError> {
     let mut batch = Batch::begin();
-    // Created first if absent, so that the deletion cannot fail for that.
-    batch.table(NEWTABLE, table);
-    batch.table(DELTABLE, table);
+    batch.remove_table(table);
+    if has_ipv6() {
+        batch.family = FAMILY_IPV6;
+        batch.remove_table(table);
+    }
     send(batch)
+}
+
+/// A kernel without IPv6 may know no rules for it, and needs none.
+fn has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
 }
 
 /// Base chains of other tables at the forward hook whose policy is drop, as "family table chain": packets of
@@ -94,7 +134,7 @@ pub fn dropping_chains() -> Result<Vec<String>, NftError> {
             match kind {
                 NLMSG_DONE => return Ok(found),
                 NLMSG_ERROR => {
-                    let error = io::Error::from_raw_os_error(-i32_at(payload, 0).unwrap_or(-libc::EIO));
+                    let error = kernel_error(payload).unwrap_or_else(|| io::ErrorKind::InvalidData.into());
                     return Err(NftError::Refused { step: "list chains".into(), error });
                 }
                 _ => found.extend(dropping_chain(payload)),
@@ -122,27 +162,47 @@ fn dropping_chain(payload: &[u8]) -> Option<String> {
     Some(format!("{family} {table} {chain}"))
 }
 
-fn table_batch(rules: &Rules) -> Batch {
+fn table_batch(rules: &Rules, ipv6: bool) -> Batch {
     let mut batch = Batch::begin();
     let table = &rules.table;
-    batch.table(NEWTABLE, table);
-    batch.table(DELTABLE, table);
+    batch.remove_table(table);
     batch.table(NEWTABLE, table);
     for name in ["from-instance", "to-instance", "to-host"] {
         batch.chain(table, name, None);
     }
+    batch.chain(table, "prerouting", Some(RAW_PREROUTING));
     batch.chain(table, "forward", Some(Base { kind: "filter", hook: HOOK_FORWARD, priority: 0 }));
     batch.chain(table, "input", Some(Base { kind: "filter", hook: HOOK_INPUT, priority: 0 }));
     batch.chain(table, "postrouting", Some(Base { kind: "nat", hook: HOOK_POSTROUTING, priority: 100 }));
+    batch.set_of_sources(table, DNS_SOURCES);
 
-    let ours_in = || vec![meta(META_IIFNAME), compare(EQUAL, rules.interfaces.as_bytes())];
+    let ours_in = |operator| vec![meta(META_IIFNAME), compare(operator, rules.interfaces.as_bytes())];
     let ours_out = |operator| vec![meta(META_OIFNAME), compare(operator, rules.interfaces.as_bytes())];
     let join = |parts: Vec<Vec<Vec<u8>>>| parts.concat();
+    let gateway = to_network(&Cidr::containing(rules.gateway, 32));
+    let dns = |protocol: i32| {
+        let port = vec![
+            meta(META_L4PROTO),
+            compare(EQUAL, &[protocol as u8]),
+            payload(BASE_TRANSPORT, 2, 2),
+            compare(EQUAL, &u16::to_be_bytes(53)),
+        ];
+        join(vec![gateway.clone(), port])
+    };
+    let too_often = || vec![payload(BASE_NETWORK, IP_SOURCE, 4), over_rate(), verdict(VERDICT_DROP)];
 
-    batch.rule(table, "forward", join(vec![ours_in(), vec![jump("from-instance")]]));
+    let no_way_back = vec![route_to_source(), compare(EQUAL, &[0; 4]), verdict(VERDICT_DROP)];
+    batch.rule(table, "prerouting", join(vec![ours_in(EQUAL), no_way_back]));
+    batch.rule(table, "forward", join(vec![ours_in(EQUAL), vec![jump("from-instance")]]));
     batch.rule(table, "forward", join(vec![ours_out(EQUAL), vec![jump("to-instance")]]));
-    batch.rule(table, "input", join(vec![ours_in(), vec![jump("to-host")]]));
+    let stranger =
+        join(vec![ours_in(NOT_EQUAL), vec![meta(META_IIFNAME), compare(NOT_EQUAL, &LOOPBACK_NAME)]]);
+    batch.rule(table, "input", join(vec![gateway.clone(), stranger, vec![verdict(VERDICT_DROP)]]));
+    batch.rule(table, "input", join(vec![ours_in(EQUAL), vec![jump("to-host")]]));
 
+    // A repeated query by UDP is an answer to the kernel, so this stands first. By TCP only new connections count:
+    // they are what the rule for answers leaves.
+    batch.rule(table, "to-host", join(vec![dns(libc::IPPROTO_UDP), too_often()]));
     for chain in ["from-instance", "to-instance", "to-host"] {
         batch.rule(table, chain, join(vec![state(STATE_INVALID), vec![verdict(VERDICT_DROP)]]));
         let answers = state(STATE_ESTABLISHED | STATE_RELATED);
@@ -160,16 +220,9 @@ fn table_batch(rules: &Rules) -> Batch {
     }
     batch.rule(table, "to-instance", vec![refuse()]);
 
-    let gateway = Cidr::containing(rules.gateway, 32);
-    for (protocol, port) in [(libc::IPPROTO_UDP, 53), (libc::IPPROTO_TCP, 53)] {
-        let service = vec![
-            meta(META_L4PROTO),
-            compare(EQUAL, &[protocol as u8]),
-            payload(BASE_TRANSPORT, 2, 2),
-            compare(EQUAL, &u16::to_be_bytes(port)),
-            verdict(VERDICT_ACCEPT),
-        ];
-        batch.rule(table, "to-host", join(vec![to_network(&gateway), service]));
+    batch.rule(table, "to-host", join(vec![dns(libc::IPPROTO_TCP), too_often()]));
+    for protocol in [libc::IPPROTO_UDP, libc::IPPROTO_TCP] {
+        batch.rule(table, "to-host", join(vec![dns(protocol), vec![verdict(VERDICT_ACCEPT)]]));
     }
     let ping = vec![
         meta(META_L4PROTO),
@@ -178,13 +231,27 @@ fn table_batch(rules: &Rules) -> Batch {
         compare(EQUAL, &[ICMP_ECHO_REQUEST]),
         verdict(VERDICT_ACCEPT),
     ];
-    batch.rule(table, "to-host", join(vec![to_network(&gateway), ping]));
+    batch.rule(table, "to-host", join(vec![gateway, ping]));
     batch.rule(table, "to-host", vec![refuse()]);
 
     let leaving = join(vec![in_network(IP_SOURCE, &rules.range), ours_out(NOT_EQUAL), vec![masquerade()]]);
     batch.rule(table, "postrouting", leaving);
+
+    if ipv6 {
+        batch.family = FAMILY_IPV6;
+        batch.remove_table(table);
+        batch.table(NEWTABLE, table);
+        batch.chain(table, "prerouting", Some(RAW_PREROUTING));
+        batch.rule(table, "prerouting", join(vec![ours_in(EQUAL), vec![verdict(VERDICT_DROP)]]));
+    }
     batch
 }
+
+const DNS_SOURCES: &str = "dns-sources";
+/// Before connections are tracked, so that what is dropped there leaves no trace.
+const RAW_PREROUTING: Base = Base { kind: "filter", hook: HOOK_PREROUTING, priority: -300 };
+/// A name that is compared as a whole fills its field.
+const LOOPBACK_NAME: [u8; libc::IFNAMSIZ] = *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 // Numbers of linux/netfilter/nf_tables.h, nfnetlink.h and netlink.h.
 const NFT_SUBSYSTEM: u16 = 10 << 8;
@@ -193,6 +260,7 @@ const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
 const GETCHAIN: u16 = 4;
 const NEWRULE: u16 = 6;
+const NEWSET: u16 = 9;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NLMSG_ERROR: u16 = 2;
@@ -205,6 +273,8 @@ const APPEND: u16 = 0x800;
 const NESTED: u16 = 0x8000;
 const FAMILY_UNSPECIFIED: u8 = 0;
 const FAMILY_IPV4: u8 = 2;
+const FAMILY_IPV6: u8 = 10;
+const HOOK_PREROUTING: u32 = 0;
 const HOOK_INPUT: u32 = 1;
 const HOOK_FORWARD: u32 = 2;
 const HOOK_POSTROUTING: u32 = 4;
@@ -230,29 +300,42 @@ const STATE_INVALID: u32 = 1;
 const STATE_ESTABLISHED: u32 = 2;
 const STATE_RELATED: u32 = 4;
 const REGISTER: u32 = 1;
+const SET_HAS_TIMEOUTS: u32 = 0x10;
+const SET_HAS_EXPRESSIONS: u32 = 0x20;
+const KEY_IPV4_ADDRESS: u32 = 7;
+const SET_UPDATE: u32 = 1;
+const LIMIT_PACKETS: u32 = 0;
+const LIMIT_OVER: u32 = 1;
+const FIB_OUTPUT_INTERFACE: u32 = 1;
+const FIB_OF_SOURCE: u32 = 1;
+const FIB_SAME_INTERFACE: u32 = 8;
 const ICMP_ECHO_REQUEST: u8 = 8;
 const ICMP_ADMINISTRATIVELY_PROHIBITED: u8 = 13;
 
 struct Base {
     kind: &'static str,
     hook: u32,
-    priority: u32,
+    priority: i32,
 }
 
 /// Messages that the kernel commits together, and the name of each for the error.
 struct Batch {
     bytes: Vec<u8>,
     steps: Vec<String>,
+    /// Of the tables that the next messages are about.
+    family: u8,
+    /// Where the last message but the end begins: the only one whose success is told.
+    last: usize,
 }
 
 impl Batch {
     fn begin() -> Batch {
-        let mut batch = Batch { bytes: Vec::new(), steps: Vec::new() };
+        let mut batch = Batch { bytes: Vec::new(), steps: Vec::new(), family: FAMILY_IPV4, last: 0 };
         batch.edge(BATCH_BEGIN, "begin");
         batch
     }
 
-    /// The batch's first or last message; it is not acknowledged.
+    /// The batch's first or last message.
     fn edge(&mut self, kind: u16, step: &str) {
         let start = self.bytes.len();
         let sequence = self.steps.len() as u32;
@@ -265,8 +348,9 @@ impl Batch {
         let start = self.bytes.len();
         let sequence = self.steps.len() as u32;
         self.steps.push(step);
+        self.last = start;
         let kind = NFT_SUBSYSTEM | kind;
-        message_begin(&mut self.bytes, kind, REQUEST | ACK | flags, sequence, FAMILY_IPV4, 0);
+        message_begin(&mut self.bytes, kind, REQUEST | flags, sequence, self.family, 0);
         self.bytes.extend(attributes);
         message_end(&mut self.bytes, start);
     }
@@ -276,10 +360,32 @@ impl Batch {
         self.message(kind, flags, format!("table {table}"), string(1, table));
     }
 
+    /// Created first if absent, so that the deletion cannot fail for that.
+    fn remove_table(&mut self, table: &str) {
+        self.table(NEWTABLE, table);
+        self.table(DELTABLE, table);
+    }
+
+    /// A set of source addresses that rules fill by themselves, each with a counter of its own.
+    fn set_of_sources(&mut self, table: &str, name: &str) {
+        let attributes = [
+            string(1, table),
+            string(2, name),
+            number(3, SET_HAS_TIMEOUTS | SET_HAS_EXPRESSIONS),
+            number(4, KEY_IPV4_ADDRESS),
+            number(5, 4),
+            nested(9, &number(1, DNS_SOURCES_MAX)),
+            // An identifier within the batch.
+            number(10, 1),
+            long_number(11, DNS_SOURCE_KEPT_MS),
+        ];
+        self.message(NEWSET, CREATE, format!("set {name}"), attributes.concat());
+    }
+
     fn chain(&mut self, table: &str, name: &str, base: Option<Base>) {
         let mut attributes = [string(CHAIN_TABLE, table), string(CHAIN_NAME, name)].concat();
         if let Some(base) = base {
-            let hook = [number(HOOK_NUMBER, base.hook), number(2, base.priority)].concat();
+            let hook = [number(HOOK_NUMBER, base.hook), number(2, base.priority as u32)].concat();
             attributes.extend(nested(CHAIN_HOOK, &hook));
             attributes.extend(number(CHAIN_POLICY, VERDICT_ACCEPT));
             attributes.extend(string(CHAIN_TYPE, base.kind));
@@ -328,6 +434,10 @@ fn string(kind: u16, value: &str) -> Vec<u8> {
 }
 
 fn number(kind: u16, value: u32) -> Vec<u8> {
+    raw(kind, &value.to_be_bytes())
+}
+
+fn long_number(kind: u16, value: u64) -> Vec<u8> {
     raw(kind, &value.to_be_bytes())
 }
 
@@ -382,6 +492,31 @@ fn state(bits: u32) -> Vec<Vec<u8>> {
     vec![load, masked(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
 }
 
+/// The interface by which the packet's source is reached, if it is the one that the packet came by; else zero.
+fn route_to_source() -> Vec<u8> {
+    let flags = number(3, FIB_OF_SOURCE | FIB_SAME_INTERFACE);
+    expression("fib", &[number(1, REGISTER), number(2, FIB_OUTPUT_INTERFACE), flags].concat())
+}
+
+/// Matches when the source address that was loaded sends more than it may.
+fn over_rate() -> Vec<u8> {
+    let limit = [
+        long_number(1, DNS_PACKETS_PER_SECOND),
+        // The unit, in seconds.
+        long_number(2, 1),
+        number(3, DNS_PACKETS_BURST),
+        number(4, LIMIT_PACKETS),
+        number(5, LIMIT_OVER),
+    ];
+    let attributes = [
+        string(1, DNS_SOURCES),
+        number(3, SET_UPDATE),
+        number(4, REGISTER),
+        nested(7, &expression("limit", &limit.concat())),
+    ];
+    expression("dynset", &attributes.concat())
+}
+
 fn verdict(code: u32) -> Vec<u8> {
     let data = nested(2, &nested(2, &number(1, code)));
     expression("immediate", &[number(1, 0), data].concat())
@@ -421,42 +556,62 @@ fn send_all(socket: &OwnedFd, bytes: &[u8]) -> Result<(), NftError> {
     Ok(())
 }
 
+/// One datagram of the kernel, whole; other programs' are passed over.
 fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, NftError> {
-    socket::recv(socket.as_raw_fd(), buffer, MsgFlags::empty()).map_err(|e| NftError::Socket(e.into()))
+    for _ in 0..FOREIGN_DATAGRAMS_MAX {
+        let mut parts = [io::IoSliceMut::new(buffer)];
+        let flags = MsgFlags::empty();
+        let received = socket::recvmsg::<NetlinkAddr>(socket.as_raw_fd(), &mut parts, None, flags)
+            .map_err(|e| NftError::Socket(e.into()))?;
+        if received.flags.contains(MsgFlags::MSG_TRUNC) {
+            return Err(NftError::Socket(io::Error::other("the kernel's answer is too long")));
+        }
+        if received.address.is_some_and(|sender| sender.pid() == 0) {
+            return Ok(received.bytes);
+        }
+    }
+    Err(NftError::Socket(io::Error::other("other programs answer in the kernel's place")))
 }
 
-/// Sends a batch and reads until each of its messages was acknowledged; the first refusal is the error.
+/// Sends a batch. The kernel tells every failure, and the success of the last message when all is committed: the
+/// first thing it says is the outcome.
 fn send(mut batch: Batch) -> Result<(), NftError> {
+    // The low byte of the flags, which stand after length and type.
+    let low = batch.last + if cfg!(target_endian = "little") { 6 } else { 7 };
+    batch.bytes[low] |= ACK as u8;
     batch.edge(BATCH_END, "end");
     let socket = open().map_err(NftError::Socket)?;
     send_all(&socket, &batch.bytes)?;
-    let mut outstanding = batch.steps.len() - 2;
     let mut buffer = vec![0; READ_BYTES];
-    while outstanding > 0 {
+    loop {
         let length = receive(&socket, &mut buffer)?;
         for (kind, payload) in messages(&buffer[..length]) {
             if kind != NLMSG_ERROR {
                 continue;
             }
-            // struct nlmsgerr: the error, then the header of the message it answers.
-            let code = i32_at(payload, 0).unwrap_or(-libc::EIO);
-            if code == 0 {
-                outstanding = outstanding.saturating_sub(1);
-                continue;
-            }
-            let sequence = i32_at(payload, 12).unwrap_or(0) as usize;
-            let step = batch.steps.get(sequence).cloned().unwrap_or_default();
-            return Err(NftError::Refused { step, error: io::Error::from_raw_os_error(-code) });
+            let Some(error) = kernel_error(payload) else { return Ok(()) };
+            // After the error stands the header of the message that it is about.
+            let sequence = i32_at(payload, 12).and_then(|number| usize::try_from(number).ok());
+            let step = sequence.and_then(|number| batch.steps.get(number).cloned()).unwrap_or_default();
+            return Err(NftError::Refused { step, error });
         }
     }
-    Ok(())
+}
+
+/// What struct nlmsgerr begins with; `None` for success.
+fn kernel_error(payload: &[u8]) -> Option<io::Error> {
+    match i32_at(payload, 0) {
+        Some(0) => None,
+        Some(code) => Some(io::Error::from_raw_os_error(code.saturating_neg())),
+        None => Some(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// Type and payload (after the netlink header) of each message in one datagram.
 fn messages(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let mut found = Vec::new();
     while let Some(length) = i32_at(bytes, 0) {
-        let length = length as usize;
+        let Ok(length) = usize::try_from(length) else { break };
         let Some(message) = bytes.get(..length).filter(|message| message.len() >= 16) else { break };
         found.push((u16::from_ne_bytes([message[4], message[5]]), &message[16..]));
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();

@@ -4,13 +4,15 @@
 //! container running; the next node of the same data directory finds them. A lock file keeps it the only one.
 
 use super::build;
-use super::builds::Builds;
+use super::builds::{BuildSettings, Builds};
 use super::cgroup::{CgroupError, Cgroups};
 use super::cidr::{Cidr, CidrError};
+use super::disk;
 use super::dns::{Forwarder, Upstream};
 use super::instances::Instances;
 use super::launch::Launcher;
-use super::machine::{Machine, News};
+use super::machine::{self, Machine, News, Unpacks};
+use super::mounts;
 use super::network::{Network, NetworkConfig, NetworkError};
 use super::pair::{PairConfig, PairError, Pairs};
 use super::server;
@@ -19,8 +21,10 @@ use apron_images::content::{Content, ContentError};
 use apron_images::helper::Helper;
 use apron_images::runtimes::{Catalogue, RuntimeError};
 use apron_model::instance::Fault;
+use apron_model::limits;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
 use std::io::{self, Read};
@@ -67,8 +71,8 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 /// A start that is under way when the node ends gets this long; what is cut off is cleaned up by the next one.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a node is told, by whoever starts it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What a node is told, by whoever starts it. Without `Debug`: the variables of builds may be secrets.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub data_dir: PathBuf,
@@ -78,14 +82,25 @@ pub struct Config {
     pub ranges: Vec<String>,
     pub pairs_ready: usize,
     pub free_memory_min_mib: u64,
+    /// What one instance may write to its file system; see `limits::INSTANCE_DISK_BYTES_MAX`.
+    #[serde(default = "instance_disk_mib_max")]
+    pub instance_disk_mib_max: u64,
     /// Where instances' DNS queries go; empty means the host's own resolvers.
     pub dns_upstream: Vec<SocketAddr>,
     /// Private networks that instances and builds may reach; by default none.
     pub egress_allow: Vec<String>,
+    /// Directories below which `file://` repositories may lie; without any they are refused.
+    pub source_roots: Vec<PathBuf>,
+    /// Variables that every build gets, such as a proxy or a package index.
+    pub build_environment: BTreeMap<String, String>,
     /// A file of further managed runtimes, beside those that the program knows.
     pub runtimes: Option<PathBuf>,
     /// The program that launches containers and unpacks layers; absent means this one.
     pub program: Option<PathBuf>,
+}
+
+fn instance_disk_mib_max() -> u64 {
+    limits::INSTANCE_DISK_BYTES_MAX / (1024 * 1024)
 }
 
 /// Why a node does not work.
@@ -103,6 +118,8 @@ pub enum NodeError {
     Runtimes(#[from] RuntimeError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error("this kernel has no overlay file system, which instances need; load its module \"overlay\"")]
+    NoOverlay,
     #[error(transparent)]
     Pair(#[from] PairError),
     #[error(transparent)]
@@ -155,7 +172,7 @@ pub async fn run_until(
     ready: impl FnOnce(),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
-    let dir = config.data_dir.join("node");
+    let dir = machine::node_dir(&config.data_dir);
     let file = |path: &Path| {
         let path = path.to_owned();
         move |error| NodeError::File { path, error }
@@ -180,8 +197,11 @@ pub async fn run_until(
     };
 
     let cgroups = Cgroups::detect()?;
+    if !mounts::knows_file_system(c"overlay").map_err(file(Path::new("overlay")))? {
+        return Err(NodeError::NoOverlay);
+    }
     let pairs = Pairs::open(PairConfig {
-        dir: dir.join("pairs"),
+        dir: dir.join(machine::PAIRS),
         ready: config.pairs_ready,
         platform: platform.clone(),
     })?;
@@ -201,9 +221,11 @@ pub async fn run_until(
 
     let machine = Arc::new(Machine {
         content: Content::open(config.data_dir.join("content"))?,
-        wanted: WantedList::open(dir.join("wanted")).map_err(file(&dir))?,
+        wanted: WantedList::open(dir.join(machine::WANTED)).map_err(file(&dir))?,
         news: News::new().map_err(file(&dir))?,
         starts: Machine::starts_limit(),
+        unpacks: Unpacks::new(),
+        instance_disk_bytes_max: config.instance_disk_mib_max * 1024 * 1024,
         pairs: Arc::new(pairs),
         free_memory_min_mib: config.free_memory_min_mib,
         dir,
@@ -214,11 +236,15 @@ pub async fn run_until(
         network,
     });
     fs::create_dir_all(machine.layers_dir()).map_err(file(&machine.layers_dir()))?;
-    build::remove_leftovers(&machine.dir, &machine.cgroup_parent()).map_err(file(&machine.dir))?;
+    if let Err(error) = build::remove_leftovers(&machine.dir, &machine.cgroup_parent()) {
+        tracing::error!(dir = %machine.dir.display(), %error, "what earlier builds left cannot be removed");
+    }
 
     // On this thread, before anything else runs: nothing may be taken or started while it looks.
     let instances = Instances::adopt(machine.clone()).map_err(NodeError::Adoption)?;
-    let builds = Arc::new(Builds::new(machine.clone(), catalogue));
+    let settings =
+        BuildSettings { catalogue, source_roots: config.source_roots, environment: config.build_environment };
+    let builds = Arc::new(Builds::new(machine.clone(), settings));
 
     let socket = config.data_dir.join("run").join("node.sock");
     let listener = listen(&socket).map_err(file(&socket))?;
@@ -233,6 +259,8 @@ pub async fn run_until(
         let machine = machine.clone();
         async move { machine.news.run().await }
     });
+    tasks.spawn(disk::watch(machine.clone(), instances.clone()));
+    tasks.spawn(disk::sweep(machine.clone()));
     tasks.spawn(async move { instances.run().await });
     tasks.spawn(server::serve(listener, node, config.control_uid));
     ready();

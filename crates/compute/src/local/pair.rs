@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Ids of one pair; images use all 16 bits.
 pub const IDS: u32 = 65_536;
@@ -106,6 +106,8 @@ struct Inner {
     ready: VecDeque<Pair>,
     /// First ids of all pairs that exist or are being made.
     used: BTreeSet<u32>,
+    /// Those of them that an earlier node gave away, until an instance of this one claims them.
+    unclaimed: BTreeSet<u32>,
 }
 
 impl Pairs {
@@ -129,6 +131,7 @@ impl Pairs {
             let pair = Pair { first_id, dir: dir.join(first_id.to_string()) };
             if !pair.marker().exists() {
                 inner.used.insert(first_id);
+                inner.unclaimed.insert(first_id);
             } else if pair.is_whole() {
                 inner.used.insert(first_id);
                 inner.ready.push_back(pair);
@@ -144,6 +147,7 @@ impl Pairs {
     /// container's init is known to live, they are made again from it. Nothing: the pair is gone.
     pub fn claim(&self, first_id: u32, init_pid: Option<i32>) -> Result<Option<Pair>, PairError> {
         let pair = self.pair(first_id);
+        self.lock().unclaimed.remove(&first_id);
         if pair.is_whole() {
             return Ok(Some(pair));
         }
@@ -154,6 +158,16 @@ impl Pairs {
         hold(&pair, pid)?;
         self.lock().used.insert(first_id);
         Ok(Some(pair))
+    }
+
+    /// Gives up what an earlier node left and nobody claimed: pairs of its builds, and one that it was making when
+    /// it was killed. Call it when every instance has claimed its own. Answers with the number of pairs.
+    pub fn release_unclaimed(&self) -> Result<usize, PairError> {
+        let unclaimed = std::mem::take(&mut self.lock().unclaimed);
+        for first_id in &unclaimed {
+            self.release(&self.pair(*first_id))?;
+        }
+        Ok(unclaimed.len())
     }
 
     /// First ids of the pairs that are not in the pool: those of instances and builds, and leftovers.
@@ -371,12 +385,13 @@ impl NamespaceChild {
         let (from_child, child_out) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed)?;
         let (child_in, to_child) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed)?;
         let (out, input) = (child_out.as_raw_fd(), child_in.as_raw_fd());
+        let parent = std::process::id() as i32;
         // SAFETY: the node has threads, so until it ends the child makes system calls only: no allocation, no
         // lock, no destructor.
         match unsafe { libc::fork() } {
             -1 => Err(failed(nix::Error::last())),
             // SAFETY: this is the child, and both are its open descriptors.
-            0 => unsafe { namespace_child(out, input) },
+            0 => unsafe { namespace_child(parent, out, input) },
             pid => Ok(NamespaceChild { pid, from_child, to_child }),
         }
     }
@@ -385,17 +400,28 @@ impl NamespaceChild {
     fn wait_for_step(&mut self, what: &'static str) -> Result<(), PairError> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         let failed = |source: io::Error| PairError::Namespace { what, source };
-        let timeout = PollTimeout::try_from(STEP_WAIT).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(self.from_child.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, timeout).map_err(|error| failed(error.into()))? == 0 {
-            return Err(failed(io::ErrorKind::TimedOut.into()));
-        }
+        let deadline = Instant::now() + STEP_WAIT;
         let mut errno = [0u8; 4];
-        match nix::unistd::read(&self.from_child, &mut errno) {
-            Ok(4) if errno == [0; 4] => Ok(()),
-            Ok(4) => Err(failed(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))),
-            Ok(_) => Err(failed(io::ErrorKind::UnexpectedEof.into())),
-            Err(error) => Err(failed(error.into())),
+        let mut length = 0;
+        while length < errno.len() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let ready = poll(&mut [PollFd::new(self.from_child.as_fd(), PollFlags::POLLIN)], timeout);
+            let read = match ready {
+                Ok(0) => return Err(failed(io::ErrorKind::TimedOut.into())),
+                Ok(_) => nix::unistd::read(&self.from_child, &mut errno[length..]),
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(0) => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => length += count,
+                Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        match i32::from_ne_bytes(errno) {
+            0 => Ok(()),
+            errno => Err(failed(io::Error::from_raw_os_error(errno))),
         }
     }
 
@@ -417,11 +443,13 @@ impl Drop for NamespaceChild {
 }
 
 /// # Safety
-/// Runs in a fresh fork of a process with threads; both descriptors are open.
-unsafe fn namespace_child(out: i32, input: i32) -> ! {
+/// Runs in a fresh fork of `parent`, which has threads; both descriptors are open.
+unsafe fn namespace_child(parent: i32, out: i32, input: i32) -> ! {
     // SAFETY: nothing but system calls on our own stack.
     unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        // The node's lock and sockets must not outlive the node in here.
+        close_all_but(out, input);
+        die_with(parent);
         say(out, libc::unshare(libc::CLONE_NEWUSER));
         let mut byte = 0u8;
         if libc::read(input, (&raw mut byte).cast(), 1) != 1 {
@@ -433,10 +461,39 @@ unsafe fn namespace_child(out: i32, input: i32) -> ! {
         {
             say(out, -1);
         }
+        // A change of user takes the signal for a parent's death back.
+        die_with(parent);
         say(out, libc::unshare(libc::CLONE_NEWNET));
         // The parent holds the namespaces, then ends this process.
         loop {
             libc::pause();
+        }
+    }
+}
+
+/// # Safety
+/// As `namespace_child`. Nothing else of the process may use a descriptor afterwards.
+unsafe fn close_all_but(one: i32, other: i32) {
+    let (low, high) = (one.min(other) as u32, one.max(other) as u32);
+    for (first, last) in [(0, low.wrapping_sub(1)), (low + 1, high - 1), (high + 1, u32::MAX)] {
+        // Empty ranges: nothing below 0, and neighbours. The kernel is newer than the call, so it cannot fail.
+        if first <= last && !(first == 0 && low == 0) {
+            // SAFETY: no memory is involved.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
+}
+
+/// Ends this process with its parent, also when that has ended already.
+///
+/// # Safety
+/// As `namespace_child`.
+unsafe fn die_with(parent: i32) {
+    // SAFETY: no memory is involved.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() != parent {
+            libc::_exit(1);
         }
     }
 }
@@ -491,6 +548,54 @@ mod tests {
 
     /// Needs root.
     #[test]
+    fn the_process_that_makes_a_pair_has_nothing_of_the_node() {
+        // Something that a child inherits, as the node's lock is.
+        let (_read, _write) = nix::unistd::pipe().unwrap();
+        let mut child = NamespaceChild::start().unwrap();
+        child.wait_for_step("user").unwrap();
+        let open = |pid: i32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        assert_eq!(open(child.pid), 2, "its two pipes");
+        assert!(open(std::process::id() as i32) > 6);
+        for file in ["uid_map", "gid_map"] {
+            fs::write(format!("/proc/{}/{file}", child.pid), format!("0 {FIRST_ID} {IDS}")).unwrap();
+        }
+        child.let_go().unwrap();
+        child.wait_for_step("network").unwrap();
+    }
+
+    /// Needs root. The child's signal for its parent's death must outlive its change of user, and the signal
+    /// belongs to the thread that started the child.
+    #[test]
+    fn the_process_that_makes_a_pair_ends_with_its_parent() {
+        let pid = std::thread::spawn(|| {
+            let mut child = NamespaceChild::start().unwrap();
+            child.wait_for_step("user").unwrap();
+            for file in ["uid_map", "gid_map"] {
+                fs::write(format!("/proc/{}/{file}", child.pid), format!("0 {FIRST_ID} {IDS}")).unwrap();
+            }
+            child.let_go().unwrap();
+            child.wait_for_step("network").unwrap();
+            let pid = child.pid;
+            // As if this process had been killed here.
+            std::mem::forget(child);
+            pid
+        })
+        .join()
+        .unwrap();
+        let began = Instant::now();
+        // SAFETY: our own child; no status is asked for.
+        while unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) } == 0 {
+            if began.elapsed() > Duration::from_secs(5) {
+                // SAFETY: our own child, which was not reaped.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+                panic!("it lives on");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Needs root.
+    #[test]
     fn pairs_are_made_kept_found_again_and_released() {
         let directory = Directory::new("life");
         let pairs = directory.pairs(1);
@@ -518,6 +623,19 @@ mod tests {
         // Lost mounts: this process stands for an instance's init.
         umount2(&one.net(), MntFlags::MNT_DETACH).unwrap();
         assert!(pairs.claim(one.first_id, Some(std::process::id() as i32)).unwrap().unwrap().is_whole());
+
+        // A node that was killed: what no instance claims from the next one is free again.
+        drop(pairs);
+        let unfinished = directory.0.join((FIRST_ID + 4000 * IDS).to_string());
+        fs::create_dir(&unfinished).unwrap();
+        let pairs = directory.pairs(1);
+        assert!(pairs.claim(one.first_id, None).unwrap().is_some());
+        let four = pairs.take().unwrap();
+        assert_eq!(pairs.release_unclaimed().unwrap(), 2);
+        assert!(!unfinished.exists() && !three.dir.exists());
+        assert!(one.is_whole() && four.is_whole());
+        assert_eq!(pairs.in_use().len(), 2);
+        assert_eq!(pairs.release_unclaimed().unwrap(), 0);
         Pairs::purge(&directory.0).unwrap();
         Pairs::purge(&directory.0).unwrap();
         assert!(!directory.0.exists());

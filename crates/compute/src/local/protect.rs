@@ -39,3 +39,54 @@ pub fn protect_self(platform: &str) -> Result<(), ProtectError> {
     std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string())
         .map_err(ProtectError::OutOfMemoryScore)
 }
+
+/// Takes back what `protect_self` made on the host: the calling process goes to the root cgroup, and the
+/// platform's cgroup goes when it is the last in it, with the containers' one when there are none. Whoever called
+/// `protect_self` first calls this last, also when it could not start. A process of the platform that is about to
+/// end is waited for, 2 s at most; one that serves on keeps the cgroup. Blocking.
+pub fn unprotect_self(platform: &str) -> Result<(), ProtectError> {
+    let cgroups = Cgroups::detect()?;
+    let own = platform_cgroup(platform);
+    let pid = std::process::id() as i32;
+    if cgroups.pids(&own)?.contains(&pid) {
+        cgroups.join("/", pid)?;
+    }
+    cgroups.remove_if_empty(&cgroup_parent(platform));
+    Ok(cgroups.remove(&own)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs root. In a process of its own, because the test's own is everybody's.
+    #[test]
+    fn nothing_is_left_of_a_platform_that_did_not_start() {
+        let platform = format!("{:08x}", std::process::id().wrapping_mul(2_654_435_769));
+        // SAFETY: the child makes what the test asks for and ends without destructors; another thread's lock on the
+        // allocator is handled by the C library's fork.
+        match unsafe { libc::fork() } {
+            0 => {
+                let done = std::panic::catch_unwind(|| {
+                    let protected = match protect_self(&platform) {
+                        Ok(()) | Err(ProtectError::OutOfMemoryScore(_)) => Cgroups::detect()
+                            .is_ok_and(|c| c.pids(&platform_cgroup(&platform)).unwrap().len() == 1),
+                        Err(ProtectError::Cgroup(_)) => false,
+                    };
+                    unprotect_self(&platform).is_ok() && unprotect_self(&platform).is_ok() && protected
+                });
+                // SAFETY: ends this process.
+                unsafe { libc::_exit(if done.is_ok_and(|done| done) { 0 } else { 1 }) }
+            }
+            pid => {
+                let mut status = 0;
+                // SAFETY: the status is ours.
+                assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+                let cgroups = Cgroups::detect().unwrap();
+                let left = cgroups.list("/").into_iter().filter(|name| name.contains(&platform));
+                assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
+                assert_eq!(status, 0);
+            }
+        }
+    }
+}

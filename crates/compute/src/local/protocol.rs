@@ -6,7 +6,7 @@
 
 use crate::driver::Output;
 use apron_model::build::{BuildEvent, BuildSpec};
-use apron_model::ids::{Generation, InstanceId};
+use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::{InstanceSpec, Observed};
 use apron_model::limits;
 use serde::de::DeserializeOwned;
@@ -37,6 +37,9 @@ pub enum ToNode {
         from: u64,
     },
     Build(Box<BuildSpec>),
+    ForgetService {
+        id: ServiceId,
+    },
 }
 
 /// From the node to control.
@@ -130,6 +133,50 @@ mod tests {
             assert_eq!(receive(&mut stream, &mut line).await.unwrap(), Some(message));
         }
         assert_eq!(receive::<ToNode>(&mut stream, &mut line).await.unwrap(), None);
+    }
+
+    /// Every instance that there may be has failed, with all the text that may travel.
+    #[tokio::test]
+    async fn the_longest_list_fits() {
+        use apron_model::instance::{self, Exit, Fault, Health, Observed, Phase, Waterfall};
+        let ms = Some(u32::MAX);
+        let nasty = "\"\\€".repeat(16 * 1024);
+        let lines = instance::last_lines(&vec![&nasty; 100]);
+        let exit = Exit {
+            code: Some(i32::MIN),
+            signal: Some(i32::MIN),
+            out_of_memory: false,
+            reason: Some("x".repeat(200)),
+            last_lines: lines.clone(),
+        };
+        let observed = Observed {
+            id: InstanceId::new("a".repeat(64)),
+            generation: Generation { epoch: u64::MAX, counter: u64::MAX },
+            address: "255.255.255.255:65535".parse().ok(),
+            phase: Phase::Failed(Fault::transient(nasty.as_str())),
+            health: Health::Unhealthy { reason: instance::reason(&nasty) },
+            restarts: u32::MAX,
+            last_exit: Some(exit),
+            waterfall: Waterfall {
+                namespace_ms: ms,
+                mount_ms: ms,
+                exec_ms: ms,
+                listening_ms: ms,
+                healthy_ms: ms,
+            },
+        };
+        let list = FromNode::Instances(vec![observed; crate::local::instances::INSTANCES_MAX]);
+        let mut bytes = Vec::new();
+        send(&mut bytes, &list).await.unwrap();
+        assert!(bytes.len() < limits::MESSAGE_BYTES_MAX, "{}", bytes.len());
+    }
+
+    #[test]
+    fn variables_are_not_shown() {
+        let mut spec = crate::local::wanted::tests::spec("a");
+        spec.env.insert("TOKEN".to_owned(), "very-secret".to_owned());
+        let shown = format!("{:?}", ToNode::Ensure(Box::new(spec)));
+        assert!(shown.contains("TOKEN") && !shown.contains("very-secret"), "{shown}");
     }
 
     #[tokio::test]

@@ -6,11 +6,12 @@
 
 use super::cgroup::{CgroupError, Cgroups};
 use super::launch::{self, LaunchError};
-use super::machine::cgroup_parent;
+use super::machine::{self, cgroup_parent};
 use super::network::{self, NetworkError};
 use super::node::{self, LockError};
 use super::pair::{PairError, Pairs};
-use super::protect::platform_cgroup;
+use super::protect::unprotect_self;
+use apron_images::tree;
 use nix::mount::{MntFlags, umount2};
 use std::fs;
 use std::io;
@@ -38,7 +39,7 @@ pub enum PurgeError {
 
 /// Removes everything but stored data. Refused while a node of this directory lives. Blocking, up to seconds.
 pub fn purge(data_dir: &Path) -> Result<(), PurgeError> {
-    let node_dir = data_dir.join("node");
+    let node_dir = machine::node_dir(data_dir);
     let file = |path: &Path| {
         let path = path.to_owned();
         move |error| PurgeError::File { path, error }
@@ -48,14 +49,17 @@ pub fn purge(data_dir: &Path) -> Result<(), PurgeError> {
         return Ok(());
     };
     if !node_dir.is_dir() {
-        return Ok(network::purge(&platform)?);
+        network::purge(&platform)?;
+        leave_platform_cgroup(&platform);
+        return Ok(());
     }
     let _lock = node::lock(&node_dir)?;
     let cgroups = Cgroups::detect()?;
     let parent = cgroup_parent(&platform);
 
-    for name in names_in(&node_dir.join("instances")).map_err(file(&node_dir))? {
-        launch::destroy(&node_dir.join("instances").join(&name), &format!("{parent}/{name}"))?;
+    let instances = node_dir.join(machine::INSTANCES);
+    for name in names_in(&instances).map_err(file(&instances))? {
+        launch::destroy(&instances.join(&name), &format!("{parent}/{name}"))?;
     }
     // What has no directory any more, builds, and the shims.
     for name in cgroups.list(&parent) {
@@ -63,33 +67,23 @@ pub fn purge(data_dir: &Path) -> Result<(), PurgeError> {
     }
     cgroups.remove(&parent)?;
     network::purge(&platform)?;
-    Pairs::purge(&node_dir.join("pairs"))?;
+    Pairs::purge(&node_dir.join(machine::PAIRS))?;
     unmount_below(&node_dir).map_err(file(&node_dir))?;
-    for gone in ["instances", "wanted", "builds"] {
+    for gone in [machine::INSTANCES, machine::WANTED, machine::BUILDS] {
         let path = node_dir.join(gone);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(&path)(error)),
-            _ => {}
-        }
+        tree::remove(&path).map_err(file(&path))?;
     }
     let book = node_dir.join("network.json");
     super::durable::remove(&book).map_err(file(&book))?;
-    leave_platform_cgroup(&cgroups, &platform);
+    leave_platform_cgroup(&platform);
     Ok(())
 }
 
-/// The caller may be the last process of the platform's cgroup; it goes back to the root one. What is still in
-/// use after that, by a process of ours that is about to end, is left empty-handed and harmless.
-fn leave_platform_cgroup(cgroups: &Cgroups, platform: &str) {
-    let own = platform_cgroup(platform);
-    let pid = std::process::id() as i32;
-    if cgroups.pids(&own).is_ok_and(|pids| pids.contains(&pid))
-        && let Err(error) = cgroups.join("/", pid)
-    {
-        tracing::debug!(%error, "cannot leave the platform's cgroup");
-    }
-    if let Err(error) = cgroups.remove(&own) {
-        tracing::debug!(%error, "the platform's cgroup is still in use");
+/// The caller may be the last process of the platform's cgroup. One that is still in use, by a process of ours that
+/// does not end, is no reason to fail: everything else is gone.
+fn leave_platform_cgroup(platform: &str) {
+    if let Err(error) = unprotect_self(platform) {
+        tracing::warn!(%error, "the platform's own cgroup is still in use");
     }
 }
 

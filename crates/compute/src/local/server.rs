@@ -91,6 +91,9 @@ async fn connection(stream: UnixStream, node: &Node, control_uid: u32) -> io::Re
             ToNode::Build(spec) if !is_plain_id(spec.id.as_str()) => {
                 return refuse(&mut stream, format!("{:?} is not the id of a build", spec.id.as_str())).await;
             }
+            ToNode::ForgetService { id } => {
+                reply(&mut stream, &wish(node.builds.forget_service(id).await)).await?;
+            }
             ToNode::Ensure(spec) => {
                 let done = node.instances.ensure(*spec).await;
                 reply(&mut stream, &wish(done)).await?;

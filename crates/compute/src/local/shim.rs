@@ -2,7 +2,7 @@
 //! in the shim's own crate; they only grow, so members and kinds that are unknown here are passed over.
 
 use crate::driver::{Output, OutputLine};
-use apron_model::instance::Exit;
+use apron_model::instance::{self, Exit};
 use apron_model::limits;
 use serde::Deserialize;
 use std::fs::{self, File};
@@ -62,12 +62,17 @@ pub fn read_state(dir: &Path) -> Result<Option<State>, ReadError> {
     serde_json::from_str(&text).map(Some).map_err(|source| ReadError::NotAState { path, source })
 }
 
-/// The exit as the model tells it, with the end of the output. A state without an exit is that of a container
-/// whose shim was killed.
+/// The exit as the model tells it, with the end of the output, cut to what may travel. A state without an exit is
+/// that of a container whose shim was killed.
 pub fn exit(dir: &Path, state: &State) -> Exit {
-    let last_lines = tail(dir, limits::LAST_LINES).unwrap_or_default();
+    let last_lines = last_lines(dir);
     let (code, signal) = state.exit.map_or((None, Some(libc::SIGKILL)), |exit| (exit.code, exit.signal));
-    Exit { code, signal, out_of_memory: state.out_of_memory, last_lines }
+    Exit { code, signal, out_of_memory: state.out_of_memory, reason: None, last_lines }
+}
+
+/// The end of the output as it travels with an exit; what cannot be read is left out.
+pub(super) fn last_lines(dir: &Path) -> Vec<String> {
+    instance::last_lines(&tail(dir, limits::LAST_LINES).unwrap_or_default())
 }
 
 /// Output from an offset on. An offset that is no longer kept reads from the oldest that is, with a line that

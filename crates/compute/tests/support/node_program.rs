@@ -24,6 +24,12 @@ fn main() {
             println!("about to exit");
             std::process::exit(code.parse().expect("a code"));
         }
+        ["shout"] => {
+            for _ in 0..30 {
+                println!("{}", "\"\u{1}".repeat(8_000));
+            }
+            std::process::exit(5);
+        }
         _ => panic!("unknown words {words:?}"),
     }
 }
@@ -99,6 +105,18 @@ fn answer(path: &str) -> String {
             }
         }
         ["resolve"] => resolve(),
+        ["dig", depth] => {
+            for _ in 0..depth.parse().expect("a number") {
+                std::fs::create_dir("d").and_then(|()| std::env::set_current_dir("d")).expect("deeper");
+            }
+            "dug".into()
+        }
+        ["fill", mib] => {
+            let there = std::fs::metadata("/filling").is_ok();
+            let mib: usize = mib.parse().expect("a number");
+            std::fs::write("/filling", vec![1; mib << 20]).expect("writes");
+            format!("there before: {there}")
+        }
         _ => format!("pid {} boot {}", std::process::id(), boot()),
     }
 }

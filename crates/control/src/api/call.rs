@@ -1,25 +1,24 @@
 //! One call, from the request's bytes to the answer's.
 
-use super::{Api, apprunner, apron, failure};
+use super::{Api, Waits, apprunner, apron, failure};
 use crate::{Platform, console};
 use apron_model::limits;
+use apron_wire::apron::Operation;
 use apron_wire::sigv4::{Presented, SecretKey};
 use apron_wire::{Call, Error, Target, detect, json};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use tokio::sync::SemaphorePermit;
 
 /// A body beyond this many bytes needs one of `LARGE_BODIES_MAX` places before it is read.
-const SMALL_BODY_BYTES: u64 = 64 * 1024;
+const SMALL_BODY_BYTES: usize = 64 * 1024;
 /// Together they hold 64 MiB at most.
 pub(super) const LARGE_BODIES_MAX: usize = 8;
-/// A client that sends its body more slowly than this is given up.
-const BODY_MS_MAX: u64 = 60_000;
 
 /// What a handler knows of the call beside its input.
 #[derive(Clone, Copy)]
@@ -57,17 +56,27 @@ fn request_id(hex: &str) -> String {
 async fn handle(api: &Api, request: Request<Incoming>, id: &str) -> Result<Response<Bytes>, Error> {
     let (parts, body) = request.into_parts();
     let target = detect::detect(&parts.method, parts.uri.path(), &parts.headers)?;
-    // Who nobody knows gets no memory for a body.
+    // Who nobody knows gets no memory for a body, nor does a request of another time.
     let presented = Presented::read(&parts)?;
     let key = api.platform.store.access_key_get(presented.access_key_id()).await.map_err(failure::store)?;
     let key = key.ok_or_else(Error::unrecognized_client)?;
-    let _place = if is_small(&parts.headers) {
-        None
-    } else {
-        Some(api.large_bodies.acquire().await.map_err(|_| Error::service_unavailable("The API is ending."))?)
-    };
-    let body = read_body(body).await?;
     let now_s = api.platform.clock.wall().0 / 1000;
+    presented.check(target.signing_name(), now_s)?;
+    let bytes_max = match target {
+        Target::Apron(Operation::PutUploadPart) => limits::API_UPLOAD_BODY_BYTES_MAX,
+        Target::Apron(_) | Target::AppRunner(_) => limits::API_BODY_BYTES_MAX,
+    };
+    let said = said_length(&parts.headers);
+    if said.is_some_and(|length| length > bytes_max as u64) {
+        return Err(Error::request_too_large(bytes_max));
+    }
+    let place = match said {
+        Some(length) if length <= SMALL_BODY_BYTES as u64 => None,
+        Some(_) | None => Some(place(api).await?),
+    };
+    let body = read_body(body, bytes_max, &api.waits).await?;
+    // One that did not say its length and is small needs no place; its call may be a long poll.
+    let _place = place.filter(|_| body.len() > SMALL_BODY_BYTES);
     let caller = presented.verify(&SecretKey::new(key.secret), &body, target.signing_name(), now_s)?;
     let context = Context { platform: &api.platform, region: &caller.region };
     tracing::debug!(request = id, operation = target.operation_name(), region = caller.region, "call");
@@ -92,21 +101,45 @@ where
     Ok(json::answer(&output, id))
 }
 
-fn is_small(headers: &HeaderMap) -> bool {
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    length.is_some_and(|length| length <= SMALL_BODY_BYTES)
+fn said_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
-async fn read_body(body: Incoming) -> Result<Bytes, Error> {
-    let limited = Limited::new(body, limits::API_BODY_BYTES_MAX);
-    match tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), limited.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Error::request_too_large(limits::API_BODY_BYTES_MAX))
-        }
-        Ok(Err(_)) => Err(Error::serialization("The request body ended early.")),
-        Err(_) => Err(Error::serialization("The request body did not arrive in time.")),
+/// A place for a large body.
+async fn place(api: &Api) -> Result<SemaphorePermit<'_>, Error> {
+    match tokio::time::timeout(api.waits.place, api.large_bodies.acquire()).await {
+        Ok(Ok(place)) => Ok(place),
+        Ok(Err(_)) => Err(Error::service_unavailable("The API is ending.")),
+        Err(_) => Err(Error::service_unavailable("The API is busy with other large requests. Try again.")),
     }
+}
+
+/// The whole body, within its bounds of size and time.
+async fn read_body(body: Incoming, bytes_max: usize, waits: &Waits) -> Result<Bytes, Error> {
+    let mut body = Limited::new(body, bytes_max);
+    let whole = async {
+        let mut bytes = BytesMut::new();
+        loop {
+            let frame = match tokio::time::timeout(waits.body_idle, body.frame()).await {
+                Ok(None) => return Ok(bytes.freeze()),
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) if error.is::<http_body_util::LengthLimitError>() => {
+                    return Err(Error::request_too_large(bytes_max));
+                }
+                Ok(Some(Err(_))) => return Err(Error::serialization("The request body ended early.")),
+                Err(_) => return Err(late()),
+            };
+            // Trailers say nothing that we know.
+            if let Ok(data) = frame.into_data() {
+                bytes.extend_from_slice(&data);
+            }
+        }
+    };
+    tokio::time::timeout(waits.body, whole).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn late() -> Error {
+    Error::request_timeout("The request body did not arrive in time.")
 }
 
 #[cfg(test)]

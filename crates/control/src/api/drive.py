@@ -301,6 +301,16 @@ def refusals():
     create("AutoScalingConfigurationArn", AutoScalingConfigurationArn=
            "arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/mine/1/" + "0" * 32)
     create("ObservabilityEnabled=true is not supported yet", ObservabilityConfiguration={"ObservabilityEnabled": True})
+    create("ObservabilityEnabled=true is not supported yet", ObservabilityConfiguration={
+        "ObservabilityEnabled": False, "ObservabilityConfigurationArn":
+        "arn:aws:apprunner:us-east-1:123456789012:observabilityconfiguration/a/1/b"})
+    source = {"CodeRepository": code_repository(), "AuthenticationConfiguration": {
+        "ConnectionArn": "arn:aws:apprunner:us-east-1:123456789012:connection/github/" + "0" * 32}}
+    create("ConnectionArn is not supported yet", SourceConfiguration=source)
+    source = image("good:1")
+    source["AuthenticationConfiguration"] = {"AccessRoleArn": "arn:aws:iam::1:user/not-a-role-at-all"}
+    create("accessRoleArn", SourceConfiguration=source)
+    create("instanceRoleArn", InstanceConfiguration={"InstanceRoleArn": "arn:aws:iam::123456789012:user/somebody"})
     create("RuntimeEnvironmentSecrets is not supported yet", SourceConfiguration=image(
         "good:1", RuntimeEnvironmentSecrets={"S": "arn:aws:ssm:us-east-1:123456789012:parameter/p"}))
     create("PORT is reserved", SourceConfiguration=image("good:1", RuntimeEnvironmentVariables={"PORT": "1"}))
@@ -357,6 +367,54 @@ def uploads():
         apron.abort_upload(UploadId=upload)
 
 
+def images():
+    names = lambda: {row["Name"]: row for row in apron.list_images()["Images"]}
+    assert set(names()) == {"good:1", "good:2", "bad:1"}, names()
+    row = names()["good:2"]
+    assert row["Origin"] == "IMPORTED" and row["Bytes"] > 0 and row["Digest"].startswith("sha256:"), row
+    assert abs(row["UpdatedAt"].timestamp() - time.time()) < 60, row
+    assert apron.delete_image(Name="good:2")["Digest"] == row["Digest"]
+    assert set(names()) == {"good:1", "bad:1"}
+    refused("ResourceNotFoundException", "'good:2'", apron.delete_image, Name="good:2")
+
+
+def accepted_without_effect():
+    """What tools send always is taken, shown, and said to have no effect."""
+    role = "arn:aws:iam::123456789012:role/service-role/AppRunnerECRAccessRole"
+    source = image("good:1")
+    source["AutoDeploymentsEnabled"] = True
+    source["AuthenticationConfiguration"] = {"AccessRoleArn": role}
+    made = aws.create_service(ServiceName="roles", SourceConfiguration=source, InstanceConfiguration={"InstanceRoleArn": role})
+    arn, shown = made["Service"]["ServiceArn"], made["Service"]
+    assert shown["SourceConfiguration"]["AuthenticationConfiguration"] == {"AccessRoleArn": role}
+    assert shown["SourceConfiguration"]["AutoDeploymentsEnabled"] is True
+    assert shown["InstanceConfiguration"]["InstanceRoleArn"] == role
+    wait(arn, "RUNNING")
+    events = [line["Text"] for line in apron.get_logs(ServiceArn=arn, Stream="EVENTS", WaitSeconds=5)["Lines"]]
+    warnings = [line for line in events if line.startswith("Warning: ")]
+    assert [line.split(" ")[1] for line in warnings] == [
+        "AutoDeploymentsEnabled", "AccessRoleArn", "InstanceRoleArn"], events
+
+    # What leaves the source keeps the image, and says nothing twice.
+    before = apron.describe_status(ServiceArn=arn)["Revisions"]
+    kept = aws.update_service(ServiceArn=arn, InstanceConfiguration={"Cpu": "512", "Memory": "1024"})
+    wait(arn, "RUNNING")
+    log = deployment_log(arn, kept["OperationId"])
+    assert any("the image of revision 1 is used again" in line for line in log), log
+    assert not any("pulled" in line or "Warning" in line for line in log), log
+    after = apron.describe_status(ServiceArn=arn)["Revisions"]
+    assert [row["State"] for row in after if row["Number"] == 2] == ["ACTIVE"], after
+    assert after[0]["Image"] == before[0]["Image"], (before, after)
+
+    broken = aws.update_service(ServiceArn=arn, SourceConfiguration=image("bad:1"))
+    wait(arn, "RUNNING")
+    assert operation(arn, broken["OperationId"])["Status"] == "ROLLBACK_SUCCEEDED"
+    states = {row["Number"]: row["State"] for row in apron.describe_status(ServiceArn=arn)["Revisions"]}
+    assert states[3] == "FAILED" and states[2] == "ACTIVE", states
+    aws.delete_service(ServiceArn=arn)
+    wait(arn, "DELETED")
+
+
 def upload_part_max():
     upload = apron.create_upload(Kind="SOURCE")
     apron.abort_upload(UploadId=upload["UploadId"])
@@ -369,7 +427,7 @@ def platform():
     assert said["AppsDomain"] == "apron.localhost" and said["Region"] == "us-east-1", said
 
 
-for case in (signatures, platform, lifecycle, code, failed_creation, many, refusals, uploads, busy):
+for case in (signatures, platform, lifecycle, code, failed_creation, many, accepted_without_effect, refusals, uploads, images, busy):
     begun = time.monotonic()
     case()
     print(f"{case.__name__}: {time.monotonic() - begun:.2f} s")

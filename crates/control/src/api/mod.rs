@@ -11,7 +11,11 @@ mod call;
 mod failure;
 mod page;
 #[cfg(test)]
+mod sockets;
+#[cfg(test)]
 mod tests;
+
+pub(crate) use apron::uploads;
 
 use crate::Platform;
 use apron_model::limits;
@@ -25,8 +29,27 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// A client that does not finish its request head in this time is given up.
-const HEAD_MS_MAX: u64 = 10_000;
+/// How long clients are waited for.
+struct Waits {
+    /// For the rest of a request head, and for the next request of a connection.
+    head: Duration,
+    /// For a place for a large body. SDKs try again when there is none.
+    place: Duration,
+    /// For the next bytes of a body.
+    body_idle: Duration,
+    /// For all of a body: a part of an upload at 100 KB per second.
+    body: Duration,
+}
+
+impl Waits {
+    const STANDARD: Waits = Waits {
+        head: Duration::from_secs(10),
+        place: Duration::from_secs(10),
+        body_idle: Duration::from_secs(10),
+        body: Duration::from_secs(60),
+    };
+}
+
 /// Heads carry a signature and a target; SDKs send about one kilobyte.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Open calls get this long to end when the process is to end.
@@ -39,6 +62,7 @@ struct Api {
     platform: Arc<Platform>,
     /// Bodies of more than a few kilobytes that are held in memory at once.
     large_bodies: Semaphore,
+    waits: Waits,
     /// True once the process is to end: long polls answer at once.
     shutdown: watch::Receiver<bool>,
 }
@@ -50,11 +74,21 @@ struct Api {
 pub async fn serve(
     listener: TcpListener,
     platform: Arc<Platform>,
+    shutdown: watch::Receiver<bool>,
+) -> io::Result<()> {
+    serve_within(listener, platform, Waits::STANDARD, shutdown).await
+}
+
+async fn serve_within(
+    listener: TcpListener,
+    platform: Arc<Platform>,
+    waits: Waits,
     mut shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let api = Arc::new(Api {
         platform,
         large_bodies: Semaphore::new(call::LARGE_BODIES_MAX),
+        waits,
         shutdown: shutdown.clone(),
     });
     let places = Arc::new(Semaphore::new(limits::API_CONNECTIONS_MAX));
@@ -103,13 +137,14 @@ async fn connection(stream: TcpStream, api: Arc<Api>) {
     // Answers are one write; waiting for more to send with it would cost 40 ms.
     let _ = stream.set_nodelay(true);
     let mut shutdown = api.shutdown.clone();
+    let head = api.waits.head;
     let service = service_fn(move |request| {
         let api = api.clone();
         async move { Ok::<_, Infallible>(call::answer(&api, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(HEAD_MS_MAX))
+        .header_read_timeout(head)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

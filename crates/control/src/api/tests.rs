@@ -25,10 +25,10 @@ use tokio::sync::watch;
 const SCRIPT_S_MAX: u64 = 60;
 const SECRET: &str = "secret+of/the=test";
 
-struct Directory(PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
 impl Directory {
-    fn new() -> Directory {
+    pub(super) fn new() -> Directory {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("apron-api-{}-{number}", std::process::id()));
@@ -63,7 +63,7 @@ fn config(directory: &Path, endpoint: &str) -> Config {
 }
 
 /// An image in the content store by this name; without layers, since the simulated machine runs none.
-fn image(content: &Content, name: &str) -> apron_model::ids::Digest {
+pub(super) fn image(content: &Content, name: &str) -> apron_model::ids::Digest {
     let run = RunDefaults { cmd: vec![format!("/{name}")], working_dir: "/".into(), ..Default::default() };
     let digest = pack::assemble(content, None, &[], run).unwrap();
     content.name_set(name, &digest).unwrap();
@@ -153,7 +153,7 @@ async fn the_list_of_unsupported_operations_is_right() {
 }
 
 /// What handlers hold, with nothing behind it that acts.
-async fn platform(directory: &Directory) -> Platform {
+pub(super) async fn platform(directory: &Directory) -> Platform {
     let store = Store::open(&directory.0.join("control/apron.db")).await.unwrap();
     Platform {
         clock: Arc::new(SystemClock::open(&store).await.unwrap()),
@@ -162,5 +162,6 @@ async fn platform(directory: &Directory) -> Platform {
         content: Content::open(directory.0.join("content")).unwrap(),
         hints: Hints::default(),
         names: Names::new(&config(&directory.0, "http://127.0.0.1:1")),
+        uploads: Default::default(),
     }
 }

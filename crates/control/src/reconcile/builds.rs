@@ -11,7 +11,7 @@ use apron_compute::driver::{Driver, DriverError};
 use apron_images::content::Content;
 use apron_images::registry::Registry;
 use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec};
-use apron_model::ids::{BuildId, Digest};
+use apron_model::ids::BuildId;
 use apron_model::instance::Fault;
 use apron_model::operation::{Build, BuildFact, BuildWish};
 use apron_model::time::Timestamp;
@@ -22,8 +22,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
 /// Builds use whole cores; more at once would only make each slower.
@@ -158,7 +157,7 @@ impl<D: Driver> Work<D> {
                 Some(fact) => fact,
                 None => return Ended::Again,
             },
-            BuildWish::Image { reference } => self.image(reference).await,
+            BuildWish::Image { reference } => self.image(&build, reference).await,
         };
         if let BuildFact::Failed(fault) = &fact {
             tracing::warn!(build = %build.id, reason = fault.reason, "a build failed");
@@ -198,23 +197,16 @@ impl<D: Driver> Work<D> {
         None
     }
 
-    async fn image(&self, reference: &str) -> BuildFact {
-        let content = self.content.clone();
-        let name = reference.to_owned();
-        let imported = tokio::task::spawn_blocking(move || content.name_get(&name)).await;
-        let image = match imported {
-            Ok(Ok(Some(image))) => image,
-            Ok(Ok(None)) => match self.pull(reference).await {
-                Ok(image) => image,
-                Err(fault) => return BuildFact::Failed(fault),
-            },
-            Ok(Err(error)) => return BuildFact::Failed(Fault::transient(crate::chain(&error))),
-            Err(_) => {
-                return BuildFact::Failed(Fault::transient("the names of imported images cannot be read"));
-            }
+    async fn image(&self, build: &Build, reference: &str) -> BuildFact {
+        let obtained = match self.registry.obtain(reference, &self.content).await {
+            Ok(obtained) => obtained,
+            Err(error) => return BuildFact::Failed(error.fault()),
         };
+        if let Some(line) = obtained.line() {
+            self.say(build, SOURCE, &format!("[AppRunner] {line}"));
+        }
         BuildFact::Done(BuildOutcome {
-            image,
+            image: obtained.image,
             commit: None,
             start_command: None,
             port: None,
@@ -222,26 +214,6 @@ impl<D: Driver> Work<D> {
             env: BTreeMap::new(),
             warnings: Vec::new(),
         })
-    }
-
-    /// Pulls on a thread of its own, since the registry's future does not move between threads. Dropping this
-    /// one ends that one.
-    async fn pull(&self, reference: &str) -> Result<Digest, Fault> {
-        let (dropped, cancelled) = oneshot::channel::<()>();
-        let (registry, content, reference) =
-            (self.registry.clone(), self.content.clone(), reference.to_owned());
-        let runtime = Handle::current();
-        let pulled = tokio::task::spawn_blocking(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    pulled = registry.pull(&reference, &content) => pulled.map_err(|error| error.fault()),
-                    _ = cancelled => Err(Fault::transient("The pull was cancelled.")),
-                }
-            })
-        });
-        let pulled = pulled.await;
-        drop(dropped);
-        pulled.unwrap_or_else(|_| Err(Fault::transient("The pull ended unexpectedly.")))
     }
 
     /// A log that takes no line must not end a build.

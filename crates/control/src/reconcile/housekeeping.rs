@@ -1,7 +1,12 @@
-//! Housekeeping: forgets deleted services, their logs, and old rows; renews the clock's reservation.
+//! Housekeeping: forgets deleted services, their logs, and old rows; removes uploads that nobody goes on with and
+//! content that no row and no name needs; renews the clock's reservation.
 
+use crate::api::uploads;
 use crate::clock::{Clock, RENEW_EVERY, SystemClock};
 use apron_compute::driver::Driver;
+use apron_images::content::Content;
+use apron_model::limits;
+use apron_model::time::Timestamp;
 use apron_store::Store;
 use apron_telemetry::Logs;
 use std::sync::Arc;
@@ -15,6 +20,7 @@ pub(crate) struct Housekeeping<D> {
     pub(crate) store: Store,
     pub(crate) driver: Arc<D>,
     pub(crate) logs: Logs,
+    pub(crate) content: Content,
     pub(crate) clock: Arc<SystemClock>,
 }
 
@@ -31,7 +37,11 @@ impl<D: Driver> Housekeeping<D> {
                         tracing::error!(error = %crate::chain(&error), "engine time is not reserved");
                     }
                 }
-                _ = purge.tick() => self.purge().await,
+                _ = purge.tick() => {
+                    self.purge().await;
+                    expire_uploads(&self.store, &self.content, self.clock.now()).await;
+                    sweep(&self.store, &self.content, Duration::from_millis(limits::CONTENT_YOUNG_MS)).await;
+                }
                 _ = shutdown.changed() => return,
             }
         }
@@ -47,9 +57,42 @@ impl<D: Driver> Housekeeping<D> {
                     if let Err(error) = self.logs.remove_service(&service) {
                         tracing::warn!(%service, error = %crate::chain(&error), "logs are not removed");
                     }
+                    if let Err(error) = self.driver.forget_service(&service).await {
+                        tracing::warn!(%service, error = %crate::chain(&error), "its caches are not removed");
+                    }
                 }
             }
             Err(error) => tracing::warn!(error = %crate::chain(&error), "old rows are not forgotten"),
         }
+    }
+}
+
+/// Closes uploads that received nothing for too long, and removes their files.
+pub(crate) async fn expire_uploads(store: &Store, content: &Content, now: Timestamp) {
+    let before = Timestamp(now.0.saturating_sub(limits::UPLOAD_IDLE_MS_MAX));
+    match store.upload_expire(before).await {
+        Ok(expired) => expired.iter().for_each(|id| uploads::discard(content, id)),
+        Err(error) => tracing::warn!(error = %crate::chain(&error), "old uploads are not closed"),
+    }
+}
+
+/// Removes what neither a row nor a name needs and what is older than this. Rows that cannot all be read mean
+/// that nothing is removed.
+pub(crate) async fn sweep(store: &Store, content: &Content, older_than: Duration) {
+    let keep = match store.content_list().await {
+        Ok(keep) => keep,
+        Err(error) => {
+            tracing::warn!(error = %crate::chain(&error), "what content is needed cannot be read");
+            return;
+        }
+    };
+    let content = content.clone();
+    match tokio::task::spawn_blocking(move || content.sweep(&keep, older_than)).await {
+        Ok(Ok(swept)) if swept.blobs > 0 => {
+            tracing::info!(blobs = swept.blobs, bytes = swept.bytes, "content that nobody needs is removed");
+        }
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(error = %crate::chain(&error), "content is not swept"),
+        Err(error) => tracing::error!(%error, "the sweep of content broke off"),
     }
 }

@@ -82,8 +82,10 @@ impl<D: Driver> Instances<D> {
 
     /// Records what is seen, then does what is missing. True when it did something, so that another look is due.
     pub(crate) async fn pass(&mut self) -> Result<bool, PassError> {
-        let slots = self.store.slot_list_all().await?;
+        // Only this pass makes containers, so rows that are read after the list miss none of them.
         let observed = self.driver.list().await?;
+        let present: Vec<InstanceId> = observed.iter().map(|one| one.id.clone()).collect();
+        let slots = self.store.slot_list_all(&present).await?;
         self.record(&slots, &observed).await?;
         let now = self.clock.now();
         self.refused.retain(|_, until| *until > now);
@@ -144,22 +146,25 @@ impl<D: Driver> Instances<D> {
 
     /// False when there is nothing to hand over yet, or it was refused.
     async fn ensure(&mut self, slot: &Slot) -> Result<bool, PassError> {
-        let Some(spec) = self.spec(slot).await? else {
-            tracing::error!(instance = %slot.id, "the revision of a wished instance is not complete");
-            return Ok(false);
-        };
-        match self.driver.ensure(&spec).await {
-            Ok(()) => Ok(true),
-            Err(DriverError::Refused(reason)) => {
-                tracing::warn!(instance = %slot.id, reason, "an instance is refused");
-                let fact = reconcile::refused(slot, reason);
-                self.refused.insert(slot.id.clone(), self.clock.now() + REFUSED_PAUSE);
-                self.store.slot_facts_put(&[(slot.id.clone(), Some(fact))], self.clock.now()).await?;
-                self.hints.operation();
-                Ok(false)
+        let reason = match self.spec(slot).await {
+            Ok(Some(spec)) => match self.driver.ensure(&spec).await {
+                Ok(()) => return Ok(true),
+                Err(DriverError::Refused(reason)) => reason,
+                Err(error) => return Err(error.into()),
+            },
+            // What is wrong with the rows of one instance must not keep the others from theirs.
+            Ok(None) => "The revision of the instance is missing or has no image.".to_owned(),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                format!("The rows of the instance cannot be read: {error}.")
             }
-            Err(error) => Err(error.into()),
-        }
+            Err(error) => return Err(error.into()),
+        };
+        tracing::warn!(instance = %slot.id, reason, "an instance is refused");
+        let fact = reconcile::refused(slot, reason);
+        self.refused.insert(slot.id.clone(), self.clock.now() + REFUSED_PAUSE);
+        self.store.slot_facts_put(&[(slot.id.clone(), Some(fact))], self.clock.now()).await?;
+        self.hints.operation();
+        Ok(false)
     }
 
     async fn spec(&self, slot: &Slot) -> Result<Option<InstanceSpec>, StoreError> {

@@ -72,7 +72,7 @@ impl<D: Driver> Collector<D> {
 
     /// Looks at every instance that there is.
     pub(crate) async fn scan(&mut self) {
-        match self.store.slot_list_all().await {
+        match self.store.slot_list_all(&[]).await {
             Ok(slots) => {
                 let present: BTreeSet<InstanceId> =
                     slots.into_iter().filter(|slot| slot.fact.is_some()).map(|slot| slot.id).collect();

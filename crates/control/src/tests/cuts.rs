@@ -15,7 +15,7 @@ const CUTS_MAX: usize = 60;
 
 /// Polls a future so often, then drops it: all that is in memory is gone, as after a kill. Returns the output,
 /// if it came to that, and the number of polls.
-async fn cut<T>(future: impl Future<Output = T>, polls_max: usize) -> (Option<T>, usize) {
+pub(super) async fn cut<T>(future: impl Future<Output = T>, polls_max: usize) -> (Option<T>, usize) {
     let mut future = Box::pin(future);
     let mut polls = 0;
     let output = std::future::poll_fn(|context| {

@@ -17,8 +17,9 @@ use apron_images::content::Content;
 use apron_images::registry::{Registry, RegistryConfig};
 use apron_model::build::BuildOutcome;
 use apron_model::draw::Draw;
+use apron_model::fixture;
 use apron_model::ids::{Digest, Generation, OperationId, ServiceId};
-use apron_model::instance::{HealthCheck, HealthProtocol, InstanceSize, Phase};
+use apron_model::instance::Phase;
 use apron_model::operation::{Operation, OperationKind};
 use apron_model::reconcile::SlotWish;
 use apron_model::routes::{FromProxy, RouteTable};
@@ -73,46 +74,16 @@ pub(super) fn outcome(image: Digest) -> BuildOutcome {
         commit: Some("c0ffee".to_owned()),
         start_command: Some("python app.py".to_owned()),
         port: Some(8000),
-        port_env: None,
-        env: BTreeMap::new(),
-        warnings: Vec::new(),
+        ..fixture::outcome()
     }
 }
 
 pub(super) fn config(url: &str) -> ServiceConfig {
-    ServiceConfig {
-        source: Source::Code(CodeSource {
-            repository_url: url.to_owned(),
-            branch: "main".to_owned(),
-            source_directory: "/".to_owned(),
-            from_file: true,
-            values: None,
-        }),
-        auto_deployments: false,
-        access_role_arn: None,
-        connection_arn: None,
-        size: InstanceSize { cpu_units: 1024, memory_mib: 2048 },
-        instance_role_arn: None,
-        health: HealthCheck {
-            protocol: HealthProtocol::Tcp,
-            interval_s: 5,
-            timeout_s: 2,
-            healthy_threshold: 1,
-            unhealthy_threshold: 5,
-        },
-        health_path: "/".to_owned(),
-        scaling: Scaling {
-            arn: "arn".to_owned(),
-            name: "DefaultConfiguration".to_owned(),
-            revision: 1,
-            max_concurrency: 100,
-            min_size: 2,
-            max_size: 25,
-        },
-        public: true,
-        ip_address_type: IpAddressType::Ipv4,
-        kms_key: None,
-    }
+    let mut config = fixture::code_config(true);
+    let Source::Code(code) = &mut config.source else { unreachable!("it is code") };
+    code.repository_url = url.to_owned();
+    config.scaling.min_size = 2;
+    config
 }
 
 impl Bench {
@@ -356,22 +327,11 @@ pub(super) fn new_service(name: &str, config: ServiceConfig) -> (Service, Operat
 fn service_of(mut draw: Draw, name: &str, config: ServiceConfig) -> (Service, Operation) {
     let service = Service {
         id: draw.service_id(),
-        region: "us-east-1".to_owned(),
-        name: name.to_owned(),
         url_label: draw.url_label(),
         created_at: draw.wall,
         updated_at: draw.wall,
-        deleted_at: None,
         state: State::Creating,
-        config,
-        tags: BTreeMap::new(),
-        active: None,
-        candidate: None,
-        previous: None,
-        operation: None,
-        last_failure: None,
-        route_version: 0,
-        purge_at: None,
+        ..fixture::service(name, config)
     };
     let operation =
         Operation::pending(draw.operation_id(), service.id.clone(), OperationKind::CreateService, draw.wall);

@@ -5,11 +5,13 @@
 //! because builds install packages too, and nothing else.
 
 use super::{Base, RuntimeError};
-use crate::content::Content;
+use crate::content::{Content, NameSource};
 use crate::manifest::RunDefaults;
-use crate::pack;
+use crate::process::{Cancel, Cut, Watched};
+use crate::{pack, tree};
 use apron_model::ids::Digest;
 use apron_model::limits::{LAST_LINES, LOG_LINE_BYTES_MAX};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use ring::digest::{Context, SHA256};
 use std::collections::VecDeque;
@@ -17,7 +19,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
+/// One assembly takes half a minute with a near mirror; a build may take half an hour in all.
+pub(super) const ASSEMBLY_TIME_MAX: Duration = Duration::from_secs(20 * 60);
+/// Between two looks at whether another process has assembled the same base.
+const LOCK_RETRY: Duration = Duration::from_millis(200);
+/// The root of a pid namespace of its own, so that nothing of an assembly outlives it, not even what a package's
+/// script has started in the background.
+const ISOLATED: [&str; 6] = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "mmdebstrap"];
+/// How a shell, and `unshare`, say that there is no such program.
+const NO_SUCH_PROGRAM: i32 = 127;
+/// Names of bases in the content store begin so, which no reference to an image does.
+const NAME_PREFIX: &str = "apron:base/";
 /// Changes when this module makes another image of the same recipe.
 const FORMAT: u32 = 1;
 /// Host settings of apt that decide whether a mirror can be reached.
@@ -45,34 +60,69 @@ pub(super) fn cached(
     content: &Content,
     bases_dir: &Path,
     base: &Base,
+    cancel: &Cancel,
     lines: &mut dyn FnMut(&str),
 ) -> Result<Digest, RuntimeError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| RuntimeError::Io { path, source }
-    };
-    fs::create_dir_all(bases_dir).map_err(io(bases_dir))?;
+    fs::create_dir_all(bases_dir).map_err(io_at(bases_dir))?;
     let sources = host_sources(base);
     let name = recipe_hash(base, sources.as_deref());
     let record = bases_dir.join(format!("{name}.digest"));
-    if let Some(digest) = recorded(content, &record) {
+    if let Some(digest) = used(content, base, &record)? {
         return Ok(digest);
     }
-    let lock_path = bases_dir.join(format!("{name}.lock"));
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(io(&lock_path))?;
-    // The holder is a process of mmdebstrap away from its end; apt gives up on mirrors that do not answer.
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| io(&lock_path)(e.into()))?;
-    if let Some(digest) = recorded(content, &record) {
+    let _lock = wait_for_lock(&bases_dir.join(format!("{name}.lock")), base, cancel)?;
+    if let Some(digest) = used(content, base, &record)? {
         return Ok(digest);
     }
-    let digest = assemble(content, bases_dir, base, sources.as_deref(), lines)?;
+    let digest = assemble(content, bases_dir, base, sources.as_deref(), cancel, lines)?;
     write_record(&record, &digest)?;
+    keep_named(content, base, &record, &digest)?;
     Ok(digest)
+}
+
+/// The recorded base, which says from now on that it was used.
+fn used(content: &Content, base: &Base, record: &Path) -> Result<Option<Digest>, RuntimeError> {
+    let Some(digest) = recorded(content, record) else { return Ok(None) };
+    File::open(record).and_then(|file| file.set_modified(SystemTime::now())).map_err(io_at(record))?;
+    keep_named(content, base, record, &digest)?;
+    Ok(Some(digest))
+}
+
+/// The name keeps a base from being swept out of the store.
+fn keep_named(content: &Content, base: &Base, record: &Path, digest: &Digest) -> Result<(), RuntimeError> {
+    let name = name_of(&base.name, record);
+    if content.name_get(&name)?.as_ref() != Some(digest) {
+        content.name_put(&name, digest, NameSource::Base)?;
+    }
+    Ok(())
+}
+
+fn name_of(base: &str, record: &Path) -> String {
+    let hash = record.file_stem().unwrap_or_default().to_string_lossy();
+    format!("{NAME_PREFIX}{base}@{hash}")
+}
+
+/// Waits while another process assembles the same base.
+fn wait_for_lock(path: &Path, base: &Base, cancel: &Cancel) -> Result<Flock<File>, RuntimeError> {
+    let mut file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io_at(path))?;
+    let began = Instant::now();
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((_, Errno::EWOULDBLOCK)) if cancel.is_cancelled() => return Err(RuntimeError::Cancelled),
+            Err((_, Errno::EWOULDBLOCK)) if began.elapsed() > ASSEMBLY_TIME_MAX => {
+                return Err(RuntimeError::Late { base: base.name.clone() });
+            }
+            Err((back, Errno::EWOULDBLOCK)) => file = back,
+            Err((_, e)) => return Err(io_at(path)(e.into())),
+        }
+        std::thread::sleep(LOCK_RETRY);
+    }
+}
+
+fn io_at(path: &Path) -> impl Fn(io::Error) -> RuntimeError {
+    move |source| RuntimeError::Io { path: path.to_owned(), source }
 }
 
 pub(super) fn record(bases_dir: &Path, base: &Base, image: &Digest) -> Result<(), RuntimeError> {
@@ -90,9 +140,9 @@ fn write_record(record: &Path, digest: &Digest) -> Result<(), RuntimeError> {
         .map_err(|source| RuntimeError::Io { path: record.to_owned(), source })
 }
 
-pub(super) fn is_cached(content: &Content, bases_dir: &Path, base: &Base) -> bool {
+pub(super) fn found(content: &Content, bases_dir: &Path, base: &Base) -> Option<Digest> {
     let name = recipe_hash(base, host_sources(base).as_deref());
-    recorded(content, &bases_dir.join(format!("{name}.digest"))).is_some()
+    recorded(content, &bases_dir.join(format!("{name}.digest")))
 }
 
 fn host_sources(base: &Base) -> Option<String> {
@@ -103,18 +153,46 @@ fn host_sources(base: &Base) -> Option<String> {
 
 /// Removes what a killed assembly left. Call it before the first `base` only.
 pub fn remove_leftovers(bases_dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(bases_dir.join("tmp")) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
+    tree::remove(&bases_dir.join("tmp"))
+}
+
+/// Forgets bases that no build has used since `unused_for` ago, and answers with their number. Their blobs go with
+/// the content store's next sweep; a build that wants one assembles it anew.
+pub fn forget_unused(
+    content: &Content,
+    bases_dir: &Path,
+    unused_for: Duration,
+) -> Result<usize, RuntimeError> {
+    let entries = match fs::read_dir(bases_dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(io_at(bases_dir)(e)),
+    };
+    let mut forgotten = 0;
+    for entry in entries {
+        let record = entry.map_err(io_at(bases_dir))?.path();
+        if record.extension().is_none_or(|extension| extension != "digest") {
+            continue;
+        }
+        let modified = fs::metadata(&record).and_then(|m| m.modified()).map_err(io_at(&record))?;
+        if modified.elapsed().is_ok_and(|age| age > unused_for) {
+            fs::remove_file(&record).map_err(io_at(&record))?;
+            let end = name_of("", &record)[NAME_PREFIX.len()..].to_owned();
+            for name in content.name_list()? {
+                if name.source == NameSource::Base && name.name.ends_with(&end) {
+                    content.name_remove(&name.name)?;
+                }
+            }
+            forgotten += 1;
+        }
     }
+    Ok(forgotten)
 }
 
 /// The digest in the record, if everything that it stands for is in the store.
 fn recorded(content: &Content, record: &Path) -> Option<Digest> {
     let digest = Digest::new(fs::read_to_string(record).ok()?.trim());
-    let manifest = content.manifest(&digest).ok()?;
-    let complete =
-        content.config(&digest).is_ok() && manifest.layers.iter().all(|layer| content.has(&layer.digest));
+    let complete = content.complete(&digest).ok()? && content.config(&digest).is_ok();
     complete.then_some(digest)
 }
 
@@ -130,16 +208,17 @@ fn assemble(
     bases_dir: &Path,
     base: &Base,
     sources: Option<&str>,
+    cancel: &Cancel,
     lines: &mut dyn FnMut(&str),
 ) -> Result<Digest, RuntimeError> {
-    let scratch = bases_dir.join("tmp");
-    fs::create_dir_all(&scratch).map_err(|source| RuntimeError::Io { path: scratch.clone(), source })?;
-    let mut command = Command::new("mmdebstrap");
+    let scratch = Scratch::make(bases_dir)?;
+    let mut command = Command::new(ISOLATED[0]);
     command
+        .args(&ISOLATED[1..])
         .args(["--mode=root", "--variant=minbase", "--format=tar", "--skip=output/dev"])
         .arg(format!("--include={}", base.packages.join(",")))
         .arg("--dpkgopt=force-unsafe-io")
-        .env("TMPDIR", &scratch);
+        .env("TMPDIR", &scratch.0);
     command.args(EXCLUDED.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));
     command.args(
         apt_options(Command::new("apt-config").args(["dump", "Acquire"]))
@@ -153,17 +232,15 @@ fn assemble(
     command.arg(format!("--customize-hook={clean}"));
     command.args([base.suite.as_str(), "-"]);
     if let Some(text) = sources {
-        let path = scratch.join(format!("{}.list", base.name));
-        fs::write(&path, text).map_err(|source| RuntimeError::Io { path: path.clone(), source })?;
+        let path = scratch.0.join("sources.list");
+        fs::write(&path, text).map_err(io_at(&path))?;
         command.arg(path);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => RuntimeError::NoMmdebstrap,
-        _ => RuntimeError::Io { path: PathBuf::from("mmdebstrap"), source: e },
-    })?;
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(RuntimeError::NoMmdebstrap);
+    let mut watched =
+        Watched::spawn(command, cancel, ASSEMBLY_TIME_MAX).map_err(io_at(Path::new(ISOLATED[0])))?;
+    let (Some(stdout), Some(stderr)) = (watched.child.stdout.take(), watched.child.stderr.take()) else {
+        return Err(io_at(Path::new(ISOLATED[0]))(io::Error::other("its output is missing")));
     };
     // The archive is written while messages come, so each needs a reader of its own.
     let stored = content.clone();
@@ -183,13 +260,25 @@ fn assemble(
         }
         last.push_back(line);
     }
-    let status =
-        child.wait().map_err(|source| RuntimeError::Io { path: PathBuf::from("mmdebstrap"), source })?;
+    let ended = watched.wait().map_err(io_at(Path::new(ISOLATED[0])))?;
     let layer = packing.join();
-    if !status.success() {
-        let reason =
-            last.iter().rev().find(|l| l.starts_with("E: ")).cloned().unwrap_or_else(|| status.to_string());
-        return Err(RuntimeError::Assembly { base: base.name.clone(), reason, last_lines: last.into() });
+    let failure = match ended {
+        Ok(status) if status.success() => None,
+        Ok(status) if status.code() == Some(NO_SUCH_PROGRAM) => Some(RuntimeError::NoMmdebstrap),
+        Ok(status) => {
+            let said = last.iter().rev().find(|l| l.starts_with("E: ")).cloned();
+            let reason = said.unwrap_or_else(|| status.to_string());
+            Some(RuntimeError::Assembly { base: base.name.clone(), reason, last_lines: last.into() })
+        }
+        Err(Cut::Cancelled) => Some(RuntimeError::Cancelled),
+        Err(Cut::Late) => Some(RuntimeError::Late { base: base.name.clone() }),
+    };
+    if let Some(failure) = failure {
+        // A part of an archive is of no use to anybody.
+        if let Ok(Ok(layer)) = layer {
+            content.discard(&layer.descriptor.digest)?;
+        }
+        return Err(failure);
     }
     let layer = layer.map_err(|_| RuntimeError::Assembly {
         base: base.name.clone(),
@@ -200,6 +289,26 @@ fn assemble(
     env.extend(base.env.iter().map(|(name, value)| format!("{name}={value}")));
     let run = RunDefaults { env, working_dir: "/".to_owned(), ..RunDefaults::default() };
     Ok(pack::assemble(content, None, &[layer], run)?)
+}
+
+/// Where one assembly puts its files; it goes with them.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make(bases_dir: &Path) -> Result<Scratch, RuntimeError> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = bases_dir.join(format!("tmp/{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).map_err(io_at(&path))?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now goes at the next start.
+        let _ = tree::remove(&self.0);
+    }
 }
 
 /// The host's settings for reaching mirrors, as `apt-config` prints them; none when there is no apt.

@@ -5,7 +5,7 @@
 //! process 1 of a pid namespace, pivoted into the target, and reads the archive.
 
 use super::members::{Refusal, unpack_members};
-use super::{Answer, Kind, Request};
+use super::{Answer, Request};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -13,9 +13,10 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, chdir, fork, pipe, pivot_root, setgroups};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 /// Enough for a zstd window of 128 MiB and everything else; a decoder that wants more is being attacked.
 const ADDRESS_SPACE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
@@ -44,8 +45,10 @@ pub fn child_main() -> ! {
 
 fn serve() -> io::Result<Answer> {
     let request: Request = crate::helper::request()?;
-    let blob = File::open(&request.blob)?;
-    let target = File::open(&request.target)?;
+    let blob = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let target = OpenOptions::new().read(true).custom_flags(flags).open(&request.target)?;
+    check_identity(&request, &target.metadata()?)?;
     let (report_read, report_write) = pipe()?;
     let (ready_read, ready_write) = pipe()?;
     let (mapped_read, mapped_write) = pipe()?;
@@ -88,6 +91,14 @@ fn serve() -> io::Result<Answer> {
     Ok(report.answer)
 }
 
+/// The target is the directory that was made for this, wherever its name leads.
+fn check_identity(request: &Request, found: &Metadata) -> io::Result<()> {
+    match (found.dev(), found.ino()) == request.identity {
+        true => Ok(()),
+        false => Err(io::Error::other("the target is not the directory that was made for this archive")),
+    }
+}
+
 /// Gives the second process its ids once it has its user namespace: the same numbers inside and outside.
 fn map_ids(child: Pid, mut ready: File, mut mapped: File) -> io::Result<()> {
     let mut byte = [0];
@@ -107,6 +118,7 @@ fn isolate(request: &Request, blob: File, mut ready: File, mut mapped: File, rep
             | CloneFlags::CLONE_NEWIPC
             | CloneFlags::CLONE_NEWUTS,
     )?;
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     ready.write_all(&[1])?;
     let mut byte = [0];
     mapped.read_exact(&mut byte)?;
@@ -138,6 +150,7 @@ fn confine(request: &Request) -> io::Result<()> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(Some(&request.target), &request.target, none, MsFlags::MS_BIND, none)?;
     chdir(&request.target)?;
+    check_identity(request, &std::fs::metadata(".")?)?;
     pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
     chdir("/")?;
@@ -164,12 +177,17 @@ fn keep_file_capabilities() -> io::Result<()> {
 
 fn read_archive(request: &Request, blob: File, mut report: File) -> io::Result<()> {
     let mut opaque = Vec::new();
-    let answer = match unpack_members(blob, request.kind == Kind::Layer, request.bytes_max, &mut opaque) {
-        Ok((diff_id, bytes)) => Answer::Done { diff_id, bytes },
+    let answer = match unpack_members(blob, request, &mut opaque) {
+        Ok(unpacked) => Answer::Done(unpacked),
         Err(Refusal::Member(reason)) => Answer::Refused(reason),
-        Err(Refusal::Io(e)) if e.kind() == io::ErrorKind::StorageFull => Answer::DiskFull,
-        Err(Refusal::Io(e)) if e.kind() == io::ErrorKind::FileTooLarge => Answer::Refused(e.to_string()),
-        Err(Refusal::Io(e)) => Answer::Failed(e.to_string()),
+        Err(Refusal::TooManyBytes) => Answer::TooManyBytes,
+        Err(Refusal::TooManyMembers) => Answer::TooManyMembers,
+        Err(Refusal::Io(e)) => match e.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Answer::DiskFull,
+            // Only what the kernel refused has a number; the rest was found in the archive.
+            _ if e.raw_os_error().is_some() => Answer::Failed(e.to_string()),
+            _ => Answer::Damaged(e.to_string()),
+        },
     };
     let text = serde_json::to_vec(&Report { answer, opaque }).map_err(io::Error::other)?;
     report.write_all(&text)

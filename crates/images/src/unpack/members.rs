@@ -4,8 +4,9 @@
 //! What no honest archive holds is refused with the member's name all the same: a layer that is half applied
 //! would be worse than none.
 
-use crate::stream::{Measured, decompress};
-use apron_model::ids::Digest;
+use super::{Kind, Request, Unpacked};
+use crate::stream::{Measured, decompress, is_too_large};
+use crate::tree;
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, makedev, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 use std::ffi::{CString, OsStr};
@@ -18,8 +19,9 @@ use std::os::unix::fs::{
 use std::path::{Component, Path, PathBuf};
 use tar::{Archive, Entry, EntryType};
 
-/// Files, directories and links in one archive; the largest known image layers hold some 500,000.
-const MEMBERS_MAX: u64 = 4_000_000;
+/// Names of directories are held until the end for their times. The largest known layers have some 100,000, and
+/// this process has 1 GiB in all.
+const DIRECTORY_NAMES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Opaque directories in one layer; they are reported by name.
 const OPAQUE_MAX: usize = 50_000;
 /// Linux opens no longer path.
@@ -37,12 +39,17 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 pub(super) enum Refusal {
     /// A member that is never unpacked, and why.
     Member(String),
+    TooManyBytes,
+    TooManyMembers,
     Io(io::Error),
 }
 
 impl From<io::Error> for Refusal {
     fn from(e: io::Error) -> Refusal {
-        Refusal::Io(e)
+        match is_too_large(&e) {
+            true => Refusal::TooManyBytes,
+            false => Refusal::Io(e),
+        }
     }
 }
 
@@ -54,23 +61,25 @@ struct Attributes {
     extended: Vec<(CString, Vec<u8>)>,
 }
 
-/// Unpacks into the root directory; answers with the digest and size of the uncompressed archive.
+/// Unpacks into the root directory.
 pub(super) fn unpack_members(
-    blob: File,
-    layer: bool,
-    bytes_max: u64,
+    mut blob: File,
+    request: &Request,
     opaque: &mut Vec<Vec<u8>>,
-) -> Result<(Digest, u64), Refusal> {
-    let mut archive = Archive::new(Measured::new(decompress(blob)?, bytes_max));
+) -> Result<Unpacked, Refusal> {
+    let layer = request.kind == Kind::Layer;
+    let bytes_max = request.bytes_max;
+    let mut archive = Archive::new(Measured::new(decompress(&mut blob)?, bytes_max));
     // Writing into a directory changes its time, so times of directories come last.
     let mut directories: Vec<(PathBuf, TimeSpec)> = Vec::new();
+    let mut directory_names_bytes = 0;
     let mut written = 0_u64;
-    let mut count = 0_u64;
+    let mut members = 0_u64;
     for entry in archive.entries()? {
         let mut entry = entry?;
-        count += 1;
-        if count > MEMBERS_MAX {
-            return Err(Refusal::Member(format!("more than {MEMBERS_MAX} members")));
+        members += 1;
+        if members > request.members_max {
+            return Err(Refusal::TooManyMembers);
         }
         let kind = entry.header().entry_type();
         if kind == EntryType::XGlobalHeader {
@@ -100,15 +109,16 @@ pub(super) fn unpack_members(
                     Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()),
                     _ => directories.push((place.clone(), attributes.modified)),
                 }
+                directory_names_bytes += size_of::<(PathBuf, TimeSpec)>() + place.as_os_str().len();
+                if directory_names_bytes > DIRECTORY_NAMES_BYTES_MAX {
+                    return Err(refuse(&path, "is one directory too many, or has too long a name"));
+                }
                 apply(&place, &attributes)?;
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 written = written.saturating_add(entry.size());
                 if written > bytes_max {
-                    return Err(Refusal::Member(format!(
-                        "it unpacks to more than {} MiB, the limit",
-                        bytes_max >> 20
-                    )));
+                    return Err(Refusal::TooManyBytes);
                 }
                 let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place)?;
                 copy_with_holes(&mut entry, &mut file)?;
@@ -154,7 +164,10 @@ pub(super) fn unpack_members(
             set_modified(place, *modified)?;
         }
     }
-    Ok(archive.into_inner().finish()?)
+    let (diff_id, bytes) = archive.into_inner().finish()?;
+    // What lies behind the compressed stream counts for the blob's digest, which the sender takes.
+    io::copy(&mut blob, &mut io::sink())?;
+    Ok(Unpacked { diff_id, bytes: bytes.max(written), members })
 }
 
 /// The name without a leading slash or dots; one that climbs is refused.
@@ -234,7 +247,7 @@ fn clear(place: &Path, directory: bool) -> Result<bool, Refusal> {
             if place == Path::new("/") {
                 return Err(Refusal::Member("the archive's own directory is not a directory".to_owned()));
             }
-            fs::remove_dir_all(place)?;
+            tree::remove(place)?;
         }
         return Ok(false);
     }
@@ -278,9 +291,13 @@ fn mark(opaque: &mut Vec<Vec<u8>>, path: &Path) -> Result<(), Refusal> {
 }
 
 fn attributes(entry: &mut Entry<'_, impl Read>, layer: bool, path: &Path) -> Result<Attributes, Refusal> {
-    let mut uid = entry.header().uid()?;
-    let mut gid = entry.header().gid()?;
-    let mut modified = TimeSpec::new(entry.header().mtime()?.try_into().unwrap_or(0), 0);
+    let header = entry.header();
+    let fields = header.as_old();
+    let mut uid = number(&fields.uid, || header.uid())?;
+    let mut gid = number(&fields.gid, || header.gid())?;
+    let mode = number(&fields.mode, || header.mode().map(u64::from))? as u32;
+    let mtime = number(&fields.mtime, || header.mtime())?;
+    let mut modified = TimeSpec::new(mtime.try_into().unwrap_or(0), 0);
     let mut extended = Vec::new();
     if let Some(extensions) = entry.pax_extensions()? {
         for extension in extensions {
@@ -324,11 +341,18 @@ fn attributes(entry: &mut Entry<'_, impl Read>, layer: bool, path: &Path) -> Res
             &format!("belongs to the user or group {id}; ids above 65535 do not exist in instances"),
         )),
     };
-    let mode = entry.header().mode()?;
     Ok(match layer {
         true => Attributes { owner: Some((id(uid)?, id(gid)?)), mode: mode & 0o7777, modified, extended },
         false => Attributes { owner: None, mode: mode & 0o777, modified, extended: Vec::new() },
     })
+}
+
+/// A number of a header. Writers leave fields empty that say nothing to them, and readers take that for 0.
+fn number(field: &[u8], read: impl Fn() -> io::Result<u64>) -> io::Result<u64> {
+    match field.iter().all(|b| matches!(b, 0 | b' ')) {
+        true => Ok(0),
+        false => read(),
+    }
 }
 
 /// `1700000000.123456789` as pax writes it.

@@ -1,6 +1,8 @@
 //! A scratch directory that goes away, and small tars.
 
 use apron_images::helper::Helper;
+use apron_images::process::Cancel;
+use apron_images::unpack::Bounds;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tar::{Builder, EntryType, Header};
@@ -30,6 +32,12 @@ impl Drop for Scratch {
 #[allow(dead_code)]
 pub(crate) fn helper() -> Helper {
     Helper { program: PathBuf::from(env!("CARGO_BIN_EXE_unpack-child")), arguments: Vec::new() }
+}
+
+/// Nobody cancels.
+#[allow(dead_code)]
+pub(crate) fn bounds() -> Bounds {
+    Bounds::until(&Cancel::new())
 }
 
 /// A tar put together member by member, with names that a careful writer would refuse.

@@ -16,19 +16,22 @@ use super::{
 use crate::build::{BuildConfiguration, BuildOutcome, BuildSpec, SourceLocation};
 use crate::draw::Draw;
 use crate::extension;
-use crate::ids::{BuildId, Digest, Generation, RevisionNumber};
+use crate::ids::{BuildId, Digest, Generation, RevisionNumber, ServiceId};
 use crate::instance::Fault;
 use crate::limits;
 use crate::reconcile::{Slot, SlotWish};
 use crate::run;
 use crate::service::{Revision, ServiceConfig, Source, State};
+use crate::source;
 use crate::time::Timestamp;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 pub(super) fn advance(view: &View, draw: &mut Draw) -> Advance {
     match view.operation.step.clone() {
         Step::Admitted => begin(view, draw),
         Step::Building { deadline, .. } => building(view, deadline, draw),
-        Step::Starting { deadline } => starting(view, deadline, draw),
+        Step::Starting { deadline, hindered } => starting(view, deadline, hindered, draw),
         Step::Routing { old, deadline } => routing(view, old, deadline, draw),
         Step::RollingBack { deadline } => rolling_back(view, deadline, draw),
         Step::Removing { .. } | Step::Ended => {
@@ -40,37 +43,43 @@ pub(super) fn advance(view: &View, draw: &mut Draw) -> Advance {
 fn begin(view: &View, draw: &mut Draw) -> Advance {
     let mut changes = Changes::new(view, draw);
     let service = &view.service;
+    changes.begin();
+    if matches!(view.operation.kind, OperationKind::CreateService | OperationKind::UpdateService) {
+        let before = view.revision(service.active).map(|revision| &revision.config);
+        for warning in source::unheeded(&service.config, before) {
+            changes.both(&format!("Warning: {warning}"));
+        }
+    }
     if view.operation.kind == OperationKind::UpdateService && service.state == State::Paused {
         // The new values are in the row already; the next resume deploys them.
-        changes.begin();
         changes.both("The service is paused: the new configuration is deployed when it is resumed.");
         return changes.end(OperationStatus::Succeeded, draw);
     }
-    changes.begin();
     changes.deployment(format!("Deployment with ID : {} started.", view.operation.id));
     if service.state == State::CreateFailed {
         changes.service.state = State::Creating;
     }
-    if view.operation.kind == OperationKind::ResumeService
-        && let Some(last) = view.revision(service.active)
-        && let Some(image) = &last.image
-    {
-        if last.config == service.config {
-            return start(changes, last.number, draw);
-        }
-        if last.config.source == service.config.source {
-            let mut next = last.clone();
-            next.number = next_number(view);
-            next.created_at = draw.wall;
-            next.config = service.config.clone();
-            next.image = Some(image.clone());
-            let number = next.number;
-            changes.writes.push(Write::Revision(Box::new(next)));
+    match made_already(view) {
+        Made::Nothing => {}
+        Made::Revision(last) => return start(changes, last.number, draw),
+        Made::Image(last) => {
+            changes.deployment(format!(
+                "The source is unchanged: the image of revision {} is used again.",
+                last.number
+            ));
+            let number = next_number(view);
+            changes.writes.push(Write::Revision(Box::new(Revision {
+                number,
+                created_at: draw.wall,
+                config: service.config.clone(),
+                served: false,
+                ..last.clone()
+            })));
             return start(changes, number, draw);
         }
     }
     let id = draw.build_id();
-    let (wish, limit_ms) = build_wish(&service.config, &id, &service.name);
+    let (wish, limit_ms) = build_wish(&service.config, &id, &service.id);
     changes.deployment(match &wish {
         BuildWish::Source(_) => "Starting source code build.".to_owned(),
         BuildWish::Image { reference } => format!("Starting to deploy your application image {reference}"),
@@ -86,6 +95,32 @@ fn begin(view: &View, draw: &mut Draw) -> Advance {
     })));
     let deadline = after(draw, limit_ms);
     changes.step(Step::Building { build: id, deadline }, deadline)
+}
+
+/// What of the active revision an operation can use again.
+enum Made<'a> {
+    Nothing,
+    Image(&'a Revision),
+    Revision(&'a Revision),
+}
+
+/// A resume brings back what was deployed, and an update that leaves the source as it is changes no code under
+/// it. An update that changes nothing at all is asked for by whoever wants the source deployed again.
+fn made_already(view: &View) -> Made<'_> {
+    let config = &view.service.config;
+    let Some(last) = view
+        .revision(view.service.active)
+        .filter(|last| last.image.is_some() && last.run.is_some() && last.config.source == config.source)
+    else {
+        return Made::Nothing;
+    };
+    match (view.operation.kind, last.config == *config) {
+        (OperationKind::ResumeService, true) => Made::Revision(last),
+        (OperationKind::ResumeService, false) | (OperationKind::UpdateService, false) => Made::Image(last),
+        (OperationKind::UpdateService, true)
+        | (OperationKind::CreateService | OperationKind::StartDeployment, _)
+        | (OperationKind::PauseService | OperationKind::DeleteService, _) => Made::Nothing,
+    }
 }
 
 fn building(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
@@ -134,6 +169,7 @@ fn built(view: &View, build: &Build, outcome: &BuildOutcome, draw: &mut Draw) ->
         image: Some(outcome.image.clone()),
         commit: outcome.commit.clone(),
         run: Some(run),
+        served: false,
     })));
     start(changes, number, draw)
 }
@@ -169,10 +205,10 @@ fn start(mut changes: Changes<'_>, number: RevisionNumber, draw: &mut Draw) -> A
         changes.deployment(format!("Performing health check on {words}."));
     }
     let deadline = after(draw, limits::BECOME_HEALTHY_MS);
-    changes.step(Step::Starting { deadline }, deadline)
+    changes.step(Step::Starting { deadline, hindered: None }, deadline)
 }
 
-fn starting(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
+fn starting(view: &View, deadline: Timestamp, hindered: Option<Timestamp>, draw: &mut Draw) -> Advance {
     match failure::judge(view, draw) {
         Verdict::Failed(fault) => fail(view, fault, draw),
         Verdict::Healthy => {
@@ -184,6 +220,23 @@ fn starting(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
             let deadline = after(draw, limits::ROUTE_MS_MAX);
             changes.step(Step::Routing { old: view.service.active, deadline }, deadline)
         }
+        Verdict::Hindered { fault, .. } if draw.now >= deadline => fail(view, fault, draw),
+        Verdict::Hindered { tries, fault } => match hindered {
+            None => {
+                let mut changes = Changes::new(view, draw);
+                let reason = fault.reason.trim_end_matches('.');
+                changes.both(&format!("An instance cannot be started: {reason}. It is tried again."));
+                changes.step(Step::Starting { deadline, hindered: Some(draw.now) }, deadline)
+            }
+            Some(since) => {
+                let until = since + Duration::from_millis(limits::START_HINDERED_MS);
+                match (tries >= limits::START_TRIES_MAX, draw.now >= until) {
+                    (true, true) => fail(view, fault, draw),
+                    (true, false) => Advance::wait(until.min(deadline)),
+                    (false, _) => Advance::wait(deadline),
+                }
+            }
+        },
         Verdict::Wait { .. } if draw.now >= deadline => fail(view, failure::too_late(view), draw),
         Verdict::Wait { ms } => {
             let sooner = ms.map_or(deadline, |ms| after(draw, ms));
@@ -207,9 +260,8 @@ fn routing(view: &View, old: Option<RevisionNumber>, deadline: Timestamp, draw: 
         .filter(|slot| slot.wish == SlotWish::Run && Some(slot.revision) != view.service.active);
     changes.drain(old_slots.map(|slot| slot.id.clone()), until);
     changes.service.previous = old.filter(|old| Some(*old) != view.service.active).map(|old| (old, until));
-    let kept = kept_revisions(view);
-    let forgotten = view.revisions.iter().map(|one| one.number).filter(|number| !kept.contains(number));
-    changes.writes.extend(forgotten.map(Write::RevisionForget));
+    changes.writes.extend(view.service.active.map(Write::RevisionServed));
+    changes.writes.extend(forgotten_revisions(view, view.service.active).map(Write::RevisionForget));
     changes.deployment("Successfully routed incoming traffic to application.");
     changes.end(OperationStatus::Succeeded, draw)
 }
@@ -252,6 +304,7 @@ fn fail(view: &View, mut fault: Fault, draw: &mut Draw) -> Advance {
         changes.service.config = revision.config.clone();
     }
     changes.service.candidate = None;
+    changes.writes.extend(forgotten_revisions(view, old).map(Write::RevisionForget));
     if routed {
         changes.operation.status = OperationStatus::RollbackInProgress;
         let deadline = after(draw, limits::ROUTE_MS_MAX);
@@ -301,24 +354,31 @@ fn next_number(view: &View) -> RevisionNumber {
     view.revisions.iter().map(|revision| revision.number).max().unwrap_or(0) + 1
 }
 
-/// The newest ones, the active one, and those of which instances still run.
-fn kept_revisions(view: &View) -> Vec<RevisionNumber> {
-    let mut numbers: Vec<RevisionNumber> = view.revisions.iter().map(|revision| revision.number).collect();
-    numbers.sort_unstable_by(|a, b| b.cmp(a));
-    numbers.truncate(limits::REVISIONS_KEPT);
-    numbers.extend(view.service.active);
-    numbers.extend(view.slots.iter().map(|slot| slot.revision));
-    numbers
+/// Revisions that are of no more use. Kept are the newest that have served, the active one, those of which
+/// instances are left, and the newest of all, whose number must not come again and whose failure is shown.
+fn forgotten_revisions(view: &View, active: Option<RevisionNumber>) -> impl Iterator<Item = RevisionNumber> {
+    let mut served: Vec<RevisionNumber> = view
+        .revisions
+        .iter()
+        .filter(|one| one.served || Some(one.number) == active)
+        .map(|one| one.number)
+        .collect();
+    served.sort_unstable_by(|a, b| b.cmp(a));
+    served.truncate(limits::REVISIONS_KEPT);
+    let newest = view.revisions.iter().map(|one| one.number).max();
+    let left = view.slots.iter().map(|slot| slot.revision);
+    let kept: BTreeSet<RevisionNumber> = served.into_iter().chain(active).chain(newest).chain(left).collect();
+    view.revisions.iter().map(|one| one.number).filter(move |number| !kept.contains(number))
 }
 
 /// The wish for the image of a configuration, and how long it may take.
-fn build_wish(config: &ServiceConfig, id: &BuildId, service_name: &str) -> (BuildWish, u64) {
+fn build_wish(config: &ServiceConfig, id: &BuildId, service: &ServiceId) -> (BuildWish, u64) {
     match &config.source {
         Source::Image(image) => {
             (BuildWish::Image { reference: image.identifier.clone() }, limits::IMAGE_PULL_MS_MAX)
         }
         Source::Code(code) => {
-            let source = match code.repository_url.strip_prefix(UPLOAD_PREFIX) {
+            let source = match code.repository_url.strip_prefix(source::UPLOAD_PREFIX) {
                 Some(digest) => SourceLocation::Upload { digest: Digest::new(digest) },
                 None => SourceLocation::Git { url: code.repository_url.clone(), branch: code.branch.clone() },
             };
@@ -335,12 +395,9 @@ fn build_wish(config: &ServiceConfig, id: &BuildId, service_name: &str) -> (Buil
                 source,
                 source_directory: code.source_directory.clone(),
                 configuration,
-                service_name: service_name.to_owned(),
+                service: service.clone(),
             };
             (BuildWish::Source(spec), limits::BUILD_MS_MAX)
         }
     }
 }
-
-/// How the address of an uploaded source begins; its digest follows.
-const UPLOAD_PREFIX: &str = "apron:source/";

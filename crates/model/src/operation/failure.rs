@@ -14,6 +14,11 @@ pub(super) enum Verdict {
     Wait {
         ms: Option<u64>,
     },
+    /// The machine could not start an instance for a reason that may pass; it was tried so often.
+    Hindered {
+        tries: u32,
+        fault: Fault,
+    },
     /// Waiting longer would change nothing.
     Failed(Fault),
 }
@@ -22,10 +27,16 @@ pub(super) enum Verdict {
 pub(super) fn judge(view: &View, draw: &Draw) -> Verdict {
     let mut all_serve = true;
     let mut wait = None;
+    let mut hindered: Option<(u32, &Fault)> = None;
     for slot in view.running(view.service.candidate) {
         all_serve &= slot.serves();
         if let Some(fault) = hopeless(slot) {
             return Verdict::Failed(fault);
+        }
+        if let Some((tries, fault)) = not_started(slot)
+            && hindered.is_none_or(|(most, _)| tries > most)
+        {
+            hindered = Some((tries, fault));
         }
         if let Some(hint) = wrong_port(slot) {
             let stood_ms = (draw.now - slot.fact_at).as_millis() as u64;
@@ -35,7 +46,11 @@ pub(super) fn judge(view: &View, draw: &Draw) -> Verdict {
             }
         }
     }
-    if all_serve { Verdict::Healthy } else { Verdict::Wait { ms: wait } }
+    match hindered {
+        Some((tries, fault)) => Verdict::Hindered { tries, fault: fault.clone() },
+        None if all_serve => Verdict::Healthy,
+        None => Verdict::Wait { ms: wait },
+    }
 }
 
 /// Judges an active candidate that proxies are being told of: broken only when no instance serves any more and
@@ -84,6 +99,15 @@ fn hopeless(slot: &Slot) -> Option<Fault> {
     }
 }
 
+/// The latest try to start it failed for a reason that may pass: how many tries there were, and why.
+fn not_started(slot: &Slot) -> Option<(u32, &Fault)> {
+    let fact = slot.fact.as_ref()?;
+    match &fact.phase {
+        Phase::Failed(fault) if !fault.permanent => Some((fact.restarts.saturating_add(1), fault)),
+        Phase::Creating | Phase::Running | Phase::Stopping | Phase::Exited(_) | Phase::Failed(_) => None,
+    }
+}
+
 /// The process runs and listens somewhere else.
 fn wrong_port(slot: &Slot) -> Option<&str> {
     let fact = slot.fact.as_ref()?;
@@ -92,6 +116,7 @@ fn wrong_port(slot: &Slot) -> Option<&str> {
 
 fn exited(exit: &Exit) -> Fault {
     let how = match (exit.out_of_memory, exit.code, exit.signal) {
+        _ if let Some(reason) = &exit.reason => format!("It was ended because it {reason}"),
         (true, ..) => "It was ended because it needed more memory than the instance has".to_owned(),
         (false, Some(code), _) => format!("Container exit code: {code}"),
         (false, None, Some(signal)) => format!("Container ended by signal: {signal}"),

@@ -9,6 +9,7 @@ mod delete;
 mod deploy;
 mod failure;
 mod pause;
+mod removal;
 #[cfg(test)]
 mod tests;
 
@@ -150,6 +151,9 @@ pub enum Step {
     /// Waits for the candidate's instances to be healthy.
     Starting {
         deadline: Timestamp,
+        /// Since when it is known that the machine cannot start them: a full disk, no memory left.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hindered: Option<Timestamp>,
     },
     /// The candidate is wished active; waits until every live proxy serves it, the pivot.
     Routing {
@@ -261,6 +265,8 @@ pub enum Write {
     Service(Box<Service>),
     Operation(Operation),
     Revision(Box<Revision>),
+    /// A deployment of it has succeeded.
+    RevisionServed(RevisionNumber),
     RevisionForget(RevisionNumber),
     Build(Box<Build>),
     Slot(Box<Slot>),

@@ -64,6 +64,10 @@ impl Rows {
                 Write::Service(row) => view.service = *row,
                 Write::Operation(row) => view.operation = row,
                 Write::Revision(row) => view.revisions.push(*row),
+                Write::RevisionServed(number) => {
+                    let found = view.revisions.iter_mut().find(|one| one.number == number);
+                    found.expect("a kept revision").served = true;
+                }
                 Write::RevisionForget(number) => view.revisions.retain(|one| one.number != number),
                 Write::Build(row) => {
                     self.builds.retain(|one| one.id != row.id);
@@ -169,11 +173,19 @@ impl Rows {
 fn asked() -> ServiceConfig {
     let mut config = fixture::code_config(true);
     config.size.cpu_units = 512;
+    let crate::service::Source::Code(code) = &mut config.source else { panic!("code") };
+    code.branch = "next".to_owned();
     config
 }
 
 fn exit() -> Exit {
-    Exit { code: Some(7), signal: None, out_of_memory: false, last_lines: vec!["boom".to_owned()] }
+    Exit {
+        code: Some(7),
+        signal: None,
+        out_of_memory: false,
+        reason: None,
+        last_lines: vec!["boom".to_owned()],
+    }
 }
 
 fn exited(slot: &Slot) -> Observed {
@@ -396,6 +408,140 @@ fn resume_without_a_change_builds_nothing() {
     assert_eq!((rows.view.service.active, rows.builds.len()), (Some(2), 1), "another source is built");
 }
 
+/// The active revision's configuration, changed outside of its source.
+fn resized() -> ServiceConfig {
+    let mut config = fixture::code_config(true);
+    config.size.cpu_units = 512;
+    config
+}
+
+#[test]
+fn an_update_that_leaves_the_source_uses_the_image_again() {
+    let check = |asked: ServiceConfig, kind, builds: usize| {
+        let mut rows = Rows::admitted(State::Running, kind, asked.clone());
+        rows.view.revisions[0].commit = Some("c0ffee".to_owned());
+        rows.drive();
+        assert_eq!(rows.ended(), (OperationStatus::Succeeded, State::Running));
+        assert_eq!(rows.builds.len(), builds, "{kind:?}");
+        let active = rows.view.revision(Some(2)).expect("a new revision");
+        assert_eq!((active.number, &active.config, active.served), (2, &asked, true));
+        assert_eq!(active.image, Some(fixture::outcome().image));
+        active.commit.clone()
+    };
+    let commit = check(resized(), OperationKind::UpdateService, 0);
+    assert_eq!(commit.as_deref(), Some("c0ffee"));
+    check(asked(), OperationKind::UpdateService, 1);
+    // Whoever changes nothing wants the source deployed again, as with StartDeployment.
+    check(fixture::code_config(true), OperationKind::UpdateService, 1);
+    check(fixture::code_config(true), OperationKind::StartDeployment, 1);
+}
+
+#[test]
+fn an_update_of_what_never_ran_builds() {
+    let mut rows = Rows::admitted(State::CreateFailed, OperationKind::UpdateService, resized());
+    rows.drive();
+    assert_eq!((rows.ended().0, rows.builds.len()), (OperationStatus::Succeeded, 1));
+}
+
+/// An instance that could not be started for a reason of the machine, after so many tries.
+fn hindered(slot: &Slot, restarts: u32) -> Observed {
+    Observed {
+        phase: Phase::Failed(Fault::transient("the disk of /data is full: 12 MiB free")),
+        health: Health::Starting { hint: None },
+        address: None,
+        restarts,
+        ..fixture::healthy(slot)
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_at_once_and_is_the_reason_soon() {
+    let mut rows = Rows::admitted(State::Running, OperationKind::UpdateService, asked());
+    rows.drive_to(|step| matches!(step, Step::Starting { .. }));
+    let began = rows.now;
+    rows.seen(|slot| hindered(slot, 0));
+    assert!(matches!(rows.advance(), Wake::ByFactOr(_)));
+    let said = |rows: &Rows| {
+        let full = |line: &&Line| matches!(line, Line::Event(text) if text.contains("12 MiB free"));
+        rows.lines.iter().filter(full).count()
+    };
+    assert_eq!(said(&rows), 1, "{:?}", rows.lines);
+    // Further tries within the time say nothing more.
+    for restarts in 1..4 {
+        rows.now = Timestamp(rows.now.0 + 1000);
+        rows.seen(|slot| hindered(slot, restarts));
+        assert!(matches!(rows.advance(), Wake::ByFactOr(at) if at > rows.now));
+    }
+    assert_eq!(said(&rows), 1);
+    let last = Timestamp(began.0 + limits::START_HINDERED_MS);
+    assert_eq!(rows.advance(), Wake::ByFactOr(last));
+    rows.now = last;
+    rows.advance();
+    assert_eq!(rows.ended(), (OperationStatus::RollbackSucceeded, State::Running));
+    assert_eq!(rows.view.operation.fault, Some(Fault::transient("the disk of /data is full: 12 MiB free")));
+}
+
+#[test]
+fn a_hindrance_that_passes_fails_nothing_and_slow_tries_are_waited_for() {
+    let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, asked());
+    rows.drive_to(|step| matches!(step, Step::Starting { .. }));
+    rows.seen(|slot| hindered(slot, 0));
+    rows.advance();
+    rows.now = Timestamp(rows.now.0 + limits::START_HINDERED_MS + 1);
+    rows.seen(|slot| hindered(slot, limits::START_TRIES_MAX - 2));
+    assert!(matches!(rows.advance(), Wake::ByFactOr(_)), "two tries are not three");
+    rows.drive();
+    assert_eq!(rows.ended(), (OperationStatus::Succeeded, State::Running));
+    // With too few tries the deadline of the step still ends it, with the same reason.
+    let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, asked());
+    rows.drive_to(|step| matches!(step, Step::Starting { .. }));
+    rows.seen(|slot| hindered(slot, 0));
+    rows.advance();
+    rows.now = Timestamp(rows.now.0 + limits::BECOME_HEALTHY_MS);
+    rows.advance();
+    assert_eq!(rows.ended(), (OperationStatus::Failed, State::CreateFailed));
+    assert!(rows.view.operation.fault.as_ref().unwrap().reason.contains("12 MiB free"));
+}
+
+#[test]
+fn what_never_served_is_forgotten_but_its_number() {
+    let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, asked());
+    rows.drive();
+    let mut deploy = |fails: bool, n: u32| {
+        let id = OperationId::new(format!("{n:032x}"));
+        rows.view.service.operation = Some(id.clone());
+        let service = service_id(&rows);
+        rows.view.operation = Operation::pending(id, service, OperationKind::StartDeployment, WallTime(9));
+        if fails {
+            rows.drive_to(|step| matches!(step, Step::Starting { .. }));
+            rows.seen(exited);
+            rows.advance();
+        } else {
+            rows.drive();
+        }
+        rows.removed();
+        let mut kept: Vec<(u32, bool)> =
+            rows.view.revisions.iter().map(|one| (one.number, one.served)).collect();
+        kept.sort_unstable();
+        kept
+    };
+    assert_eq!(deploy(true, 1), [(1, true), (2, false)]);
+    assert_eq!(deploy(true, 2), [(1, true), (3, false)], "the number of the second is not given again");
+    assert_eq!(deploy(false, 3), [(1, true), (4, true)]);
+}
+
+#[test]
+fn what_has_no_effect_is_said_once() {
+    let mut config = asked();
+    config.auto_deployments = true;
+    let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, config);
+    rows.drive();
+    let said = rows.lines.iter().filter(
+        |line| matches!(line, Line::Event(text) if text.starts_with("Warning: AutoDeploymentsEnabled")),
+    );
+    assert_eq!(said.count(), 1);
+}
+
 #[test]
 fn what_cannot_be_removed_does_not_hold_an_operation_open() {
     let check = |kind, status, state| {
@@ -406,7 +552,7 @@ fn what_cannot_be_removed_does_not_hold_an_operation_open() {
         rows.now = Timestamp(rows.now.0 + limits::REMOVE_MS_MAX);
         assert_eq!(rows.advance(), Wake::Done);
         assert_eq!(rows.ended(), (status, state), "{kind:?}");
-        assert_eq!(rows.running(), [], "the wish to go stays");
+        assert_eq!(rows.running(), Vec::<u32>::new(), "the wish to go stays");
     };
     check(OperationKind::PauseService, OperationStatus::Succeeded, State::Paused);
     check(OperationKind::DeleteService, OperationStatus::Failed, State::DeleteFailed);

@@ -72,6 +72,10 @@ fn refuse_unsupported(input: &ServiceInput) -> Result<(), InputError> {
         _ if input.kms_key.is_some() => unsupported(
             "EncryptionConfiguration.KmsKey is not supported yet: there is no key service. Leave it out.",
         ),
+        _ if input.source.as_ref().is_some_and(|source| source.connection_arn.is_some()) => unsupported(
+            "AuthenticationConfiguration.ConnectionArn is not supported yet: there are no connections, and git is \
+             fetched without them. Leave it out.",
+        ),
         _ if input.observability_enabled == Some(true) => unsupported(
             "ObservabilityConfiguration.ObservabilityEnabled=true is not supported yet: traces are not collected. \
              Leave it out or set it to false.",
@@ -212,7 +216,7 @@ fn image_source(base: Option<&ImageSource>, written: &ImageInput) -> Result<Imag
 
 /// The URLs that a build can fetch from, or the archive that a client has uploaded.
 fn check_repository_url(url: &str) -> Result<(), InputError> {
-    if let Some(digest) = url.strip_prefix("apron:source/") {
+    if let Some(digest) = url.strip_prefix(super::UPLOAD_PREFIX) {
         let hex = digest.strip_prefix("sha256:").unwrap_or_default();
         if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
             return Ok(());

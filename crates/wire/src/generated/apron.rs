@@ -24,6 +24,8 @@ pub enum Operation {
     /// Begins the upload of a source directory (a gzip-compressed tar) or of an image archive (OCI or docker,
     /// a tar).
     CreateUpload,
+    /// Forgets the name of an image. Its content goes when no revision needs it any more.
+    DeleteImage,
     /// Says what this platform is and where it is reached.
     DescribePlatform,
     /// Says what a service does now: its revisions, their instances, and the operation that is open.
@@ -31,6 +33,8 @@ pub enum Operation {
     /// Reads a log from a cursor on. With WaitSeconds it waits for new lines, so that a client can follow a
     /// log.
     GetLogs,
+    /// Lists the images that this platform has by a name: imported ones, and the bases of builds.
+    ListImages,
     /// Adds the next part to an upload: each begins where the one before it ended.
     PutUploadPart,
 }
@@ -41,9 +45,11 @@ impl Operation {
         Operation::AbortUpload,
         Operation::CompleteUpload,
         Operation::CreateUpload,
+        Operation::DeleteImage,
         Operation::DescribePlatform,
         Operation::DescribeStatus,
         Operation::GetLogs,
+        Operation::ListImages,
         Operation::PutUploadPart,
     ];
 
@@ -53,9 +59,11 @@ impl Operation {
             Operation::AbortUpload => "AbortUpload",
             Operation::CompleteUpload => "CompleteUpload",
             Operation::CreateUpload => "CreateUpload",
+            Operation::DeleteImage => "DeleteImage",
             Operation::DescribePlatform => "DescribePlatform",
             Operation::DescribeStatus => "DescribeStatus",
             Operation::GetLogs => "GetLogs",
+            Operation::ListImages => "ListImages",
             Operation::PutUploadPart => "PutUploadPart",
         }
     }
@@ -66,9 +74,11 @@ impl Operation {
             "AbortUpload" => Some(Operation::AbortUpload),
             "CompleteUpload" => Some(Operation::CompleteUpload),
             "CreateUpload" => Some(Operation::CreateUpload),
+            "DeleteImage" => Some(Operation::DeleteImage),
             "DescribePlatform" => Some(Operation::DescribePlatform),
             "DescribeStatus" => Some(Operation::DescribeStatus),
             "GetLogs" => Some(Operation::GetLogs),
+            "ListImages" => Some(Operation::ListImages),
             "PutUploadPart" => Some(Operation::PutUploadPart),
             _ => None,
         }
@@ -89,6 +99,9 @@ impl Operation {
             Operation::CreateUpload => {
                 &[ErrorType::InvalidRequest, ErrorType::ServiceQuotaExceeded, ErrorType::InternalServiceError]
             }
+            Operation::DeleteImage => {
+                &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
+            }
             Operation::DescribePlatform => &[ErrorType::InvalidRequest, ErrorType::InternalServiceError],
             Operation::DescribeStatus => {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
@@ -96,6 +109,7 @@ impl Operation {
             Operation::GetLogs => {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
             }
+            Operation::ListImages => &[ErrorType::InvalidRequest, ErrorType::InternalServiceError],
             Operation::PutUploadPart => &[
                 ErrorType::InvalidRequest,
                 ErrorType::InvalidState,
@@ -197,6 +211,20 @@ pub struct CreateUploadResponse {
     pub part_size_max: i32,
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteImageRequest {
+    /// The name, as ListImages shows it.
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteImageResponse {
+    /// What the name stood for.
+    pub digest: String,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribePlatformRequest {}
@@ -287,6 +315,56 @@ pub struct GetLogsResponse {
     pub next: String,
     /// No more lines will come: the operation is over and all of its lines were answered.
     pub end: bool,
+}
+
+/// IMPORTED came from an archive; BASE was assembled for builds, and is again when it is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ImageOrigin {
+    #[serde(rename = "IMPORTED")]
+    Imported,
+    #[serde(rename = "BASE")]
+    Base,
+}
+
+impl ImageOrigin {
+    /// As it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ImageOrigin::Imported => "IMPORTED",
+            ImageOrigin::Base => "BASE",
+        }
+    }
+
+    /// The value of exactly this text.
+    pub fn parse(text: &str) -> Option<ImageOrigin> {
+        match text {
+            "IMPORTED" => Some(ImageOrigin::Imported),
+            "BASE" => Some(ImageOrigin::Base),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ImageOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One name and the image it stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ImageSummary {
+    /// What ImageIdentifier must be to deploy it.
+    pub name: String,
+    /// The digest of its manifest.
+    pub digest: String,
+    /// Who gave the name.
+    pub origin: ImageOrigin,
+    /// Manifest, configuration and layers; images may share layers.
+    pub bytes: i64,
+    /// When the name was last given.
+    pub updated_at: f64,
 }
 
 /// One image of an uploaded archive.
@@ -403,6 +481,17 @@ pub struct InstanceStatus {
     pub restarts: i32,
     /// How long its latest start took.
     pub waterfall: Waterfall,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListImagesRequest {}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListImagesResponse {
+    /// All of them, by name.
+    pub images: Vec<ImageSummary>,
 }
 
 /// One line of a log.
@@ -603,8 +692,8 @@ pub struct PutUploadPartResponse {
     pub size: i64,
 }
 
-/// ACTIVE serves; CANDIDATE is being brought up; DRAINING ends its last requests; PREVIOUS is kept for a
-/// rollback.
+/// ACTIVE serves; CANDIDATE is being brought up; DRAINING ends its last requests; PREVIOUS has served and
+/// is kept for a rollback; FAILED never served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RevisionState {
     #[serde(rename = "ACTIVE")]
@@ -615,6 +704,8 @@ pub enum RevisionState {
     Draining,
     #[serde(rename = "PREVIOUS")]
     Previous,
+    #[serde(rename = "FAILED")]
+    Failed,
 }
 
 impl RevisionState {
@@ -625,6 +716,7 @@ impl RevisionState {
             RevisionState::Candidate => "CANDIDATE",
             RevisionState::Draining => "DRAINING",
             RevisionState::Previous => "PREVIOUS",
+            RevisionState::Failed => "FAILED",
         }
     }
 
@@ -635,6 +727,7 @@ impl RevisionState {
             "CANDIDATE" => Some(RevisionState::Candidate),
             "DRAINING" => Some(RevisionState::Draining),
             "PREVIOUS" => Some(RevisionState::Previous),
+            "FAILED" => Some(RevisionState::Failed),
             _ => None,
         }
     }
@@ -795,6 +888,15 @@ impl Call for CreateUploadRequest {
     }
 }
 
+impl Call for DeleteImageRequest {
+    type Output = DeleteImageResponse;
+    const TARGET: &'static str = "Apron.DeleteImage";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::DELETE_IMAGE_REQUEST
+    }
+}
+
 impl Call for DescribePlatformRequest {
     type Output = DescribePlatformResponse;
     const TARGET: &'static str = "Apron.DescribePlatform";
@@ -822,6 +924,15 @@ impl Call for GetLogsRequest {
     }
 }
 
+impl Call for ListImagesRequest {
+    type Output = ListImagesResponse;
+    const TARGET: &'static str = "Apron.ListImages";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::LIST_IMAGES_REQUEST
+    }
+}
+
 impl Call for PutUploadPartRequest {
     type Output = PutUploadPartResponse;
     const TARGET: &'static str = "Apron.PutUploadPart";
@@ -839,9 +950,11 @@ impl Operation {
             Operation::AbortUpload => <AbortUploadRequest as Call>::shape(),
             Operation::CompleteUpload => <CompleteUploadRequest as Call>::shape(),
             Operation::CreateUpload => <CreateUploadRequest as Call>::shape(),
+            Operation::DeleteImage => <DeleteImageRequest as Call>::shape(),
             Operation::DescribePlatform => <DescribePlatformRequest as Call>::shape(),
             Operation::DescribeStatus => <DescribeStatusRequest as Call>::shape(),
             Operation::GetLogs => <GetLogsRequest as Call>::shape(),
+            Operation::ListImages => <ListImagesRequest as Call>::shape(),
             Operation::PutUploadPart => <PutUploadPartRequest as Call>::shape(),
         }
     }
@@ -855,9 +968,11 @@ impl Operation {
             Operation::AbortUpload => reread::<AbortUploadRequest>(body),
             Operation::CompleteUpload => reread::<CompleteUploadRequest>(body),
             Operation::CreateUpload => reread::<CreateUploadRequest>(body),
+            Operation::DeleteImage => reread::<DeleteImageRequest>(body),
             Operation::DescribePlatform => reread::<DescribePlatformRequest>(body),
             Operation::DescribeStatus => reread::<DescribeStatusRequest>(body),
             Operation::GetLogs => reread::<GetLogsRequest>(body),
+            Operation::ListImages => reread::<ListImagesRequest>(body),
             Operation::PutUploadPart => reread::<PutUploadPartRequest>(body),
         }
     }
@@ -884,6 +999,8 @@ mod shapes {
         Shape::Structure(&[Member { name: "UploadId", required: true, shape: &UPLOAD_ID_SHAPE }]);
     pub(super) static CREATE_UPLOAD_REQUEST: Shape =
         Shape::Structure(&[Member { name: "Kind", required: true, shape: &UPLOAD_KIND_SHAPE }]);
+    pub(super) static DELETE_IMAGE_REQUEST: Shape =
+        Shape::Structure(&[Member { name: "Name", required: true, shape: &IMAGE_NAME_SHAPE }]);
     pub(super) static DESCRIBE_PLATFORM_REQUEST: Shape = Shape::Structure(&[]);
     pub(super) static DESCRIBE_STATUS_REQUEST: Shape = Shape::Structure(&[Member {
         name: "ServiceArn",
@@ -898,6 +1015,10 @@ mod shapes {
         Member { name: "WaitSeconds", required: false, shape: &LOG_WAIT_SECONDS },
         Member { name: "MaxLines", required: false, shape: &LOG_MAX_LINES },
     ]);
+    pub(super) static IMAGE_NAME: Text =
+        Text { length: Length { min: 1, max: Some(512) }, pattern: None, values: &[], sensitive: false };
+    static IMAGE_NAME_SHAPE: Shape = Shape::Text(&IMAGE_NAME);
+    pub(super) static LIST_IMAGES_REQUEST: Shape = Shape::Structure(&[]);
     pub(super) static LOG_CURSOR: Text =
         Text { length: Length { min: 1, max: Some(1024) }, pattern: None, values: &[], sensitive: false };
     static LOG_CURSOR_SHAPE: Shape = Shape::Text(&LOG_CURSOR);

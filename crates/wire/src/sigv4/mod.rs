@@ -2,7 +2,7 @@
 //!
 //! A signature is checked in two steps, because the key lies in a store and the body comes after the headers:
 //! `Presented::read` takes what the request claims (a request without a signature, or of an unknown key, is
-//! refused before its body is read), and `Presented::verify` recomputes the signature with the key's secret.
+//! refused before its body is read, and so is one of another time), and `Presented::verify` recomputes the signature with the key's secret.
 //!
 //! What is signed: method, path, query, `host`, every `x-amz-*` header but the session token, the hash of the
 //! body (unless the signed header `x-amz-content-sha256` says UNSIGNED-PAYLOAD). Session tokens are ignored:

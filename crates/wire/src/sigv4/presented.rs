@@ -112,17 +112,27 @@ impl Presented {
         &self.access_key_id
     }
 
+    /// Checks what can be checked before the body is read: that the signature is for this service and of now.
+    /// Whoever knows a key's id learns our time by it, which the `Date` header tells everybody.
+    ///
+    /// # Errors
+    /// `InvalidSignatureException`, saying whether service or time is wrong.
+    pub fn check(&self, service: &str, now_s: u64) -> Result<(), Error> {
+        if self.scope.service != service {
+            return Err(Error::invalid_signature(format!(
+                "Credential should be scoped to correct service: '{service}'."
+            )));
+        }
+        check_time(self.time_s, self.expires_s, now_s)
+    }
+
     /// Recomputes the signature. `service` is what the call's credential must be scoped to, `now_s` wall time
     /// in seconds since 1970.
     ///
     /// # Errors
     /// `InvalidSignatureException`, saying whether service, time or signature is wrong.
     pub fn verify(self, secret: &SecretKey, body: &[u8], service: &str, now_s: u64) -> Result<Caller, Error> {
-        if self.scope.service != service {
-            return Err(Error::invalid_signature(format!(
-                "Credential should be scoped to correct service: '{service}'."
-            )));
-        }
+        self.check(service, now_s)?;
         let body_hash = hex(&Sha256::digest(body));
         let payload = match self.payload {
             Payload::OfBody => body_hash,
@@ -139,8 +149,6 @@ impl Presented {
         if mac(secret, &self.scope, &to_sign).verify_slice(&self.signature).is_err() {
             return Err(Error::invalid_signature(MISMATCH));
         }
-        // After the signature, so that only who has the key learns our time.
-        check_time(self.time_s, self.expires_s, now_s)?;
         Ok(Caller {
             access_key_id: self.access_key_id,
             region: self.scope.region,

@@ -6,18 +6,25 @@ use super::environment::{self, RESOLV_CONF, SCRIPT};
 use super::plan::Plan;
 use super::script::{Said, Script};
 use super::{BuildContext, BuildError, Work, blocking};
+use apron_images::tree;
 use apron_model::instance::Exit;
 use apron_model::limits::LAST_LINES;
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Directories of the containers within a build's directory.
 pub(super) const CONTAINERS: [&str; 2] = ["fetch", "build"];
+/// A build can be repeated, an instance serves: the kernel is to end builds first.
+const OOM_SCORE_ADJ: u16 = 500;
 /// How often new output is looked for; a person who follows a log sees no steps below this.
 const OUTPUT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A thread of a build that was just cancelled, such as one that unpacks, may write for a moment yet.
+const REMOVE_WAIT: Duration = Duration::from_secs(5);
+const REMOVE_POLL: Duration = Duration::from_millis(50);
 
 pub(super) struct Steps {
     dir: PathBuf,
@@ -27,6 +34,8 @@ pub(super) struct Steps {
     ended: Arc<Mutex<bool>>,
     /// Where each container's output was read to; a container's steps share one log.
     read: Mutex<BTreeMap<&'static str, u64>>,
+    /// Sources of mounts that have no path of their own.
+    held: Mutex<Vec<OwnedFd>>,
 }
 
 pub(super) fn cgroup(parent: &str, build: &str, container: &str) -> String {
@@ -41,7 +50,14 @@ impl Steps {
             cgroup_parent: context.cgroup_parent.clone(),
             ended: Arc::new(Mutex::new(false)),
             read: Mutex::new(BTreeMap::new()),
+            held: Mutex::default(),
         }
+    }
+
+    /// Keeps a descriptor open until nothing of the build can start any more: its number must not come to mean
+    /// something else while a launch may look at it.
+    pub(super) fn hold(&self, descriptor: OwnedFd) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(descriptor);
     }
 
     /// What the commands wrote outside their caches.
@@ -73,6 +89,7 @@ impl Steps {
             user: String::new(),
             hostname: "build".to_owned(),
             limits: work.context.limits,
+            oom_score_adj: OOM_SCORE_ADJ,
             files,
             mounts,
             cgroup: cgroup(&self.cgroup_parent, &self.name, container),
@@ -95,11 +112,11 @@ impl Steps {
         }
         let script = Script::new(&self.name, directory, commands);
         let base = &plan.runtime.base;
-        let mut env = environment::variables(base);
+        let mut env = environment::variables(base, &work.context.environment);
         env.extend(plan.build_env.clone());
         let files = vec![ExtraFile { target: SCRIPT.to_owned(), content: script.text.clone() }];
         let mut mounts = environment::certificates();
-        mounts.extend(environment::caches(work, base).await?);
+        mounts.extend(work.caches(base).await?);
         // Every Debian has bash, and Amazon Linux's sh is one: published commands rely on it.
         let argv = ["/bin/bash", SCRIPT].map(str::to_owned).to_vec();
         let launch = self.launch(work, "build", layers, argv, env, directory, files, mounts);
@@ -217,6 +234,12 @@ impl Steps {
         }
     }
 
+    /// Ends a container and removes everything of it, what it was told included. A success when it never was.
+    pub(super) async fn remove(&self, container: &'static str) -> Result<(), BuildError> {
+        let (dir, cgroup) = (self.dir.join(container), cgroup(&self.cgroup_parent, &self.name, container));
+        blocking(move || Ok(launch::destroy(&dir, &cgroup)?)).await
+    }
+
     /// Ends every container of the build and removes its directory. Nothing starts afterwards.
     pub(super) async fn end(&self) -> Result<(), BuildError> {
         let (dir, name, parent, ended) =
@@ -229,11 +252,15 @@ impl Steps {
                     launch::destroy(&place, &cgroup(&parent, &name, container))?;
                 }
             }
-            match fs::remove_dir_all(&dir) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    Err(BuildError::Io { path: dir, source: e })
+            let began = Instant::now();
+            loop {
+                match tree::remove(&dir) {
+                    Ok(()) => return Ok(()),
+                    Err(source) if began.elapsed() > REMOVE_WAIT => {
+                        return Err(BuildError::Io { path: dir, source });
+                    }
+                    Err(_) => std::thread::sleep(REMOVE_POLL),
                 }
-                _ => Ok(()),
             }
         })
         .await

@@ -14,9 +14,9 @@ pub(super) fn create(request: wire::CreateServiceRequest) -> ServiceInput {
         health: request.health_check_configuration.map(health),
         scaling_arn: request.auto_scaling_configuration_arn,
         network: request.network_configuration.map(network),
-        observability_enabled: request
-            .observability_configuration
-            .map(|written| written.observability_enabled),
+        observability_enabled: request.observability_configuration.map(|written| {
+            written.observability_enabled || written.observability_configuration_arn.is_some()
+        }),
         kms_key: request.encryption_configuration.map(|written| written.kms_key),
     }
 }
@@ -28,9 +28,9 @@ pub(super) fn update(request: wire::UpdateServiceRequest) -> ServiceInput {
         health: request.health_check_configuration.map(health),
         scaling_arn: request.auto_scaling_configuration_arn,
         network: request.network_configuration.map(network),
-        observability_enabled: request
-            .observability_configuration
-            .map(|written| written.observability_enabled),
+        observability_enabled: request.observability_configuration.map(|written| {
+            written.observability_enabled || written.observability_configuration_arn.is_some()
+        }),
         kms_key: None,
     }
 }

@@ -1,9 +1,10 @@
-//! Operations that AWS lacks: uploads, logs, status, and the platform itself.
+//! Operations that AWS lacks: uploads, images, logs, status, and the platform itself.
 
+mod images;
 mod logs;
 mod platform;
 mod status;
-mod uploads;
+pub(crate) mod uploads;
 
 use super::call::{Context, run};
 use apron_wire::Error;
@@ -25,6 +26,8 @@ pub(super) async fn dispatch(
         Operation::PutUploadPart => run(body, id, |input| uploads::put_part(context, input)).await,
         Operation::CompleteUpload => run(body, id, |input| uploads::complete(context, input)).await,
         Operation::AbortUpload => run(body, id, |input| uploads::abort(context, input)).await,
+        Operation::ListImages => run(body, id, |input| images::list(context, input)).await,
+        Operation::DeleteImage => run(body, id, |input| images::delete(context, input)).await,
         Operation::GetLogs => run(body, id, |input| logs::get(context, input, shutdown.clone())).await,
         Operation::DescribeStatus => run(body, id, |input| status::describe(context, input)).await,
         Operation::DescribePlatform => run(body, id, |input| platform::describe(context, input)).await,

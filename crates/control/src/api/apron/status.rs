@@ -83,6 +83,8 @@ fn revision_status(service: &Service, revision: &Revision, slots: &[Slot]) -> Re
         RevisionState::Candidate
     } else if drains {
         RevisionState::Draining
+    } else if !revision.served {
+        RevisionState::Failed
     } else {
         RevisionState::Previous
     };
@@ -119,11 +121,13 @@ fn instance_status(slot: &Slot) -> InstanceStatus {
         Health::Healthy => (InstanceHealth::Healthy, None),
         Health::Unhealthy { reason } => (InstanceHealth::Unhealthy, Some(reason.clone())),
     };
+    // A container that runs again still says how the one before it ended.
+    let before = || fact.last_exit.as_ref().map(|exit| format!("before: {}", exited(exit)));
     InstanceStatus {
         instance_id: slot.id.to_string(),
         phase,
         health,
-        reason: phase_reason.or(health_reason),
+        reason: phase_reason.or(health_reason).or_else(before),
         address: fact.address.map(|address| address.to_string()),
         restarts: int(fact.restarts),
         waterfall: waterfall(&fact.waterfall),
@@ -132,6 +136,7 @@ fn instance_status(slot: &Slot) -> InstanceStatus {
 
 fn exited(exit: &Exit) -> String {
     match (exit.out_of_memory, exit.code, exit.signal) {
+        _ if let Some(reason) = &exit.reason => reason.clone(),
         (true, ..) => "needed more memory than it has".to_owned(),
         (false, Some(code), _) => format!("ended with exit code {code}"),
         (false, None, Some(signal)) => format!("ended by signal {signal}"),

@@ -3,8 +3,11 @@
 //!
 //! The row of an upload counts the bytes that have arrived; its file lies among the content store's temporary
 //! ones. Completing takes the row away first, so that one caller alone works on the file. A source archive is
-//! stored as it is: it comes from outside and is only ever unpacked in a build container. What nobody goes on
-//! with expires with the next upload that is opened.
+//! stored as it is: it comes from outside and is only ever unpacked in a build container. Housekeeping removes what
+//! nobody goes on with.
+//!
+//! One call at a time works on an upload: two parts for one place would mix in the file. Who finds it claimed is
+//! refused and may ask again.
 
 use crate::api::call::Context;
 use crate::api::failure;
@@ -12,21 +15,50 @@ use apron_images::archive::{self, ArchiveError};
 use apron_images::content::{Content, ContentError};
 use apron_model::ids::Digest;
 use apron_model::limits;
-use apron_model::time::Timestamp;
-use apron_store::{Upload, UploadKind, UploadOpened};
+use apron_store::{Upload, UploadKind};
 use apron_wire::Error;
 use apron_wire::apron::{
     AbortUploadRequest, AbortUploadResponse, CompleteUploadRequest, CompleteUploadResponse,
     CreateUploadRequest, CreateUploadResponse, ImportedImage, PutUploadPartRequest, PutUploadPartResponse,
     UploadKind as WireKind,
 };
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a gzip file begins.
 const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
+
+/// Uploads that a call is working on now. One process serves the API, so memory is the place for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claims(Arc<Mutex<BTreeSet<String>>>);
+
+/// Ends when it is dropped. Whoever works on the file holds it, also when the caller has gone meanwhile.
+struct Claim {
+    claims: Claims,
+    id: String,
+}
+
+impl Claims {
+    fn claim(&self, id: &str) -> Result<Claim, Error> {
+        let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !claimed.insert(id.to_owned()) {
+            return Err(failure::invalid_state(
+                "Another call is working on this upload. Try again after it.",
+            ));
+        }
+        Ok(Claim { claims: self.clone(), id: id.to_owned() })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claims.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
 
 pub(super) async fn create(
     context: Context<'_>,
@@ -42,28 +74,17 @@ pub(super) async fn create(
         size: 0,
         used_at: draw.now,
     };
-    let expired_before = Timestamp(draw.now.0.saturating_sub(limits::UPLOAD_IDLE_MS_MAX));
     let store = &context.platform.store;
-    let opened = store
-        .upload_create(&upload, limits::UPLOADS_OPEN_MAX, expired_before)
-        .await
-        .map_err(failure::store)?;
-    let content = &context.platform.content;
-    match opened {
-        UploadOpened::TooMany => Err(failure::quota(format!(
+    if !store.upload_create(&upload, limits::UPLOADS_OPEN_MAX).await.map_err(failure::store)? {
+        return Err(failure::quota(format!(
             "{} uploads are open, which is the limit. Complete or abort one of them; one that nobody goes on with \
              expires after {} minutes.",
             limits::UPLOADS_OPEN_MAX,
             limits::UPLOAD_IDLE_MS_MAX / 60_000
-        ))),
-        UploadOpened::Yes { expired } => {
-            for id in expired {
-                remove(&path(content, &id)?);
-            }
-            let part_size_max = i32::try_from(limits::UPLOAD_PART_BYTES_MAX).unwrap_or(i32::MAX);
-            Ok(CreateUploadResponse { upload_id: upload.id, part_size_max })
-        }
+        )));
     }
+    let part_size_max = i32::try_from(limits::UPLOAD_PART_BYTES_MAX).unwrap_or(i32::MAX);
+    Ok(CreateUploadResponse { upload_id: upload.id, part_size_max })
 }
 
 pub(super) async fn put_part(
@@ -72,6 +93,7 @@ pub(super) async fn put_part(
 ) -> Result<PutUploadPartResponse, Error> {
     let PutUploadPartRequest { upload_id, offset, data } = input;
     let store = &context.platform.store;
+    let claim = context.platform.uploads.claim(&upload_id)?;
     let upload =
         store.upload_get(&upload_id).await.map_err(failure::store)?.ok_or_else(|| gone(&upload_id))?;
     let offset = u64::try_from(offset).unwrap_or(u64::MAX);
@@ -90,11 +112,18 @@ pub(super) async fn put_part(
             limits::UPLOAD_BYTES_MAX
         )));
     }
+    let open = store.upload_bytes().await.map_err(failure::store)?;
+    if open.saturating_add(length as u64) > limits::UPLOADS_BYTES_MAX {
+        return Err(failure::quota(format!(
+            "The open uploads hold {open} bytes; together they may have {}. Complete or abort one of them.",
+            limits::UPLOADS_BYTES_MAX
+        )));
+    }
     let path = path(&context.platform.content, &upload_id)?;
-    blocking(move || write_part(&path, offset, &data.0)).await?;
+    let _claim = blocking(move || write_part(&path, offset, &data.0).map(|()| claim)).await?;
     let grown = store.upload_grow(&upload_id, offset, size, context.platform.clock.now()).await;
     if !grown.map_err(failure::store)? {
-        return Err(failure::invalid_state("Another part of this upload arrived, or it ended, meanwhile."));
+        return Err(gone(&upload_id));
     }
     Ok(PutUploadPartResponse { size: i64::try_from(size).unwrap_or(i64::MAX) })
 }
@@ -104,10 +133,12 @@ pub(super) async fn complete(
     input: CompleteUploadRequest,
 ) -> Result<CompleteUploadResponse, Error> {
     let id = input.upload_id;
+    let claim = context.platform.uploads.claim(&id)?;
     let taken = context.platform.store.upload_take(&id).await.map_err(failure::store)?;
     let upload = taken.ok_or_else(|| gone(&id))?;
     let content = context.platform.content.clone();
     blocking(move || {
+        let _claim = claim;
         let file = Temporary(path(&content, &id)?);
         if upload.size == 0 {
             return Err(failure::invalid("The upload is empty."));
@@ -125,9 +156,18 @@ pub(super) async fn abort(
     input: AbortUploadRequest,
 ) -> Result<AbortUploadResponse, Error> {
     let id = input.upload_id;
+    let _claim = context.platform.uploads.claim(&id)?;
     context.platform.store.upload_take(&id).await.map_err(failure::store)?.ok_or_else(|| gone(&id))?;
-    remove(&path(&context.platform.content, &id)?);
+    discard(&context.platform.content, &id);
     Ok(AbortUploadResponse {})
+}
+
+/// Removes the file of an upload whose row has gone.
+pub(crate) fn discard(content: &Content, id: &str) {
+    match path(content, id) {
+        Ok(path) => remove(&path),
+        Err(error) => tracing::warn!(%error, upload = id, "an upload's file cannot be named"),
+    }
 }
 
 fn store_source(content: &Content, path: &Path, size: u64) -> Result<CompleteUploadResponse, Error> {
@@ -235,5 +275,103 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(failure::internal("The upload could not be worked on.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Platform;
+    use crate::api::tests::{Directory, image, platform};
+    use crate::reconcile::housekeeping;
+    use apron_model::time::Timestamp;
+    use apron_wire::Blob;
+    use std::time::Duration;
+
+    fn context(platform: &Platform) -> Context<'_> {
+        Context { platform, region: "us-east-1" }
+    }
+
+    async fn open(platform: &Platform) -> String {
+        create(context(platform), CreateUploadRequest { kind: WireKind::Source }).await.unwrap().upload_id
+    }
+
+    fn part(id: &str, offset: i64, data: Vec<u8>) -> PutUploadPartRequest {
+        PutUploadPartRequest { upload_id: id.to_owned(), offset, data: Blob::from(data) }
+    }
+
+    /// Many parts for one place at the same time: one of them is there afterwards, and whole.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn parts_do_not_mix() {
+        let directory = Directory::new();
+        let platform = platform(&directory).await;
+        let context = context(&platform);
+        for _ in 0..5 {
+            let id = open(&platform).await;
+            let length = limits::UPLOAD_PART_BYTES_MAX;
+            let all = (0..6u8).map(|n| put_part(context, part(&id, 0, vec![n; length])));
+            let done = futures_util::future::join_all(all).await;
+            let won: Vec<usize> = (0..6).filter(|n| done[*n].is_ok()).collect();
+            assert_eq!(won.len(), 1, "{done:?}");
+            let file = fs::read(path(&platform.content, &id).unwrap()).unwrap();
+            assert!(file.len() == length && file.iter().all(|byte| usize::from(*byte) == won[0]));
+            abort(context, AbortUploadRequest { upload_id: id }).await.unwrap();
+        }
+    }
+
+    /// A caller that went away leaves its part being written: who comes meanwhile is refused.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_claim_outlives_its_caller_and_ends_with_its_work() {
+        let claims = Claims::default();
+        let claim = claims.claim("a").unwrap();
+        assert_eq!(claims.claim("a").err().unwrap().code, "InvalidStateException");
+        assert!(claims.claim("b").is_ok());
+        drop(claim);
+        assert!(claims.claim("a").is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn idle_uploads_expire_by_themselves() {
+        let directory = Directory::new();
+        let platform = platform(&directory).await;
+        let id = open(&platform).await;
+        put_part(context(&platform), part(&id, 0, vec![1; 10])).await.unwrap();
+        let file = path(&platform.content, &id).unwrap();
+        let now = platform.clock.now();
+        housekeeping::expire_uploads(&platform.store, &platform.content, now).await;
+        assert!(file.exists());
+        let later = Timestamp(now.0 + limits::UPLOAD_IDLE_MS_MAX + 1000);
+        housekeeping::expire_uploads(&platform.store, &platform.content, later).await;
+        assert!(!file.exists());
+        let gone = put_part(context(&platform), part(&id, 10, vec![1])).await.unwrap_err();
+        assert_eq!(gone.code, "ResourceNotFoundException");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn content_that_nothing_names_is_swept() {
+        let directory = Directory::new();
+        let platform = platform(&directory).await;
+        let content = &platform.content;
+        let kept = image(content, "kept:1");
+        let forgotten = image(content, "forgotten:1");
+        content.name_remove("forgotten:1").unwrap();
+        let source = |text: &str| content.put(text.as_bytes()).unwrap();
+        let (used, unused) = (source("used"), source("unused"));
+        let config = apron_model::fixture::code_config(true);
+        let mut service = apron_model::fixture::service("web", config);
+        let apron_model::service::Source::Code(code) = &mut service.config.source else { panic!("code") };
+        code.repository_url = format!("{}{used}", apron_model::source::UPLOAD_PREFIX);
+        let operation = apron_model::operation::Operation::pending(
+            platform.draw().operation_id(),
+            service.id.clone(),
+            apron_model::operation::OperationKind::CreateService,
+            platform.clock.wall(),
+        );
+        platform.store.service_create(&service, &operation).await.unwrap();
+        housekeeping::sweep(&platform.store, content, Duration::from_secs(3600)).await;
+        assert!(content.has(&unused) && content.has(&forgotten), "young content is left alone");
+        housekeeping::sweep(&platform.store, content, Duration::ZERO).await;
+        let left = [&kept, &used, &forgotten, &unused].map(|digest| content.has(digest));
+        assert_eq!(left, [true, true, false, false]);
     }
 }

@@ -1,0 +1,186 @@
+//! Point 7: hosts, headers and bodies through the proxy, and what a new version does to requests. Needs root.
+
+use crate::support::{Platform, http};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+#[test]
+fn hosts_and_headers() {
+    let platform = Platform::start();
+    for name in ["red", "blue"] {
+        platform.import(&format!("{name}:1"), &[("TEXT", name)]);
+        platform.run(&["deploy", &format!("{name}:1"), "--name", name]);
+    }
+    let services = platform.aws(&["list-services"])["ServiceSummaryList"].clone();
+    for name in ["red", "blue"] {
+        let service = services.as_array().unwrap().iter().find(|s| s["ServiceName"] == name).unwrap();
+        let url = service["ServiceUrl"].as_str().unwrap();
+        let host = url.split(':').next().unwrap();
+        let (label, rest) = host.split_once('.').unwrap();
+        assert_eq!((label.len(), rest), (10, "us-east-1.apron.localhost"), "{host}");
+        for host in [host.to_owned(), host.to_uppercase(), format!("{host}:80"), platform.alias(name)] {
+            let answer = http::get(&platform.apps, &host, "/").unwrap();
+            assert_eq!((answer.status, answer.body.as_str()), (200, name), "{host}");
+        }
+    }
+    for host in ["nobody.apron.localhost", "apron.localhost", "red.apron.localhost.example.com", "127.0.0.1"]
+    {
+        let answer = http::get(&platform.apps, host, "/").unwrap();
+        assert_eq!(answer.status, 404, "{host}: {}", answer.body);
+        assert!(answer.head.to_ascii_lowercase().contains("x-apron-cause:"), "{}", answer.head);
+    }
+
+    let host = platform.alias("red");
+    let with = |headers: &str| {
+        let text = format!("GET /headers HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n");
+        http::request(&platform.apps, &text).unwrap()
+    };
+    let value = |answer: &http::Answer, name: &str| {
+        let lower = answer.body.to_ascii_lowercase();
+        let values: Vec<&str> =
+            lower.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).collect();
+        assert_eq!(values.len(), 1, "{name} in\n{}", answer.body);
+        values[0].trim().to_owned()
+    };
+    let plain = with("");
+    assert_eq!(value(&plain, "host"), host);
+    assert_eq!(value(&plain, "x-forwarded-proto"), "http");
+    assert_eq!(value(&plain, "x-forwarded-for"), "127.0.0.1");
+    let (first, second) = (value(&plain, "x-request-id"), value(&with(""), "x-request-id"));
+    assert!(first.len() >= 16 && first != second, "{first}, {second}");
+    let hostile = with("X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n");
+    assert_eq!(value(&hostile, "x-forwarded-proto"), "http", "a client cannot say that it came by TLS");
+    assert!(value(&hostile, "x-forwarded-for").ends_with("127.0.0.1"), "{}", hostile.body);
+}
+
+/// Reads until what came holds the text.
+fn read_until(stream: &mut TcpStream, came: &mut String, text: &str) {
+    let mut piece = [0; 4096];
+    while !came.contains(text) {
+        let length = stream.read(&mut piece).unwrap_or_else(|error| panic!("{error} after {came:?}"));
+        assert!(length > 0, "the connection ended after {came:?}");
+        came.push_str(&String::from_utf8_lossy(&piece[..length]));
+    }
+}
+
+#[test]
+fn bodies_stream_both_ways() {
+    let platform = Platform::start();
+    platform.import("stream:1", &[]);
+    platform.run(&["deploy", "stream:1", "--name", "stream"]);
+    let host = platform.alias("stream");
+    let connect = || {
+        let stream = TcpStream::connect(&platform.apps).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    };
+
+    // Down: four pieces, 300 ms apart.
+    let mut down = connect();
+    let began = Instant::now();
+    write!(down, "GET /stream?4 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut came = String::new();
+    read_until(&mut down, &mut came, "piece 0");
+    let first = began.elapsed();
+    assert!(!came.contains("piece 3"), "all came at once");
+    read_until(&mut down, &mut came, "piece 3");
+    println!("first piece after {first:?}, last after {:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(850) && first < Duration::from_millis(600), "{first:?}");
+
+    // Up: the echo of the first piece is here before the second is sent.
+    let mut up = connect();
+    let head = format!(
+        "POST /echo HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    );
+    up.write_all(head.as_bytes()).unwrap();
+    let mut came = String::new();
+    for piece in ["early", "later"] {
+        write!(up, "5\r\n{piece}\r\n").unwrap();
+        read_until(&mut up, &mut came, piece);
+    }
+    up.write_all(b"0\r\n\r\n").unwrap();
+    read_until(&mut up, &mut came, "0\r\n\r\n");
+    assert!(came.starts_with("HTTP/1.1 200"), "{came}");
+
+    // 32 MiB of known length there and back, while being read: no buffer holds it whole.
+    const BYTES: usize = 32 << 20;
+    let mut large = connect();
+    write!(
+        large,
+        "POST /echo HTTP/1.1\r\nHost: {host}\r\nContent-Length: {BYTES}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut sending = large.try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        let piece = vec![b'x'; 1 << 20];
+        (0..BYTES >> 20).try_for_each(|_| sending.write_all(&piece))
+    });
+    let mut back = Vec::new();
+    large.read_to_end(&mut back).unwrap();
+    sender.join().unwrap().unwrap();
+    assert_eq!(back.iter().filter(|byte| **byte == b'x').count(), BYTES);
+}
+
+/// Blue to green under load, then a green that does not come up.
+#[test]
+fn a_new_version_takes_over_without_a_lost_request_and_a_broken_one_never_does() {
+    let platform = Platform::start();
+    for text in ["blue", "green"] {
+        platform.import(&format!("{text}:1"), &[("TEXT", text)]);
+    }
+    platform.import("broken:1", &[("MODE", "exit")]);
+    platform.run(&["deploy", "blue:1", "--name", "site"]);
+    let host = platform.alias("site");
+    let get = || http::get(&platform.apps, &host, "/").unwrap().body;
+    let (header, target) = (format!("Host: {host}"), format!("http://{}/", platform.apps));
+    let load = http::Load::start(&platform.apps, &host, 1);
+    let wrk = std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let wrk = Command::new("wrk").args(["-t1", "-c8", "-d20s", "-H", &header, &target]).output();
+            wrk.expect("wrk is installed: run scripts/test, which installs it")
+        });
+        std::thread::sleep(Duration::from_secs(2));
+        for text in ["green", "blue", "green"] {
+            platform.run(&["deploy", &format!("{text}:1"), "--name", "site"]);
+            assert_eq!(get(), text, "a deployment has ended when its version answers");
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        let said = platform.apron(&["deploy", "broken:1", "--name", "site"]);
+        let err = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(said.status.code(), Some(1), "{err}");
+        let last = err.lines().last().unwrap_or_default();
+        println!("the last line: {last}");
+        assert!(last.contains("exit code: 3") && last.contains("cannot find the database"), "{err}");
+        assert!(last.contains("the version before it serves on"), "{err}");
+        running.join().unwrap()
+    });
+    let said = String::from_utf8_lossy(&wrk.stdout).into_owned();
+    println!("{said}");
+    assert!(said.contains("requests in"), "{said}{}", String::from_utf8_lossy(&wrk.stderr));
+    for sign in ["Socket errors", "Non-2xx"] {
+        assert!(!said.contains(sign), "{said}");
+    }
+    let (count, failures) = load.stop();
+    assert!(failures.is_empty(), "{} of {count} requests failed: {failures:#?}", failures.len());
+    assert_eq!(get(), "green");
+
+    let arn =
+        platform.aws(&["list-services"])["ServiceSummaryList"][0]["ServiceArn"].as_str().unwrap().to_owned();
+    let operation = platform.aws_operation(&arn, Duration::from_secs(10));
+    assert_eq!(
+        (operation["Type"].as_str(), operation["Status"].as_str()),
+        (Some("UPDATE_SERVICE"), Some("ROLLBACK_SUCCEEDED"))
+    );
+    assert_eq!(platform.aws_service(&arn, "RUNNING", Duration::from_secs(5))["ServiceName"], "site");
+    let reason = "cannot find the database";
+    let status = platform.run(&["status", "site"]);
+    let failure =
+        status.lines().find(|line| line.starts_with("failure")).unwrap_or_else(|| panic!("{status}"));
+    assert!(failure.contains(reason) && failure.contains("exit code: 3"), "{status}");
+    for stream in ["--events", "--deployment"] {
+        let log = platform.run(&["logs", "site", stream]);
+        assert!(log.contains(reason), "{stream}: {log}");
+    }
+}

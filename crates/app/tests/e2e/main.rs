@@ -1,0 +1,20 @@
+//! The whole platform as its users meet it: real processes, real containers, real sockets. One module per numbered
+//! point of the first delivery, then bad input and crashes. One program, so that the support is linked once.
+//!
+//! Needs root and what `scripts/test` installs. `support::platform` bounds how many platforms run at a time.
+
+mod support;
+
+mod e01_house;
+mod e02_demo;
+mod e03_serve;
+mod e04_build;
+mod e05_images;
+mod e06_containers;
+mod e07_proxy;
+mod e08_aws_cli;
+mod e09_by_hand;
+mod e09_console;
+mod e10_examples;
+mod e20_bad_input;
+mod e21_crashes;

@@ -1,0 +1,86 @@
+//! A client of one request per connection, and one that asks without a pause and counts what went wrong.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Status line and headers as they came.
+    pub head: String,
+    pub body: String,
+}
+
+/// GET of a path at an address, for a host.
+pub fn get(address: &str, host: &str, path: &str) -> io::Result<Answer> {
+    request(address, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+}
+
+/// Sends a whole request that asks to close, and reads the answer to its end.
+pub fn request(address: &str, request: &str) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.write_all(request.as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { unchunked(body) } else { body.to_owned() };
+    Ok(Answer { status, head: head.to_owned(), body })
+}
+
+fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        let Some(chunk) = rest.get(..size).filter(|c| !c.is_empty()) else { break };
+        whole.push_str(chunk);
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    whole
+}
+
+/// Requests without a pause from several threads until stopped; each must be answered 200.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    pub fn start(address: &str, host: &str, threads: usize) -> Load {
+        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let threads = (0..threads)
+            .map(|_| {
+                let (address, host) = (address.to_owned(), host.to_owned());
+                let (stop, count) = (stop.clone(), count.clone());
+                std::thread::spawn(move || {
+                    let mut failures = Vec::new();
+                    while !stop.load(Ordering::Relaxed) && failures.len() < 20 {
+                        match get(&address, &host, "/") {
+                            Ok(answer) if answer.status == 200 => {}
+                            Ok(answer) => failures.push(format!("{}\n{}", answer.head, answer.body)),
+                            Err(error) => failures.push(error.to_string()),
+                        }
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                    failures
+                })
+            })
+            .collect();
+        Load { stop, count, threads }
+    }
+
+    /// Stops; gives the number of requests and what failed.
+    pub fn stop(self) -> (u64, Vec<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let failures = self.threads.into_iter().flat_map(|t| t.join().expect("a client ends")).collect();
+        (self.count.load(Ordering::Relaxed), failures)
+    }
+}

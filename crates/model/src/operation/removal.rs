@@ -1,0 +1,44 @@
+//! What pausing and deleting have in common: proxies are told, instances drain and go, and that is waited for.
+//!
+//! The first transaction is already the pivot; from there it only goes forward.
+
+use super::{Advance, Changes, Step, View, after};
+use crate::draw::Draw;
+use crate::limits;
+use crate::reconcile::SlotWish;
+use crate::service::State;
+
+pub(super) enum Removal {
+    /// Instances are going.
+    Going(Advance),
+    /// The wait is over, with so many instances that did not go in time.
+    Over { left: usize },
+}
+
+/// Puts the service into `state` and wishes its instances away, then waits for them.
+pub(super) fn advance(view: &View, state: State, draw: &mut Draw) -> Removal {
+    match view.operation.step {
+        Step::Admitted => {
+            let mut changes = Changes::new(view, draw);
+            changes.begin();
+            changes.service.state = state;
+            changes.reroute();
+            let running = view.slots.iter().filter(|slot| slot.wish == SlotWish::Run);
+            changes.drain(running.map(|slot| slot.id.clone()), after(draw, limits::DRAIN_STOP_MS));
+            let deadline = after(draw, limits::REMOVE_MS_MAX);
+            Removal::Going(changes.step(Step::Removing { deadline }, deadline))
+        }
+        Step::Removing { deadline } => {
+            let left = view.slots.len();
+            if (left > 0 || !view.is_routed()) && draw.now < deadline {
+                return Removal::Going(Advance::wait(deadline));
+            }
+            Removal::Over { left }
+        }
+        Step::Building { .. }
+        | Step::Starting { .. }
+        | Step::Routing { .. }
+        | Step::RollingBack { .. }
+        | Step::Ended => unreachable!("nothing is removed in this step: {:?}", view.operation.step),
+    }
+}

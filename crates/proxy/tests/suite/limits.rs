@@ -1,0 +1,158 @@
+//! What ends, when, and what is passed on unchanged: idle connections, clients that go away, half-closed tunnels,
+//! answers without a body.
+
+use crate::support::{Origin, Running, eventually};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const HOST: &str = "app.localhost";
+
+#[test]
+fn a_connection_that_sleeps_or_never_ends_its_head_is_closed() {
+    let origin = Origin::named("a");
+    let proxy = Running::with(&[(HOST, &[origin.address])], |config| config.idle_timeout_ms = 300);
+    let (mut idle, mut silent, mut half) = (proxy.client(), proxy.client(), proxy.client());
+    let start = Instant::now();
+    assert_eq!(idle.get(HOST, "/").1, "a");
+    half.send("GET / HTTP/1.1\r\nHost: app.lo");
+    assert!(idle.closed() && silent.closed());
+    assert!(start.elapsed() < Duration::from_secs(4), "the sweep comes each second");
+    assert!(half.closed());
+    assert!(start.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn a_request_that_is_answered_slowly_is_not_idle() {
+    let origin = Origin::answering(|_, wire| {
+        std::thread::sleep(Duration::from_secs(2));
+        wire.ok("late");
+    });
+    let proxy = Running::with(&[(HOST, &[origin.address])], |config| config.idle_timeout_ms = 300);
+    assert_eq!(proxy.client().get(HOST, "/").1, "late");
+}
+
+#[test]
+fn a_client_that_goes_away_ends_its_request_at_the_instance() {
+    let (began, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (seen, gone) = (began.clone(), ended.clone());
+    let origin = Origin::answering(move |_, wire| {
+        seen.store(true, Ordering::SeqCst);
+        // Not a byte of an answer: only the end of the connection ends this.
+        gone.store(wire.closed(), Ordering::SeqCst);
+    });
+    let proxy = Running::fixed(&[(HOST, &[origin.address])]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n");
+    eventually("the instance works", || began.load(Ordering::SeqCst));
+    drop(client);
+    eventually("the instance hears that nobody waits", || ended.load(Ordering::SeqCst));
+    eventually("the place is free", || proxy.in_flight() == 0);
+}
+
+#[test]
+fn a_tunnel_passes_the_end_of_one_direction_on() {
+    let origin = Origin::answering(|_, wire| {
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+        assert_eq!(wire.bytes(3), b"bye");
+        assert!(wire.closed(), "the client's end arrives");
+        wire.send("one last word");
+    });
+    let proxy = Running::fixed(&[(HOST, &[origin.address])]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.head().unwrap().status(), 101);
+    client.send("bye");
+    client.write.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.bytes(13), b"one last word");
+    assert!(client.closed());
+    eventually("the tunnel is gone", || proxy.in_flight() == 0);
+}
+
+#[test]
+fn answers_without_a_body_keep_the_connection() {
+    let origin = Origin::answering(|head, wire| match head.target() {
+        "/204" => wire.send("HTTP/1.1 204 No Content\r\n\r\n"),
+        "/304" => wire.send("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: \"x\"\r\n\r\n"),
+        "/hints" => wire.send(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
+             HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        ),
+        "/chunked" => wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        _ => wire.ok("whole"),
+    });
+    let proxy = Running::fixed(&[(HOST, &[origin.address])]);
+    let mut client = proxy.client();
+    let mut ask = |method: &str, path: &str| {
+        client.send(&format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+        client.head().unwrap()
+    };
+    assert_eq!(ask("GET", "/204").status(), 204);
+    let head = ask("GET", "/304");
+    assert_eq!((head.status(), head.get("etag")), (304, Some("\"x\"")));
+    assert_eq!(ask("GET", "/hints").status(), 200, "hints are for the proxy alone");
+    assert_eq!(ask("HEAD", "/chunked").status(), 200);
+    assert_eq!(client.get(HOST, "/").1, "whole");
+    assert_eq!(origin.connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn events_and_answers_that_end_with_their_connection_come_at_once() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let origin = Origin::start(move |mut wire| {
+        wire.head();
+        wire.send(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\ndata: 1\n\n",
+        );
+        wait.lock().unwrap().recv().unwrap();
+        wire.send("data: 2\n\n");
+    });
+    let proxy = Running::fixed(&[(HOST, &[origin.address])]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n");
+    assert_eq!(client.head().unwrap().get("transfer-encoding"), Some("chunked"));
+    assert_eq!(client.chunk(), b"data: 1\n\n");
+    go.send(()).unwrap();
+    assert_eq!(client.chunk(), b"data: 2\n\n");
+    assert_eq!(client.chunk(), b"");
+}
+
+#[test]
+fn no_request_is_sent_more_than_twice_and_none_with_a_body_again() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let seen = requests.clone();
+    // The first answer is good; from then on every request is read and never answered.
+    let origin = Origin::start(move |mut wire| {
+        while let Some(head) = wire.head() {
+            wire.body(&head);
+            match seen.fetch_add(1, Ordering::SeqCst) {
+                0 => wire.ok("first"),
+                _ => return,
+            }
+        }
+    });
+    let proxy = Running::fixed(&[(HOST, &[origin.address])]);
+    let mut client = proxy.client();
+    assert_eq!(client.get(HOST, "/").1, "first");
+    // On the kept connection, where the end may have crossed the request, then once on a new one.
+    assert_eq!(client.get(HOST, "/").0.get("x-apron-cause"), Some("closed_before_response"));
+    assert_eq!(requests.load(Ordering::SeqCst), 3);
+    client.send("DELETE / HTTP/1.1\r\nHost: app.localhost\r\nContent-Length: 2\r\n\r\nhi");
+    assert_eq!(client.head().unwrap().get("x-apron-cause"), Some("closed_before_response"));
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn an_answer_s_head_is_bounded() {
+    let origin = Origin::answering(|_, wire| {
+        let _ = std::io::Write::write_all(
+            &mut wire.write,
+            format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(200_000)).as_bytes(),
+        );
+    });
+    let proxy = Running::fixed(&[(HOST, &[origin.address])]);
+    let head = proxy.client().get(HOST, "/").0;
+    assert_eq!((head.status(), head.get("x-apron-cause")), (502, Some("bad_response")));
+}

@@ -1,0 +1,256 @@
+//! The proxy as processes: signals, drains, and one that takes over from another on the same sockets.
+
+use crate::support::{Directory, Origin, PATIENCE, Wire, eventually};
+use apron_proxy::{Config, Listeners, Source, Tls};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const HOST: &str = "app.localhost";
+
+/// A proxy process; killed at the end if it still runs.
+struct Process(Child);
+
+impl Process {
+    /// Gives it copies of the sockets as descriptors 10, 11 …, and waits until it accepts.
+    fn start(origin: SocketAddr, sockets: &[OwnedFd], extra: &[&str], listen_flag: &str) -> Process {
+        let numbers: Vec<i32> = (10..).take(sockets.len()).collect();
+        let list = numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+        let pairs: Vec<(i32, i32)> = sockets.iter().map(AsRawFd::as_raw_fd).zip(numbers).collect();
+        let route = format!("{HOST}={origin}");
+        let arguments = [&["--static-route", &route, listen_flag, &list], extra].concat();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "process::proxy_process", "--nocapture"]);
+        command.env(ARGUMENTS, arguments.join(" ")).stdout(Stdio::piped());
+        // SAFETY: between fork and exec only dup2 and fcntl are called, which are async-signal-safe.
+        unsafe {
+            command.pre_exec(move || {
+                for (from, to) in &pairs {
+                    // A descriptor that has its number already would keep close-on-exec.
+                    let done =
+                        if from == to { libc::fcntl(*to, libc::F_SETFD, 0) } else { libc::dup2(*from, *to) };
+                    if done < 0 {
+                        return Err(std::io::Error::last_os_error());
+                    }
+                }
+                Ok(())
+            });
+        }
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line == READY), "the proxy ended at its start");
+        Process(child)
+    }
+
+    fn terminate(&self) {
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.0.id() as i32),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .unwrap();
+    }
+
+    /// The exit code, which must come in time.
+    fn wait(mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "the proxy does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Makes this test binary a proxy process; words with spaces between them.
+const ARGUMENTS: &str = "APRON_TEST_PROXY";
+const READY: &str = "the proxy accepts";
+
+/// No test: what `Process` runs. Ends in order after SIGTERM.
+#[test]
+fn proxy_process() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    let mut config = Config::fixed(Vec::new());
+    let mut listeners = Listeners { http: Vec::new(), https: Vec::new() };
+    let mut routes = Vec::new();
+    let mut words = arguments.split(' ');
+    while let Some(flag) = words.next() {
+        let value = words.next().unwrap();
+        match flag {
+            "--static-route" => routes.push(value.parse().unwrap()),
+            "--http-fds" => listeners.http = descriptors(value),
+            "--https-fds" => listeners.https = descriptors(value),
+            "--tls" => {
+                let (apps_domain, regions) = ("apron.localhost".into(), vec!["us-east-1".into()]);
+                config.tls = Some(Tls { directory: value.into(), apps_domain, regions });
+            }
+            "--drain-ms" => config.drain_ms = value.parse().unwrap(),
+            _ => panic!("unknown flag {flag}"),
+        }
+    }
+    config.source = Source::Static { routes };
+    // The harness may have begun a line.
+    apron_proxy::run(config, listeners, || println!("\n{READY}")).unwrap();
+}
+
+fn descriptors(list: &str) -> Vec<OwnedFd> {
+    // SAFETY: `Process::start` passes open descriptors that nothing else in this process uses.
+    list.split(',').map(|number| unsafe { OwnedFd::from_raw_fd(number.parse().unwrap()) }).collect()
+}
+
+fn sockets(loops: usize) -> (Vec<OwnedFd>, SocketAddr) {
+    let sockets = apron_proxy::bind("127.0.0.1:0".parse().unwrap(), loops).unwrap();
+    let address = TcpListener::from(sockets[0].try_clone().unwrap()).local_addr().unwrap();
+    (sockets, address)
+}
+
+#[test]
+fn proxies_take_over_from_one_another_under_load_and_nothing_is_lost() {
+    let origin = Origin::named("a");
+    let (sockets, address) = sockets(2);
+    let mut current = Process::start(origin.address, &sockets, &[], "--http-fds");
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    // Half of the clients keep their connection as long as they may, half open one per request.
+    let clients: Vec<_> = (0..8)
+        .map(|number| {
+            let (stop, answered) = (stop.clone(), answered.clone());
+            std::thread::spawn(move || {
+                let mut client = Wire::connect(address);
+                while !stop.load(Ordering::SeqCst) {
+                    let (head, body) = client.get(HOST, "/");
+                    assert_eq!((head.status(), body.as_str()), (200, "a"));
+                    answered.fetch_add(1, Ordering::SeqCst);
+                    if number % 2 == 0 || head.get("connection") == Some("close") {
+                        client = Wire::connect(address);
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        let before = answered.load(Ordering::SeqCst);
+        eventually("some load", || answered.load(Ordering::SeqCst) > before + 500);
+        let next = Process::start(origin.address, &sockets, &[], "--http-fds");
+        current.terminate();
+        assert_eq!(current.wait(), Some(0));
+        current = next;
+    }
+    stop.store(true, Ordering::SeqCst);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+}
+
+#[test]
+fn a_drain_lets_requests_end_and_closes_sleeping_connections() {
+    let origin = Origin::answering(|head, wire| {
+        if head.target() == "/slow" {
+            std::thread::sleep(Duration::from_millis(700));
+        }
+        wire.ok("done");
+    });
+    let (sockets, address) = sockets(1);
+    let proxy = Process::start(origin.address, &sockets, &[], "--http-fds");
+    let mut sleeping = Wire::connect(address);
+    sleeping.get(HOST, "/");
+    let mut silent = Wire::connect(address);
+    let mut slow = Wire::connect(address);
+    slow.send("GET /slow HTTP/1.1\r\nHost: app.localhost\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    proxy.terminate();
+    let head = slow.head().unwrap();
+    assert_eq!((head.status(), head.get("connection")), (200, Some("close")));
+    assert_eq!(slow.body(&head), b"done");
+    assert!(slow.closed() && sleeping.closed() && silent.closed());
+    assert_eq!(proxy.wait(), Some(0));
+}
+
+#[test]
+fn a_request_that_does_not_end_is_cut_when_the_drain_time_is_up() {
+    let origin = Origin::answering(|_, wire| {
+        wire.closed();
+    });
+    let (sockets, address) = sockets(1);
+    let proxy = Process::start(origin.address, &sockets, &["--drain-ms", "300"], "--http-fds");
+    let mut client = Wire::connect(address);
+    client.send("GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    proxy.terminate();
+    assert_eq!(proxy.wait(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(client.closed());
+}
+
+/// A client that trusts the local authority, by HTTP/2 and by HTTP/1.1.
+#[tokio::test]
+async fn https_is_served_with_the_local_authority_s_certificate() {
+    use rustls::pki_types::pem::PemObject;
+    let origin = Origin::answering(|head, wire| wire.ok(head.get("x-forwarded-proto").unwrap()));
+    let directory = Directory::new();
+    let tls = directory.file("tls");
+    let arguments = ["--tls", tls.to_str().unwrap(), "--static-route", "x.apron.localhost=127.0.0.1:1"];
+    let (first, _) = sockets(1);
+    drop(Process::start(origin.address, &first, &arguments, "--https-fds"));
+    let authority = std::fs::read(tls.join("ca.pem")).unwrap();
+    let certificate = std::fs::read(tls.join("apps.pem")).unwrap();
+    let (second, address) = sockets(1);
+    let route = format!("web.us-east-1.apron.localhost={}", origin.address);
+    let _proxy = Process::start(
+        origin.address,
+        &second,
+        &["--tls", tls.to_str().unwrap(), "--static-route", &route],
+        "--https-fds",
+    );
+    assert_eq!(std::fs::read(tls.join("ca.pem")).unwrap(), authority, "the authority is kept");
+    assert_eq!(std::fs::read(tls.join("apps.pem")).unwrap(), certificate, "so is the certificate");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(tls.join("ca.key")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(&authority).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "web.us-east-1.apron.localhost";
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let mut config = config.clone();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream = connector.connect(name.try_into().unwrap(), stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let request = http::Request::get(format!("https://{name}/")).header("host", name);
+        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        let response = if protocol == b"h2" {
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await.unwrap()
+        } else {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await.unwrap()
+        };
+        assert_eq!(response.status(), 200);
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        assert_eq!(body, "https");
+    }
+}
