@@ -29,24 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-const YAML: &str = "version: 1.0
-runtime: shell
-build:
-  commands:
-    pre-build: [cd sub, export WORD=kept]
-    build:
-      - echo \"$WORD in $PWD, $STAGE\" > made.txt
-      - echo outside > /opt/outside && rm /app/removed.txt
-    post-build: [echo never > /app/sub/post.txt]
-  env:
-    - {name: STAGE, value: building}
-run:
-  pre-run: [echo \"$STAGE\" > /app/pre-run.txt]
-  command: serve
-  network: {port: 9000}
-  env:
-    - {name: GREETING, value: hello}
-";
+const YAML: &str = include_str!("support/apprunner.yaml");
 
 /// Everything of one test, gone at its end whatever happened.
 struct World {

@@ -16,9 +16,12 @@
 //! - input, from elsewhere: nobody but this host itself reaches the gateway address;
 //! - postrouting: what leaves this host from our range carries the host's address.
 
+mod numbers;
+
 use super::cidr::Cidr;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
 use nix::sys::time::TimeVal;
+use numbers::*;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -252,65 +255,6 @@ const DNS_SOURCES: &str = "dns-sources";
 const RAW_PREROUTING: Base = Base { kind: "filter", hook: HOOK_PREROUTING, priority: -300 };
 /// A name that is compared as a whole fills its field.
 const LOOPBACK_NAME: [u8; libc::IFNAMSIZ] = *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-
-// Numbers of linux/netfilter/nf_tables.h, nfnetlink.h and netlink.h.
-const NFT_SUBSYSTEM: u16 = 10 << 8;
-const NEWTABLE: u16 = 0;
-const DELTABLE: u16 = 2;
-const NEWCHAIN: u16 = 3;
-const GETCHAIN: u16 = 4;
-const NEWRULE: u16 = 6;
-const NEWSET: u16 = 9;
-const BATCH_BEGIN: u16 = 0x10;
-const BATCH_END: u16 = 0x11;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const REQUEST: u16 = 0x1;
-const ACK: u16 = 0x4;
-const DUMP: u16 = 0x300;
-const CREATE: u16 = 0x400;
-const APPEND: u16 = 0x800;
-const NESTED: u16 = 0x8000;
-const FAMILY_UNSPECIFIED: u8 = 0;
-const FAMILY_IPV4: u8 = 2;
-const FAMILY_IPV6: u8 = 10;
-const HOOK_PREROUTING: u32 = 0;
-const HOOK_INPUT: u32 = 1;
-const HOOK_FORWARD: u32 = 2;
-const HOOK_POSTROUTING: u32 = 4;
-const HOOK_NUMBER: u16 = 1;
-const CHAIN_TABLE: u16 = 1;
-const CHAIN_NAME: u16 = 3;
-const CHAIN_HOOK: u16 = 4;
-const CHAIN_POLICY: u16 = 5;
-const CHAIN_TYPE: u16 = 7;
-const VERDICT_DROP: u32 = 0;
-const VERDICT_ACCEPT: u32 = 1;
-const VERDICT_JUMP: u32 = -3_i32 as u32;
-const META_IIFNAME: u32 = 6;
-const META_OIFNAME: u32 = 7;
-const META_L4PROTO: u32 = 16;
-const BASE_NETWORK: u32 = 1;
-const BASE_TRANSPORT: u32 = 2;
-const IP_SOURCE: u32 = 12;
-const IP_DESTINATION: u32 = 16;
-const EQUAL: u32 = 0;
-const NOT_EQUAL: u32 = 1;
-const STATE_INVALID: u32 = 1;
-const STATE_ESTABLISHED: u32 = 2;
-const STATE_RELATED: u32 = 4;
-const REGISTER: u32 = 1;
-const SET_HAS_TIMEOUTS: u32 = 0x10;
-const SET_HAS_EXPRESSIONS: u32 = 0x20;
-const KEY_IPV4_ADDRESS: u32 = 7;
-const SET_UPDATE: u32 = 1;
-const LIMIT_PACKETS: u32 = 0;
-const LIMIT_OVER: u32 = 1;
-const FIB_OUTPUT_INTERFACE: u32 = 1;
-const FIB_OF_SOURCE: u32 = 1;
-const FIB_SAME_INTERFACE: u32 = 8;
-const ICMP_ECHO_REQUEST: u8 = 8;
-const ICMP_ADMINISTRATIVELY_PROHIBITED: u8 = 13;
 
 struct Base {
     kind: &'static str,
