@@ -295,7 +295,7 @@ pub fn purge(platform: &str) -> Result<(), NetworkError> {
     apart(move || {
         with_netlink(async |handle| {
             for route in routes(&handle).await? {
-                if marks_range_of(&route, names.platform) {
+                if range::marks_range_of(&route, names.platform) {
                     let deleted = handle.route().del(route).execute().await;
                     deleted.map_err(|e| kernel("remove the route of the address range", e))?;
                 }

@@ -87,7 +87,7 @@ fn destination(route: &RouteMessage) -> Option<Cidr> {
     })
 }
 
-fn marks_range_of(route: &RouteMessage, platform: u32) -> bool {
+pub(super) fn marks_range_of(route: &RouteMessage, platform: u32) -> bool {
     route.header.kind == RouteType::Unreachable
         && route.attributes.contains(&RouteAttribute::Priority(platform))
 }
