@@ -82,7 +82,7 @@ fn it_stays_until_ctrl_c_and_leaves_nothing_behind() {
     unsafe { libc::kill(-(demo.id() as i32), libc::SIGINT) };
     let began = Instant::now();
     let ended = eventually(Duration::from_secs(120), "the demo's end", || {
-        demo.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| said())
+        demo.try_wait().map_err(|e| e.to_string())?.ok_or_else(said)
     });
     println!("{}\nended with {ended} after {:?}", said(), began.elapsed());
     let _ = fs::remove_file(&log);

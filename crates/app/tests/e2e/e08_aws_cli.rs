@@ -142,7 +142,7 @@ fn an_image_through_its_whole_life() {
             .map(|kind| (kind, "SUCCEEDED"))
     );
     for row in operations.as_array().unwrap() {
-        assert!(row["EndedAt"].is_string() && row["StartedAt"].is_string(), "{row}");
+        assert!(!row["EndedAt"].is_null() && !row["StartedAt"].is_null(), "{row}");
     }
 
     let missing = arn.replace("/life/", "/liff/");
@@ -174,7 +174,7 @@ fn an_image_through_its_whole_life() {
     let deleted = platform.aws(&["delete-service", "--service-arn", &arn]);
     assert_eq!(deleted["Service"]["Status"], "OPERATION_IN_PROGRESS");
     let service = platform.aws_service(&arn, "DELETED", minute);
-    assert!(service["DeletedAt"].is_string(), "{service}");
+    assert!(!service["DeletedAt"].is_null(), "{service}");
     assert_eq!(platform.aws(&["list-services"])["ServiceSummaryList"], serde_json::json!([]));
 }
 
