@@ -322,7 +322,9 @@ fn a_secret_of_the_environment_reaches_no_process_of_the_platform() {
         };
         let network = ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
         let more: Vec<&str> = names
-            .filter(|n| !allowed(n) && (name != "node" || !network.contains(&n.to_ascii_uppercase().as_str())))
+            .filter(|n| {
+                !allowed(n) && (name != "node" || !network.contains(&n.to_ascii_uppercase().as_str()))
+            })
             .collect();
         assert_eq!(more, Vec::<&str>::new(), "{name}");
     }

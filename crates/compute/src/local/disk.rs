@@ -319,7 +319,10 @@ mod tests {
         assert!(look.written.values().all(|bytes| (1 << 20..1 << 21).contains(bytes)), "{:?}", look.written);
         // Another start of the same instance has another file system.
         let again = ((InstanceId::new("a"), 1), directory.0.join("b"));
-        assert_eq!(meter.look(&[again.clone()]).written.into_keys().collect::<Vec<_>>(), [again.0]);
+        assert_eq!(
+            meter.look(std::slice::from_ref(&again)).written.into_keys().collect::<Vec<_>>(),
+            [again.0]
+        );
         assert!(meter.look(&[]).written.is_empty());
     }
 }

@@ -124,7 +124,7 @@ mod tests {
         );
         assert_eq!(check(&roots, &bare), bare.display().to_string());
         assert_eq!(check(&roots, &tree), tree.join(".git").display().to_string());
-        assert_eq!(check(&[bare.clone()], &bare), bare.display().to_string(), "a root itself");
+        assert_eq!(check(std::slice::from_ref(&bare), &bare), bare.display().to_string(), "a root itself");
         for (path, part) in [
             (top.join("outside.git"), "none of the directories"),
             (root.join("../outside.git"), "absolute path"),

@@ -119,6 +119,7 @@ fn processes_and_threads_can_be_made() {
     let status = confined(|| {
         // SAFETY: the child ends at once.
         match unsafe { syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) } {
+            // SAFETY: the child ends at once, without the parent's handlers.
             0 => unsafe { _exit(0) },
             child if child > 0 => 0,
             _ => 1,
