@@ -147,7 +147,7 @@ impl Reader<'_> {
             egress_allow: self
                 .list(table, "egress_allow", "networks like \"10.1.2.0/24\"", network)
                 .unwrap_or_default(),
-            runtimes: self.parsed(table, "runtimes", "the path of a file", |t| Some(PathBuf::from(t))),
+            runtimes: self.parsed(table, "runtimes", "the absolute path of a file", absolute),
         }
     }
 
@@ -212,7 +212,7 @@ impl Reader<'_> {
                 .list(table, "plain_http", "hosts like \"registry.lan:5000\"", host)
                 .unwrap_or_default(),
             mirrors,
-            credentials: self.parsed(table, "credentials", "the path of a file", |t| Some(PathBuf::from(t))),
+            credentials: self.parsed(table, "credentials", "the absolute path of a file", absolute),
         }
     }
 
@@ -310,6 +310,11 @@ impl Reader<'_> {
         }
         Some(list)
     }
+}
+
+/// Who reads the file works in another directory than whoever wrote the path.
+fn absolute(text: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(text)).filter(|path| path.is_absolute())
 }
 
 fn variable_checked(name: &str) -> bool {

@@ -136,6 +136,13 @@ fn variables_of_builds_are_strings_with_fitting_names_and_never_shown() {
 }
 
 #[test]
+fn files_are_named_by_absolute_paths() {
+    for text in ["[node]\nruntimes = \"r.toml\"", "[registries]\ncredentials = \"docker.json\""] {
+        assert!(problems(text)[0].contains("must be the absolute path of a file"), "{text}");
+    }
+}
+
+#[test]
 fn the_example_of_the_help_can_be_used() {
     let problems = file::parse(include_str!("example.toml")).err().unwrap_or_default();
     // Its source root need not be on this machine.

@@ -162,14 +162,13 @@ fn an_image_through_its_whole_life() {
             "Service with the provided name already exists: life"
         )
     );
-    let refused = platform.aws_refused(&["list-connections"]);
-    assert!(
-        refused.starts_with(&refusal(
+    assert_eq!(
+        platform.aws_refused(&["list-connections"]),
+        refusal(
             "InvalidRequestException",
             "ListConnections",
-            "ListConnections is not supported yet"
-        )),
-        "{refused}"
+            "The operation ListConnections is not supported yet by this platform."
+        )
     );
     let deleted = platform.aws(&["delete-service", "--service-arn", &arn]);
     assert_eq!(deleted["Service"]["Status"], "OPERATION_IN_PROGRESS");

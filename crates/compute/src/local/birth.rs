@@ -67,6 +67,12 @@ async fn start_with(
     held: &mut Option<Pair>,
     began: Instant,
 ) -> Result<Born, Fault> {
+    {
+        // What an earlier start left: a dead container's cgroup, mounts that nobody holds, what it wrote.
+        let (dir, cgroup) =
+            (machine.instance_dir(spec.id.as_str()), machine.instance_cgroup(spec.id.as_str()));
+        blocking(move || launch::clear(&dir, &cgroup).map_err(|e| e.fault())).await?;
+    }
     if let Ok(space) = Space::of(&machine.dir) {
         disk::refuse_without_room(machine.data_dir(), space)?;
     }
@@ -114,12 +120,7 @@ async fn start_with(
     };
     let dir = machine.instance_dir(spec.id.as_str());
     let starting = machine.clone();
-    let spawned = blocking(move || {
-        // What an earlier start left: a dead container's cgroup, mounts that nobody holds.
-        launch::stop_all(&dir, &launch.cgroup).map_err(|e| e.fault())?;
-        starting.launcher.spawn(&dir, &launch).map_err(|e| e.fault())
-    })
-    .await?;
+    let spawned = blocking(move || starting.launcher.spawn(&dir, &launch).map_err(|e| e.fault())).await?;
     Ok(Born {
         pair,
         layers: names(&layers),

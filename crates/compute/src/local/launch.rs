@@ -5,6 +5,7 @@
 //! back over a pipe, one line a step, so that a program that cannot be executed is an error of `spawn`.
 
 use super::cgroup::{Cgroups, Limits};
+use super::mounts;
 use super::pair::Pair;
 use super::shim::{self, State};
 use apron_images::tree;
@@ -448,6 +449,17 @@ pub fn stop_all(dir: &Path, cgroup: &str) -> Result<(), LaunchError> {
         reap(alive.state.shim_pid);
     }
     cgroups.remove(cgroup).map_err(stopped)
+}
+
+/// `stop_all`, then removes what the container wrote to its file system; its output stays. Takes as long as the
+/// disk needs for it, which a start has no time for.
+pub(super) fn clear(dir: &Path, cgroup: &str) -> Result<(), LaunchError> {
+    stop_all(dir, cgroup)?;
+    for name in [mounts::WORK, mounts::UPPER] {
+        tree::remove(&dir.join(name))
+            .map_err(|error| transient("remove what an earlier start wrote", error))?;
+    }
+    Ok(())
 }
 
 /// `stop_all`, then removes the directory. A second call is a success.

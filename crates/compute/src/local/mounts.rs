@@ -251,6 +251,13 @@ pub(super) fn open_namespace(path: &Path) -> Result<OwnedFd, MountError> {
 mod tests {
     use super::*;
 
+    /// Needs root.
+    #[test]
+    fn file_systems_of_the_kernel_are_known() {
+        assert!(knows_file_system(c"overlay").unwrap());
+        assert!(!knows_file_system(c"no-such-kind").unwrap());
+    }
+
     #[test]
     fn options_of_many_layers_fit_a_page() {
         let names: Vec<String> = (0..LAYERS_MAX).map(|index| index.to_string()).collect();

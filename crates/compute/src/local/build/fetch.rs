@@ -219,7 +219,8 @@ fn clone_error(shown: &str, branch: &str, exit: Exit, private: Option<Ipv4Addr>)
     }
     let permanent =
         ["not found", "Authentication failed", "could not read Username", "does not appear to be a git"];
-    match permanent.iter().any(|part| said(part)) {
+    let fatal = |part: &str| last_lines.iter().any(|line| line.starts_with("fatal: ") && line.contains(part));
+    match permanent.iter().any(|part| fatal(part)) {
         true => BuildError::Input { reason, last_lines },
         false => BuildError::Unreachable { reason, last_lines },
     }

@@ -37,8 +37,14 @@ pub(super) async fn exceeded(roots: Vec<PathBuf>, bytes_max: u64) -> BuildError 
             Ok(Ok(bytes)) if bytes > bytes_max => return too_much(bytes, bytes_max),
             Ok(Ok(_)) => {}
             Ok(Err(error @ MeasureError::TooMany)) => return BuildError::input(error.to_string()),
-            Ok(Err(MeasureError::Io(source))) => return unmeasurable(source),
-            Err(error) => return unmeasurable(io::Error::other(error)),
+            // More than a walk takes upon itself; the sentence says of what.
+            Ok(Err(MeasureError::Io(error))) if error.kind() == io::ErrorKind::Other => {
+                return BuildError::input(format!("what the build wrote cannot be measured: {error}"));
+            }
+            Ok(Err(MeasureError::Io(source))) => {
+                return BuildError::Io { path: PathBuf::from("what the build wrote"), source };
+            }
+            Err(_) => return BuildError::Cancelled,
         }
         tokio::time::sleep(INTERVAL.max(began.elapsed() * PAUSE_FACTOR)).await;
     }
@@ -46,10 +52,6 @@ pub(super) async fn exceeded(roots: Vec<PathBuf>, bytes_max: u64) -> BuildError 
 
 fn too_much(bytes: u64, bytes_max: u64) -> BuildError {
     BuildError::input(format!("the build wrote {}, the limit is {}", size(bytes), size(bytes_max)))
-}
-
-fn unmeasurable(source: io::Error) -> BuildError {
-    BuildError::Io { path: PathBuf::from("what the build wrote"), source }
 }
 
 /// Bytes of disk that everything below the roots takes; one that is missing counts nothing. Blocking.
