@@ -3,6 +3,9 @@
 //! The base image of the quick tests is made of this host's own shell and git, without a package mirror. The
 //! ignored one assembles the real bases and builds the examples, which takes minutes and the network.
 
+#[path = "support/programs.rs"]
+mod programs;
+
 use apron_compute::local::build::{self, BuildContext, Caches};
 use apron_compute::local::cgroup::{Cgroups, Limits};
 use apron_compute::local::dns::{Forwarder, Upstream};
@@ -20,6 +23,7 @@ use apron_model::build::{BuildConfiguration, BuildEvent, BuildOutcome, BuildSpec
 use apron_model::ids::{BuildId, ServiceId};
 use apron_model::instance::Fault;
 use futures_util::StreamExt;
+use programs::{copy_libraries, copy_program};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -198,28 +202,6 @@ fn spec(source: SourceLocation) -> BuildSpec {
         source_directory: "/".into(),
         configuration: BuildConfiguration::Repository,
         service: ServiceId::new("fedcba9876543210fedcba9876543210"),
-    }
-}
-
-/// A program of this host and the libraries that it is linked to.
-fn copy_program(name: &str, tree: &Path) {
-    let path =
-        ["/bin", "/usr/bin"].map(|dir| Path::new(dir).join(name)).into_iter().find(|path| path.exists());
-    let path = fs::canonicalize(path.unwrap_or_else(|| panic!("{name} is not installed"))).unwrap();
-    let bin = tree.join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    fs::create_dir_all(tree.join("opt")).unwrap();
-    fs::copy(&path, bin.join(name)).unwrap();
-    copy_libraries(&path, tree);
-}
-
-fn copy_libraries(program: &Path, tree: &Path) {
-    let linked = Command::new("ldd").arg(program).output().unwrap();
-    for line in String::from_utf8(linked.stdout).unwrap().lines() {
-        let Some(library) = line.split_whitespace().find(|word| word.starts_with('/')) else { continue };
-        let target = tree.join(&library[1..]);
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::copy(library, target).unwrap();
     }
 }
 
