@@ -1,6 +1,6 @@
 //! Route tables on their way to proxies, and what proxies say of them.
 //!
-//! Proxies connect to `run/control.sock`. Each is known by its process, which the kernel names, and stays known
+//! Proxies connect to `run/control/control.sock`. Each is known by its process, which the kernel names, and stays known
 //! until that process is dead, over restarts of control: an old instance waits for it. `Proxies` is the one place
 //! that knows who was given what and who has acknowledged it; reconcilers only ask it.
 
@@ -244,7 +244,7 @@ fn start_time(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// The end of `run/control.sock` that proxies connect to.
+/// The end of `run/control/control.sock` that proxies connect to.
 pub(crate) struct Publisher {
     pub(crate) proxies: Proxies,
     pub(crate) store: Store,

@@ -147,6 +147,25 @@ pub struct Exit {
     pub last_lines: Vec<String>,
 }
 
+impl Exit {
+    /// How it ended, in words; App Runner's own for a code.
+    pub fn how(&self) -> String {
+        match (self.out_of_memory, self.code, self.signal) {
+            _ if let Some(reason) = &self.reason => format!("It was ended because it {reason}"),
+            (true, ..) => "It was ended because it needed more memory than the instance has".to_owned(),
+            (false, Some(code), _) => format!("Container exit code: {code}"),
+            (false, None, Some(signal)) => format!("Container ended by signal: {signal}"),
+            (false, None, None) => "Container exit code: unknown".to_owned(),
+        }
+    }
+
+    /// The last line of its output, which is mostly the error itself, as far as a sentence takes it.
+    pub fn last_line(&self) -> Option<String> {
+        let line = self.last_lines.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty())?;
+        Some(line.chars().take(limits::REASON_LINE_CHARS_MAX).collect())
+    }
+}
+
 /// The end of an output as it travels with a failure: at most `limits::LAST_LINES` and as much text as the limits
 /// say, from the newest backwards, oldest first. Control characters, as of coloured output, are left out.
 pub fn last_lines<S: AsRef<str>>(lines: &[S]) -> Vec<String> {

@@ -48,6 +48,58 @@ impl Slot {
     }
 }
 
+/// What a driver's report changes in the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FactChange {
+    pub id: InstanceId,
+    pub service: ServiceId,
+    /// None: the driver does not know the instance.
+    pub fact: Option<Observed>,
+    /// A line for the service's event log.
+    pub event: Option<String>,
+}
+
+/// The slot's new fact. Its owner is told where an instance that serves stops serving, and where it serves again;
+/// before that the operation that waits for the instance speaks, and of one that is to stop nobody needs to.
+pub fn change(slot: &Slot, fact: Option<Observed>) -> FactChange {
+    let event = match (&slot.fact, &fact) {
+        (Some(before), Some(now)) if slot.wish == SlotWish::Run && slot.ever_healthy => event(before, now),
+        _ => None,
+    };
+    FactChange { id: slot.id.clone(), service: slot.service.clone(), fact, event }
+}
+
+fn event(before: &Observed, now: &Observed) -> Option<String> {
+    // An exit may be over before anybody looks: the instance is then at a later start, and keeps how it ended.
+    let exit = match (&before.phase, &now.phase) {
+        (Phase::Exited(_), Phase::Exited(_)) if before.restarts == now.restarts => None,
+        (_, Phase::Exited(exit)) => Some(exit),
+        (Phase::Exited(_), _) if now.restarts <= before.restarts.saturating_add(1) => None,
+        _ if now.restarts > before.restarts => now.last_exit.as_ref(),
+        _ => None,
+    };
+    let id = &now.id;
+    if let Some(exit) = exit {
+        let output = exit.last_line().map(|line| format!(". Last output: {line}")).unwrap_or_default();
+        return Some(format!("Instance {id} stopped and is started anew. {}{output}", exit.how()));
+    }
+    match (&before.phase, &before.health, &now.phase, &now.health) {
+        (Phase::Failed(then), _, Phase::Failed(fault), _) if then.reason == fault.reason => None,
+        (_, _, Phase::Failed(fault), _) => {
+            Some(format!("Instance {id} could not be started: {}", fault.reason))
+        }
+        (_, Health::Healthy, Phase::Running, Health::Unhealthy { reason }) => {
+            Some(format!("Instance {id} fails its health check and gets no requests: {reason}"))
+        }
+        // A node that starts anew looks at health from the beginning; that is no news.
+        (_, Health::Starting { .. }, Phase::Running, Health::Healthy) if before.last_exit.is_none() => None,
+        (_, Health::Starting { .. } | Health::Unhealthy { .. }, Phase::Running, Health::Healthy) => {
+            Some(format!("Instance {id} is healthy again."))
+        }
+        _ => None,
+    }
+}
+
 /// What a driver's refusal of a slot looks like as a fact, so that an operation can see it.
 pub fn refused(slot: &Slot, reason: String) -> Observed {
     Observed {
@@ -112,6 +164,7 @@ pub fn diff(slots: &[Slot], observed: &[Observed]) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::fixture;
+    use crate::instance::Exit;
 
     const UNTIL: SlotWish = SlotWish::Drain { until: Timestamp(9) };
 
@@ -130,6 +183,61 @@ mod tests {
             })
             .collect();
         assert_eq!(diff(&[slot], &observed), expect, "{wish:?} {observed:?}");
+    }
+
+    /// Goes through what is seen one after the other; returns the lines that are told.
+    fn told(slot: &mut Slot, seen: &[Observed]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for one in seen {
+            let change = change(slot, Some(one.clone()));
+            slot.ever_healthy |= one.health == Health::Healthy;
+            slot.fact = change.fact;
+            lines.extend(change.event);
+        }
+        lines
+    }
+
+    #[test]
+    fn what_happens_to_a_serving_instance_is_told_once() {
+        let service = fixture::service("web", fixture::image_config("r/web"));
+        let mut slot = fixture::slot(&service, 1, 1);
+        slot.ever_healthy = false;
+        slot.fact = None;
+        let exit = Exit {
+            code: Some(3),
+            signal: None,
+            out_of_memory: false,
+            reason: None,
+            last_lines: vec!["bad luck".to_owned(), String::new()],
+        };
+        let healthy = fixture::healthy(&slot);
+        let starting =
+            Observed { health: Health::Starting { hint: None }, phase: Phase::Creating, ..healthy.clone() };
+        let exited = Observed { phase: Phase::Exited(exit.clone()), ..healthy.clone() };
+        let again = |restarts| Observed { restarts, last_exit: Some(exit.clone()), ..starting.clone() };
+        let back = |restarts| Observed { restarts, ..healthy.clone() };
+        // An operation tells of a first start and of its failure.
+        assert_eq!(told(&mut slot, &[starting.clone(), exited.clone(), healthy.clone()]), [""; 0]);
+        let stopped = format!(
+            "Instance {} stopped and is started anew. Container exit code: 3. Last output: bad luck",
+            slot.id
+        );
+        let well = format!("Instance {} is healthy again.", slot.id);
+        let seen = [exited.clone(), exited.clone(), again(1), again(1), back(1)];
+        assert_eq!(told(&mut slot, &seen), [stopped.clone(), well.clone()]);
+        // Looked at late: only that it was started anew is seen.
+        assert_eq!(told(&mut slot, &[again(2), back(2)]), [stopped.clone(), well.clone()]);
+        // A node that starts anew looks at health from the beginning.
+        assert_eq!(told(&mut slot, &[Observed { restarts: 2, ..starting.clone() }, back(2)]), [""; 0]);
+        let ill = Observed { health: Health::Unhealthy { reason: "status 500".to_owned() }, ..back(2) };
+        let unwell = format!("Instance {} fails its health check and gets no requests: status 500", slot.id);
+        assert_eq!(told(&mut slot, &[ill.clone(), ill.clone(), back(2)]), [unwell, well]);
+        let failed = Observed { phase: Phase::Failed(Fault::transient("no memory")), ..back(2) };
+        let could_not = format!("Instance {} could not be started: no memory", slot.id);
+        assert_eq!(told(&mut slot, &[failed.clone(), failed]), [could_not]);
+        slot.wish = SlotWish::Stop;
+        slot.fact = Some(back(2));
+        assert_eq!(told(&mut slot, &[exited]), [""; 0]);
     }
 
     #[test]

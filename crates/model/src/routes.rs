@@ -1,6 +1,6 @@
 //! What proxies see: one immutable table per generation, and the messages by which control and proxy speak.
 //!
-//! Messages are JSON, one per line, over a unix stream that the proxy opens to `run/control.sock`. The proxy
+//! Messages are JSON, one per line, over a unix stream that the proxy opens to `run/control/control.sock`. The proxy
 //! says `Hello`, then gets the newest table at once and each later one as it comes; it reports `Serving` when
 //! all of its loops use a table, and renews its lease with `Status`.
 

@@ -13,7 +13,8 @@ use sqlx::{Sqlite, Transaction};
 pub struct PendingLine {
     pub seq: u64,
     pub service: ServiceId,
-    pub operation: OperationId,
+    /// None for what happened between operations.
+    pub operation: Option<OperationId>,
     pub at: WallTime,
     pub line: Line,
 }
@@ -32,7 +33,7 @@ impl Store {
                 Ok(PendingLine {
                     seq: columns.count("seq")?,
                     service: ServiceId::new(columns.get::<String>("service")?),
-                    operation: OperationId::new(columns.get::<String>("operation")?),
+                    operation: columns.get::<Option<String>>("operation")?.map(OperationId::new),
                     at: columns.wall("at")?,
                     line: columns.json("line")?,
                 })
@@ -52,13 +53,13 @@ impl Store {
 pub(crate) async fn append(
     tx: &mut Transaction<'static, Sqlite>,
     service: &ServiceId,
-    operation: &OperationId,
+    operation: Option<&OperationId>,
     at: WallTime,
     line: &Line,
 ) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO line (service, operation, at, line) VALUES ($1, $2, $3, $4)")
         .bind(service.as_str())
-        .bind(operation.as_str())
+        .bind(operation.map(OperationId::as_str))
         .bind(int(at.0))
         .bind(json(line))
         .execute(&mut **tx)

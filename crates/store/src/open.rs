@@ -69,6 +69,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("first", include_str!("../migrations/0001_first.sql")),
     ("upload", include_str!("../migrations/0002_upload.sql")),
     ("revision served", include_str!("../migrations/0003_revision_served.sql")),
+    ("line between operations", include_str!("../migrations/0004_line_between_operations.sql")),
 ];
 
 fn migrator() -> Migrator {

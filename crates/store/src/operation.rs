@@ -140,7 +140,9 @@ async fn write(
         Write::Build(row) => build::put(tx, row).await,
         Write::Slot(row) => slot::insert(tx, row).await,
         Write::SlotWish(id, wish) => slot::wish_put(tx, id, *wish).await,
-        Write::Line(one) => line::append(tx, &view.service.id, &view.operation.id, draw.wall, one).await,
+        Write::Line(one) => {
+            line::append(tx, &view.service.id, Some(&view.operation.id), draw.wall, one).await
+        }
     }
 }
 

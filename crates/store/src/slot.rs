@@ -1,12 +1,14 @@
 //! Slots: wished instances, what was last seen of them, and how far their output was read.
 
 use crate::error::StoreError;
+use crate::line;
 use crate::open::Store;
 use crate::rows::{Columns, int, json};
 use apron_model::ids::{Generation, InstanceId, ServiceId};
-use apron_model::instance::{Health, Observed};
-use apron_model::reconcile::{Slot, SlotWish};
-use apron_model::time::Timestamp;
+use apron_model::instance::Health;
+use apron_model::operation::Line;
+use apron_model::reconcile::{FactChange, Slot, SlotWish};
+use apron_model::time::{Timestamp, WallTime};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, Transaction};
 
@@ -28,14 +30,15 @@ impl Store {
         rows.iter().map(slot).collect()
     }
 
-    /// Records what was seen of slots: an observation, or that the driver does not know the instance.
+    /// Records what was seen of slots, and what their owners are told of it.
     pub async fn slot_facts_put(
         &self,
-        facts: &[(InstanceId, Option<Observed>)],
+        changes: &[FactChange],
         now: Timestamp,
+        wall: WallTime,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        for (id, fact) in facts {
+        for FactChange { id, service, fact, event } in changes {
             let healthy = fact.as_ref().is_some_and(|fact| fact.health == Health::Healthy);
             sqlx::query(
                 "UPDATE slot SET fact = $2, fact_at = $3, ever_healthy = ever_healthy OR $4 WHERE id = $1",
@@ -46,6 +49,9 @@ impl Store {
             .bind(healthy)
             .execute(&mut *tx)
             .await?;
+            if let Some(event) = event {
+                line::append(&mut tx, service, None, wall, &Line::Event(event.clone())).await?;
+            }
         }
         tx.commit().await?;
         Ok(())

@@ -6,7 +6,7 @@ use apron_model::fixture;
 use apron_model::ids::{Generation, InstanceId, OperationId, ServiceId};
 use apron_model::instance::*;
 use apron_model::operation::{BuildFact, Operation, OperationKind, OperationStatus, Step, Wake};
-use apron_model::reconcile::SlotWish;
+use apron_model::reconcile::{self, SlotWish};
 use apron_model::service::*;
 use apron_model::time::{Timestamp, WallTime};
 use apron_store::*;
@@ -146,7 +146,8 @@ async fn an_operation_advances_row_by_row() {
     assert_eq!(store.revision_get(&row.id, 1).await.unwrap().unwrap().run.unwrap().port, 8080);
     let mut fact = fixture::healthy(&slots[0]);
     fact.waterfall.healthy_ms = Some(25);
-    store.slot_facts_put(&[(fact.id.clone(), Some(fact.clone()))], Timestamp(7)).await.unwrap();
+    let change = reconcile::change(&slots[0], Some(fact.clone()));
+    store.slot_facts_put(&[change], Timestamp(7), WallTime(1)).await.unwrap();
     let seen = store.slot_list(&row.id).await.unwrap().remove(0);
     assert_eq!((seen.fact, seen.fact_at, seen.ever_healthy), (Some(fact), Timestamp(7), true));
     store.operation_advance(&id, &mut draw).await.unwrap();
@@ -166,6 +167,13 @@ async fn an_operation_advances_row_by_row() {
     assert!(lines.len() > 5 && lines.is_sorted_by_key(|line| line.seq));
     store.line_forget(lines[2].seq).await.unwrap();
     assert_eq!(store.line_list(1).await.unwrap()[0], lines[3]);
+    // Between operations too, something happens.
+    let slot = store.slot_list(&row.id).await.unwrap().remove(0);
+    let mut ill = fixture::healthy(&slot);
+    ill.health = Health::Unhealthy { reason: "status 500".to_owned() };
+    store.slot_facts_put(&[reconcile::change(&slot, Some(ill))], Timestamp(9), WallTime(5)).await.unwrap();
+    let line = store.line_list(100).await.unwrap().pop().unwrap();
+    assert_eq!((line.service, line.operation, line.at), (row.id, None, WallTime(5)));
 }
 
 #[tokio::test]
@@ -214,8 +222,8 @@ async fn wishes_of_slots_change_only_as_they_may() {
 async fn end(store: &Store, id: &OperationId, draw: &mut Draw) {
     let view = store.operation_view(id).await.unwrap().unwrap();
     let facts: Vec<_> =
-        view.slots.iter().map(|slot| (slot.id.clone(), Some(fixture::healthy(slot)))).collect();
-    store.slot_facts_put(&facts, Timestamp(2)).await.unwrap();
+        view.slots.iter().map(|slot| reconcile::change(slot, Some(fixture::healthy(slot)))).collect();
+    store.slot_facts_put(&facts, Timestamp(2), WallTime(1)).await.unwrap();
     store.operation_advance(id, draw).await.unwrap();
     store.service_routed_put(&[(view.service.id, u64::MAX >> 1)]).await.unwrap();
     assert_eq!(store.operation_advance(id, draw).await.unwrap().unwrap().wake, Wake::Done);

@@ -231,17 +231,6 @@ fn after_a_kill_of_everything_the_same_services_serve() {
     assert_ne!(serving(&platform), before);
 }
 
-#[test]
-fn the_binary_needs_no_library_beyond_libc() {
-    let output = Command::new("ldd").arg(crate::support::APRON).output().expect("ldd");
-    let needed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let allowed = ["linux-vdso.so", "libgcc_s.so", "libm.so", "libc.so", "ld-linux"];
-    for line in needed.lines().filter(|l| !l.trim().is_empty()) {
-        assert!(allowed.iter().any(|name| line.contains(name)), "{line}");
-    }
-    assert!(needed.contains("libc.so") || Path::new(crate::support::APRON).exists());
-}
-
 /// A mount in a directory of its own, taken away at the end.
 struct Mounted(PathBuf);
 
@@ -287,21 +276,6 @@ fn a_disk_that_cannot_hold_a_platform_is_named() {
     assert!(said.contains("overlayfs refuses its file system") && said.contains("--data-dir"), "{said}");
     drop(overlay);
     remove(&layers, false);
-}
-
-#[test]
-fn a_machine_without_cgroups_is_named() {
-    let data = new_directory();
-    let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", "umount --recursive --lazy /sys/fs/cgroup && exec \"$@\"", "sh"])
-        .args([crate::support::APRON, "serve", "--data-dir"])
-        .arg(data.join("new"))
-        .output()
-        .expect("unshare");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("no usable cgroup hierarchy"), "{said}");
-    assert!(!data.join("new").exists());
-    remove(&data, false);
 }
 
 #[test]

@@ -172,6 +172,11 @@ fn cpu_memory_and_processes_are_limited() {
     let status = platform.run(&["status", "small"]);
     println!("{status}");
     assert!(status.contains("1 restarts") && status.contains("needed more memory than it has"), "{status}");
+    eventually(MINUTE, "the events of the instance", || {
+        let said = platform.run(&["logs", "small", "--events"]);
+        let told = ["started anew. It was ended because it needed more memory", "is healthy again."];
+        if told.iter().all(|line| said.contains(line)) { Ok(()) } else { Err(said) }
+    });
     assert_eq!(ask(&platform, "beside", "/memory?50"), format!("took {}", 50 << 20));
 }
 

@@ -133,11 +133,11 @@ impl<D: Driver> Instances<D> {
             let fact = seen.get(&slot.id).map(|one| (*one).clone());
             let refused = fact.is_none() && self.refused.contains_key(&slot.id);
             if fact != slot.fact && !refused {
-                changed.push((slot.id.clone(), fact));
+                changed.push(reconcile::change(slot, fact));
             }
         }
         if !changed.is_empty() {
-            self.store.slot_facts_put(&changed, self.clock.now()).await?;
+            self.store.slot_facts_put(&changed, self.clock.now(), self.clock.wall()).await?;
             self.hints.operation();
             self.hints.routes();
         }
@@ -160,9 +160,9 @@ impl<D: Driver> Instances<D> {
             Err(error) => return Err(error.into()),
         };
         tracing::warn!(instance = %slot.id, reason, "an instance is refused");
-        let fact = reconcile::refused(slot, reason);
+        let change = reconcile::change(slot, Some(reconcile::refused(slot, reason)));
         self.refused.insert(slot.id.clone(), self.clock.now() + REFUSED_PAUSE);
-        self.store.slot_facts_put(&[(slot.id.clone(), Some(fact))], self.clock.now()).await?;
+        self.store.slot_facts_put(&[change], self.clock.now(), self.clock.wall()).await?;
         self.hints.operation();
         Ok(false)
     }

@@ -115,18 +115,9 @@ fn wrong_port(slot: &Slot) -> Option<&str> {
 }
 
 fn exited(exit: &Exit) -> Fault {
-    let how = match (exit.out_of_memory, exit.code, exit.signal) {
-        _ if let Some(reason) = &exit.reason => format!("It was ended because it {reason}"),
-        (true, ..) => "It was ended because it needed more memory than the instance has".to_owned(),
-        (false, Some(code), _) => format!("Container exit code: {code}"),
-        (false, None, Some(signal)) => format!("Container ended by signal: {signal}"),
-        (false, None, None) => "Container exit code: unknown".to_owned(),
-    };
     let mut reason =
-        format!("Your application stopped or failed to start. See logs for more information. {how}");
-    // The last line is mostly the error itself, and the reason is what every client shows.
-    if let Some(line) = exit.last_lines.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty()) {
-        let line: String = line.chars().take(limits::REASON_LINE_CHARS_MAX).collect();
+        format!("Your application stopped or failed to start. See logs for more information. {}", exit.how());
+    if let Some(line) = exit.last_line() {
         reason.push_str(&format!(". Last output: {line}"));
     }
     Fault { permanent: true, reason, last_lines: exit.last_lines.clone() }

@@ -20,7 +20,7 @@ impl Repository {
     pub(super) fn open(roots: &[PathBuf], path: &Path, shown: &str) -> Result<Repository, BuildError> {
         if roots.is_empty() {
             return Err(BuildError::input(
-                "file:// repositories are off; allow directories with `source_roots` in the configuration",
+                "file:// repositories are off; allow directories with `--source-root` or `source_roots` in the configuration",
             ));
         }
         let plain = |component: Component<'_>| matches!(component, Component::RootDir | Component::Normal(_));
@@ -30,7 +30,7 @@ impl Repository {
         let below = roots.iter().find_map(|root| Some((root, path.strip_prefix(root).ok()?)));
         let Some((root, relative)) = below else {
             return Err(BuildError::input(format!(
-                "{shown} lies in none of the directories that `source_roots` in the configuration allows"
+                "{shown} lies in none of the directories that `--source-root` or `source_roots` in the configuration allows"
             )));
         };
         let io = |error: nix::Error| BuildError::Io { path: path.to_owned(), source: error.into() };
@@ -120,7 +120,8 @@ mod tests {
         let roots = [top.join("other"), root.clone()];
 
         assert!(
-            check(&[], &bare).contains("file:// repositories are off; allow directories with `source_roots`")
+            check(&[], &bare)
+                .contains("file:// repositories are off; allow directories with `--source-root`")
         );
         assert_eq!(check(&roots, &bare), bare.display().to_string());
         assert_eq!(check(&roots, &tree), tree.join(".git").display().to_string());
