@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     // These start or become a container or another user, which must happen before there is a second thread.
     let arguments: Vec<_> = std::env::args_os().collect();
     match (arguments.get(1).and_then(|name| name.to_str()), arguments.get(2)) {
-        (Some("launch"), Some(dir)) => apron_compute::local::launch::launch_main(Path::new(dir)),
+        (Some("launch"), Some(dir)) => apron_compute::local::container::launch::launch_main(Path::new(dir)),
         (Some("unpack"), _) => apron_images::unpack::child_main(),
         (Some(name), None) => match Role::ALL.into_iter().find(|role| OsStr::new(role.name()) == name) {
             Some(role) => children::run(role),

@@ -7,11 +7,11 @@
 mod programs;
 
 use apron_compute::local::build::{self, BuildContext, Caches};
-use apron_compute::local::cgroup::{Cgroups, Limits};
-use apron_compute::local::dns::{Forwarder, Upstream};
-use apron_compute::local::launch::Launcher;
+use apron_compute::local::container::cgroup::{Cgroups, Limits};
+use apron_compute::local::network::dns::{Forwarder, Upstream};
+use apron_compute::local::container::launch::Launcher;
 use apron_compute::local::network::{self, Network, NetworkConfig};
-use apron_compute::local::pair::{Pair, PairConfig, Pairs};
+use apron_compute::local::container::pair::{Pair, PairConfig, Pairs};
 use apron_images::content::Content;
 use apron_images::helper::Helper;
 use apron_images::manifest::RunDefaults;

@@ -1,11 +1,11 @@
 //! Containers born for real: namespaces, mounts, limits, seccomp, the shim. Needs root.
 
-use apron_compute::local::cgroup::{Cgroups, Limits};
-use apron_compute::local::launch::{
+use apron_compute::local::container::cgroup::{Cgroups, Limits};
+use apron_compute::local::container::launch::{
     self, Alive, ExtraFile, Found, HostMount, Launch, LaunchError, Launcher, Spawned,
 };
-use apron_compute::local::pair::{Pair, PairConfig, Pairs};
-use apron_compute::local::shim::{self, State, StateExit};
+use apron_compute::local::container::pair::{Pair, PairConfig, Pairs};
+use apron_compute::local::instance::shim::{self, State, StateExit};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -11,9 +11,9 @@ mod netns;
 #[path = "network/relay.rs"]
 mod relay;
 
-use apron_compute::local::dns::{Forwarder, Upstream};
+use apron_compute::local::network::dns::{Forwarder, Upstream};
 use apron_compute::local::network::{Names, purge};
-use apron_compute::local::nft;
+use apron_compute::local::network::nft;
 use netns::{Namespace, Outside, Platform, command};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -1,6 +1,6 @@
 //! What the machine must offer, checked before anything is changed, each with one sentence that says what to do.
 
-use apron_compute::local::cgroup::Cgroups;
+use apron_compute::local::container::cgroup::Cgroups;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;

@@ -14,6 +14,7 @@ mod caches;
 mod environment;
 mod fetch;
 mod plan;
+pub(crate) mod queue;
 mod repository;
 mod script;
 mod step;
@@ -21,9 +22,9 @@ mod written;
 
 pub use caches::Caches;
 
-use super::cgroup::Limits;
-use super::launch::{self, HostMount, LaunchError, Launcher, MOUNT_POINTS};
-use super::pair::Pair;
+use crate::local::container::cgroup::Limits;
+use crate::local::container::launch::{self, HostMount, LaunchError, Launcher, MOUNT_POINTS};
+use crate::local::container::pair::Pair;
 use apron_images::content::{Content, ContentError};
 use apron_images::helper::Helper;
 use apron_images::manifest::RunDefaults;

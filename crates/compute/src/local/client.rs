@@ -1,7 +1,7 @@
 //! The driver of this machine as control sees it: every call goes to the node's socket.
 
-use super::protocol::{self, FromNode, ToNode};
 use crate::driver::{Can, Driver, DriverError, Hint, Output};
+use crate::local::protocol::{self, FromNode, ToNode};
 use apron_model::build::{BuildEvent, BuildSpec};
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::{Fault, InstanceSpec, Observed};

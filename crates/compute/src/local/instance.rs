@@ -11,21 +11,28 @@
 //! A removal during `Starting` waits for the start's outcome, because half a start cannot be taken back.
 //! A container that exits keeps its id, address and namespaces, and is started anew with backoff.
 
-use super::birth::{self, Born, Stillborn, blocking, elapsed_ms};
-use super::health;
-use super::launch::{Alive, Found};
-use super::machine::Machine;
-use super::pair::Pair;
-use super::shim::{self, WatchId};
-use super::wanted::{Change, Removing, Wanted, judge};
+pub(crate) mod birth;
+pub(crate) mod disk;
+pub mod health;
+pub mod listening;
+pub(crate) mod registry;
+pub mod shim;
+pub mod wanted;
+
 use crate::driver::Hint;
+use crate::local::container::launch::{Alive, Found};
+use crate::local::container::pair::Pair;
+use crate::local::machine::Machine;
 use apron_model::instance::{Exit, Fault, Health, InstanceSpec, Observed, Phase, Waterfall, reason};
+use birth::{Born, Stillborn, blocking, elapsed_ms};
+use shim::WatchId;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use wanted::{Change, Removing, Wanted, judge};
 
 /// Orders that wait for the task; each is answered within a file write.
 pub(super) const ORDERS_MAX: usize = 16;
@@ -508,7 +515,7 @@ impl Instance {
     async fn resize(&mut self) {
         let (machine, spec) = (self.machine.clone(), self.wanted.spec.clone());
         let resized = blocking(move || {
-            let limits = super::cgroup::Limits::of(spec.size);
+            let limits = crate::local::container::cgroup::Limits::of(spec.size);
             let cgroup = machine.instance_cgroup(spec.id.as_str());
             machine.cgroups.set_limits(&cgroup, &limits).map_err(|e| Fault::transient(e.to_string()))
         });

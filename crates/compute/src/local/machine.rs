@@ -1,12 +1,12 @@
 //! What every instance of this machine shares: stores, network, pairs, cgroups, and where news of them goes.
 
-use super::cgroup::Cgroups;
-use super::launch::Launcher;
-use super::network::Network;
-use super::pair::Pairs;
-use super::shim::{WatchId, Watcher};
-use super::wanted::WantedList;
 use crate::driver::Hint;
+use crate::local::container::cgroup::Cgroups;
+use crate::local::container::launch::Launcher;
+use crate::local::container::pair::Pairs;
+use crate::local::instance::shim::{WatchId, Watcher};
+use crate::local::instance::wanted::WantedList;
+use crate::local::network::Network;
 use apron_images::content::Content;
 use apron_images::helper::Helper;
 use apron_model::ids::{Digest, InstanceId};
@@ -27,19 +27,19 @@ const UNPACKS_MAX: usize = 4;
 const WATCH_ERROR_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a node keeps below its directory, for the node, which makes it, and for `purge`, which removes it.
-pub(super) const INSTANCES: &str = "instances";
-pub(super) const WANTED: &str = "wanted";
-pub(super) const BUILDS: &str = "builds";
-pub(super) const PAIRS: &str = "pairs";
-pub(super) const LAYERS: &str = "layers";
+pub(crate) const INSTANCES: &str = "instances";
+pub(crate) const WANTED: &str = "wanted";
+pub(crate) const BUILDS: &str = "builds";
+pub(crate) const PAIRS: &str = "pairs";
+pub(crate) const LAYERS: &str = "layers";
 
 /// `<data>/node`.
-pub(super) fn node_dir(data_dir: &Path) -> PathBuf {
+pub(crate) fn node_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("node")
 }
 
 /// Made once by the node; everything in it may be used from several tasks.
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// `<data>/node`.
     pub dir: PathBuf,
     /// The data directory's id: part of every host-side name.
@@ -61,51 +61,51 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn starts_limit() -> Semaphore {
+    pub(crate) fn starts_limit() -> Semaphore {
         Semaphore::new(STARTS_MAX)
     }
-    pub(super) fn data_dir(&self) -> &Path {
+    pub(crate) fn data_dir(&self) -> &Path {
         self.dir.parent().unwrap_or(&self.dir)
     }
-    pub(super) fn instances_dir(&self) -> PathBuf {
+    pub(crate) fn instances_dir(&self) -> PathBuf {
         self.dir.join(INSTANCES)
     }
-    pub(super) fn instance_dir(&self, id: &str) -> PathBuf {
+    pub(crate) fn instance_dir(&self, id: &str) -> PathBuf {
         self.instances_dir().join(id)
     }
-    pub(super) fn layers_dir(&self) -> PathBuf {
+    pub(crate) fn layers_dir(&self) -> PathBuf {
         self.dir.join(LAYERS)
     }
-    pub(super) fn instance_cgroup(&self, id: &str) -> String {
+    pub(crate) fn instance_cgroup(&self, id: &str) -> String {
         format!("{}/{id}", self.cgroup_parent())
     }
     /// One cgroup for the shims of all instances: apart from the platform's own, which has a high weight.
-    pub(super) fn shim_cgroup(&self) -> String {
+    pub(crate) fn shim_cgroup(&self) -> String {
         format!("{}/shims", self.cgroup_parent())
     }
-    pub(super) fn cgroup_parent(&self) -> String {
+    pub(crate) fn cgroup_parent(&self) -> String {
         cgroup_parent(&self.platform)
     }
 }
 
 /// Whose turn it is to unpack an image: each image once at a time, and not too many of them.
-pub(super) struct Unpacks {
+pub(crate) struct Unpacks {
     room: Arc<Semaphore>,
     images: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 /// Dropped when the image is unpacked.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     _image: OwnedMutexGuard<()>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Unpacks {
-    pub(super) fn new() -> Unpacks {
+    pub(crate) fn new() -> Unpacks {
         Unpacks { room: Arc::new(Semaphore::new(UNPACKS_MAX)), images: Mutex::default() }
     }
 
-    pub(super) async fn turn(&self, image: &Digest) -> Turn {
+    pub(crate) async fn turn(&self, image: &Digest) -> Turn {
         let lock = {
             let mut images = self.images.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             images.retain(|_, lock| lock.strong_count() > 0);
@@ -124,46 +124,46 @@ impl Unpacks {
 }
 
 /// The cgroup that holds all of a platform's containers.
-pub(super) fn cgroup_parent(platform: &str) -> String {
+pub(crate) fn cgroup_parent(platform: &str) -> String {
     format!("/apron-{platform}")
 }
 
 /// Tells whoever listens that something may have changed.
-pub(super) struct News {
+pub(crate) struct News {
     hints: broadcast::Sender<Hint>,
     watcher: Watcher,
     watched: Mutex<HashMap<WatchId, InstanceId>>,
 }
 
 impl News {
-    pub(super) fn new() -> io::Result<News> {
+    pub(crate) fn new() -> io::Result<News> {
         let (hints, _) = broadcast::channel(HINTS_KEPT);
         Ok(News { hints, watcher: Watcher::new()?, watched: Mutex::new(HashMap::new()) })
     }
 
-    pub(super) fn listen(&self) -> broadcast::Receiver<Hint> {
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Hint> {
         self.hints.subscribe()
     }
 
-    pub(super) fn tell(&self, hint: Hint) {
+    pub(crate) fn tell(&self, hint: Hint) {
         // Nobody listening is no error.
         let _ = self.hints.send(hint);
     }
 
     /// From now on new output of this instance is told. Its directory must exist.
-    pub(super) fn watch_output(&self, id: &InstanceId, dir: &std::path::Path) -> io::Result<WatchId> {
+    pub(crate) fn watch_output(&self, id: &InstanceId, dir: &std::path::Path) -> io::Result<WatchId> {
         let watch = self.watcher.add(dir)?;
         self.watched().insert(watch, id.clone());
         Ok(watch)
     }
 
-    pub(super) fn forget_output(&self, watch: WatchId) {
+    pub(crate) fn forget_output(&self, watch: WatchId) {
         self.watcher.remove(watch);
         self.watched().remove(&watch);
     }
 
     /// Turns file events into hints, for ever.
-    pub(super) async fn run(&self) {
+    pub(crate) async fn run(&self) {
         loop {
             match self.watcher.next().await {
                 Ok(grown) => {

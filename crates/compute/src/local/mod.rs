@@ -1,33 +1,17 @@
 //! The driver of this machine: what it takes to run containers here.
+//!
+//! Control speaks to it through `client`. In the node `server` hears it, `instance` looks after each wanted instance
+//! and `build` after builds; both run what they run in a `container`, joined to the `network`.
 
-pub mod addresses;
-mod birth;
 pub mod build;
-mod builds;
-pub mod cgroup;
-pub mod cidr;
 pub mod client;
-mod create;
-mod disk;
-pub mod dns;
+pub mod container;
 pub mod durable;
-pub mod health;
-mod instance;
-mod instances;
-pub mod launch;
-pub mod listening;
+pub mod instance;
 mod machine;
-mod mounts;
 pub mod network;
-pub mod nft;
 pub mod node;
-pub mod pair;
-mod program;
 pub mod protect;
 pub mod protocol;
 pub mod purge;
-pub mod rootfs;
-mod seccomp;
 mod server;
-pub mod shim;
-pub mod wanted;

@@ -13,11 +13,15 @@
 //! IPv6 is off on both ends. Forwarding is enabled per interface, on ours and on those that carry a default
 //! route or a route to a network that instances may reach; the global switch stays as it is.
 
+pub mod addresses;
+pub mod cidr;
+pub mod dns;
+pub mod nft;
 mod range;
 
-use super::addresses::Book;
-use super::cidr::Cidr;
-use super::{durable, nft};
+use crate::local::durable;
+use addresses::Book;
+use cidr::Cidr;
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};

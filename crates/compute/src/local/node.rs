@@ -3,20 +3,20 @@
 //! It adopts what lives, starts what died, and answers control on `run/node.sock`. Its own end leaves every
 //! container running; the next node of the same data directory finds them. A lock file keeps it the only one.
 
-use super::build;
-use super::builds::{BuildSettings, Builds};
-use super::cgroup::{CgroupError, Cgroups};
-use super::cidr::{Cidr, CidrError};
-use super::disk;
-use super::dns::{Forwarder, Upstream};
-use super::instances::Instances;
-use super::launch::Launcher;
-use super::machine::{self, Machine, News, Unpacks};
-use super::mounts;
-use super::network::{Network, NetworkConfig, NetworkError};
-use super::pair::{PairConfig, PairError, Pairs};
-use super::server;
-use super::wanted::WantedList;
+use crate::local::build;
+use crate::local::build::queue::{BuildSettings, Builds};
+use crate::local::container::cgroup::{CgroupError, Cgroups};
+use crate::local::container::launch::Launcher;
+use crate::local::container::mounts;
+use crate::local::container::pair::{PairConfig, PairError, Pairs};
+use crate::local::instance::disk;
+use crate::local::instance::registry::Instances;
+use crate::local::instance::wanted::WantedList;
+use crate::local::machine::{self, Machine, News, Unpacks};
+use crate::local::network::cidr::{Cidr, CidrError};
+use crate::local::network::dns::{Forwarder, Upstream};
+use crate::local::network::{Network, NetworkConfig, NetworkError};
+use crate::local::server;
 use apron_images::content::{Content, ContentError};
 use apron_images::helper::Helper;
 use apron_images::runtimes::{Catalogue, RuntimeError};

@@ -1,7 +1,7 @@
 //! Keeps the platform's own processes alive and quick beside busy containers.
 
-use super::cgroup::{CgroupError, Cgroups};
-use super::machine::cgroup_parent;
+use crate::local::container::cgroup::{CgroupError, Cgroups};
+use crate::local::machine::cgroup_parent;
 use std::io;
 
 /// CPU shares as cgroup v1 counts them; an ordinary cgroup has 1,024. With every core busy the platform still

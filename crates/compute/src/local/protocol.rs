@@ -121,7 +121,7 @@ mod tests {
             ToNode::Hello { version: VERSION },
             ToNode::List,
             ToNode::Remove { id: InstanceId::new("a"), grace_ms: 5 },
-            ToNode::Ensure(Box::new(crate::local::wanted::tests::spec("a"))),
+            ToNode::Ensure(Box::new(crate::local::instance::wanted::tests::spec("a"))),
         ];
         let mut bytes = Vec::new();
         for message in &messages {
@@ -165,7 +165,7 @@ mod tests {
                 healthy_ms: ms,
             },
         };
-        let list = FromNode::Instances(vec![observed; crate::local::instances::INSTANCES_MAX]);
+        let list = FromNode::Instances(vec![observed; crate::local::instance::registry::INSTANCES_MAX]);
         let mut bytes = Vec::new();
         send(&mut bytes, &list).await.unwrap();
         assert!(bytes.len() < limits::MESSAGE_BYTES_MAX, "{}", bytes.len());
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn variables_are_not_shown() {
-        let mut spec = crate::local::wanted::tests::spec("a");
+        let mut spec = crate::local::instance::wanted::tests::spec("a");
         spec.env.insert("TOKEN".to_owned(), "very-secret".to_owned());
         let shown = format!("{:?}", ToNode::Ensure(Box::new(spec)));
         assert!(shown.contains("TOKEN") && !shown.contains("very-secret"), "{shown}");

@@ -4,13 +4,13 @@
 //! It works from what the kernel and the directory show, not from a node's memory, so that it also cleans up
 //! after a node that died at any point. Repeating it is a success.
 
-use super::cgroup::{CgroupError, Cgroups};
-use super::launch::{self, LaunchError};
-use super::machine::{self, cgroup_parent};
-use super::network::{self, NetworkError};
-use super::node::{self, LockError};
-use super::pair::{PairError, Pairs};
-use super::protect::unprotect_self;
+use crate::local::container::cgroup::{CgroupError, Cgroups};
+use crate::local::container::launch::{self, LaunchError};
+use crate::local::container::pair::{PairError, Pairs};
+use crate::local::machine::{self, cgroup_parent};
+use crate::local::network::{self, NetworkError};
+use crate::local::node::{self, LockError};
+use crate::local::protect::unprotect_self;
 use apron_images::tree;
 use nix::mount::{MntFlags, umount2};
 use std::fs;
@@ -74,7 +74,7 @@ pub fn purge(data_dir: &Path) -> Result<(), PurgeError> {
         tree::remove(&path).map_err(file(&path))?;
     }
     let book = node_dir.join("network.json");
-    super::durable::remove(&book).map_err(file(&book))?;
+    crate::local::durable::remove(&book).map_err(file(&book))?;
     leave_platform_cgroup(&platform);
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! Answers on `run/node.sock`: who may ask, and what each question does.
 
-use super::builds::Builds;
-use super::instances::Instances;
-use super::machine::Machine;
-use super::protocol::{self, FromNode, ToNode};
-use super::wanted::{Removing, is_plain_id};
 use crate::driver::Hint;
+use crate::local::build::queue::Builds;
+use crate::local::instance::registry::Instances;
+use crate::local::instance::wanted::{Removing, is_plain_id};
+use crate::local::machine::Machine;
+use crate::local::protocol::{self, FromNode, ToNode};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! What the kernel answers to an application inside a real container. This test's own program is the application.
 
-use apron_compute::local::cgroup::{Cgroups, Limits};
-use apron_compute::local::launch::{self, Found, Launch, Launcher};
-use apron_compute::local::pair::{Pair, PairConfig, Pairs};
-use apron_compute::local::shim;
+use apron_compute::local::container::cgroup::{Cgroups, Limits};
+use apron_compute::local::container::launch::{self, Found, Launch, Launcher};
+use apron_compute::local::container::pair::{Pair, PairConfig, Pairs};
+use apron_compute::local::instance::shim;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["launch", dir] => apron_compute::local::launch::launch_main(Path::new(dir)),
+        ["launch", dir] => apron_compute::local::container::launch::launch_main(Path::new(dir)),
         [apron_images::unpack::ROLE] => apron_images::unpack::child_main(),
         _ => panic!("unknown words {words:?}"),
     }

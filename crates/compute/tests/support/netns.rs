@@ -1,7 +1,7 @@
 //! What tests of the network need: namespaces, each a thread that lives in one and runs what it is given there;
 //! platforms of their own; and a machine beyond this host.
 
-use apron_compute::local::cidr::Cidr;
+use apron_compute::local::network::cidr::Cidr;
 use apron_compute::local::network::{Network, NetworkConfig, purge};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

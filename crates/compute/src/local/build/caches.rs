@@ -3,8 +3,8 @@
 //! A cache has one build at a time: tools do not expect that somebody else's commands write below them, and a
 //! second build of the same service begins with an empty one of its own. It is named by the service's id, which no later service has.
 
-use super::super::launch::HostMount;
 use super::{entries, written};
+use crate::local::container::launch::HostMount;
 use apron_images::runtimes::Base;
 use apron_images::tree;
 use apron_model::ids::ServiceId;

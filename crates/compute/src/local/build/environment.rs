@@ -1,7 +1,7 @@
 //! What build commands find around them and the image does not keep: certificates, and the variables that the
 //! operator gives to every build. Nothing else of the platform's own environment goes in: it may hold secrets.
 
-use super::super::launch::HostMount;
+use crate::local::container::launch::HostMount;
 use apron_images::runtimes::Base;
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,11 +1,11 @@
 //! The repository into a directory: an upload unpacked, or a clone of a branch's newest commit.
 
-use super::super::launch::{ExtraFile, HostMount};
-use super::super::nft::REFUSED;
 use super::environment::{self, GIT_CONFIG, GIT_CREDENTIALS, REPOSITORY};
 use super::repository::Repository;
 use super::script::quoted;
 use super::{APP, BuildError, Work, blocking};
+use crate::local::container::launch::{ExtraFile, HostMount};
+use crate::local::network::nft::REFUSED;
 use apron_images::process::Cancel;
 use apron_images::runtimes::{self, Runtime};
 use apron_images::unpack::{self, Bounds};

@@ -1,7 +1,7 @@
 //! What a build will do: `apprunner.yaml` or the API's values, and the runtime that they name.
 
-use super::super::rootfs;
 use super::BuildError;
+use crate::local::container::rootfs;
 use apron_images::runtimes::{Catalogue, Pipeline, Runtime};
 use apron_model::build::{BuildConfiguration, BuildSpec};
 use apron_model::limits::{LAST_LINES, MANIFEST_BYTES_MAX};

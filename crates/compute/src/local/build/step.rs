@@ -1,11 +1,11 @@
 //! The containers of one build, one after another, and their end whatever happens.
 
-use super::super::launch::{self, ExtraFile, Found, HostMount, Launch, LaunchError};
-use super::super::shim;
 use super::environment::{self, RESOLV_CONF, SCRIPT};
 use super::plan::Plan;
 use super::script::{Said, Script};
 use super::{BuildContext, BuildError, Work, blocking};
+use crate::local::container::launch::{self, ExtraFile, Found, HostMount, Launch, LaunchError};
+use crate::local::instance::shim;
 use apron_images::tree;
 use apron_model::instance::Exit;
 use apron_model::limits::LAST_LINES;

@@ -1,7 +1,7 @@
 //! How much a build has written, found by walking its directories while it writes.
 
-use super::super::disk::size;
 use super::BuildError;
+use crate::local::instance::disk::size;
 use apron_images::tree::Measure;
 use apron_model::limits::BUILD_FILES_MAX;
 use std::io;

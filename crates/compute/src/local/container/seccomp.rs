@@ -27,7 +27,7 @@ use seccompiler::{
 use std::collections::BTreeMap;
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SeccompError {
+pub(crate) enum SeccompError {
     #[error("no filter of system calls exists for the architecture {0}")]
     Architecture(&'static str),
     #[error("the filter of system calls cannot be made: {0}")]
@@ -37,14 +37,14 @@ pub(super) enum SeccompError {
 /// Filters in the order in which they have to be installed. Of two refusals the kernel takes the later filter's.
 /// No two filters but the first refuse the same call.
 #[derive(Clone)]
-pub(super) struct Filters {
+pub(crate) struct Filters {
     known: BpfProgram,
     refused: BpfProgram,
     families: BpfProgram,
 }
 
 impl Filters {
-    pub(super) fn compile() -> Result<Filters, SeccompError> {
+    pub(crate) fn compile() -> Result<Filters, SeccompError> {
         // What the other filter refuses has to pass this one.
         let known = [ALLOWED, ALLOWED_HERE, REFUSED].concat();
         let known = known.into_iter().map(|call| (call, Vec::new())).collect();
@@ -59,7 +59,7 @@ impl Filters {
     }
 
     /// Confines this process and what it executes. Needs no_new_privs, or the right to administrate.
-    pub(super) fn install(&self) -> Result<(), seccompiler::Error> {
+    pub(crate) fn install(&self) -> Result<(), seccompiler::Error> {
         seccompiler::apply_filter(&self.known)?;
         seccompiler::apply_filter(&self.refused)?;
         seccompiler::apply_filter(&self.families)

@@ -3,11 +3,11 @@
 //! Each step is idempotent or undone by the next `start` or `end`, so that a node that dies between any two
 //! of them leaves nothing that a later one would trip over.
 
-use super::cgroup::Limits;
-use super::disk::{self, Space};
-use super::launch::{self, Alive, ExtraFile, Launch};
-use super::machine::Machine;
-use super::pair::Pair;
+use crate::local::container::cgroup::Limits;
+use crate::local::container::launch::{self, Alive, ExtraFile, Launch};
+use crate::local::container::pair::Pair;
+use crate::local::instance::disk::{self, Space};
+use crate::local::machine::Machine;
 use apron_images::manifest::RunDefaults;
 use apron_images::process::Cancel;
 use apron_images::unpack::{Bounds, UnpackError, unpack_layers};
@@ -25,7 +25,7 @@ const START_MEMORY_MIB: u64 = 64;
 const HOSTNAME_CHARS: usize = 12;
 
 /// A container that runs.
-pub(super) struct Born {
+pub(crate) struct Born {
     pub pair: Pair,
     pub alive: Alive,
     pub layers: Vec<String>,
@@ -36,13 +36,13 @@ pub(super) struct Born {
 }
 
 /// A start that did not work, and the pair that is to be used again or given back.
-pub(super) struct Stillborn {
+pub(crate) struct Stillborn {
     pub pair: Option<Pair>,
     pub fault: Fault,
 }
 
 /// Creates and starts the container. `pair` is the one of an earlier start of the same instance.
-pub(super) async fn start(
+pub(crate) async fn start(
     machine: &Arc<Machine>,
     spec: &InstanceSpec,
     address: Ipv4Addr,
@@ -175,7 +175,7 @@ async fn unpacked(machine: &Arc<Machine>, image: &Digest) -> Result<(RunDefaults
 
 /// Ends whatever of the instance is there, with its directory, network and lease. An error names the step;
 /// the same call again goes on.
-pub(super) async fn end(
+pub(crate) async fn end(
     machine: &Arc<Machine>,
     id: &str,
     address: Ipv4Addr,
@@ -200,7 +200,7 @@ pub(super) async fn end(
 }
 
 /// Runs blocking work off the event loop.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     tokio::task::spawn_blocking(work)
@@ -208,7 +208,7 @@ pub(super) async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|_| Err(Fault::transient("the node was interrupted while it worked")))
 }
 
-pub(super) fn elapsed_ms(began: Instant) -> u32 {
+pub(crate) fn elapsed_ms(began: Instant) -> u32 {
     u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX)
 }
 
@@ -256,7 +256,7 @@ fn files(hostname: &str, address: Ipv4Addr, gateway: Ipv4Addr) -> Vec<ExtraFile>
 }
 
 /// Memory that the kernel could give away now; `None` when it does not say.
-pub(super) fn memory_available_mib() -> Option<u64> {
+pub(crate) fn memory_available_mib() -> Option<u64> {
     let text = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)

@@ -5,7 +5,7 @@
 //! that the check runs on its interval, and thresholds of consecutive answers turn the verdict. `Verdict`
 //! decides, `watch` acts.
 
-use super::listening::{self, Readiness};
+use crate::local::instance::listening::{self, Readiness};
 use apron_model::instance::{Health, HealthCheck, HealthProtocol};
 use std::future::Future;
 use std::net::SocketAddr;

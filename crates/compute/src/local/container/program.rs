@@ -1,7 +1,7 @@
 //! The application's program: found and executed inside the container, as the last thing its init does. When
 //! that does not work, this says why in words that help the image's author.
 
-use super::seccomp::Filters;
+use crate::local::container::seccomp::Filters;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ const HEAD_BYTES: usize = 256;
 
 /// Program, arguments and environment as the kernel takes them.
 #[derive(Clone)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// What to try, in this order.
     candidates: Vec<CString>,
     argv: Vec<CString>,
@@ -27,7 +27,7 @@ pub(super) struct Program {
 
 impl Program {
     /// The error is what follows "cannot be run:".
-    pub(super) fn new(argv: &[String], env: &[(String, String)]) -> Result<Program, String> {
+    pub(crate) fn new(argv: &[String], env: &[(String, String)]) -> Result<Program, String> {
         let zero = |_: NulError| "it or its environment holds a zero byte".to_owned();
         let name = argv.first().filter(|name| !name.is_empty()).ok_or("it is empty")?;
         let path = env.iter().find(|(key, _)| key == "PATH").map_or("", |(_, value)| value.as_str());
@@ -50,7 +50,7 @@ impl Program {
     }
 
     /// For libcontainer. `told` is a pipe that closes at execve; the reason for a failure goes into it.
-    pub(super) fn executor(self, filters: Filters, told: i32) -> ProgramExecutor {
+    pub(crate) fn executor(self, filters: Filters, told: i32) -> ProgramExecutor {
         ProgramExecutor { program: self, filters, told }
     }
 
@@ -163,7 +163,7 @@ fn machine(head: &[u8]) -> Option<String> {
 
 /// Runs in the container's init, when everything else is done.
 #[derive(Clone)]
-pub(super) struct ProgramExecutor {
+pub(crate) struct ProgramExecutor {
     program: Program,
     filters: Filters,
     told: i32,

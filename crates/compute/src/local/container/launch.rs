@@ -4,10 +4,10 @@
 //! creates the container and becomes its shim without a change of pid (`create`). What happens on the way comes
 //! back over a pipe, one line a step, so that a program that cannot be executed is an error of `spawn`.
 
-use super::cgroup::{Cgroups, Limits};
-use super::mounts;
-use super::pair::Pair;
-use super::shim::{self, State};
+use crate::local::container::cgroup::{Cgroups, Limits};
+use crate::local::container::mounts;
+use crate::local::container::pair::Pair;
+use crate::local::instance::shim::{self, State};
 use apron_images::tree;
 use apron_model::instance::Fault;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
-pub use super::create::launch_main;
+pub use crate::local::container::create::launch_main;
 
 /// Places inside the container that get mounts of ours; the empty files and directories that the upper layer
 /// then shows there are not the application's.
@@ -272,7 +272,7 @@ fn read_status(mut status: io::PipeReader, began: Instant) -> Report {
 
 /// One line that a launch says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Mounted,
     Executed,
     /// Said by the shim.
@@ -300,7 +300,7 @@ impl Step {
     }
 
     /// As one line, whatever the sentence holds.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let one_line = |text: &str| text.replace(['\n', '\r'], " ");
         match self {
             Step::Mounted => "mounted\n".to_owned(),
@@ -453,7 +453,7 @@ pub fn stop_all(dir: &Path, cgroup: &str) -> Result<(), LaunchError> {
 
 /// `stop_all`, then removes what the container wrote to its file system; its output stays. Takes as long as the
 /// disk needs for it, which a start has no time for.
-pub(super) fn clear(dir: &Path, cgroup: &str) -> Result<(), LaunchError> {
+pub(crate) fn clear(dir: &Path, cgroup: &str) -> Result<(), LaunchError> {
     stop_all(dir, cgroup)?;
     for name in [mounts::WORK, mounts::UPPER] {
         tree::remove(&dir.join(name))
@@ -469,15 +469,15 @@ pub fn destroy(dir: &Path, cgroup: &str) -> Result<(), LaunchError> {
 }
 
 /// What `/proc/PID/stat` says of a process.
-pub(super) struct Process {
+pub(crate) struct Process {
     name: String,
     is_zombie: bool,
     /// Clock ticks since the host started.
-    pub(super) start_time: u64,
+    pub(crate) start_time: u64,
 }
 
 impl Process {
-    pub(super) fn read(pid: i32) -> Option<Process> {
+    pub(crate) fn read(pid: i32) -> Option<Process> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name may hold blanks and parentheses.
         let (head, rest) = text.rsplit_once(')')?;
@@ -505,7 +505,7 @@ fn reap(pid: i32) {
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
 }
 
-pub(super) fn transient(action: &str, error: impl std::error::Error) -> LaunchError {
+pub(crate) fn transient(action: &str, error: impl std::error::Error) -> LaunchError {
     let mut reason = format!("cannot {action}: {error}");
     let mut source = error.source();
     while let Some(inner) = source {

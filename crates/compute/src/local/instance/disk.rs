@@ -7,10 +7,10 @@
 //!
 //! Unpacked layers that no instance uses go after a day; an image that is wanted again is unpacked again.
 
-use super::birth::blocking;
-use super::instances::Instances;
-use super::machine::Machine;
-use super::mounts::UPPER;
+use crate::local::container::mounts::UPPER;
+use crate::local::instance::birth::blocking;
+use crate::local::instance::registry::Instances;
+use crate::local::machine::Machine;
 use apron_images::tree::Measure;
 use apron_images::unpack;
 use apron_model::ids::InstanceId;
@@ -43,13 +43,13 @@ const LAYER_AGE_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Room on a file system, for root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Space {
+pub(crate) struct Space {
     pub free_bytes: u64,
     pub total_bytes: u64,
 }
 
 impl Space {
-    pub(super) fn of(path: &Path) -> io::Result<Space> {
+    pub(crate) fn of(path: &Path) -> io::Result<Space> {
         let found = nix::sys::statvfs::statvfs(path)?;
         let unit = found.fragment_size();
         Ok(Space {
@@ -64,7 +64,7 @@ impl Space {
 }
 
 /// One start of an instance; the next one has another file system.
-pub(super) type Run = (InstanceId, u32);
+pub(crate) type Run = (InstanceId, u32);
 
 /// Who is to be ended, and why.
 fn judge(written: &BTreeMap<Run, u64>, limit_bytes: u64, space: Option<Space>) -> Vec<(Run, String)> {
@@ -89,7 +89,7 @@ fn judge(written: &BTreeMap<Run, u64>, limit_bytes: u64, space: Option<Space>) -
 }
 
 /// A size for people: `3 GiB`, `3.2 GiB`, `12 MiB`.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const MIB: u64 = 1024 * 1024;
     if bytes < 1024 * MIB {
         return format!("{} MiB", bytes / MIB);
@@ -102,7 +102,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// Refuses a start for which there is no room, with figures.
-pub(super) fn refuse_without_room(data_dir: &Path, space: Space) -> Result<(), Fault> {
+pub(crate) fn refuse_without_room(data_dir: &Path, space: Space) -> Result<(), Fault> {
     if space.free_bytes >= START_BYTES {
         return Ok(());
     }
@@ -110,7 +110,7 @@ pub(super) fn refuse_without_room(data_dir: &Path, space: Space) -> Result<(), F
 }
 
 /// Says of a failure for want of room how much there is.
-pub(super) fn explain(data_dir: &Path, space: Space, fault: Fault) -> Fault {
+pub(crate) fn explain(data_dir: &Path, space: Space, fault: Fault) -> Fault {
     // The words of the C library, which also come out of child processes.
     let for_want_of_room = ["No space left on device", "Disk quota exceeded"];
     if fault.permanent || !for_want_of_room.iter().any(|words| fault.reason.contains(words)) {
@@ -120,7 +120,7 @@ pub(super) fn explain(data_dir: &Path, space: Space, fault: Fault) -> Fault {
 }
 
 /// `free` is what there is now: who failed for want of room has taken back what it had written.
-pub(super) fn full(data_dir: &Path, space: Space) -> String {
+pub(crate) fn full(data_dir: &Path, space: Space) -> String {
     format!("the disk of {} is full: {} free", data_dir.display(), size(space.free_bytes))
 }
 
@@ -182,7 +182,7 @@ impl Meter {
 }
 
 /// Looks for ever.
-pub(super) async fn watch(machine: Arc<Machine>, instances: Arc<Instances>) {
+pub(crate) async fn watch(machine: Arc<Machine>, instances: Arc<Instances>) {
     let mut meter = Meter::default();
     loop {
         tokio::time::sleep(PAUSE).await;
@@ -218,7 +218,7 @@ pub(super) async fn watch(machine: Arc<Machine>, instances: Arc<Instances>) {
 }
 
 /// Removes layers that nobody uses, for ever.
-pub(super) async fn sweep(machine: Arc<Machine>) {
+pub(crate) async fn sweep(machine: Arc<Machine>) {
     loop {
         tokio::time::sleep(SWEEP_PAUSE).await;
         let machine = machine.clone();

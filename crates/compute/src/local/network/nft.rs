@@ -18,7 +18,7 @@
 
 mod numbers;
 
-use super::cidr::Cidr;
+use crate::local::network::cidr::Cidr;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
 use nix::sys::time::TimeVal;
 use numbers::*;

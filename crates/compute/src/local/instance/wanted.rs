@@ -1,7 +1,7 @@
 //! What the node was told to run: one file per instance, written whole and forced to disk before the wish is
 //! acknowledged. With these files alone the node starts, restarts and removes instances, control dead or not.
 
-use super::durable;
+use crate::local::durable;
 use apron_model::ids::InstanceId;
 use apron_model::instance::InstanceSpec;
 use serde::{Deserialize, Serialize};

@@ -16,15 +16,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The kernel takes no more lower directories.
-pub(super) const LAYERS_MAX: usize = 500;
+pub(crate) const LAYERS_MAX: usize = 500;
 /// What the container writes, and what the overlay needs beside it, below the instance's directory.
-pub(super) const UPPER: &str = "upper";
-pub(super) const WORK: &str = "work";
+pub(crate) const UPPER: &str = "upper";
+pub(crate) const WORK: &str = "work";
 /// What the stage holds besides mounts: generated files and the runtime's own few.
 const STAGE_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MountError {
+pub(crate) enum MountError {
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the image has {0} layers; at most {LAYERS_MAX} can be stacked")]
@@ -41,7 +41,7 @@ pub(super) enum MountError {
 }
 
 /// Leaves the host's mount namespace. The answer leads back to it.
-pub(super) fn leave_host() -> Result<OwnedFd, MountError> {
+pub(crate) fn leave_host() -> Result<OwnedFd, MountError> {
     let path = Path::new("/proc/self/ns/mnt");
     let host = fs::File::open(path).map_err(|source| io_error("open", path, source))?;
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
@@ -53,13 +53,13 @@ pub(super) fn leave_host() -> Result<OwnedFd, MountError> {
 }
 
 /// Back to where `leave_host` was called; what was mounted since goes with its last user.
-pub(super) fn return_to_host(host: &OwnedFd) -> Result<(), MountError> {
+pub(crate) fn return_to_host(host: &OwnedFd) -> Result<(), MountError> {
     nix::sched::setns(host, nix::sched::CloneFlags::CLONE_NEWNS)
         .map_err(|error| io_error("return to", Path::new("the host's mount namespace"), error.into()))
 }
 
 /// Mounts the stage at `at` and gives it the host's kernel file systems.
-pub(super) fn stage(at: &Path) -> Result<(), MountError> {
+pub(crate) fn stage(at: &Path) -> Result<(), MountError> {
     mount(Some("stage"), at, Some("tmpfs"), MsFlags::empty(), Some(STAGE_OPTIONS))
         .map_err(|error| io_error("mount a tmpfs on", at, error.into()))?;
     for name in ["rootfs", "layers", "mounts", "files", "bundle", "state", "tmp", "host", "instance"] {
@@ -77,7 +77,7 @@ pub(super) fn stage(at: &Path) -> Result<(), MountError> {
 }
 
 /// Whether the kernel has a file system of this kind; its module is loaded when there is one.
-pub(super) fn knows_file_system(name: &std::ffi::CStr) -> io::Result<bool> {
+pub(crate) fn knows_file_system(name: &std::ffi::CStr) -> io::Result<bool> {
     // SAFETY: the name ends with a zero byte.
     let fd = unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), 0) };
     if fd >= 0 {
@@ -92,7 +92,7 @@ pub(super) fn knows_file_system(name: &std::ffi::CStr) -> io::Result<bool> {
 }
 
 /// Makes the stage the root of this process and takes the host's off.
-pub(super) fn enter_stage(at: &Path) -> Result<(), MountError> {
+pub(crate) fn enter_stage(at: &Path) -> Result<(), MountError> {
     let failed = |action| move |error: nix::Error| io_error(action, at, error.into());
     nix::unistd::pivot_root(at, &at.join("host")).map_err(failed("pivot into"))?;
     nix::unistd::chdir("/").map_err(failed("enter"))?;
@@ -100,12 +100,12 @@ pub(super) fn enter_stage(at: &Path) -> Result<(), MountError> {
 }
 
 /// A file or a directory, mounted nowhere yet.
-pub(super) fn open_source(source: &Path) -> Result<OwnedFd, MountError> {
+pub(crate) fn open_source(source: &Path) -> Result<OwnedFd, MountError> {
     open_tree(source).map_err(|error| io_error("open", source, error))
 }
 
 /// Mounts an opened source on `target` so that the ids of `user_namespace` are the ids on disk.
-pub(super) fn mount_mapped(
+pub(crate) fn mount_mapped(
     tree: &OwnedFd,
     source: &Path,
     target: &Path,
@@ -122,7 +122,7 @@ pub(super) fn mount_mapped(
 }
 
 /// Binds the file of a namespace, which may lie where the container's user cannot look, to a file on the stage.
-pub(super) fn hold_namespace(from: &Path, to: &Path) -> Result<(), MountError> {
+pub(crate) fn hold_namespace(from: &Path, to: &Path) -> Result<(), MountError> {
     fs::write(to, "").map_err(|source| io_error("make", to, source))?;
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .map_err(|error| io_error("bind", from, error.into()))
@@ -130,7 +130,7 @@ pub(super) fn hold_namespace(from: &Path, to: &Path) -> Result<(), MountError> {
 
 /// Mounts the overlay of the layers (lowest first) and `<directory>/upper`, which is written, on
 /// `<stage>/rootfs`.
-pub(super) fn overlay(
+pub(crate) fn overlay(
     stage: &Path,
     layers: &[PathBuf],
     directory: &Path,
@@ -237,13 +237,13 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> MountError 
 }
 
 /// Opens a directory for use as a root with `rootfs`.
-pub(super) fn open_directory(path: &Path) -> Result<OwnedFd, MountError> {
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, MountError> {
     nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(|error| io_error("open", path, error.into()))
 }
 
 /// The file of a namespace.
-pub(super) fn open_namespace(path: &Path) -> Result<OwnedFd, MountError> {
+pub(crate) fn open_namespace(path: &Path) -> Result<OwnedFd, MountError> {
     fs::File::open(path).map(OwnedFd::from).map_err(|source| io_error("open", path, source))
 }
 

@@ -67,7 +67,7 @@ fn read_at(root: BorrowedFd<'_>, path: &str, bytes_max: usize) -> Result<Option<
 }
 
 /// Makes a directory and those above it where they are missing, owned by `owner`. Existing parts may be links.
-pub(super) fn make_directory(
+pub(crate) fn make_directory(
     root: BorrowedFd<'_>,
     path: &Path,
     owner: (Uid, Gid),
@@ -90,7 +90,7 @@ pub(super) fn make_directory(
 
 /// Whom a container's process runs as: ids inside the container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct User {
+pub(crate) struct User {
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<u32>,
@@ -98,7 +98,7 @@ pub(super) struct User {
 }
 
 /// Reads an image's `User` (nothing, a name or an id, with a group after a colon) by the image's own accounts.
-pub(super) fn user(root: BorrowedFd<'_>, text: &str) -> Result<User, RootfsError> {
+pub(crate) fn user(root: BorrowedFd<'_>, text: &str) -> Result<User, RootfsError> {
     let passwd = read_at(root, "/etc/passwd", ACCOUNTS_BYTES_MAX)?.unwrap_or_default();
     let group = read_at(root, "/etc/group", ACCOUNTS_BYTES_MAX)?.unwrap_or_default();
     resolve_user(text, &passwd, &group)
@@ -136,10 +136,10 @@ fn resolve_user(text: &str, passwd: &str, group: &str) -> Result<User, RootfsErr
         }
     }
     let largest = resolved.groups.iter().copied().chain([resolved.uid, resolved.gid]).max().unwrap_or(0);
-    if largest >= super::pair::IDS {
+    if largest >= crate::local::container::pair::IDS {
         return Err(RootfsError::User(format!(
             "user \"{text}\" has the id {largest}; a container has the ids 0 to {}",
-            super::pair::IDS - 1
+            crate::local::container::pair::IDS - 1
         )));
     }
     Ok(resolved)

@@ -1,15 +1,16 @@
 //! All instances of this machine: who is wished, which task owns it, and what a starting node finds.
 
-use super::birth::blocking;
-use super::disk::Run;
-use super::instance::{Adopted, Instance, ORDERS_MAX, Order, exit_of};
-use super::launch::{self, Found, Launch};
-use super::machine::Machine;
-use super::pair::Pair;
-use super::shim;
-use super::wanted::{Removing, Wanted, is_plain_id};
-use super::{durable, wanted};
+use super::wanted;
 use crate::driver::{Hint, Output};
+use crate::local::container::launch::{self, Found, Launch};
+use crate::local::container::pair::Pair;
+use crate::local::durable;
+use crate::local::instance::birth::blocking;
+use crate::local::instance::disk::Run;
+use crate::local::instance::shim;
+use crate::local::instance::wanted::{Removing, Wanted, is_plain_id};
+use crate::local::instance::{Adopted, Instance, ORDERS_MAX, Order, exit_of};
+use crate::local::machine::Machine;
 use apron_model::ids::{Generation, InstanceId};
 use apron_model::instance::{Fault, Health, InstanceSpec, Observed, Phase, Waterfall};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// More instances than this on one machine are refused.
-pub(super) const INSTANCES_MAX: usize = 2_000;
+pub(crate) const INSTANCES_MAX: usize = 2_000;
 
 /// Fact of a wish: what may be asked and what is seen.
 struct Entry {
@@ -36,7 +37,7 @@ struct Stray {
 }
 
 /// The registry. Dropping it ends the tasks and leaves the containers running.
-pub(super) struct Instances {
+pub(crate) struct Instances {
     machine: Arc<Machine>,
     entries: Mutex<BTreeMap<InstanceId, Entry>>,
     strays: Mutex<BTreeMap<InstanceId, Stray>>,
@@ -50,7 +51,7 @@ pub(super) struct Instances {
 
 impl Instances {
     /// Reads the wanted list, finds what lives, and gives each instance its task. Blocking.
-    pub(super) fn adopt(machine: Arc<Machine>) -> Result<Arc<Instances>, Fault> {
+    pub(crate) fn adopt(machine: Arc<Machine>) -> Result<Arc<Instances>, Fault> {
         let trouble = |what: &str, error: std::io::Error| Fault::transient(format!("cannot {what}: {error}"));
         let instances_dir = machine.instances_dir();
         std::fs::create_dir_all(&instances_dir).map_err(|e| trouble("make the instances' directory", e))?;
@@ -111,7 +112,7 @@ impl Instances {
     }
 
     /// Makes the instance exist as wished. Returns when the wish is on disk; the error is the reason for no.
-    pub(super) async fn ensure(&self, spec: InstanceSpec) -> Result<(), String> {
+    pub(crate) async fn ensure(&self, spec: InstanceSpec) -> Result<(), String> {
         if !is_plain_id(spec.id.as_str()) {
             return Err(format!("'{}' cannot name an instance", spec.id.as_str().escape_default()));
         }
@@ -132,7 +133,7 @@ impl Instances {
     }
 
     /// Ends the instance. Returns when that is on disk. An unknown one is a success.
-    pub(super) async fn remove(&self, id: &InstanceId, removing: Removing) -> Result<(), String> {
+    pub(crate) async fn remove(&self, id: &InstanceId, removing: Removing) -> Result<(), String> {
         // After a wish that is just being taken.
         let creating = self.creating.lock().await;
         let orders = self.orders_of(id);
@@ -165,7 +166,7 @@ impl Instances {
     }
 
     /// Everything that is wished, and the strays.
-    pub(super) fn list(&self) -> Vec<Observed> {
+    pub(crate) fn list(&self) -> Vec<Observed> {
         let living = |entry: &&Entry| !entry.orders.is_closed();
         let mut observed: Vec<Observed> =
             self.entries().values().filter(living).map(|entry| lock(&entry.shown).clone()).collect();
@@ -174,7 +175,7 @@ impl Instances {
     }
 
     /// The latest start of every instance whose container runs.
-    pub(super) fn running(&self) -> Vec<Run> {
+    pub(crate) fn running(&self) -> Vec<Run> {
         let entries = self.entries();
         let runs = entries.iter().filter_map(|(id, entry)| {
             let shown = lock(&entry.shown);
@@ -184,7 +185,7 @@ impl Instances {
     }
 
     /// Kills the container of this start, for a reason that its exit then tells; the instance is started anew.
-    pub(super) async fn end(&self, id: &InstanceId, restarts: u32, reason: String) {
+    pub(crate) async fn end(&self, id: &InstanceId, restarts: u32, reason: String) {
         if let Some(orders) = self.orders_of(id) {
             // A task that ends meanwhile needs no order.
             let _ = orders.send(Order::End { restarts, reason }).await;
@@ -192,7 +193,7 @@ impl Instances {
     }
 
     /// Output of an instance from an offset on; of an unknown one there is none.
-    pub(super) async fn output(&self, id: &InstanceId, from: u64) -> Result<Output, String> {
+    pub(crate) async fn output(&self, id: &InstanceId, from: u64) -> Result<Output, String> {
         let known = self.entries().contains_key(id) || self.strays().contains_key(id);
         if !known {
             return Ok(Output { lines: Vec::new(), next: from });
@@ -204,7 +205,7 @@ impl Instances {
     }
 
     /// The highest generation among all wishes since the node's start and on its disk.
-    pub(super) fn generation(&self) -> Generation {
+    pub(crate) fn generation(&self) -> Generation {
         *lock(&self.highest)
     }
 
@@ -337,7 +338,7 @@ impl Instances {
     }
 
     /// Forgets instances that are gone, and waits for the next one. Never ends.
-    pub(super) async fn run(&self) {
+    pub(crate) async fn run(&self) {
         let mut hints = self.machine.news.listen();
         loop {
             // Lagging behind is as good as a hint.

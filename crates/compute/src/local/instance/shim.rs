@@ -71,7 +71,7 @@ pub fn exit(dir: &Path, state: &State) -> Exit {
 }
 
 /// The end of the output as it travels with an exit; what cannot be read is left out.
-pub(super) fn last_lines(dir: &Path) -> Vec<String> {
+pub(crate) fn last_lines(dir: &Path) -> Vec<String> {
     instance::last_lines(&tail(dir, limits::LAST_LINES).unwrap_or_default())
 }
 
@@ -148,7 +148,7 @@ pub fn tail(dir: &Path, count: usize) -> Result<Vec<String>, ReadError> {
 
 /// Where the next shim of this instance goes on: the segments that are kept, oldest first. Removes what a
 /// killed shim left above the bound.
-pub(super) fn resume(dir: &Path) -> Result<apron_shim::log::Position, ReadError> {
+pub(crate) fn resume(dir: &Path) -> Result<apron_shim::log::Position, ReadError> {
     let mut segments = segments(dir)?;
     while segments.len() > 2 {
         let oldest = segments.remove(0);

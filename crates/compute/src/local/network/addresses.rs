@@ -6,7 +6,7 @@
 //! knows the address, and packets and caches of whoever else knew it have had their time. The search goes round the range, so that an address comes back as late as possible. Pure: time is an argument,
 //! in milliseconds since the machine's start, and the book is kept with the id of that start.
 
-use super::cidr::Cidr;
+use crate::local::network::cidr::Cidr;
 use apron_model::limits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -5,13 +5,13 @@
 //! the program's execve, whose failure is still this process's to tell; and last the shim's, after which
 //! this process's pid is the shim's.
 
-use super::cgroup::{CgroupError, Cgroups};
-use super::launch::{Launch, LaunchError, Process, Step};
-use super::mounts::{self, MountError};
-use super::program::Program;
-use super::rootfs::{self, RootfsError, User};
-use super::seccomp::Filters;
-use super::shim;
+use crate::local::container::cgroup::{CgroupError, Cgroups};
+use crate::local::container::launch::{Launch, LaunchError, Process, Step};
+use crate::local::container::mounts::{self, MountError};
+use crate::local::container::program::Program;
+use crate::local::container::rootfs::{self, RootfsError, User};
+use crate::local::container::seccomp::Filters;
+use crate::local::instance::shim;
 use apron_images::tree;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -340,7 +340,7 @@ fn write_specification(launch: &Launch, user: &User) -> Result<(), LaunchError> 
     for (index, host_mount) in launch.mounts.iter().enumerate() {
         all_mounts.push(bind(format!("/mounts/{index}"), &host_mount.target, host_mount.read_only));
     }
-    let ids = json!([{"containerID": 0, "hostID": launch.pair.first_id, "size": super::pair::IDS}]);
+    let ids = json!([{"containerID": 0, "hostID": launch.pair.first_id, "size": crate::local::container::pair::IDS}]);
     let specification = json!({
         "ociVersion": "1.0.2",
         "hostname": launch.hostname,
@@ -499,5 +499,5 @@ fn wall_time_ms() -> u64 {
 
 /// Turns an error below into a sentence with all its causes. Unless somebody knows better, another try may help.
 fn failed<E: std::error::Error>(action: &'static str) -> impl Fn(E) -> LaunchError {
-    move |error| super::launch::transient(action, error)
+    move |error| crate::local::container::launch::transient(action, error)
 }

@@ -1,11 +1,11 @@
 //! Builds of this machine: each gets namespaces and a network like an instance's, and gives them back.
 
-use super::birth::{self, blocking};
-use super::build::{self, BuildContext, Caches};
-use super::cgroup::Limits;
-use super::machine::Machine;
-use super::pair::Pair;
-use super::wanted::is_plain_id;
+use crate::local::build::{self, BuildContext, Caches};
+use crate::local::container::cgroup::Limits;
+use crate::local::container::pair::Pair;
+use crate::local::instance::birth::{self, blocking};
+use crate::local::instance::wanted::is_plain_id;
+use crate::local::machine::Machine;
 use apron_images::runtimes::Catalogue;
 use apron_model::build::{BuildEvent, BuildSpec};
 use apron_model::ids::ServiceId;
@@ -34,7 +34,7 @@ const END_POLL: Duration = Duration::from_millis(20);
 const MEMORY_POLL: Duration = Duration::from_secs(1);
 
 /// What the operator says of builds.
-pub(super) struct BuildSettings {
+pub(crate) struct BuildSettings {
     pub catalogue: Catalogue,
     /// See `BuildContext`.
     pub source_roots: Vec<PathBuf>,
@@ -42,7 +42,7 @@ pub(super) struct BuildSettings {
 }
 
 /// Runs builds; dropping it ends them.
-pub(super) struct Builds {
+pub(crate) struct Builds {
     shared: Arc<Shared>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -58,7 +58,7 @@ struct Shared {
 }
 
 impl Builds {
-    pub(super) fn new(machine: Arc<Machine>, settings: BuildSettings) -> Builds {
+    pub(crate) fn new(machine: Arc<Machine>, settings: BuildSettings) -> Builds {
         let shared = Shared {
             catalogue: Arc::new(settings.catalogue),
             source_roots: settings.source_roots,
@@ -71,7 +71,7 @@ impl Builds {
     }
 
     /// Removes what is kept between the builds of a service.
-    pub(super) async fn forget_service(&self, id: ServiceId) -> Result<(), String> {
+    pub(crate) async fn forget_service(&self, id: ServiceId) -> Result<(), String> {
         if !is_plain_id(id.as_str()) {
             return Err(format!("{:?} is not the id of a service", id.as_str()));
         }
@@ -83,7 +83,7 @@ impl Builds {
     }
 
     /// Runs a build to its end; the last event is `Done` or `Failed`. Dropping the stream cancels it.
-    pub(super) fn run(&self, spec: BuildSpec) -> impl Stream<Item = BuildEvent> + Send + use<> {
+    pub(crate) fn run(&self, spec: BuildSpec) -> impl Stream<Item = BuildEvent> + Send + use<> {
         let (events_to, events) = mpsc::channel(EVENTS_MAX);
         let shared = self.shared.clone();
         let mut tasks = self.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
