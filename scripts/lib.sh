@@ -1,4 +1,4 @@
-# Shared by scripts/demo and scripts/test; to be sourced from the repository's root.
+# Shared by the scripts here and examples/static-binary/make; to be sourced from the repository's root.
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -22,6 +22,15 @@ need_cargo() {
         . "$HOME/.cargo/env"
     fi
     command -v cargo >/dev/null || die "cargo is missing; install a Rust toolchain first (https://rustup.rs)"
+}
+
+# build_program NAME [OPTION...]: builds a program of the workspace; its path is then in $program.
+build_program() {
+    # What cargo tells a test or a task of its package. Build scripts watch some of it, and would run again.
+    unset "${!CARGO_MANIFEST_@}" "${!CARGO_PKG_@}"
+    # --workspace: with --package the features of dependencies would differ, and they would be compiled twice.
+    cargo build "${@:2}" --locked --workspace --bin "$1" </dev/null
+    program=$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug/$1
 }
 
 # install_packages LIST...: installs what is missing of the packages named in the files, and says so before.

@@ -1,7 +1,9 @@
 //! All of CI, on a laptop as anywhere: a list of stages, each timed, and the count of tests at the end.
 
-use crate::{deny, nightly, tidy};
+use crate::program;
+use crate::{deny, facts, nightly, tidy};
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,18 +17,21 @@ pub(crate) struct Stage {
 }
 
 /// Tests counted over all test binaries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) ignored: u64,
+    /// The names of those that passed.
+    pub(crate) names: BTreeSet<String>,
 }
 
 /// Runs every stage even when an earlier one failed, so that one run says all; only what cannot be built is
 /// not tested. The last line printed is `N passed, N failed`. Returns whether all is well.
 pub(crate) fn run(root: &Path, all: bool) -> Result<bool> {
+    let facts = if all { Some(facts::take(root)?) } else { None };
     let mut stages = Vec::new();
-    let cargo = |arguments: &[&str]| command(root, &crate::cargo(), arguments);
+    let cargo = |arguments: &[&str]| program::run(program::cargo(root).args(arguments));
     stage(&mut stages, "format", || cargo(&["fmt", "--all", "--check"]));
     let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
     stage(&mut stages, "clippy", || cargo(&lints));
@@ -39,15 +44,15 @@ pub(crate) fn run(root: &Path, all: bool) -> Result<bool> {
     if built {
         stage(&mut stages, "tests", || tests(root, &[], &mut count));
     }
-    if all && built {
-        nightly::run(root, &mut stages, count)?;
+    if let Some(facts) = facts.filter(|_| built) {
+        nightly::run(root, &facts, &mut stages, &count)?;
     }
-    print!("\n{}", summary(&stages, count));
+    print!("\n{}", summary(&stages, &count));
     Ok(stages.iter().all(|s| s.passed))
 }
 
 /// The seconds of every stage and, as the last line, the count of tests.
-fn summary(stages: &[Stage], count: Count) -> String {
+fn summary(stages: &[Stage], count: &Count) -> String {
     let line = |s: &Stage| {
         format!("{:10} {:>7.1} s  {}\n", s.name, s.seconds, if s.passed { "ok" } else { "FAILED" })
     };
@@ -69,28 +74,16 @@ pub(crate) fn stage(stages: &mut Vec<Stage>, name: &str, run: impl FnOnce() -> R
     result.is_ok()
 }
 
-/// Runs a program from the root, without input, its output ours.
-pub(crate) fn command(root: &Path, program: &str, arguments: &[&str]) -> Result<()> {
-    let status = Command::new(program)
-        .args(arguments)
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot run {program}"))?;
-    if !status.success() {
-        bail!("{program} {} ended with {status}", arguments.first().unwrap_or(&""));
-    }
-    Ok(())
-}
-
 /// Runs the tests of the whole workspace and adds them up. `options` go to the test binaries.
 pub(crate) fn tests(root: &Path, options: &[&str], count: &mut Count) -> Result<()> {
     count_tests(&mut test_command(root, options), count)
 }
 
+/// `--tests`, which are those of libraries and programs too: without it every library would be compiled once more
+/// for the examples of its documentation, and there are none.
 fn test_command(root: &Path, options: &[&str]) -> Command {
-    let mut cargo = Command::new(crate::cargo());
-    cargo.args(["test", "--workspace", "--no-fail-fast", "--locked", "--"]).args(options).current_dir(root);
+    let mut cargo = program::cargo(root);
+    cargo.args(["test", "--workspace", "--tests", "--no-fail-fast", "--locked", "--"]).args(options);
     cargo
 }
 
@@ -104,11 +97,12 @@ fn count_tests(cargo: &mut Command, count: &mut Count) -> Result<()> {
     while let Some(line) = lines.next().transpose()? {
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
-        if let Some(result) = parse_result(&line) {
-            count.passed += result.passed;
-            count.failed += result.failed;
-            count.ignored += result.ignored;
+        if let Some([passed, failed, ignored]) = parse_result(&line) {
+            count.passed += passed;
+            count.failed += failed;
+            count.ignored += ignored;
         }
+        count.names.extend(parse_passed(&line).map(str::to_owned));
     }
     let status = cargo.wait()?;
     match (status.success(), count.failed) {
@@ -120,13 +114,19 @@ fn count_tests(cargo: &mut Command, count: &mut Count) -> Result<()> {
 }
 
 /// Reads `test result: ok. 26 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s`.
-fn parse_result(line: &str) -> Option<Count> {
+/// Gives how many passed, failed and were ignored.
+fn parse_result(line: &str) -> Option<[u64; 3]> {
     let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
     let number = |what: &str| {
         let part = counts.split(';').find_map(|part| part.trim().strip_suffix(what));
         part.and_then(|n| n.trim().parse().ok())
     };
-    Some(Count { passed: number(" passed")?, failed: number(" failed")?, ignored: number(" ignored")? })
+    Some([number(" passed")?, number(" failed")?, number(" ignored")?])
+}
+
+/// Reads `test module::name ... ok`.
+fn parse_passed(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... ok")
 }
 
 /// `3 min 20 s`, for people.
@@ -150,7 +150,7 @@ mod tests {
             let manifest = "[package]\nname = \"probe\"\nedition = \"2024\"\n[workspace]\n";
             std::fs::write(root.join("Cargo.toml"), manifest).unwrap();
             std::fs::write(root.join("src/lib.rs"), lib).unwrap();
-            command(&root, &crate::cargo(), &["generate-lockfile", "--offline", "--quiet"]).unwrap();
+            program::run(program::cargo(&root).args(["generate-lockfile", "--offline", "--quiet"])).unwrap();
             Workspace(root)
         }
 
@@ -174,10 +174,11 @@ mod tests {
         let mut count = Count::default();
         let error = workspace.tests(&[], &mut count).unwrap_err();
         assert_eq!(error.to_string(), "1 failed");
-        assert_eq!(count, Count { passed: 1, failed: 1, ignored: 1 });
+        let names = BTreeSet::from(["good".to_owned()]);
+        assert_eq!(count, Count { passed: 1, failed: 1, ignored: 1, names });
         let mut long = Count::default();
         workspace.tests(&["--ignored"], &mut long).unwrap();
-        assert_eq!(long, Count { passed: 1, failed: 0, ignored: 0 });
+        assert_eq!((long.passed, long.failed, long.ignored), (1, 0, 0));
     }
 
     #[test]
@@ -194,7 +195,7 @@ mod tests {
         let stage = |name: &str, passed| Stage { name: name.into(), seconds: 1.25, passed };
         let text = summary(
             &[stage("build", true), stage("tests", false)],
-            Count { passed: 7, failed: 1, ignored: 2 },
+            &Count { passed: 7, failed: 1, ignored: 2, ..Count::default() },
         );
         assert_eq!(text, "build          1.2 s  ok\ntests          1.2 s  FAILED\n7 passed, 1 failed\n");
     }
@@ -203,9 +204,11 @@ mod tests {
     fn results_are_read() {
         let line =
             "test result: FAILED. 26 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0s";
-        assert_eq!(parse_result(line), Some(Count { passed: 26, failed: 2, ignored: 1 }));
+        assert_eq!(parse_result(line), Some([26, 2, 1]));
         assert_eq!(parse_result("test result: ok. many"), None);
         assert_eq!(parse_result("test a::b ... ok"), None);
+        assert_eq!(parse_passed("test a::b ... ok"), Some("a::b"));
+        assert_eq!(parse_passed("test a::b ... ignored, long"), None);
     }
 
     #[test]

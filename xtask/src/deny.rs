@@ -3,12 +3,12 @@
 //! A small part of what cargo-deny does, so that a fresh machine needs nothing to check it; security
 //! advisories are not looked at here.
 
+use crate::program;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 #[derive(Deserialize)]
 struct Config {
@@ -96,15 +96,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 fn packages(root: &Path, targets: &[String]) -> Result<Vec<Package>> {
     let mut used = BTreeMap::new();
     for target in targets {
-        let output = Command::new(crate::cargo())
-            .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target])
-            .current_dir(root)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot run cargo metadata")?;
-        ensure!(output.status.success(), "cargo metadata failed");
-        let value: Value = serde_json::from_slice(&output.stdout)?;
+        let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", target];
+        let value: Value = serde_json::from_str(&program::output(program::cargo(root).args(arguments))?)?;
         // Only `resolve` knows the target; `packages` names all.
         let nodes = value["resolve"]["nodes"].as_array().context("cargo metadata has no nodes")?;
         let ids: BTreeSet<&str> = nodes.iter().filter_map(|node| node["id"].as_str()).collect();

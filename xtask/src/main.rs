@@ -4,7 +4,9 @@ mod bench;
 mod ci;
 mod codegen;
 mod deny;
+mod facts;
 mod nightly;
+mod program;
 mod tidy;
 mod vm;
 
@@ -17,8 +19,9 @@ cargo xtask <task>
   codegen         write crates/wire/src/generated from specs/
   tidy            dependency edges, generated files, unfinished words, long files
   deny            licences, banned crates and sources of dependencies
-  bench [instance] [deploy] [build] [proxy] [--check] [--quick]
-                  measures and writes docs/benchmarks.md; --check fails below a bar
+  bench [instance] [deploy] [build] [proxy] [--check] [--quick] [--against FILE.py]
+                  measures and writes docs/benchmarks.md; --check fails below a bar; --against runs another
+                  program of the proxy bench's method beside it and fails when their ratios disagree
   vm              boots a virtual machine with cgroup version 2 and systemd, and tests the platform there
   ci [--all]      everything that CI checks; --all adds the long list and writes docs/nightly.md
 ";
@@ -57,9 +60,4 @@ fn run() -> Result<ExitCode> {
 fn root() -> Result<PathBuf> {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     Ok(manifest.parent().context("xtask lies in the repository's root")?.to_owned())
-}
-
-/// The cargo that runs us.
-fn cargo() -> String {
-    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }

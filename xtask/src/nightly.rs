@@ -2,62 +2,95 @@
 //! the page says what was run and nothing else.
 
 use crate::ci::{self, Count, Stage};
-use anyhow::{Context, Result};
+use crate::facts::Facts;
+use crate::{bench, program, vm};
+use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+/// What the list is to hold and is found in tests, each with all tests that it is made of. It passes when each of
+/// them was seen to pass, so that one that was renamed or taken away is missed here.
+const PARTS: &[(&str, &[&str])] = &[
+    ("simulation with new seeds", &["tests::walk::many_random_walks_end_where_the_rows_say"]),
+    (
+        "fuzz",
+        &[
+            "bodies",
+            "image_archives",
+            "layers",
+            "manifests",
+            "route::tests::hosts_changed_by_dice",
+            "signatures",
+            "start_commands",
+        ],
+    ),
+    (
+        "every example, built and answering",
+        &["e10_examples::every_example_deploys_as_its_readme_says", "the_examples_build_on_real_bases"],
+    ),
+    (
+        "conformance with the AWS CLI and botocore",
+        &[
+            "botocore_reads_what_we_answer",
+            "e08_aws_cli::an_image_through_its_whole_life",
+            "e08_aws_cli::git_to_url_then_under_load_then_broken",
+            "e08_aws_cli::the_lines_of_env_are_all_that_the_cli_needs_and_a_wrong_signature_is_refused",
+            "every_request_of_botocore_is_verified",
+            "the_calls_of_botocore_are_read",
+        ],
+    ),
+];
 
 /// Adds the long list to the stages that have run, and writes the page.
-pub(crate) fn run(root: &Path, stages: &mut Vec<Stage>, short: Count) -> Result<()> {
+pub(crate) fn run(root: &Path, facts: &Facts, stages: &mut Vec<Stage>, short: &Count) -> Result<()> {
     let mut long = Count::default();
     ci::stage(stages, "long tests", || ci::tests(root, &["--ignored"], &mut long));
-    ci::stage(stages, "demo", || ci::command(root, "scripts/demo", &["--check"]));
-    ci::stage(stages, "vm", || crate::vm::run(root));
-    ci::stage(stages, "bench", || ci::command(root, &crate::cargo(), &["xtask", "bench", "--check"]));
-    let page = page(&facts(root)?, stages, short, long)?;
+    ci::stage(stages, "parts", || complete(short, &long));
+    ci::stage(stages, "demo", || {
+        program::run(Command::new(root.join("scripts/demo")).arg("--check").current_dir(root))
+    });
+    ci::stage(stages, "vm", || vm::run(root));
+    ci::stage(stages, "bench", || {
+        ensure!(bench::run(root, &["--check"])?, "a bar was missed");
+        Ok(())
+    });
+    let page = page(facts, stages, short, &long)?;
     std::fs::write(root.join("docs/nightly.md"), page).context("cannot write docs/nightly.md")
 }
 
-/// Where and when the list was run.
-struct Facts {
-    commit: String,
-    date: String,
-    machine: String,
+/// The tests of the parts, by the names of their functions.
+pub(crate) fn functions() -> impl Iterator<Item = &'static str> {
+    PARTS.iter().flat_map(|(_, tests)| *tests).map(|test| test.rsplit("::").next().unwrap_or(test))
 }
 
-fn facts(root: &Path) -> Result<Facts> {
-    let commit = output(root, "git", &["rev-parse", "HEAD"])?;
-    let changed = !output(root, "git", &["status", "--porcelain"])?.is_empty();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    Ok(Facts {
-        commit: if changed { format!("{commit}, with changes") } else { commit },
-        date: output(root, "date", &["--utc", "+%Y-%m-%d %H:%M UTC"])?,
-        machine: format!("{cores} cores, {}", output(root, "uname", &["-srm"])?),
-    })
+/// # Errors
+/// Names what was not seen to pass.
+fn complete(short: &Count, long: &Count) -> Result<()> {
+    let missed: Vec<&str> = PARTS.iter().flat_map(|(_, tests)| missed(tests, short, long)).collect();
+    ensure!(missed.is_empty(), "not seen to pass: {}", missed.join(", "));
+    Ok(())
 }
 
-fn output(root: &Path, program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
-    anyhow::ensure!(output.status.success(), "{program} {} failed", arguments.join(" "));
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+fn missed<'a>(tests: &'a [&str], short: &Count, long: &Count) -> Vec<&'a str> {
+    tests.iter().copied().filter(|test| !short.names.contains(*test) && !long.names.contains(*test)).collect()
 }
 
-fn page(facts: &Facts, stages: &[Stage], short: Count, long: Count) -> Result<String> {
+fn page(facts: &Facts, stages: &[Stage], short: &Count, long: &Count) -> Result<String> {
     let mut page = String::from("# The long list\n\nWritten by `cargo xtask ci --all`.\n\n");
     writeln!(page, "- Commit: {}\n- Date: {}\n- Machine: {}\n", facts.commit, facts.date, facts.machine)?;
     writeln!(page, "| stage | result | time |\n|---|---|---|")?;
+    let word = |passed| if passed { "passed" } else { "**failed**" };
     for s in stages {
-        let result = if s.passed { "passed" } else { "**failed**" };
-        writeln!(page, "| {} | {result} | {} |", s.name, ci::human(s.seconds))?;
+        writeln!(page, "| {} | {} | {} |", s.name, word(s.passed), ci::human(s.seconds))?;
     }
     writeln!(page, "\nTests: {} passed, {} failed.", short.passed, short.failed)?;
-    writeln!(page, "Long tests: {} passed, {} failed.", long.passed, long.failed)?;
-    writeln!(page, "The figures of the benchmark are in [benchmarks.md](benchmarks.md).")?;
+    writeln!(page, "Long tests: {} passed, {} failed. Among both:\n", long.passed, long.failed)?;
+    writeln!(page, "| part | result | tests |\n|---|---|---|")?;
+    for (part, tests) in PARTS {
+        writeln!(page, "| {part} | {} | {} |", word(missed(tests, short, long).is_empty()), tests.len())?;
+    }
+    writeln!(page, "\nThe figures of the benchmark are in [benchmarks.md](benchmarks.md).")?;
     Ok(page)
 }
 
@@ -73,16 +106,22 @@ mod tests {
             Stage { name: "demo".into(), seconds: 61.2, passed: true },
             Stage { name: "bench".into(), seconds: 2.0, passed: false },
         ];
-        let count = |passed, failed| Count { passed, failed, ignored: 0 };
-        let page = page(&facts, &stages, count(300, 1), count(4, 0)).unwrap();
+        let short = Count { passed: 300, failed: 1, ..Count::default() };
+        let names = PARTS[0].1.iter().map(|name| (*name).to_owned()).collect();
+        let long = Count { passed: 4, names, ..Count::default() };
+        let page = page(&facts, &stages, &short, &long).unwrap();
         for line in [
             "- Commit: abc\n",
             "| demo | passed | 1 min 1 s |",
             "| bench | **failed** | 2.0 s |",
             "Tests: 300 passed, 1 failed.",
             "Long tests: 4 passed, 0 failed.",
+            "| simulation with new seeds | passed | 1 |",
+            "| fuzz | **failed** | 7 |",
         ] {
             assert!(page.contains(line), "{line}");
         }
+        let error = complete(&short, &long).unwrap_err().to_string();
+        assert!(error.contains("manifests") && !error.contains("walks"), "{error}");
     }
 }

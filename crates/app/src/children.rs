@@ -1,6 +1,6 @@
 //! The child side of the supervisor: `apron control`, `apron node`, `apron proxy`.
 //!
-//! A child gets its typed configuration, its listeners and a pipe to report on as inherited descriptors, gives
+//! A child gets its typed configuration, its listeners and a pipe for its signs of life as inherited descriptors, gives
 //! up every right that it does not need, and runs. It never depends on the supervisor: it is in a session of
 //! its own, nothing ends it when the supervisor dies, and its log goes to a pipe that may be full or broken.
 
@@ -20,11 +20,15 @@ use std::net::TcpListener;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Names of the variables that carry descriptor numbers.
 pub(crate) const CONFIG_FD: &str = "APRON_CONFIG_FD";
-pub(crate) const READY_FD: &str = "APRON_READY_FD";
+pub(crate) const SIGNS_FD: &str = "APRON_SIGNS_FD";
 pub(crate) const LISTENERS: &str = "APRON_LISTENERS";
+/// How often a child that works says so; the proxy has the same period.
+pub(crate) const SIGN_PERIOD: Duration = Duration::from_secs(1);
 /// A configuration has some kilobytes.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -57,12 +61,13 @@ fn run_to_end(role: Role) -> Result<()> {
         Role::Control => {
             let mut inherited = Inherited::<apron_control::Config>::take(role)?;
             let api = TcpListener::from(inherited.listener("api")?);
-            apron_control::run(inherited.config, api, inherited.ready.callback()).map_err(|e| chained(&e))
+            let ready = inherited.signs.by_runtime();
+            apron_control::run(inherited.config, api, ready).map_err(|e| chained(&e))
         }
         Role::Node => {
             let inherited = Inherited::<apron_compute::local::node::Config>::take(role)?;
-            apron_compute::local::node::run(inherited.config, inherited.ready.callback())
-                .map_err(|e| chained(&e))
+            let ready = inherited.signs.by_runtime();
+            apron_compute::local::node::run(inherited.config, ready).map_err(|e| chained(&e))
         }
         Role::Proxy => {
             let mut inherited = Inherited::<apron_proxy::Config>::take(role)?;
@@ -70,7 +75,10 @@ fn run_to_end(role: Role) -> Result<()> {
                 http: inherited.listeners("http"),
                 https: inherited.listeners("https"),
             };
-            apron_proxy::run(inherited.config, listeners, inherited.ready.callback()).map_err(|e| chained(&e))
+            let signs = inherited.signs;
+            let (first, further) = (signs.clone(), move || signs.give());
+            apron_proxy::run(inherited.config, listeners, move || first.give(), further)
+                .map_err(|e| chained(&e))
         }
     }
 }
@@ -90,7 +98,7 @@ fn chained(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
 struct Inherited<C> {
     config: C,
     listeners: BTreeMap<String, Vec<OwnedFd>>,
-    ready: Ready,
+    signs: Signs,
 }
 
 impl<C: DeserializeOwned> Inherited<C> {
@@ -104,7 +112,7 @@ impl<C: DeserializeOwned> Inherited<C> {
         let name = CString::new(format!("apron-{}", role.name())).expect("names of roles hold no zero byte");
         nix::sys::prctl::set_name(&name).context("cannot set the name of the process")?;
         let config = inherited(&number(CONFIG_FD)?)?;
-        let ready = Ready(File::from(inherited(&number(READY_FD)?)?));
+        let signs = Signs(Arc::new(File::from(inherited(&number(SIGNS_FD)?)?)));
         let mut listeners: BTreeMap<String, Vec<OwnedFd>> = BTreeMap::new();
         for (name, numbers) in parse_listeners(&std::env::var(LISTENERS).unwrap_or_default())? {
             for number in numbers {
@@ -123,7 +131,7 @@ impl<C: DeserializeOwned> Inherited<C> {
             reach::ensure(&handover.data_dir, user)?;
             privileges::become_user(user)?;
         }
-        Ok(Inherited { config: handover.config, listeners, ready })
+        Ok(Inherited { config: handover.config, listeners, signs })
     }
 
     fn listeners(&mut self, name: &str) -> Vec<OwnedFd> {
@@ -135,13 +143,30 @@ impl<C: DeserializeOwned> Inherited<C> {
     }
 }
 
-/// Says once that the child can work.
-struct Ready(File);
+/// Signs of life to the supervisor: the first says that the child can work, further ones that it still turns.
+/// The pipe ends when the child is about to end.
+#[derive(Clone)]
+struct Signs(Arc<File>);
 
-impl Ready {
-    fn callback(mut self) -> impl FnOnce() + Send + 'static {
-        // A supervisor that is gone does not want to know.
-        move || drop(self.0.write_all(b"ready\n"))
+impl Signs {
+    /// Never waits. A supervisor that is gone, or does not read, does not want to know.
+    fn give(&self) {
+        let _ = (&*self.0).write(b"\n");
+    }
+
+    /// What gives the first sign when it is called inside a runtime, and further ones for as long as that runtime
+    /// turns its tasks.
+    fn by_runtime(self) -> impl FnOnce() + Send + 'static {
+        move || {
+            // Ends with the runtime: it is to say whether that turns, and nothing else.
+            tokio::spawn(async move {
+                let mut tick = tokio::time::interval(SIGN_PERIOD);
+                loop {
+                    tick.tick().await;
+                    self.give();
+                }
+            });
+        }
     }
 }
 

@@ -224,7 +224,7 @@ fn flag_root(root: &Path) -> Result<PathBuf, ConfigError> {
     let path = std::path::absolute(root).map_err(|e| problem(e.to_string()))?;
     match path.is_dir() {
         true => Ok(path),
-        false => Err(problem("there is no such directory".to_owned())),
+        false => Err(problem(file::NO_DIRECTORY.to_owned())),
     }
 }
 

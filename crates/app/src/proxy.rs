@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let http = apron_proxy::bind(arguments.http, loops)
         .with_context(|| format!("cannot listen on {}", arguments.http))?;
     let listeners = Listeners { http, https: Vec::new() };
-    apron_proxy::run(Config::fixed(arguments.routes), listeners, || println!("ready"))
+    apron_proxy::run(Config::fixed(arguments.routes), listeners, || println!("ready"), || ())
         .map_err(|error| anyhow!(error))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -137,14 +137,15 @@ async fn supervise(
         started = all_ready(&mut inbox) => started.map(|()| true),
         _ = leaving.wait_for(|s| *s > Stop::No) => Ok(false),
     };
+    // After a failed start the old proxy serves on; whoever asked to stop means it too.
+    if let (Ok(_), Some(old)) = (&started, old_proxy) {
+        let grace = keep::grace(Role::Proxy, Duration::from_secs(settings.drain_s.into()));
+        let mut stopped = stopped.clone();
+        keepers.spawn(async move { keep::end(&old.process, grace, &mut stopped).await });
+    }
     if let Ok(true) = started {
         write_supervisor_record(&run, &bound);
         announce(&addresses);
-        if let Some(old) = old_proxy {
-            let grace = keep::grace(Role::Proxy, Duration::from_secs(settings.drain_s.into()));
-            let mut stopped = stopped.clone();
-            keepers.spawn(async move { keep::end(&old.process, grace, &mut stopped).await });
-        }
         // Reports after the start are only logged, where they arise; the channel must not fill up.
         while leaving.has_changed().is_ok() && *leaving.borrow_and_update() == Stop::No {
             tokio::select! {

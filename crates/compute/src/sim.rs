@@ -75,6 +75,8 @@ struct State {
     instances: BTreeMap<InstanceId, Instance>,
     listeners: Vec<mpsc::Sender<Hint>>,
     unreachable: bool,
+    /// Why nothing can be removed.
+    removes_nothing: Option<String>,
     next_address: u16,
     ensured: u64,
     removed: u64,
@@ -115,6 +117,11 @@ impl World {
     pub fn set_unreachable(&self, unreachable: bool) {
         self.state().unreachable = unreachable;
         self.hint(&Hint::Instances);
+    }
+
+    /// Every removal is refused with this reason, as by a node that cannot write the wish down.
+    pub fn refuse_removals(&self, reason: Option<&str>) {
+        self.state().removes_nothing = reason.map(ToOwned::to_owned);
     }
 
     /// A running instance ends by itself; at the next look but one it runs again.
@@ -281,6 +288,9 @@ impl Driver for World {
         tokio::task::yield_now().await;
         {
             let mut state = self.reachable()?;
+            if let Some(reason) = &state.removes_nothing {
+                return Err(DriverError::Refused(reason.clone()));
+            }
             state.removed += 1;
             if let Some(instance) = state.instances.get_mut(id) {
                 instance.observed.phase = Phase::Stopping;

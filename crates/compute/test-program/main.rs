@@ -11,7 +11,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["launch", dir] => apron_compute::local::launch::launch_main(Path::new(dir)),
+        ["launch", dir] => apron_compute::local::container::launch::launch_main(Path::new(dir)),
         ["look"] => look(),
         ["sleep"] => std::thread::sleep(Duration::from_secs(600)),
         ["exit", code] => std::process::exit(code.parse().expect("a code")),
@@ -41,6 +41,13 @@ fn look() {
     println!("uid_map {}", words("/proc/self/uid_map"));
     println!("gid_map {}", words("/proc/self/gid_map"));
     println!("cgroup {}", words("/proc/self/cgroup"));
+    let limit =
+        ["memory/memory.limit_in_bytes", "memory.max"].map(|file| words(&format!("/sys/fs/cgroup/{file}")));
+    println!("memory_limit {}", limit.join(" "));
+    let writable = ["memory/cgroup.event_control", "cgroup.procs"]
+        .iter()
+        .any(|file| fs::OpenOptions::new().write(true).open(format!("/sys/fs/cgroup/{file}")).is_ok());
+    println!("cgroup_writable {writable}");
     println!("hostname {}", words("/proc/sys/kernel/hostname"));
     println!("extra {}", words("/etc/extra"));
     println!("oom_score_adj {}", words("/proc/self/oom_score_adj"));

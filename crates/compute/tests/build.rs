@@ -5,13 +5,15 @@
 
 #[path = "support/programs.rs"]
 mod programs;
+#[path = "support/sweep.rs"]
+mod sweep;
 
 use apron_compute::local::build::{self, BuildContext, Caches};
 use apron_compute::local::container::cgroup::{Cgroups, Limits};
-use apron_compute::local::network::dns::{Forwarder, Upstream};
 use apron_compute::local::container::launch::Launcher;
-use apron_compute::local::network::{self, Network, NetworkConfig};
 use apron_compute::local::container::pair::{Pair, PairConfig, Pairs};
+use apron_compute::local::network::dns::{Forwarder, Upstream};
+use apron_compute::local::network::{self, Network, NetworkConfig};
 use apron_images::content::Content;
 use apron_images::helper::Helper;
 use apron_images::manifest::RunDefaults;
@@ -54,10 +56,11 @@ fn programs() -> (Helper, Launcher) {
 impl World {
     fn new() -> World {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number =
-            0x8000_0000 + std::process::id() % 0x10000 * 0x100 + NEXT.fetch_add(1, Ordering::Relaxed);
-        let platform = format!("{number:08x}");
-        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("build-{platform}"));
+        sweep::sweep("build");
+        let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let platform = format!("{:08x}", 0x8000_0000 + pid % 0x10000 * 0x100 + next);
+        let name = format!("build-{pid}-{next}");
+        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&name);
         fs::create_dir_all(&root).unwrap();
         let dir = root.join("pairs");
         let pairs = Pairs::open(PairConfig { dir, ready: 0, platform: platform.clone() }).unwrap();
@@ -68,7 +71,7 @@ impl World {
                     [[base]]\nname = 'shell'\nsuite = 'none'\npackages = ['git']\nsetup = 'true'\npath = []\nenv = {}\n";
         fs::write(&file, text).unwrap();
         let catalogue = Arc::new(Catalogue::with_file(&file).unwrap());
-        let cgroup = format!("/apron-test-build-{platform}");
+        let cgroup = format!("/apron-test-{name}");
         World { root, pairs, pair, content, cgroup, catalogue, platform }
     }
 
@@ -540,6 +543,7 @@ async fn the_examples_build_on_real_bases() {
         node_dir: world.root.clone(),
         platform: world.platform.clone(),
         ranges: ["10.231.0.0/20", "10.231.16.0/20"].map(|range| range.parse().unwrap()).to_vec(),
+        connections_max: network::INSTANCE_CONNECTIONS_MAX,
         egress_allow: Vec::new(),
     };
     let network = Network::open(config).await.unwrap();

@@ -1,9 +1,11 @@
 //! Containers born for real: namespaces, mounts, limits, seccomp, the shim. Needs root.
 
+#[path = "support/sweep.rs"]
+mod sweep;
+
+use apron_compute::local::container::alive::{self, Alive, Found};
 use apron_compute::local::container::cgroup::{Cgroups, Limits};
-use apron_compute::local::container::launch::{
-    self, Alive, ExtraFile, Found, HostMount, Launch, LaunchError, Launcher, Spawned,
-};
+use apron_compute::local::container::launch::{ExtraFile, HostMount, Launch, LaunchError, Launcher, Spawned};
 use apron_compute::local::container::pair::{Pair, PairConfig, Pairs};
 use apron_compute::local::instance::shim::{self, State, StateExit};
 use std::collections::BTreeMap;
@@ -27,8 +29,11 @@ struct World {
 impl World {
     fn new() -> World {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let platform = std::process::id() % 0x10000 * 0x100 + NEXT.fetch_add(1, Ordering::Relaxed);
-        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("launch-{platform}"));
+        sweep::sweep("launch");
+        let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let platform = pid % 0x10000 * 0x100 + next;
+        let name = format!("launch-{pid}-{next}");
+        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&name);
         fs::create_dir_all(&root).unwrap();
         // The containers' users must get in without help from the directories above.
         fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
@@ -36,7 +41,7 @@ impl World {
         let dir = root.join("pairs");
         let pairs = Pairs::open(PairConfig { dir, ready: 0, platform: format!("{platform:08x}") }).unwrap();
         let pair = pairs.take().unwrap();
-        let cgroup = format!("/apron-test-{platform}");
+        let cgroup = format!("/apron-test-{name}");
         World { root, pair, pairs, cgroup, cgroups: Cgroups::detect().unwrap() }
     }
 
@@ -80,7 +85,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let gone = launch::destroy(&self.dir(), &format!("{}/one", self.cgroup));
+        let gone = alive::destroy(&self.dir(), &format!("{}/one", self.cgroup));
         let _ = self.cgroups.kill_all(&format!("{}/shims", self.cgroup));
         let _ = self.cgroups.remove(&self.cgroup);
         let _ = self.pairs.release(&self.pair);
@@ -165,6 +170,8 @@ async fn a_container_sees_only_its_own() {
     assert_eq!(value("oom_score_adj"), "0");
     assert_eq!(value("cwd"), "/made/here");
     assert_eq!(value("root_writable"), "true");
+    assert!(value("memory_limit").split(' ').any(|word| word == "268435456"), "{}", value("memory_limit"));
+    assert_eq!(value("cgroup_writable"), "false");
     assert_eq!(value("port_80"), "true");
     assert_eq!(value("extra_writable"), "false");
     assert_eq!(value("sysctl_writable"), "false");
@@ -175,7 +182,8 @@ async fn a_container_sees_only_its_own() {
     );
     for line in lines.iter().filter(|line| line.starts_with("mount ")) {
         let kind = line.rsplit(' ').next().unwrap();
-        let known = ["overlay", "proc", "tmpfs", "devpts", "mqueue", "sysfs", "devtmpfs"];
+        let known =
+            ["overlay", "proc", "tmpfs", "devpts", "mqueue", "sysfs", "devtmpfs", "cgroup", "cgroup2"];
         assert!(known.contains(&kind), "a mount of the host: {line}");
     }
     assert!(!value("descriptors").contains("instance"), "{}", value("descriptors"));
@@ -241,8 +249,8 @@ async fn exits_are_recorded_and_a_restart_begins_fresh() {
         let alive = world.run(&["program", "exit", &code.to_string()]);
         let state = ended(&alive).await;
         assert_eq!(exit_of(&state), (Some(code), None), "run {run}");
-        assert!(matches!(launch::adopt(&world.dir()), Found::Exited(_)));
-        launch::stop_all(&world.dir(), &format!("{}/one", world.cgroup)).unwrap();
+        assert!(matches!(alive::adopt(&world.dir()), Found::Exited(_)));
+        alive::stop_all(&world.dir(), &format!("{}/one", world.cgroup)).unwrap();
     }
     ended(&world.run(&["program", "write", "/kept"])).await;
     assert!(world.dir().join("upper/kept").exists());
@@ -329,7 +337,7 @@ async fn a_container_is_found_again_signalled_limited_and_ended() {
     drop(alive);
     let again = world.spawn(&world.launch(&["program", "sleep"])).unwrap_err().to_string();
     assert!(again.starts_with("one already runs, as process "), "{again}");
-    let Found::Alive(alive) = launch::adopt(&world.dir()) else { panic!("it lives") };
+    let Found::Alive(alive) = alive::adopt(&world.dir()) else { panic!("it lives") };
     let larger = Limits { cpu_units: 2048, memory_bytes: 512 << 20, pids: 100 };
     world.cgroups.set_limits(&cgroup, &larger).unwrap();
     assert!(world.cgroups.usage(&cgroup).unwrap().memory_bytes > 0);
@@ -358,8 +366,8 @@ async fn a_container_is_found_again_signalled_limited_and_ended() {
     }
 
     world.cgroups.freeze(&cgroup).unwrap();
-    launch::stop_all(&world.dir(), &cgroup).unwrap();
-    let Found::Exited(state) = launch::adopt(&world.dir()) else { panic!("it ended") };
+    alive::stop_all(&world.dir(), &cgroup).unwrap();
+    let Found::Exited(state) = alive::adopt(&world.dir()) else { panic!("it ended") };
     assert_eq!(exit_of(&state), (None, Some(libc::SIGKILL)));
     assert!(!state.out_of_memory);
     alive.signal(libc::SIGTERM).unwrap();
@@ -374,9 +382,9 @@ async fn a_container_without_its_shim_is_an_orphan() {
     // SAFETY: the shim is ours.
     unsafe { libc::kill(alive.state().shim_pid, libc::SIGKILL) };
     assert!(matches!(alive.ended().await, Found::Orphaned(_)));
-    assert!(matches!(launch::adopt(&world.dir()), Found::Orphaned(_)));
+    assert!(matches!(alive::adopt(&world.dir()), Found::Orphaned(_)));
     assert!(!world.cgroups.pids(&cgroup).unwrap().is_empty());
-    launch::stop_all(&world.dir(), &cgroup).unwrap();
+    alive::stop_all(&world.dir(), &cgroup).unwrap();
     assert!(world.cgroups.pids(&cgroup).unwrap().is_empty());
     ended(&world.run(&["program", "exit", "0"])).await;
 }
@@ -401,7 +409,7 @@ async fn a_start_is_timed() {
         executed.push(f64::from(spawned.timings.exec_ms));
         ended(&spawned.alive).await;
         whole.push(began.elapsed().as_secs_f64() * 1000.0);
-        launch::stop_all(&world.dir(), &format!("{}/one", world.cgroup)).unwrap();
+        alive::stop_all(&world.dir(), &format!("{}/one", world.cgroup)).unwrap();
     }
     println!(
         "medians of 20 in ms: alone {:.1}, mounted {:.0}, executed {:.0}, start to recorded exit {:.1}",

@@ -10,11 +10,13 @@ mod life;
 mod netns;
 #[path = "network/relay.rs"]
 mod relay;
+#[path = "support/sweep.rs"]
+mod sweep;
 
 use apron_compute::local::network::dns::{Forwarder, Upstream};
-use apron_compute::local::network::{Names, purge};
 use apron_compute::local::network::nft;
-use netns::{Namespace, Outside, Platform, command};
+use apron_compute::local::network::{Names, purge};
+use netns::{CONNECTIONS_MAX, Namespace, Outside, Platform, command};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -232,6 +234,7 @@ async fn the_rules_read_back_as_meant() {
             "ip daddr {gateway} udp dport 53 update @dns-sources {{ ip saddr limit rate over 1024/second burst 512 \
              packets }} drop"
         ),
+        format!("add @connection-sources {{ ip saddr ct count over {CONNECTIONS_MAX} }} drop"),
         "ct state established,related accept".into(),
         "ct state invalid drop".into(),
         format!("oifname \"{interfaces}*\" reject with icmp admin-prohibited"),
@@ -259,6 +262,7 @@ async fn the_rules_read_back_as_meant() {
         range: network.range(),
         gateway,
         allow: vec!["10.99.0.0/16".parse().unwrap()],
+        connections_max: CONNECTIONS_MAX,
     })
     .unwrap();
     assert_eq!(command(&format!("nft list table ip {}", names.table)), text);

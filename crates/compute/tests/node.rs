@@ -1,5 +1,11 @@
 //! The node from its socket to real containers: birth, health, exit, removal, adoption, refusal. Needs root.
 
+#[path = "support/sweep.rs"]
+mod sweep;
+
+#[path = "node/disk.rs"]
+mod disk;
+
 use apron_compute::driver::{Driver, Hint};
 use apron_compute::local::client::Client;
 use apron_compute::local::node::{Config, read_id};
@@ -9,7 +15,7 @@ use apron_images::manifest::RunDefaults;
 use apron_images::pack::{self, PackOptions};
 use apron_model::ids::{Digest, Generation, InstanceId, ServiceId};
 use apron_model::instance::{
-    Command, Health, HealthCheck, HealthProtocol, InstanceSize, InstanceSpec, Observed, Phase,
+    Command, Exit, Health, HealthCheck, HealthProtocol, InstanceSize, InstanceSpec, Observed, Phase,
 };
 use apron_model::limits;
 use futures_util::StreamExt;
@@ -40,9 +46,20 @@ impl World {
         World::with(|_| {})
     }
 
+    /// With a file system of its own below the node, mounted with these options of tmpfs.
+    fn on_disk(options: &str) -> World {
+        World::with(|config| {
+            let node = config.data_dir.join("node");
+            fs::create_dir_all(&node).unwrap();
+            let none = nix::mount::MsFlags::empty();
+            nix::mount::mount(Some("disk"), &node, Some("tmpfs"), none, Some(options)).unwrap();
+        })
+    }
+
     fn with(change: impl FnOnce(&mut Config)) -> World {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        sweep::sweep("node");
         let name = format!("node-{}-{number}", std::process::id());
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(dir.join("image")).unwrap();
@@ -297,12 +314,8 @@ async fn an_instance_lives_and_goes() {
     other.port = 81;
     assert!(world.client.ensure(&other).await.unwrap_err().to_string().contains("wish a new instance"));
 
-    let began = Instant::now();
     world.client.remove(&spec.id, Duration::from_millis(300)).await.unwrap();
-    world.client.remove(&spec.id, Duration::from_millis(300)).await.unwrap();
-    world.wait("a1", "stopping", |observed| observed.phase == Phase::Stopping).await;
     world.gone("a1").await;
-    assert!(began.elapsed() >= Duration::from_millis(300), "it ignores SIGTERM and has its grace");
     world.client.remove(&spec.id, Duration::ZERO).await.unwrap();
     assert!(!world.dir.join("node/instances/a1").exists());
     assert!(!world.dir.join("node/wanted/a1.json").exists());
@@ -359,6 +372,25 @@ async fn instances_outlive_the_node() {
     world.kill();
     world.start();
     world.gone("b1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hears_sigterm_has_its_grace_and_nobody_else() {
+    let world = World::new();
+    let (deaf, patient) = (world.spec("i1", &["serve"]), world.spec("i2", &["serve-patiently"]));
+    for spec in [&deaf, &patient] {
+        world.client.ensure(spec).await.unwrap();
+    }
+    let _ = (world.healthy("i1").await, world.healthy("i2").await);
+    world.client.remove(&deaf.id, Duration::from_secs(600)).await.unwrap();
+    world.gone("i1").await;
+
+    let grace = Duration::from_millis(700);
+    let began = Instant::now();
+    world.client.remove(&patient.id, grace).await.unwrap();
+    world.wait("i2", "stopping", |observed| observed.phase == Phase::Stopping).await;
+    world.gone("i2").await;
+    assert!(began.elapsed() >= grace, "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -469,72 +501,6 @@ async fn a_deep_tree_is_no_trap() {
     world.client.remove(&second.id, Duration::ZERO).await.unwrap();
     world.gone("f2").await;
     assert!(!world.dir.join("node/instances/f2").exists());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_writes_too_much_is_ended_and_starts_anew() {
-    let world = World::with(|config| config.instance_disk_mib_max = 16);
-    for id in ["g1", "g2"] {
-        world.client.ensure(&world.spec(id, &["serve"])).await.unwrap();
-    }
-    let (greedy, modest) = (world.healthy("g1").await, world.healthy("g2").await);
-    assert_eq!(get(greedy.address.unwrap(), "/fill/40").unwrap(), "there before: false");
-    assert_eq!(get(modest.address.unwrap(), "/fill/4").unwrap(), "there before: false");
-    let began = Instant::now();
-    let ended = loop {
-        let observed = world.observed("g1").await.unwrap();
-        if let Phase::Exited(exit) = observed.phase {
-            break exit;
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "{observed:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    assert_eq!(ended.reason.as_deref(), Some("wrote 40 MiB, the limit is 16 MiB"), "{ended:?}");
-    let again = world.wait("g1", "served again", |o| o.restarts == 1 && o.health == Health::Healthy).await;
-    assert_eq!(again.last_exit, Some(ended));
-    assert_eq!(get(again.address.unwrap(), "/fill/1").unwrap(), "there before: false");
-    assert_eq!(world.observed("g2").await.unwrap().restarts, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_machine_lacks_is_said() {
-    // A disk that is full is a reason with figures at once, and no reason any more when it has room.
-    let mut world = World::with(|config| {
-        let node = config.data_dir.join("node");
-        fs::create_dir_all(&node).unwrap();
-        let none = nix::mount::MsFlags::empty();
-        nix::mount::mount(Some("disk"), &node, Some("tmpfs"), none, Some("size=300m")).unwrap();
-    });
-    let filler = world.dir.join("node/filler");
-    fs::File::create(&filler).unwrap();
-    let free = || nix::sys::statvfs::statvfs(&filler).unwrap();
-    let mut file = fs::File::create(&filler).unwrap();
-    while free().blocks_free() * free().fragment_size() > 12 << 20 {
-        file.write_all(&[1; 1 << 20]).unwrap();
-    }
-    world.client.ensure(&world.spec("h1", &["serve"])).await.unwrap();
-    let failed = world.wait("h1", "failed", |o| matches!(o.phase, Phase::Failed(_))).await;
-    let Phase::Failed(fault) = failed.phase else { unreachable!() };
-    let begin = format!("the disk of {} is full: ", world.dir.display());
-    assert!(!fault.permanent && fault.reason.starts_with(&begin), "{fault:?}");
-    assert!(fault.reason.ends_with(" MiB free; a start needs 16 MiB"), "{fault:?}");
-    let tried = world.wait("h1", "tried again", |o| o.restarts >= 1).await;
-    assert_eq!(tried.phase, Phase::Failed(fault), "the reason is shown all the time");
-    drop(file);
-    fs::remove_file(&filler).unwrap();
-    world.healthy("h1").await;
-
-    // Without control groups a node does not begin, and says so.
-    world.kill();
-    let script = r#"umount -R /sys/fs/cgroup && exec "$0" node "$1""#;
-    let blind = std::process::Command::new("unshare")
-        .args(["--mount", "sh", "-c", script, PROGRAM])
-        .arg(world.dir.join("config.json"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8(blind.stdout).unwrap();
-    let reason = "failed: control groups are not usable: neither version 1 nor version 2 is mounted";
-    assert!(said.starts_with(reason), "{said}");
 }
 
 /// Whether a directory above the path lets only its owner through.

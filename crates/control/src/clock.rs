@@ -6,13 +6,15 @@
 
 use apron_model::time::{Timestamp, WallTime};
 use apron_store::{EngineClockRow, Store, StoreError};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
-/// The reservation is renewed when half of it is used.
+/// Time is given out this far ahead of what is stored. Renewed four times as often, it outlasts a database that is
+/// busy for a while.
 const RESERVE_MS: u64 = 120_000;
-/// How often to look whether it must be.
-pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(30);
+const RENEW_EVERY: Duration = Duration::from_secs(30);
 
 pub trait Clock: Send + Sync {
     /// For deadlines.
@@ -45,8 +47,20 @@ impl SystemClock {
         Ok(clock)
     }
 
-    /// Extends the reservation; to be called every `RENEW_EVERY`.
-    pub(crate) async fn reserve(&self, store: &Store) -> Result<(), StoreError> {
+    /// Keeps the reservation ahead. A task of its own: time stands still for everything when this waits.
+    pub(crate) async fn run(self: Arc<Self>, store: Store, mut shutdown: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(RENEW_EVERY) => {}
+                _ = shutdown.changed() => return,
+            }
+            if let Err(error) = self.reserve(&store).await {
+                tracing::error!(error = %crate::chain(&error), "engine time is not reserved");
+            }
+        }
+    }
+
+    async fn reserve(&self, store: &Store) -> Result<(), StoreError> {
         let until = self.offset_ms + clock_ms(libc::CLOCK_BOOTTIME) + RESERVE_MS;
         store
             .engine_clock_put(&EngineClockRow {

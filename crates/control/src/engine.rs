@@ -32,6 +32,7 @@ struct Receivers {
     builds: Notify,
     instances: Notify,
     routes: Notify,
+    output: Notify,
 }
 
 impl Hints {
@@ -53,6 +54,11 @@ impl Hints {
         self.0.instances.notify_one();
     }
 
+    /// Some instance may have new output, and nobody knows which.
+    pub(crate) fn output(&self) {
+        self.0.output.notify_one();
+    }
+
     pub(crate) async fn for_operations(&self) {
         self.0.operations.notified().await;
     }
@@ -67,6 +73,10 @@ impl Hints {
 
     pub(crate) async fn for_routes(&self) {
         self.0.routes.notified().await;
+    }
+
+    pub(crate) async fn for_output(&self) {
+        self.0.output.notified().await;
     }
 }
 
@@ -96,6 +106,8 @@ impl Epoch {
     }
 
     /// Begins an epoch above `seen`, stored before it is used. Does nothing if this one is above it already.
+    ///
+    /// Fails with `EpochTooFar` when what was seen is not to be believed.
     pub(crate) async fn raise_above(&self, seen: u64, store: &Store) -> Result<(), StoreError> {
         if seen >= self.get() {
             let epoch = store.epoch_raise(seen).await?;

@@ -62,6 +62,7 @@ struct Proxy {
     /// Connections that it has open: one, or none.
     connections: u32,
     heard_at: Timestamp,
+    /// The latest that it has acknowledged; none yet is the oldest there is.
     serving: Generation,
     /// Counts of the latest status, and the generation it was made under.
     counted: Generation,
@@ -177,7 +178,7 @@ impl Proxies {
     }
 
     /// A proxy said hello. False: there are too many.
-    pub(crate) fn connected(&self, process: &ProxyProcess, generation: Generation) -> bool {
+    pub(crate) fn connected(&self, process: &ProxyProcess) -> bool {
         let now = self.clock.now();
         let mut state = self.state();
         if !state.known.contains_key(process) && state.known.len() >= PROXIES_MAX {
@@ -186,7 +187,6 @@ impl Proxies {
         let proxy = state.known.entry(process.clone()).or_default();
         proxy.connections += 1;
         proxy.heard_at = now;
-        proxy.serving = generation;
         true
     }
 
@@ -202,9 +202,9 @@ impl Proxies {
         let Some(proxy) = state.known.get_mut(process) else { return };
         proxy.heard_at = now;
         match message {
-            FromProxy::Hello { generation, .. } | FromProxy::Serving { generation } => {
-                proxy.serving = generation;
-            }
+            // What it has taken is not yet what its loops serve.
+            FromProxy::Hello { .. } => {}
+            FromProxy::Serving { generation } => proxy.serving = generation,
             FromProxy::Status { generation, in_flight, requests: _ } => {
                 proxy.counted = generation;
                 proxy.in_flight = in_flight;
@@ -314,12 +314,15 @@ impl Publisher {
             FromProxy::Hello { generation, .. } => {
                 // The row comes before the first table, so that no control forgets whom it gave one.
                 let known = async {
-                    self.store.proxy_put(&process).await?;
-                    self.epoch.raise_above(generation.epoch, &self.store).await
+                    self.epoch.raise_above(generation.epoch, &self.store).await?;
+                    self.store.proxy_put(&process).await
                 };
                 match known.await {
-                    Ok(()) if self.proxies.connected(&process, generation) => None,
+                    Ok(()) if self.proxies.connected(&process) => None,
                     Ok(()) => Some("too many proxies are connected".to_owned()),
+                    Err(error @ StoreError::EpochTooFar { .. }) => {
+                        Some(format!("the proxy's table cannot be from this platform: {error}"))
+                    }
                     Err(error) => {
                         tracing::error!(error = %crate::chain(&error), "a proxy cannot be recorded");
                         return;

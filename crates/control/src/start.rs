@@ -165,7 +165,7 @@ pub(crate) async fn start<D: Driver>(
     );
     let routes = Routes {
         store: store.clone(),
-        clock: shared_clock,
+        clock: Arc::clone(&shared_clock),
         proxies: proxies.clone(),
         hints: hints.clone(),
         epoch: epoch.clone(),
@@ -179,16 +179,17 @@ pub(crate) async fn start<D: Driver>(
         driver: Arc::clone(&driver),
         logs,
         content: content.clone(),
-        clock,
+        clock: shared_clock,
     };
     let (output_sender, output_receiver) = mpsc::channel(output::HINTS_MAX);
 
     let mut tasks = JoinSet::new();
+    spawn(&mut tasks, "clock", clock.run(store.clone(), shutdown.clone()));
     spawn(&mut tasks, "engine", engine.run(shutdown.clone()));
     spawn(&mut tasks, "builds", builds.run(shutdown.clone()));
     spawn(&mut tasks, "instances", instances.run(shutdown.clone()));
+    spawn(&mut tasks, "output", collector.run(hints.clone(), output_receiver, shutdown.clone()));
     spawn(&mut tasks, "driver hints", instances::listen(driver, hints, output_sender, shutdown.clone()));
-    spawn(&mut tasks, "output", collector.run(output_receiver, shutdown.clone()));
     spawn(&mut tasks, "routes", routes.run(shutdown.clone()));
     spawn(&mut tasks, "publisher", publisher.run(listener, shutdown.clone()));
     spawn(&mut tasks, "housekeeping", housekeeping.run(shutdown.clone()));

@@ -1,22 +1,28 @@
 //! Image archives: OCI layouts and what `docker save` writes, as tar, gzip-compressed or not.
 //!
-//! The archive is read once from front to back. Every file that may be a blob goes straight into the content
-//! store, where its digest names it; which of them make up an image is known at the end.
+//! The archive is read once from front to back, by a child that can do nothing but that (`reader`). Every file that
+//! may be a blob goes straight into the content store (`members`), where its digest names it; which of them make up
+//! an image is known at the end.
+
+mod frames;
+mod members;
+mod reader;
+
+pub use reader::{ROLE, child_main};
 
 use crate::content::{Content, ContentError};
+use crate::helper::Helper;
 use crate::manifest::{
     CONFIG_TYPE, DOCUMENT_BYTES_MAX, Descriptor, INDEX_TYPE, ImageIndex, ImageManifest, LAYER_TYPE,
     MANIFEST_TYPE, for_this_machine, host_architecture,
 };
-use crate::stream::{Measured, decompress};
+use crate::process::Cancel;
 use apron_model::ids::Digest;
-use apron_model::limits::UPLOAD_BYTES_MAX;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use tar::{Archive, EntryType};
 
 /// Members of one archive: some images of at most 128 layers, three members for each.
 const MEMBERS_MAX: usize = 20_000;
@@ -33,6 +39,8 @@ pub enum ArchiveError {
         "{path} is not an image archive: {reason}; expected an OCI layout or the output of `docker save`"
     )]
     NotAnArchive { path: PathBuf, reason: String },
+    #[error("reading {path} failed: {reason}")]
+    Failed { path: PathBuf, reason: String },
     #[error("{path} holds an image for {offered}; this machine runs linux/{}", host_architecture())]
     OtherPlatform { path: PathBuf, offered: String },
     #[error(transparent)]
@@ -40,9 +48,14 @@ pub enum ArchiveError {
 }
 
 /// Stores every image of the archive and records its names. An image without a name is known by its digest.
-/// Blobs of an archive that turns out to be unusable stay in the store unnamed.
-pub fn import(content: &Content, path: &Path) -> Result<Vec<(String, Digest)>, ArchiveError> {
-    let members = read_members(content, path)?;
+/// Blobs of an archive that turns out to be unusable stay in the store unnamed. Blocking; `cancel` ends it.
+pub fn import(
+    content: &Content,
+    path: &Path,
+    helper: &Helper,
+    cancel: &Cancel,
+) -> Result<Vec<(String, Digest)>, ArchiveError> {
+    let members = members::read(content, path, helper, cancel)?;
     let import = Import { content, path, members };
     let images = match (import.document("index.json")?, import.document("manifest.json")?) {
         (Some(index), docker) => import.oci_layout(&index, docker.as_deref())?,
@@ -99,67 +112,6 @@ enum Member {
     Blob(Digest, u64),
     /// A link to another member: `docker save` once wrote equal layers so.
     Link(String),
-}
-
-fn read_members(content: &Content, path: &Path) -> Result<BTreeMap<String, Member>, ArchiveError> {
-    let unreadable = |source| ArchiveError::Unreadable { path: path.to_owned(), source };
-    let not_an_archive = |reason: String| ArchiveError::NotAnArchive { path: path.to_owned(), reason };
-    let file = File::open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(not_an_archive("it is not a file".to_owned()));
-    }
-    let stream = Measured::new(decompress(file).map_err(unreadable)?, UPLOAD_BYTES_MAX);
-    let mut archive = Archive::new(stream);
-    let mut members = BTreeMap::new();
-    for entry in archive.entries().map_err(unreadable)? {
-        let mut entry = entry.map_err(|e| not_an_archive(e.to_string()))?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
-        if members.len() >= MEMBERS_MAX {
-            return Err(not_an_archive(format!("more than {MEMBERS_MAX} members")));
-        }
-        match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous => {
-                let mut writer = content.writer()?;
-                let mut buffer = vec![0; 128 * 1024];
-                loop {
-                    let count = entry.read(&mut buffer).map_err(|e| not_an_archive(e.to_string()))?;
-                    if count == 0 {
-                        break;
-                    }
-                    writer.write_all(&buffer[..count]).map_err(|e| crate::content::io_error(path, e))?;
-                }
-                let (digest, bytes) = writer.finish(None)?;
-                members.insert(name, Member::Blob(digest, bytes));
-            }
-            EntryType::Symlink | EntryType::Link => {
-                let target = entry.link_name_bytes().unwrap_or_default();
-                let target = String::from_utf8_lossy(&target).into_owned();
-                let target = match entry.header().entry_type() {
-                    EntryType::Symlink => beside(&name, &target),
-                    _ => target.trim_start_matches("./").to_owned(),
-                };
-                members.insert(name, Member::Link(target));
-            }
-            _ => {}
-        }
-    }
-    Ok(members)
-}
-
-/// A link's target as a member name: `../` steps out of the member's directory.
-fn beside(name: &str, target: &str) -> String {
-    let mut parts: Vec<&str> = name.split('/').collect();
-    parts.pop();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            other => parts.push(other),
-        }
-    }
-    parts.join("/")
 }
 
 struct Import<'a> {

@@ -24,6 +24,7 @@ pub use sweep::Swept;
 use crate::manifest::{
     ConfigFile, DOCUMENT_BYTES_MAX, ImageConfig, ImageManifest, LAYERS_MAX, host_architecture,
 };
+use crate::room::{LOOK_BYTES, Shortage};
 use apron_model::ids::Digest;
 use nix::fcntl::FlockArg;
 use place::Place;
@@ -47,6 +48,8 @@ pub enum ContentError {
     Mismatch { expected: Digest, actual: Digest },
     #[error("the disk that holds {0} is full")]
     DiskFull(PathBuf),
+    #[error(transparent)]
+    NoRoom(Shortage),
     #[error("{digest} is not a usable {what}: {reason}")]
     Malformed { digest: Digest, what: &'static str, reason: String },
     #[error("the image is for {os}/{architecture}; this machine runs linux/{}", host_architecture())]
@@ -63,7 +66,10 @@ impl ContentError {
     /// Whether the same call will fail again however often it is repeated.
     pub fn permanent(&self) -> bool {
         match self {
-            ContentError::NotFound(_) | ContentError::DiskFull(_) | ContentError::Io { .. } => false,
+            ContentError::NotFound(_)
+            | ContentError::DiskFull(_)
+            | ContentError::NoRoom(_)
+            | ContentError::Io { .. } => false,
             ContentError::NotADigest(_)
             | ContentError::Mismatch { .. }
             | ContentError::Malformed { .. }
@@ -145,13 +151,27 @@ impl Content {
             file,
             hash: Context::new(&SHA256),
             bytes: 0,
+            look_at: 0,
         })
+    }
+
+    /// Refuses what would leave the store's disk too little room when so many more bytes are written to it.
+    pub fn check_room(&self, bytes: u64) -> Result<(), ContentError> {
+        match self.place.shortage(bytes) {
+            Some(shortage) => Err(ContentError::NoRoom(shortage)),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of a `BlobWriter` that took no more bytes.
+    pub fn written(&self, e: io::Error) -> ContentError {
+        io_error(&self.place.dir, e)
     }
 
     /// Stores these bytes.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, ContentError> {
         let mut writer = self.writer()?;
-        writer.write_all(bytes).map_err(|e| io_error(&self.place.dir, e))?;
+        writer.write_all(bytes).map_err(|e| self.written(e))?;
         Ok(writer.finish(None)?.0)
     }
 
@@ -232,6 +252,8 @@ pub struct BlobWriter {
     file: File,
     hash: Context,
     bytes: u64,
+    /// The disk is looked at again when so many bytes have been written.
+    look_at: u64,
 }
 
 impl BlobWriter {
@@ -269,7 +291,14 @@ impl BlobWriter {
 }
 
 impl Write for BlobWriter {
+    /// Ends with an error of the kind `StorageFull` when the disk has too little room left.
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.bytes >= self.look_at {
+            if let Some(shortage) = self.content.place.shortage(0) {
+                return Err(io::Error::new(io::ErrorKind::StorageFull, shortage));
+            }
+            self.look_at = self.bytes + LOOK_BYTES;
+        }
         let written = self.file.write(buffer)?;
         self.hash.update(&buffer[..written]);
         self.bytes += written as u64;
@@ -319,6 +348,9 @@ pub(crate) fn digest_of_bytes(bytes: &[u8]) -> Digest {
 }
 
 pub(crate) fn io_error(path: &Path, source: io::Error) -> ContentError {
+    if let Some(shortage) = source.get_ref().and_then(|inner| inner.downcast_ref::<Shortage>()) {
+        return ContentError::NoRoom(shortage.clone());
+    }
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ContentError::DiskFull(path.to_owned()),
         _ => ContentError::Io { path: path.to_owned(), source },

@@ -34,6 +34,20 @@ impl Helper {
     }
 }
 
+/// Enough for a zstd window of 128 MiB and everything else; a decoder that wants more is being attacked.
+const ADDRESS_SPACE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// In the child: no more memory than it may need from here on. One that asks for more is aborted.
+pub(crate) fn bound_memory() -> io::Result<()> {
+    use nix::sys::resource::{Resource, setrlimit};
+    Ok(setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE_BYTES_MAX, ADDRESS_SPACE_BYTES_MAX)?)
+}
+
+/// What an aborted child's archive is refused with.
+pub(crate) fn too_much_memory() -> String {
+    format!("to read it takes more than {} MiB of memory, the limit", ADDRESS_SPACE_BYTES_MAX >> 20)
+}
+
 /// The role's request, from the child's side.
 pub(crate) fn request<T: serde::de::DeserializeOwned>() -> io::Result<T> {
     let text = std::env::var(REQUEST).map_err(|_| io::Error::other("there is no request"))?;

@@ -5,45 +5,35 @@
 //!
 //! Registries are reached by https; loopback addresses, and hosts that the operator lists, without TLS. Credentials
 //! are sent to the registry that they are kept for and to the service that it names for tokens, and to no host
-//! that an answer redirects to; redirects end after ten. Connecting, silence and the whole pull have limits.
+//! that an answer redirects to; redirects end after ten. Where an answer may send us, `addresses` says. Connecting,
+//! silence, every answer and the whole pull have limits.
 
+mod addresses;
+mod client;
 mod credentials;
+mod reference;
+mod session;
 
 use crate::content::{Content, ContentError, Name, digest_of_bytes};
-use crate::manifest::{
-    DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, DOCUMENT_BYTES_MAX, Descriptor, INDEX_TYPE, ImageIndex,
-    ImageManifest, LAYERS_MAX, MANIFEST_TYPE, for_this_machine, host_architecture,
-};
+use crate::manifest::host_architecture;
 use apron_model::ids::Digest;
 use apron_model::instance::Fault;
-use credentials::credentials;
+use client::{Client, Failure};
+use credentials::{Credentials, credentials};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::{DigestError, OciDistributionError, OciEnvelope, OciErrorCode};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference, RegistryOperation};
+use reference::Reference;
+use session::{Session, blocking};
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Blobs of one image that are fetched at once: what browsers and other clients do with one host.
 const BLOBS_AT_ONCE: usize = 4;
-/// Tries for one blob whose connection broke.
-const BLOB_TRIES: u32 = 3;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two pieces of an answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// Pieces of a blob between network and disk.
-const PIECES_WAITING: usize = 16;
 /// From the first question to the last layer.
 const PULL_TIME_MAX: Duration = Duration::from_millis(apron_model::limits::IMAGE_PULL_MS_MAX);
 /// Finding out what a tag means takes two or three small answers.
 const RESOLVE_TIME_MAX: Duration = Duration::from_secs(2 * 60);
-/// Of an answer that is quoted in a reason.
-const QUOTED_CHARS_MAX: usize = 200;
-const BLOB_BYTES_MAX: u64 = crate::unpack::UNPACKED_BYTES_MAX;
 
 /// How registries are reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -117,6 +107,65 @@ impl RegistryError {
 
     pub fn fault(&self) -> Fault {
         Fault { permanent: self.permanent(), reason: self.to_string(), last_lines: Vec::new() }
+    }
+}
+
+/// What somebody asked for, as each error names it.
+struct Asked {
+    /// As the user wrote it.
+    text: String,
+    registry: String,
+}
+
+impl Asked {
+    fn error(&self, failure: Failure) -> RegistryError {
+        let (reference, registry) = (self.text.clone(), self.registry.clone());
+        match failure {
+            Failure::Unauthorized => RegistryError::Unauthorized { reference, registry },
+            Failure::Unreachable(reason) => self.unreachable(reason),
+            Failure::Refused(reason) => self.not_an_image(reason),
+            Failure::Status(status) => match status.as_u16() {
+                401 | 403 => RegistryError::Unauthorized { reference, registry },
+                404 => RegistryError::NotFound { reference, registry },
+                429 => RegistryError::TooManyRequests { reference, registry },
+                408 | 500.. => self.unreachable(format!("it answered with status {status}")),
+                _ => self.not_an_image(format!("it answered with status {status}")),
+            },
+            // Such a service knows no images: whatever it says of this client is that it gets no token.
+            Failure::TokenStatus(status) => match status.as_u16() {
+                429 => RegistryError::TooManyRequests { reference, registry },
+                408 | 500.. => {
+                    self.unreachable(format!("its service for tokens answered with status {status}"))
+                }
+                _ => RegistryError::Unauthorized { reference, registry },
+            },
+        }
+    }
+
+    fn unreachable(&self, reason: String) -> RegistryError {
+        RegistryError::Unreachable { reference: self.text.clone(), registry: self.registry.clone(), reason }
+    }
+
+    fn not_an_image(&self, reason: String) -> RegistryError {
+        RegistryError::NotAnImage { reference: self.text.clone(), registry: self.registry.clone(), reason }
+    }
+
+    fn other_platform(&self, offered: String) -> RegistryError {
+        RegistryError::OtherPlatform {
+            reference: self.text.clone(),
+            registry: self.registry.clone(),
+            offered,
+        }
+    }
+
+    fn content(&self, source: ContentError) -> RegistryError {
+        match source {
+            // Other bytes than the manifest promised.
+            ContentError::Mismatch { .. } | ContentError::Malformed { .. } | ContentError::NotADigest(_) => {
+                self.not_an_image(source.to_string())
+            }
+            source => RegistryError::Content { reference: self.text.clone(), source },
+        }
     }
 }
 
@@ -201,6 +250,8 @@ impl Registry {
     async fn pull_unbounded(&self, reference: &str, content: &Content) -> Result<Digest, RegistryError> {
         let session = self.session(reference).await?;
         let (bytes, manifest) = session.manifest().await?;
+        session.forget_if_damaged(content, &manifest.config).await?;
+        session.check_room(content, &manifest).await?;
         session.blob(content, &manifest.config).await?;
         // Boxed one by one: as a closure over borrowed layers the whole future could not change threads.
         let blobs: Vec<BoxFuture<'_, Result<(), RegistryError>>> =
@@ -215,11 +266,11 @@ impl Registry {
         });
         match put.await {
             Ok((digest, true)) => Ok(digest),
-            Ok((_, false)) => Err(session.unreachable("a layer left the store meanwhile".to_owned())),
+            Ok((_, false)) => Err(session.asked.unreachable("a layer left the store meanwhile".to_owned())),
             Err(ContentError::OtherPlatform { os, architecture }) => {
-                Err(session.other_platform(format!("{os}/{architecture}")))
+                Err(session.asked.other_platform(format!("{os}/{architecture}")))
             }
-            Err(e) => Err(session.content(e)),
+            Err(e) => Err(session.asked.content(e)),
         }
     }
 
@@ -239,285 +290,19 @@ impl Registry {
         }
     }
 
-    /// A client that has introduced itself for this reference.
     async fn session(&self, text: &str) -> Result<Session, RegistryError> {
-        let bad = |reason: String| RegistryError::BadReference { reference: text.to_owned(), reason };
-        let mapped = mapped(text, &self.config.mirrors);
-        let reference: Reference = mapped.parse().map_err(|e: oci_client::ParseError| bad(e.to_string()))?;
-        let registry = reference.resolve_registry().to_owned();
+        let reference = Reference::parse(&mapped(text, &self.config.mirrors))
+            .map_err(|reason| RegistryError::BadReference { reference: text.to_owned(), reason })?;
+        let registry = reference.registry.clone();
         let plain = is_loopback(&registry) || self.config.plain_http.contains(&registry);
-        let config = ClientConfig {
-            protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
-            connect_timeout: Some(CONNECT_TIMEOUT),
-            read_timeout: Some(READ_TIMEOUT),
-            user_agent: concat!("apron/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        let client = Client::try_from(config).map_err(|e| bad(e.to_string()))?;
-        let auth = match &self.config.credentials {
+        let credentials = match &self.config.credentials {
             Some(path) => credentials(path, &registry)?,
-            None => RegistryAuth::Anonymous,
+            None => Credentials::Anonymous,
         };
-        let session = Session { client, auth, reference, text: text.to_owned(), registry };
-        session
-            .client
-            .auth(&session.reference, &session.auth, RegistryOperation::Pull)
-            .await
-            .map_err(|e| session.error(e))?;
-        Ok(session)
+        let asked = Asked { text: text.to_owned(), registry };
+        let client = Client::new(&reference, plain, credentials).await.map_err(|e| asked.error(e))?;
+        Ok(Session::new(client, reference, asked))
     }
-}
-
-struct Session {
-    client: Client,
-    auth: RegistryAuth,
-    reference: Reference,
-    /// As the user wrote it.
-    text: String,
-    registry: String,
-}
-
-impl Session {
-    /// The manifest for this machine, verified against the digest where one was asked for.
-    async fn manifest(&self) -> Result<(Vec<u8>, ImageManifest), RegistryError> {
-        let bytes = self.fetch(&self.reference).await?;
-        if let Some(wanted) = self.reference.digest() {
-            self.verify(&bytes, wanted)?;
-        }
-        let kind: Kind = serde_json::from_slice(&bytes).map_err(|e| self.not_an_image(e.to_string()))?;
-        let bytes = match kind.manifests {
-            None => bytes,
-            Some(_) => {
-                let index: ImageIndex =
-                    serde_json::from_slice(&bytes).map_err(|e| self.not_an_image(e.to_string()))?;
-                let chosen = for_this_machine(&index).map_err(|offered| self.other_platform(offered))?;
-                let bytes = self.fetch(&self.reference.clone_with_digest(chosen.digest.to_string())).await?;
-                self.verify(&bytes, chosen.digest.as_str())?;
-                bytes
-            }
-        };
-        let manifest: ImageManifest =
-            serde_json::from_slice(&bytes).map_err(|e| self.not_an_image(e.to_string()))?;
-        if manifest.layers.len() > LAYERS_MAX {
-            return Err(self.not_an_image(format!("{} layers; at most {LAYERS_MAX}", manifest.layers.len())));
-        }
-        Ok((bytes, manifest))
-    }
-
-    async fn fetch(&self, reference: &Reference) -> Result<Vec<u8>, RegistryError> {
-        let accepted = [MANIFEST_TYPE, INDEX_TYPE, DOCKER_MANIFEST_TYPE, DOCKER_LIST_TYPE];
-        let (bytes, _) = self
-            .client
-            .pull_manifest_raw(reference, &self.auth, &accepted)
-            .await
-            .map_err(|e| self.error(e))?;
-        if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
-            return Err(self.not_an_image(format!("a manifest of {} bytes", bytes.len())));
-        }
-        Ok(bytes.to_vec())
-    }
-
-    fn verify(&self, bytes: &[u8], wanted: &str) -> Result<(), RegistryError> {
-        match digest_of_bytes(bytes) {
-            actual if actual.as_str() == wanted => Ok(()),
-            actual => {
-                Err(self.not_an_image(format!("the manifest has the digest {actual}, asked for {wanted}")))
-            }
-        }
-    }
-
-    /// Fetches one blob unless it is there.
-    async fn blob(&self, content: &Content, descriptor: &Descriptor) -> Result<(), RegistryError> {
-        if descriptor.size > BLOB_BYTES_MAX {
-            return Err(self.not_an_image(format!("{} has {} bytes", descriptor.digest, descriptor.size)));
-        }
-        content.blob_path(&descriptor.digest).map_err(|e| self.content(e))?;
-        let mut tries = 0;
-        loop {
-            let (stored, digest) = (content.clone(), descriptor.digest.clone());
-            if blocking(move || stored.renew(&digest)).await.map_err(|e| self.content(e))? {
-                return Ok(());
-            }
-            tries += 1;
-            match self.blob_once(content, descriptor).await {
-                Err(e)
-                    if !e.permanent()
-                        && tries < BLOB_TRIES
-                        && !matches!(e, RegistryError::Content { .. }) =>
-                {
-                    tokio::time::sleep(Duration::from_millis(500 * u64::from(tries))).await;
-                }
-                other => return other,
-            }
-        }
-    }
-
-    async fn blob_once(&self, content: &Content, descriptor: &Descriptor) -> Result<(), RegistryError> {
-        let mut stream = self
-            .client
-            .pull_blob_stream(&self.reference, descriptor.digest.as_str())
-            .await
-            .map_err(|e| self.error(e))?
-            .stream;
-        let (pieces, mut waiting) = tokio::sync::mpsc::channel::<bytes::Bytes>(PIECES_WAITING);
-        let stored = content.clone();
-        let expected = descriptor.clone();
-        let writing = blocking(move || {
-            let mut writer = stored.writer()?;
-            while let Some(piece) = waiting.blocking_recv() {
-                let path = stored.blob_path(&expected.digest)?;
-                writer.write_all(&piece).map_err(|e| crate::content::io_error(&path, e))?;
-            }
-            // A sender that gave up leaves fewer bytes; the digest would say the same less plainly.
-            if writer.bytes() < expected.size {
-                return Ok(false);
-            }
-            writer.finish(Some(&expected.digest)).map(|_| true)
-        });
-        let sending = async {
-            let mut received = 0_u64;
-            let pieces = pieces;
-            while let Some(piece) = stream.next().await {
-                let piece = piece.map_err(|e| self.broken(&e))?;
-                received += piece.len() as u64;
-                if received > descriptor.size {
-                    let reason = format!(
-                        "{} is larger than the {} bytes that were promised",
-                        descriptor.digest, descriptor.size
-                    );
-                    return Err(self.not_an_image(reason));
-                }
-                if pieces.send(piece).await.is_err() {
-                    // The writer failed and says why.
-                    break;
-                }
-            }
-            Ok(())
-        };
-        let (written, sent) = futures_util::future::join(writing, sending).await;
-        sent?;
-        match written.map_err(|e| self.content(e))? {
-            true => Ok(()),
-            false => Err(self.unreachable(format!("{} ended early", descriptor.digest))),
-        }
-    }
-
-    /// A blob's stream that ended in an error: the network, or other bytes than were asked for.
-    fn broken(&self, e: &std::io::Error) -> RegistryError {
-        match e.get_ref().is_some_and(|inner| inner.is::<DigestError>()) {
-            true => self.not_an_image(e.to_string()),
-            false => self.unreachable(innermost(e)),
-        }
-    }
-
-    fn error(&self, e: OciDistributionError) -> RegistryError {
-        let (reference, registry) = (self.text.clone(), self.registry.clone());
-        match &e {
-            OciDistributionError::ImageManifestNotFoundError(_) => {
-                RegistryError::NotFound { reference, registry }
-            }
-            OciDistributionError::UnauthorizedError { .. } => {
-                RegistryError::Unauthorized { reference, registry }
-            }
-            OciDistributionError::AuthenticationFailure(answer) => self.no_token(answer),
-            OciDistributionError::RegistryError { envelope, .. } => {
-                self.refused(envelope).unwrap_or_else(|| self.not_an_image(e.to_string()))
-            }
-            OciDistributionError::ServerError { code, .. } => match code {
-                401 | 403 => RegistryError::Unauthorized { reference, registry },
-                404 => RegistryError::NotFound { reference, registry },
-                429 => RegistryError::TooManyRequests { reference, registry },
-                500.. => self.unreachable(format!("it answered with status {code}")),
-                _ => RegistryError::NotAnImage { reference, registry, reason: format!("status {code}") },
-            },
-            OciDistributionError::RequestError(request) if request.is_redirect() => {
-                self.not_an_image(innermost(&e))
-            }
-            // The outermost text names only the URL; the innermost says what happened.
-            OciDistributionError::RequestError(_) | OciDistributionError::IoError(_) => {
-                self.unreachable(innermost(&e))
-            }
-            _ => self.not_an_image(e.to_string()),
-        }
-    }
-
-    /// What a registry's own words say; None for what no error of this kind says.
-    fn refused(&self, envelope: &OciEnvelope) -> Option<RegistryError> {
-        let (reference, registry) = (self.text.clone(), self.registry.clone());
-        match &envelope.errors.first()?.code {
-            OciErrorCode::ManifestUnknown
-            | OciErrorCode::NameUnknown
-            | OciErrorCode::NotFound
-            | OciErrorCode::BlobUnknown
-            | OciErrorCode::ManifestBlobUnknown => Some(RegistryError::NotFound { reference, registry }),
-            OciErrorCode::Unauthorized | OciErrorCode::Denied => {
-                Some(RegistryError::Unauthorized { reference, registry })
-            }
-            OciErrorCode::Toomanyrequests => Some(RegistryError::TooManyRequests { reference, registry }),
-            _ => None,
-        }
-    }
-
-    /// The service that gives tokens gave none, and only its words say why: JSON comes from the service, and says
-    /// no; a page comes from something in front of it that is broken.
-    fn no_token(&self, answer: &str) -> RegistryError {
-        if let Some(refused) = serde_json::from_str(answer).ok().and_then(|envelope| self.refused(&envelope))
-        {
-            return refused;
-        }
-        if answer.trim().is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(answer).is_ok() {
-            let (reference, registry) = (self.text.clone(), self.registry.clone());
-            return RegistryError::Unauthorized { reference, registry };
-        }
-        let quoted: String = answer.trim().chars().take(QUOTED_CHARS_MAX).collect();
-        self.unreachable(format!("its service for tokens answered {quoted:?}"))
-    }
-
-    fn unreachable(&self, reason: String) -> RegistryError {
-        RegistryError::Unreachable { reference: self.text.clone(), registry: self.registry.clone(), reason }
-    }
-
-    fn not_an_image(&self, reason: String) -> RegistryError {
-        RegistryError::NotAnImage { reference: self.text.clone(), registry: self.registry.clone(), reason }
-    }
-
-    fn other_platform(&self, offered: String) -> RegistryError {
-        RegistryError::OtherPlatform {
-            reference: self.text.clone(),
-            registry: self.registry.clone(),
-            offered,
-        }
-    }
-
-    fn content(&self, source: ContentError) -> RegistryError {
-        RegistryError::Content { reference: self.text.clone(), source }
-    }
-}
-
-/// Tells a list from a manifest.
-#[derive(serde::Deserialize)]
-struct Kind {
-    manifests: Option<serde::de::IgnoredAny>,
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ContentError> + Send + 'static,
-) -> Result<T, ContentError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(e) => Err(crate::content::io_error(Path::new("the content store"), std::io::Error::other(e))),
-    }
-}
-
-/// The last cause.
-fn innermost(e: &(dyn std::error::Error + 'static)) -> String {
-    let mut reason = e.to_string();
-    let mut cause = e.source();
-    while let Some(inner) = cause {
-        reason = inner.to_string();
-        cause = inner.source();
-    }
-    reason
 }
 
 /// The part of a reference that names a registry: it has a dot or a port, and a path follows.

@@ -90,6 +90,10 @@ pub(crate) fn is_too_large(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::FileTooLarge && e.raw_os_error().is_none()
 }
 
+pub(crate) fn too_large(bytes_max: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, TooLarge(bytes_max))
+}
+
 impl<R: Read> Measured<R> {
     pub(crate) fn new(source: R, bytes_max: u64) -> Measured<R> {
         Measured { source, hash: Context::new(&SHA256), bytes: 0, bytes_max }
@@ -107,7 +111,7 @@ impl<R: Read> Read for Measured<R> {
         let count = self.source.read(buffer)?;
         self.bytes += count as u64;
         if self.bytes > self.bytes_max {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, TooLarge(self.bytes_max)));
+            return Err(too_large(self.bytes_max));
         }
         self.hash.update(&buffer[..count]);
         Ok(count)

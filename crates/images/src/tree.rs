@@ -67,8 +67,8 @@ pub fn remove_at(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
 /// Empties `top`: what is at its own level first, then one level after the other, by turns in two holding
 /// directories.
 fn remove_levels(top: BorrowedFd<'_>) -> io::Result<()> {
-    let mut level = Holding::new(top)?;
-    let mut next = Holding::new(top)?;
+    let mut level = Holding::new(top, &[])?;
+    let mut next = Holding::new(top, std::slice::from_ref(&level.name))?;
     let own = [level.name.clone(), next.name.clone()];
     empty(top, &mut level, &own)?;
     while level.count > 0 {
@@ -87,7 +87,7 @@ fn remove_levels(top: BorrowedFd<'_>) -> io::Result<()> {
         }
         if level.count > HOLDING_ENTRIES_MAX {
             level.remove(top)?;
-            level = Holding::new(top)?;
+            level = Holding::new(top, std::slice::from_ref(&next.name))?;
         }
         level.count = 0;
         std::mem::swap(&mut level, &mut next);
@@ -117,6 +117,28 @@ fn empty(directory: BorrowedFd<'_>, holding: &mut Holding, kept: &[CString]) -> 
     Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, "files appear in it while it is removed"))
 }
 
+/// Removes one file or empty directory, wherever in the tree; false when there is none but what is kept at the top.
+fn remove_one(top: BorrowedFd<'_>, kept: &[CString]) -> io::Result<bool> {
+    let mut at = top.try_clone_to_owned()?;
+    let mut kept = kept;
+    loop {
+        let mut entries = Entries::of(at.as_fd())?;
+        let name = loop {
+            match entries.next()? {
+                Some(name) if kept.iter().any(|kept| kept.as_c_str() == name) => {}
+                Some(name) => break name.to_owned(),
+                None => return Ok(false),
+            }
+        };
+        if remove_simple(at.as_fd(), &name)? {
+            return Ok(true);
+        }
+        let Some(below) = open_below(at.as_fd(), &name)? else { return Ok(true) };
+        at = below;
+        kept = &[];
+    }
+}
+
 /// Where the directories of one level are put, numbered. It lies right below the top.
 struct Holding {
     name: CString,
@@ -125,7 +147,8 @@ struct Holding {
 }
 
 impl Holding {
-    fn new(top: BorrowedFd<'_>) -> io::Result<Holding> {
+    /// Where the disk has no room for it, something else of the tree goes first.
+    fn new(top: BorrowedFd<'_>, kept: &[CString]) -> io::Result<Holding> {
         for number in 0..HOLDING_NAMES_MAX {
             let name = CString::new(format!(".removing-{number}"))?;
             match mkdirat(top, name.as_c_str(), Mode::S_IRWXU) {
@@ -135,6 +158,7 @@ impl Holding {
                     return Ok(Holding { name, directory, count: 0 });
                 }
                 Err(Errno::EEXIST) => {}
+                Err(Errno::ENOSPC | Errno::EDQUOT) if remove_one(top, kept)? => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -202,6 +226,7 @@ pub struct Measure {
     pending_bytes: usize,
     reading: Option<(Entries, Vec<u8>)>,
     bytes: u64,
+    entries: u64,
 }
 
 impl Measure {
@@ -209,13 +234,18 @@ impl Measure {
     pub fn begin(path: &Path) -> io::Result<Measure> {
         let top = open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
         let reading = Some((Entries::of(top.as_fd())?, Vec::new()));
-        Ok(Measure { top, pending: Vec::new(), pending_bytes: 0, reading, bytes: 0 })
+        Ok(Measure { top, pending: Vec::new(), pending_bytes: 0, reading, bytes: 0, entries: 0 })
     }
 
     /// Bytes that were found so far, in allocated blocks and some for each entry. A file with several names counts
     /// once for all of them.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Files, directories, links and all else that has a name, as far as it was seen.
+    pub fn entries(&self) -> u64 {
+        self.entries
     }
 
     /// Looks at up to so many entries more; true when the whole tree was seen. What goes away meanwhile is passed
@@ -242,6 +272,7 @@ impl Measure {
             let names = if is_directory { 1 } else { found.st_nlink.max(1) };
             let blocks = u64::try_from(found.st_blocks).unwrap_or(0) * 512 / names;
             self.bytes = self.bytes.saturating_add(blocks + ENTRY_BYTES);
+            self.entries += 1;
             if is_directory {
                 let mut below = path.clone();
                 if !below.is_empty() {

@@ -17,6 +17,7 @@ pub use layers::{SweptLayers, remove_leftovers, sweep, unpack_layers};
 use crate::content::{Content, ContentError, digest_of};
 use crate::helper::Helper;
 use crate::process::{Cancel, Cut, Watched};
+use crate::room::Shortage;
 use apron_model::ids::Digest;
 use apron_model::instance::Fault;
 use ring::digest::{Context, SHA256};
@@ -57,6 +58,8 @@ pub enum UnpackError {
     LayerCount { layers: usize, diff_ids: usize },
     #[error("the disk that holds {0} is full")]
     DiskFull(PathBuf),
+    #[error(transparent)]
+    NoRoom(Shortage),
     #[error("unpacking into {path} took longer than {} minutes", time_max.as_secs().div_ceil(60))]
     Late { path: PathBuf, time_max: Duration },
     #[error("it was cancelled")]
@@ -75,6 +78,7 @@ impl UnpackError {
             | UnpackError::WrongDiffId { .. }
             | UnpackError::LayerCount { .. } => true,
             UnpackError::DiskFull(_)
+            | UnpackError::NoRoom(_)
             | UnpackError::Late { .. }
             | UnpackError::Cancelled
             | UnpackError::Failed { .. } => false,
@@ -142,6 +146,7 @@ enum Answer {
     TooManyMembers,
     Damaged(String),
     DiskFull,
+    NoRoom(Shortage),
     Failed(String),
 }
 
@@ -222,6 +227,7 @@ fn ask(
         ))),
         Ok(Answer::Damaged(reason)) => Err(UnpackError::Damaged(reason)),
         Ok(Answer::DiskFull) => Err(UnpackError::DiskFull(target.to_owned())),
+        Ok(Answer::NoRoom(shortage)) => Err(UnpackError::NoRoom(shortage.of(target.to_owned()))),
         Ok(Answer::Failed(reason)) => Err(UnpackError::Failed { path: target.to_owned(), reason }),
         Err(_) => {
             let said = String::from_utf8_lossy(&said);

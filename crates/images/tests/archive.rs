@@ -2,15 +2,20 @@
 
 mod common;
 
-use apron_images::archive::{ArchiveError, export, import};
+use apron_images::archive::{ArchiveError, ROLE, export};
 use apron_images::content::Content;
+use apron_images::helper::Helper;
 use apron_images::manifest::{
     CONFIG_TYPE, Descriptor, ImageManifest, LAYER_TYPE, MANIFEST_TYPE, host_architecture,
 };
+use apron_images::process::Cancel;
 use apron_model::ids::Digest;
-use common::{Scratch, Tar};
+use common::{Scratch, Tar, helper};
 use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tar::EntryType;
 
 struct Parts {
@@ -59,6 +64,10 @@ fn oci_layout(parts: &Parts, annotations: &str) -> Vec<u8> {
         .file(&format!("blobs/sha256/{config}"), &parts.config)
         .file(&format!("blobs/sha256/{manifest}"), &parts.manifest)
         .bytes()
+}
+
+fn import(content: &Content, path: &Path) -> Result<Vec<(String, Digest)>, ArchiveError> {
+    apron_images::archive::import(content, path, &helper(), &Cancel::new())
 }
 
 fn check(scratch: &Scratch, archive: &[u8]) -> Result<Vec<(String, Digest)>, ArchiveError> {
@@ -151,4 +160,119 @@ fn what_is_no_image_for_this_machine() {
         import(&Content::open(scratch.join("content")).unwrap(), &scratch.join("absent")).unwrap_err();
     assert!(matches!(error, ArchiveError::Unreadable { .. }), "{error}");
     assert!(Content::open(scratch.join("content")).unwrap().name_list().unwrap().is_empty());
+}
+
+/// One header for a member of this kind and size, then so many zeros, compressed.
+fn bomb(path: &Path, kind: EntryType, mib: usize) {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.as_mut_bytes()[..13].copy_from_slice(b"././@LongLink");
+    header.set_mode(0o644);
+    header.set_size((mib << 20) as u64);
+    header.set_cksum();
+    let file = fs::File::create(path).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    gzip.write_all(header.as_bytes()).unwrap();
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..mib {
+        gzip.write_all(&zeros).unwrap();
+    }
+    gzip.finish().unwrap();
+}
+
+/// Of this process, in KiB.
+fn peak_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The greatest that any child had, in KiB.
+fn peak_of_children_kib() -> i64 {
+    nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap().max_rss()
+}
+
+#[test]
+fn what_describes_a_member_takes_no_memory() {
+    let scratch = Scratch::new();
+    let content = Content::open(scratch.join("content")).unwrap();
+    for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+        let path = scratch.join("bomb.tar.gz");
+        bomb(&path, kind, 160);
+        assert!(fs::metadata(&path).unwrap().len() < 2 << 20);
+        let error = import(&content, &path).unwrap_err();
+        assert!(matches!(error, ArchiveError::NotAnArchive { .. }), "{error}");
+        assert!(error.to_string().contains("describes one member"), "{error}");
+    }
+    let bar = 64 * 1024;
+    assert!(peak_kib() < bar, "{} KiB", peak_kib());
+    assert!(peak_of_children_kib() < bar as i64, "{} KiB", peak_of_children_kib());
+    assert_eq!(fs::read_dir(scratch.join("content/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn archives_with_too_many_or_too_long_names() {
+    let scratch = Scratch::new();
+    // Equal names and directories count as well.
+    let many = (0..20_001).fold(Tar::new(), |tar, _| tar.directory("a/")).bytes();
+    let error = check(&scratch, &many).unwrap_err().to_string();
+    assert!(error.contains("more than 20000 members"), "{error}");
+    let error = check(&scratch, &Tar::new().file(&"d/".repeat(300), b"x").bytes()).unwrap_err().to_string();
+    assert!(error.contains("more than 512 bytes"), "{error}");
+    let cut = Tar::new().file("a", &[7; 5_000]).bytes();
+    let error = check(&scratch, &cut[..2_000]).unwrap_err();
+    assert!(matches!(error, ArchiveError::NotAnArchive { .. }), "{error}");
+}
+
+/// What takes the reader over has no way out of it.
+#[test]
+fn the_reader_is_confined() {
+    let helper = helper();
+    let mut child = Command::new(&helper.program)
+        .arg(ROLE)
+        .env("APRON_REQUEST", r#"{"bytes_max":1000000,"members_max":10}"#)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let of_child = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
+    let began = Instant::now();
+    while !of_child("status").contains("Seccomp:\t2") {
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", of_child("status"));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(of_child("status").contains("NoNewPrivs:\t1"));
+    let limits = of_child("limits");
+    let limit = limits.lines().find(|line| line.starts_with("Max address space")).unwrap();
+    assert!(limit.contains(" 1073741824 "), "{limit}");
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+/// A program that says what no reader says, or nothing.
+#[test]
+fn a_reader_that_is_not_believed() {
+    let scratch = Scratch::new();
+    let content = Content::open(scratch.join("content")).unwrap();
+    let path = scratch.join("archive.tar");
+    fs::write(&path, Tar::new().file("a", b"x").bytes()).unwrap();
+    let script = scratch.join("reader");
+    for says in
+        ["exit 3", "printf 'e'", "printf 'f\\001\\000\\000\\000a.'", "exec cat /dev/zero", "kill -KILL $$"]
+    {
+        fs::write(&script, format!("#!/bin/sh\n{says}\n")).unwrap();
+        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let reader =
+            Helper { program: PathBuf::from("/bin/sh"), arguments: vec![script.display().to_string()] };
+        let error = apron_images::archive::import(&content, &path, &reader, &Cancel::new()).unwrap_err();
+        assert!(matches!(error, ArchiveError::Failed { .. }), "{says}: {error}");
+    }
+    // A program that gets no more memory aborts, and would again.
+    fs::write(&script, "ulimit -c 0\nkill -ABRT $$\n").unwrap();
+    let reader = Helper { program: PathBuf::from("/bin/sh"), arguments: vec![script.display().to_string()] };
+    let error = apron_images::archive::import(&content, &path, &reader, &Cancel::new()).unwrap_err();
+    assert!(matches!(error, ArchiveError::NotAnArchive { .. }), "{error}");
+    assert!(error.to_string().contains("1024 MiB of memory"), "{error}");
+    assert_eq!(fs::read_dir(scratch.join("content/tmp")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(scratch.join("content/blobs/sha256")).unwrap().count(), 0);
 }

@@ -4,10 +4,11 @@ mod common;
 #[path = "../../model/tests/support/mutate.rs"]
 mod mutate;
 
-use apron_images::archive;
+use apron_images::archive::{self, ArchiveError};
 use apron_images::content::Content;
 use apron_images::manifest::RunDefaults;
 use apron_images::pack::{Layer, assemble};
+use apron_images::process::Cancel;
 use apron_images::unpack::{UnpackError, unpack_layers};
 use common::{Scratch, Tar, bounds, helper};
 use std::fs;
@@ -120,11 +121,16 @@ fn image_archives() {
         let path = scratch.join("changed.tar");
         fs::write(&path, repair(changed)).unwrap();
         // Reading must end; what it takes for an image must be one.
-        if let Ok(images) = archive::import(&content, &path) {
-            for (_, digest) in images {
-                content.manifest(&digest).unwrap();
-                content.config(&digest).unwrap();
+        match archive::import(&content, &path, &helper(), &Cancel::new()) {
+            Ok(images) => {
+                for (_, digest) in images {
+                    content.manifest(&digest).unwrap();
+                    content.config(&digest).unwrap();
+                }
             }
+            // A reader that panicked.
+            Err(ArchiveError::Failed { reason, .. }) => panic!("{reason}"),
+            Err(_) => {}
         }
     });
 }

@@ -10,13 +10,14 @@ use apron_images::manifest::{
 use apron_images::pack;
 use apron_images::registry::{Registry, RegistryConfig, RegistryError};
 use apron_model::ids::Digest;
+use common::server::{http, path, serve, serve_at};
 use common::{Scratch, Tar};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 struct RunningRegistry {
@@ -148,6 +149,13 @@ async fn images_and_lists_of_them() {
     let pinned = format!("{}/team/web@{digest}", running.host());
     assert_eq!(registry.pull(&pinned, &content).await.unwrap(), digest);
 
+    // What was damaged on the disk is fetched again.
+    let config = content.blob_path(&manifest.config.digest).unwrap();
+    fs::remove_file(&config).unwrap();
+    fs::write(&config, b"{}").unwrap();
+    assert_eq!(registry.pull(&reference, &content).await.unwrap(), digest);
+    assert_eq!(content.config(&digest).unwrap().diff_ids.len(), 6);
+
     let (other, other_size) = running.push_image("team/web", "s390x", "s390x");
     let entry = |digest: &Digest, size: u64, architecture: &str| {
         serde_json::json!({"mediaType": MANIFEST_TYPE, "digest": digest.as_str(), "size": size,
@@ -247,33 +255,6 @@ async fn imports_and_registries() {
     assert!(matches!(error, RegistryError::Unreachable { .. }), "{error}");
 }
 
-/// Answers each request with what `answer` makes of its path, and keeps the heads.
-fn serve(answer: impl Fn(&str) -> String + Send + 'static) -> (u16, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let heads = Arc::new(Mutex::new(Vec::new()));
-    let kept = heads.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
-                head.push(byte[0]);
-            }
-            let head = String::from_utf8(head).unwrap();
-            let text = answer(head.split(' ').nth(1).unwrap_or(""));
-            kept.lock().unwrap().push(head);
-            let _ = stream.write_all(text.as_bytes());
-        }
-    });
-    (port, heads)
-}
-
-fn http(status: &str, headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}", body.len())
-}
-
 /// A registry that sends its clients elsewhere for blobs, as most do: elsewhere learns no password.
 #[tokio::test]
 async fn credentials_stay_with_their_host() {
@@ -282,10 +263,14 @@ async fn credentials_stay_with_their_host() {
     let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "layers": [],
         "config": {"mediaType": CONFIG_TYPE, "digest": digest, "size": 21}})
     .to_string();
-    let (port, own_heads) = serve(move |path| match path {
-        "/v2/" => http("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", ""),
-        path if path.contains("/manifests/") => http("200 OK", "", &manifest),
-        _ => http("307 Temporary Redirect", &format!("Location: http://127.0.0.1:{other}/b\r\n"), ""),
+    let (port, own_heads) = serve_at("127.0.0.1", move |head, stream| {
+        let known = head.to_lowercase().contains("authorization: basic c29tzw9uztpzzxnhbwu=\r\n");
+        let answer = match path(head) {
+            _ if !known => http("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", ""),
+            path if path.contains("/manifests/") => http("200 OK", "", &manifest),
+            _ => http("307 Temporary Redirect", &format!("Location: http://127.0.0.1:{other}/b\r\n"), ""),
+        };
+        let _ = stream.write_all(answer.as_bytes());
     });
     let scratch = Scratch::new();
     let file = scratch.join("config.json");
@@ -310,7 +295,6 @@ async fn credentials_stay_with_their_host() {
 async fn a_registry_that_is_broken_or_lost_in_redirects() {
     let registry = Registry::new(RegistryConfig::default());
     let (port, heads) = serve(|path| match path {
-        "/v2/" => http("200 OK", "", ""),
         path if path.contains("/round/") => {
             http("307 Temporary Redirect", &format!("Location: {path}\r\n"), "")
         }
@@ -324,6 +308,39 @@ async fn a_registry_that_is_broken_or_lost_in_redirects() {
     heads.lock().unwrap().clear();
     let error = registry.resolve(&format!("127.0.0.1:{port}/round/web:1")).await.unwrap_err();
     assert!(error.permanent() && error.to_string().contains("redirect"), "{error}");
-    // The version twice, then the manifest and ten redirects of it.
-    assert_eq!(heads.lock().unwrap().len(), 13);
+    // The manifest and ten redirects of it.
+    assert_eq!(heads.lock().unwrap().len(), 11);
+}
+
+/// A token from a service, which is asked for anew when it is no longer good.
+#[tokio::test]
+async fn tokens_and_their_end() {
+    let (port, heads) = serve_at("127.0.0.1", |head, stream| {
+        let port = stream.local_addr().unwrap().port();
+        let head = head.to_lowercase();
+        let given = head.matches("bearer ").count();
+        let answer = match path(&head) {
+            path if path.starts_with("/token") => {
+                assert!(head.contains("authorization: basic c29tzw9uztpzzxnhbwu="), "{head}");
+                http("200 OK", "", r#"{"access_token": "good"}"#)
+            }
+            _ if given == 0 => {
+                let challenge = format!(r#"Bearer realm="http://127.0.0.1:{port}/token",service="s""#);
+                http("401 Unauthorized", &format!("WWW-Authenticate: {challenge}\r\n"), "")
+            }
+            _ => http("404 Not Found", "", ""),
+        };
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    let scratch = Scratch::new();
+    let file = scratch.join("config.json");
+    let text =
+        format!(r#"{{"auths": {{"127.0.0.1:{port}": {{"username": "someone", "password": "sesame"}}}}}}"#);
+    fs::write(&file, text).unwrap();
+    let registry = Registry::new(RegistryConfig { credentials: Some(file), ..RegistryConfig::default() });
+    let error = registry.resolve(&format!("127.0.0.1:{port}/web:1")).await.unwrap_err();
+    assert!(matches!(error, RegistryError::NotFound { .. }), "{error}");
+    let heads = heads.lock().unwrap();
+    assert_eq!(heads.len(), 3);
+    assert!(heads[2].to_lowercase().contains("authorization: bearer good\r\n"), "{}", heads[2]);
 }

@@ -291,6 +291,45 @@ fn an_image_that_unpacks_to_too_much() {
     unpack_layers(&rig.content, &image, &layers, &helper(), &bounds()).unwrap();
 }
 
+/// What describes a member counts as little as it takes: a name of 40 MiB is no name.
+#[test]
+fn a_member_with_an_endless_name() {
+    let rig = Rig::new();
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(EntryType::GNULongName);
+    header.set_size(40 << 20);
+    header.set_cksum();
+    let tar = [header.as_bytes().as_slice(), &vec![b'a'; 40 << 20]].concat();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&tar).unwrap();
+    let image = rig.image(&tar, &gzip.finish().unwrap());
+    let layers = rig.scratch.join("layers");
+    let error = unpack_layers(&rig.content, &image, &layers, &helper(), &bounds()).unwrap_err();
+    assert!(error.fault().permanent && error.to_string().contains("describes one member"), "{error}");
+    assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
+}
+
+/// Who unpacks stops before the disk is full for those who serve.
+#[test]
+fn unpacking_leaves_room() {
+    let rig = Rig::new();
+    let tar = Tar::new().file("a", &vec![7; 40 << 20]).bytes();
+    let image = rig.image(&tar, &tar);
+    let disk = rig.scratch.join("disk");
+    fs::create_dir(&disk).unwrap();
+    common::server::in_namespaces(&[], || {
+        let none = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("tmpfs"), &disk, Some("tmpfs"), none, Some("size=100m")).unwrap();
+        fs::write(disk.join("filler"), vec![1; 66 << 20]).unwrap();
+        let layers = disk.join("layers");
+        let error = unpack_layers(&rig.content, &image, &layers, &helper(), &bounds()).unwrap_err();
+        assert!(matches!(error, UnpackError::NoRoom(_)) && !error.fault().permanent, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(disk.to_str().unwrap()) && text.contains("4 MiB must stay free"), "{text}");
+        assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
+    });
+}
+
 /// A process that reads and says nothing, as one on a disk that does not answer.
 #[test]
 fn unpacking_ends_when_it_is_no_longer_wanted() {

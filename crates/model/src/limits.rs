@@ -18,6 +18,9 @@ pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 /// A proxy reports this often; control takes a lease as lapsed after `PROXY_LEASE_MS`.
 pub const PROXY_STATUS_MS: u64 = 500;
 pub const PROXY_LEASE_MS: u64 = 2_000;
+/// A peer that reports a generation of an epoch this far above our own is believed: a backup may be this many
+/// starts of control old. One that reports a later epoch is wrong or lies, and epochs never go back.
+pub const EPOCH_STEP_MAX: u64 = 1_000_000;
 /// One message between our processes.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// An address is not used again for this long after its instance went.
@@ -96,3 +99,10 @@ pub const DELETED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 pub const GONE_SLOT_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Operations of one service that are listed; older ended ones are forgotten.
 pub const OPERATIONS_KEPT: usize = 200;
+/// Pulls, unpacking and builds stop while the data directory's disk has less than this free, or than
+/// `DISK_FREE_FLOOR_PERCENT` of it if that is less, or room for less than that part of the files that it can hold. At
+/// half of that, instances are ended: whoever brings an image stops before somebody who serves does.
+pub const DISK_FREE_FLOOR_BYTES: u64 = 1024 * 1024 * 1024;
+pub const DISK_FREE_FLOOR_PERCENT: u64 = 4;
+/// An instance may make one file for so many of the bytes that it may write: ext4 makes its inodes like that.
+pub const FILE_BYTES: u64 = 16 * 1024;

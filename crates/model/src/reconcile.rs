@@ -123,9 +123,9 @@ pub enum Step {
     Remove(InstanceId),
     /// Record that nothing is left of it.
     Gone(InstanceId),
-    /// The driver knows a newer generation than the row, which was restored from an older copy: record one
-    /// above it, so that wishes are heard again.
-    Raise(InstanceId, Generation),
+    /// The driver knows a newer generation, of this epoch, than the row, which was restored from an older copy:
+    /// record one of an epoch above it, so that wishes are heard again.
+    Raise(InstanceId, u64),
     /// A container without a row: say so, touch nothing.
     Report(InstanceId),
 }
@@ -143,8 +143,7 @@ pub fn diff(slots: &[Slot], observed: &[Observed]) -> Vec<Step> {
             (SlotWish::Run | SlotWish::Drain { .. } | SlotWish::Stop, Some(one))
                 if one.generation > slot.generation =>
             {
-                let counter = one.generation.counter + 1;
-                steps.push(Step::Raise(id, Generation { epoch: one.generation.epoch, counter }));
+                steps.push(Step::Raise(id, one.generation.epoch));
             }
             (SlotWish::Run | SlotWish::Drain { .. }, Some(_)) => {}
             (SlotWish::Drain { .. } | SlotWish::Stop, None) => steps.push(Step::Gone(id)),
@@ -244,7 +243,7 @@ mod tests {
     fn each_wish_against_each_sight() {
         let service = fixture::service("web", fixture::image_config("r/web"));
         let id = fixture::slot(&service, 1, 1).id;
-        let raise = Step::Raise(id.clone(), Generation { epoch: 6, counter: 2 });
+        let raise = Step::Raise(id.clone(), 6);
         check(SlotWish::Run, None, &[Step::Ensure(id.clone())]);
         check(SlotWish::Run, Some((4, Phase::Running)), &[Step::Ensure(id.clone())]);
         check(SlotWish::Run, Some((5, Phase::Running)), &[]);

@@ -68,7 +68,8 @@ pub enum FromProxy {
     Hello {
         version: u32,
         pid: u32,
-        /// What it serves from its saved table, so that control starts with an epoch above it.
+        /// The newest table that it has taken, so that control begins an epoch above it. Says nothing about what
+        /// its loops serve.
         generation: Generation,
     },
     /// Every loop routes by this generation.
@@ -79,7 +80,8 @@ pub enum FromProxy {
         /// Requests in flight per instance, also for instances that the table no longer names and that
         /// still have some. An instance that is absent has none.
         in_flight: BTreeMap<InstanceId, u32>,
-        /// Requests answered since this proxy started, per service.
+        /// Requests answered since this proxy started, per service: what scaling will count requests by. Control
+        /// reads nothing from it yet.
         requests: BTreeMap<ServiceId, u64>,
     },
 }

@@ -40,6 +40,13 @@ pub struct Service {
     pub purge_at: Option<Timestamp>,
 }
 
+impl Service {
+    /// It was created, and no deployment of it has succeeded so far.
+    pub fn never_served(&self) -> bool {
+        self.state == State::CreateFailed && self.active.is_none()
+    }
+}
+
 /// What the service is when no operation is open. With one open, the status on the wire is
 /// OPERATION_IN_PROGRESS; see `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

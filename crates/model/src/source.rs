@@ -16,7 +16,7 @@ mod unheeded;
 pub use size::{SIZES, default_size};
 pub use unheeded::unheeded;
 
-use crate::service::{RepositoryType, ServiceConfig};
+use crate::service::{RepositoryType, Service, ServiceConfig};
 use std::collections::BTreeMap;
 
 /// How the address of an uploaded source begins; its digest follows.
@@ -143,13 +143,13 @@ pub fn new_service(
     Ok(NewService { name: name.to_owned(), tags, config: merge::configure(None, input, place)? })
 }
 
-/// The configuration that `current` becomes when `input` is laid over it.
+/// The configuration that `service` has when `input` is laid over its present one.
 pub fn changed(
-    current: &ServiceConfig,
+    service: &Service,
     input: &ServiceInput,
     place: Place<'_>,
 ) -> Result<ServiceConfig, InputError> {
-    merge::configure(Some(current), input, place)
+    merge::configure(Some(service), input, place)
 }
 
 /// Tags of one resource; AWS's quota.

@@ -59,6 +59,7 @@ pub struct Tls {
     pub directory: PathBuf,
     /// E.g. `apron.localhost`: the certificate names it, `*.` of it, and `*.<region>.` of it for each region.
     pub apps_domain: String,
+    /// Those of the certificate that is kept; others get theirs when the route table has a service in them.
     pub regions: Vec<String>,
 }
 

@@ -15,6 +15,7 @@ use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, watch};
@@ -98,6 +99,28 @@ impl Drop for Open {
     }
 }
 
+/// Which loops have turned since somebody looked.
+pub(crate) struct Turns(Vec<AtomicBool>);
+
+impl Turns {
+    pub(crate) fn new(loops: usize) -> Turns {
+        Turns((0..loops).map(|_| AtomicBool::new(false)).collect())
+    }
+
+    fn turned(&self, number: usize) {
+        self.0[number].store(true, Ordering::Relaxed);
+    }
+
+    /// True when every loop has turned since the last time that this was true. Has one caller.
+    pub(crate) fn all(&self) -> bool {
+        let all = self.0.iter().all(|turned| turned.load(Ordering::Relaxed));
+        if all {
+            self.0.iter().for_each(|turned| turned.store(false, Ordering::Relaxed));
+        }
+        all
+    }
+}
+
 /// What a loop's thread is given.
 pub(crate) struct Task {
     pub(crate) number: usize,
@@ -105,6 +128,7 @@ pub(crate) struct Task {
     pub(crate) https: Vec<(TcpListener, Secure)>,
     pub(crate) settings: Settings,
     pub(crate) tables: Arc<Tables>,
+    pub(crate) turns: Arc<Turns>,
     /// Turns true once: drain, then end.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -142,7 +166,7 @@ pub(crate) fn run(task: Task, accepting: impl FnOnce(io::Result<()>)) {
         let follow = follow_tables(&event_loop, snapshots, &task.tables, task.number);
         tokio::select! {
             () = follow => {}
-            () = sweep(&event_loop) => {}
+            () = sweep(&event_loop, &task.turns, task.number) => {}
             () = drain(&event_loop, task.stop) => {}
         }
     });
@@ -162,11 +186,12 @@ async fn follow_tables(
     }
 }
 
-async fn sweep(event_loop: &EventLoop) {
+async fn sweep(event_loop: &EventLoop, turns: &Turns, number: usize) {
     let mut tick = interval(SWEEP_PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        turns.turned(number);
         let crowded = event_loop.connections.open.get() > listen::CROWDED_CONNECTIONS;
         event_loop.clients.sweep(event_loop.settings.idle_timeout, crowded);
         event_loop.upstreams.close_idle();
@@ -199,6 +224,16 @@ async fn drain(event_loop: &EventLoop, mut stop: watch::Receiver<bool>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loops_have_turned_when_the_last_one_has() {
+        let turns = Turns::new(2);
+        assert!(!turns.all());
+        turns.turned(0);
+        assert!(!turns.all());
+        turns.turned(1);
+        assert!(turns.all() && !turns.all());
+    }
 
     #[tokio::test]
     async fn a_full_loop_accepts_again_when_a_connection_closes() {

@@ -17,6 +17,7 @@
 //! | requests under way | 20,000 per loop, then `overloaded`; 128 streams per HTTP/2 connection | `forward`, `listen` |
 //! | requests that wait for an instance | 1,000 per service and 30 s, then `no_instance` | `admission` |
 //! | TLS handshake | 10 s | `listen` |
+//! | certificates held | 64, one a region | `tls` |
 //! | connection without a request: idle, or a head that does not end | 60 s, 5 s from 9,000 connections on, and 5 s more to end politely | `client` |
 //! | request head | 64 KiB, twice that when it comes in few large pieces, and 100 lines, then 431; 64 KiB with HTTP/2 | `listen` |
 //! | wait for a further byte of a request's body | 120 s, then `body_timed_out` | `body` |

@@ -83,7 +83,7 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
     let hello = FromProxy::Hello {
         version: PROTOCOL_VERSION,
         pid: std::process::id(),
-        generation: tables.generation(),
+        generation: tables.greeted_generation(),
     };
     send(&mut write, &hello).await?;
     let mut reported = None;

@@ -65,11 +65,9 @@ impl Upstream {
     /// The connection that was used last, so that a surplus of them ages and is closed.
     pub(crate) fn take(&self, replayable: bool) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        let newest = idle.last()?;
-        if !replayable && newest.since.elapsed() > IDLE_TIME_UNREPLAYABLE_MAX {
-            return None;
-        }
-        while let Some(Idle { connection, .. }) = idle.pop() {
+        // The newest lies on top: below one that is too old are older ones.
+        let usable = |top: &mut Idle| replayable || top.since.elapsed() <= IDLE_TIME_UNREPLAYABLE_MAX;
+        while let Some(Idle { connection, .. }) = idle.pop_if(usable) {
             // One that the application closed meanwhile is not ready.
             if connection.is_ready() {
                 return Some(connection);
@@ -201,5 +199,43 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.upstream.instance.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::Instances;
+    use crate::config::static_table;
+    use crate::route::Host;
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+    use tokio::time::{advance, pause};
+
+    /// Two idle connections of which the application has closed the newer one.
+    #[tokio::test]
+    async fn an_old_connection_is_not_used_for_what_cannot_be_sent_again() {
+        LocalSet::new()
+            .run_until(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let route = format!("a.localhost={}", listener.local_addr().unwrap());
+                let mut instances = Instances::default();
+                let snapshot = Snapshot::build(&static_table(&[route.parse().unwrap()]), &mut instances);
+                let service = snapshot.find(&Host::parse(b"a.localhost").unwrap()).unwrap();
+                let upstream = Upstreams::default().get(&service.instances[0], &service.counts);
+                let (older, newer) = (upstream.connect().await.unwrap(), upstream.connect().await.unwrap());
+                let (_kept, closed) = (listener.accept().await.unwrap(), listener.accept().await.unwrap());
+                pause();
+                upstream.keep(older);
+                advance(IDLE_TIME_UNREPLAYABLE_MAX * 2).await;
+                upstream.keep(newer);
+                drop(closed);
+                while upstream.idle.borrow()[1].connection.is_ready() {
+                    tokio::task::yield_now().await;
+                }
+                assert!(upstream.take(false).is_none());
+                assert!(upstream.take(true).is_some());
+            })
+            .await;
     }
 }

@@ -1,7 +1,7 @@
 //! The proxy as a process: its threads, its signals, its end.
 
 use crate::config::{self, Config, Source};
-use crate::event_loop::{self, Settings, Task};
+use crate::event_loop::{self, Settings, Task, Turns};
 use crate::listen::Secure;
 use crate::tables::Tables;
 use crate::tls::{self, TlsError};
@@ -18,6 +18,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::interval;
+
+/// How often the loops are looked at for having turned.
+const ALIVE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Listening sockets, one per loop and name. They stay open elsewhere: whoever holds a copy can hand it to the
 /// next proxy, which then takes over without a refused connection.
@@ -43,6 +47,7 @@ pub enum ProxyError {
 /// A running proxy. Dropping it without `stop` leaves its threads running until the process ends.
 pub struct Proxy {
     tables: Arc<Tables>,
+    turns: Arc<Turns>,
     stop: watch::Sender<bool>,
     loops: Vec<JoinHandle<()>>,
     /// Closes when the last loop has ended, and gets a message when one ends.
@@ -52,8 +57,14 @@ pub struct Proxy {
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. Blocks the calling thread, which must not be inside a runtime;
-/// `ready` is called once, when every loop accepts.
-pub fn run(config: Config, listeners: Listeners, ready: impl FnOnce()) -> Result<(), ProxyError> {
+/// `ready` is called once, when every loop accepts, and `alive` about once a second from then on, as long as every
+/// loop turns. `alive` is dropped when the drain begins.
+pub fn run(
+    config: Config,
+    listeners: Listeners,
+    ready: impl FnOnce(),
+    mut alive: impl FnMut(),
+) -> Result<(), ProxyError> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let _inside = runtime.enter();
     // Before the listeners open, so that no signal in between kills a proxy that already has connections.
@@ -62,12 +73,17 @@ pub fn run(config: Config, listeners: Listeners, ready: impl FnOnce()) -> Result
     let mut proxy = Proxy::start(config, listeners)?;
     ready();
     let asked = runtime.block_on(async {
-        tokio::select! {
-            _ = terminate.recv() => true,
-            _ = interrupt.recv() => true,
-            _ = proxy.ended.recv() => false,
+        let mut look = interval(ALIVE_PERIOD);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break true,
+                _ = interrupt.recv() => break true,
+                _ = proxy.ended.recv() => break false,
+                _ = look.tick() => if proxy.turns.all() { alive() },
+            }
         }
     });
+    drop(alive);
     if !asked {
         return Err(ProxyError::LoopEnded);
     }
@@ -83,12 +99,13 @@ impl Proxy {
         if loops == 0 {
             return Err(ProxyError::NoListener);
         }
+        let tables = Arc::new(Tables::new(loops));
         let secure = match (&config.tls, listeners.https.is_empty()) {
             (_, true) => None,
-            (Some(tls), false) => Some(tls::acceptor(tls, since_1970())?),
+            (Some(tls), false) => Some(tls::acceptor(tls, tables.clone(), Box::new(since_1970))?),
             (None, false) => return Err(ProxyError::NoTls),
         };
-        let tables = Arc::new(Tables::new(loops));
+        let turns = Arc::new(Turns::new(loops));
         let (stop, stopped) = watch::channel(false);
         let keeper_stop = Arc::new(tokio::sync::Notify::new());
         let keeper = match config.source {
@@ -108,8 +125,8 @@ impl Proxy {
             idle_timeout: Duration::from_millis(config.idle_timeout_ms),
             drain: Duration::from_millis(config.drain_ms),
         };
-        let (threads, ended) = start_loops(listeners, loops, secure, settings, &tables, &stopped)?;
-        Ok(Proxy { tables, stop, loops: threads, ended, keeper, keeper_stop })
+        let (threads, ended) = start_loops(listeners, loops, secure, settings, &tables, &turns, &stopped)?;
+        Ok(Proxy { tables, turns, stop, loops: threads, ended, keeper, keeper_stop })
     }
 
     /// Accepts nothing more, lets requests end, and returns when all did or the drain time is up.
@@ -142,6 +159,7 @@ fn start_loops(
     secure: Option<Secure>,
     settings: Settings,
     tables: &Arc<Tables>,
+    turns: &Arc<Turns>,
     stop: &watch::Receiver<bool>,
 ) -> Result<(Vec<JoinHandle<()>>, mpsc::Receiver<()>), ProxyError> {
     let mut http = listeners.http.into_iter().map(TcpListener::from);
@@ -156,6 +174,7 @@ fn start_loops(
             https: https.next().into_iter().zip(secure.clone()).collect(),
             settings,
             tables: tables.clone(),
+            turns: turns.clone(),
             stop: stop.clone(),
         };
         let (ended, accepting) = (ended_sender.clone(), accepting_sender.clone());
@@ -227,8 +246,9 @@ fn keep_in_step(
     })
 }
 
+#[expect(clippy::disallowed_methods, reason = "certificates carry wall time")]
 fn since_1970() -> Duration {
-    // A clock before 1970 gives a certificate from then, which the next start renews.
+    // A clock before 1970 gives a certificate from then, which is made anew when the clock is right.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

@@ -6,7 +6,7 @@
 //! starts from the file after a kill must not go back to one of those.
 
 use crate::balance::Instances;
-use crate::route::Snapshot;
+use crate::route::{Host, Snapshot};
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::routes::RouteTable;
 use std::collections::BTreeMap;
@@ -89,6 +89,11 @@ impl Tables {
         self.snapshot.borrow().generation
     }
 
+    /// Does the newest table name the host?
+    pub(crate) fn knows(&self, host: &Host) -> bool {
+        self.snapshot.borrow().find(host).is_some()
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshot.subscribe()
     }
@@ -118,6 +123,13 @@ impl Tables {
     pub(crate) fn acknowledged_generation(&self) -> Generation {
         let serving = self.serving();
         lock(&self.disk).settled(serving, Instant::now())
+    }
+
+    /// What a new connection to control begins with: no more than is acknowledged, and of the newest epoch that was
+    /// applied, since control begins one above it. No table has the counter 0.
+    pub(crate) fn greeted_generation(&self) -> Generation {
+        let newest = Generation { epoch: self.generation().epoch, counter: 0 };
+        self.acknowledged_generation().max(newest)
     }
 
     /// The generation that every loop has reached.
@@ -179,6 +191,17 @@ mod tests {
         tables.saved(generation(2));
         assert_eq!(tables.acknowledged_generation(), generation(2));
         assert!(lock(&tables.disk).behind_since.is_none());
+    }
+
+    #[test]
+    fn control_is_greeted_with_what_is_acknowledged_and_the_newest_epoch() {
+        let tables = Tables::new(2);
+        assert!(tables.apply(table(2, 7)).is_ok());
+        tables.saved(Generation { epoch: 2, counter: 7 });
+        tables.acknowledge(0, Generation { epoch: 2, counter: 7 });
+        assert_eq!(tables.greeted_generation(), Generation { epoch: 2, counter: 0 });
+        tables.acknowledge(1, Generation { epoch: 2, counter: 7 });
+        assert_eq!(tables.greeted_generation(), Generation { epoch: 2, counter: 7 });
     }
 
     #[test]

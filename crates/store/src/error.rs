@@ -18,6 +18,9 @@ pub enum StoreError {
     /// A column does not hold what it should: a damaged or foreign database.
     #[error("{table}.{column} cannot be read: {reason}")]
     Corrupt { table: &'static str, column: &'static str, reason: String },
+    /// A peer reports an epoch that no history of this platform explains; it is not to be believed.
+    #[error("epoch {seen} is too far above the stored one, {stored}")]
+    EpochTooFar { seen: u64, stored: u64 },
     /// The disk under the database is full; nothing was written.
     #[error("no space is left for the database")]
     Full,

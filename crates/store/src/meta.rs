@@ -2,6 +2,7 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
+use apron_model::limits::EPOCH_STEP_MAX;
 use apron_model::time::Timestamp;
 use sqlx::{Sqlite, Transaction};
 
@@ -21,9 +22,21 @@ impl Store {
     }
 
     /// Begins an epoch above the stored one and above `seen`, and returns it.
+    ///
+    /// Fails with `EpochTooFar`, and keeps the stored one, when `seen` is more than `EPOCH_STEP_MAX` above it.
     pub async fn epoch_raise(&self, seen: u64) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
-        let epoch = number(&mut tx, "epoch").await?.max(seen) + 1;
+        let stored = number(&mut tx, "epoch").await?;
+        if seen.saturating_sub(stored) > EPOCH_STEP_MAX {
+            return Err(StoreError::EpochTooFar { seen, stored });
+        }
+        // Generations are also kept in columns, whose numbers have a sign.
+        let epoch = stored.max(seen).checked_add(1).filter(|epoch| i64::try_from(*epoch).is_ok());
+        let epoch = epoch.ok_or_else(|| StoreError::Corrupt {
+            table: "meta",
+            column: "epoch",
+            reason: format!("no epoch is left above {stored}"),
+        })?;
         put(&mut tx, "epoch", &epoch.to_string()).await?;
         tx.commit().await?;
         Ok(epoch)

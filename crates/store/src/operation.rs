@@ -2,7 +2,7 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::rows::{Columns, int, json, word};
+use crate::rows::{Columns, Statement, int, json, word};
 use crate::{build, line, revision, service, slot};
 use apron_model::draw::Draw;
 use apron_model::ids::{OperationId, ServiceId};
@@ -185,38 +185,36 @@ pub(crate) async fn insert(
     tx: &mut Transaction<'static, Sqlite>,
     operation: &Operation,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO operation (id, service, kind, status, step, created_at, started_at, ended_at, updated_at, fault)
+    let insert = sqlx::query(
+        "INSERT INTO operation (id, status, step, started_at, ended_at, updated_at, fault, service, kind, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(operation.id.as_str())
-    .bind(operation.service.as_str())
-    .bind(word(&operation.kind))
-    .bind(word(&operation.status))
-    .bind(json(&operation.step))
-    .bind(int(operation.created_at.0))
-    .bind(operation.started_at.map(|at| int(at.0)))
-    .bind(operation.ended_at.map(|at| int(at.0)))
-    .bind(int(operation.updated_at.0))
-    .bind(operation.fault.as_ref().map(json))
-    .execute(&mut **tx)
-    .await?;
+    );
+    bind(insert, operation)
+        .bind(operation.service.as_str())
+        .bind(word(&operation.kind))
+        .bind(int(operation.created_at.0))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
 async fn put(tx: &mut Transaction<'static, Sqlite>, operation: &Operation) -> Result<(), StoreError> {
-    sqlx::query(
+    let update = sqlx::query(
         "UPDATE operation SET status = $2, step = $3, started_at = $4, ended_at = $5, updated_at = $6, fault = $7
          WHERE id = $1",
-    )
-    .bind(operation.id.as_str())
-    .bind(word(&operation.status))
-    .bind(json(&operation.step))
-    .bind(operation.started_at.map(|at| int(at.0)))
-    .bind(operation.ended_at.map(|at| int(at.0)))
-    .bind(int(operation.updated_at.0))
-    .bind(operation.fault.as_ref().map(json))
-    .execute(&mut **tx)
-    .await?;
+    );
+    bind(update, operation).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// Its id and what may change, $1 to $7.
+fn bind<'q>(query: Statement<'q>, operation: &'q Operation) -> Statement<'q> {
+    query
+        .bind(operation.id.as_str())
+        .bind(word(&operation.status))
+        .bind(json(&operation.step))
+        .bind(operation.started_at.map(|at| int(at.0)))
+        .bind(operation.ended_at.map(|at| int(at.0)))
+        .bind(int(operation.updated_at.0))
+        .bind(operation.fault.as_ref().map(json))
 }

@@ -4,8 +4,12 @@ use crate::error::StoreError;
 use apron_model::time::{Timestamp, WallTime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Decode, Row, Sqlite, Type};
+
+/// A statement whose values are being bound.
+pub(crate) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 /// A row of a known table.
 pub(crate) struct Columns<'r> {

@@ -2,7 +2,7 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::rows::{Columns, int, json, word};
+use crate::rows::{Columns, Statement, int, json, word};
 use crate::{operation, slot};
 use apron_model::ids::{OperationId, ServiceId};
 use apron_model::operation::Operation;
@@ -190,55 +190,47 @@ pub(crate) async fn get(
 }
 
 async fn insert(tx: &mut Transaction<'static, Sqlite>, service: &Service) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO service (id, region, name, url_label, created_at, updated_at, deleted_at, state, config, tags,
-             active, candidate, previous, previous_until, last_failure, route_version, purge_at)
+    let insert = sqlx::query(
+        "INSERT INTO service (id, updated_at, deleted_at, state, config, tags, active, candidate, previous,
+             previous_until, last_failure, route_version, purge_at, region, name, url_label, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-    )
-    .bind(service.id.as_str())
-    .bind(&service.region)
-    .bind(&service.name)
-    .bind(&service.url_label)
-    .bind(int(service.created_at.0))
-    .bind(int(service.updated_at.0))
-    .bind(service.deleted_at.map(|at| int(at.0)))
-    .bind(word(&service.state))
-    .bind(json(&service.config))
-    .bind(json(&service.tags))
-    .bind(service.active.map(i64::from))
-    .bind(service.candidate.map(i64::from))
-    .bind(service.previous.map(|(number, _)| i64::from(number)))
-    .bind(service.previous.map(|(_, until)| int(until.0)))
-    .bind(service.last_failure.as_deref())
-    .bind(int(service.route_version))
-    .bind(service.purge_at.map(|at| int(at.0)))
-    .execute(&mut **tx)
-    .await?;
+    );
+    bind(insert, service)
+        .bind(&service.region)
+        .bind(&service.name)
+        .bind(&service.url_label)
+        .bind(int(service.created_at.0))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
 /// Writes what may change. The open operation is not a column: it is the operation's row that says so.
 pub(crate) async fn put(tx: &mut Transaction<'static, Sqlite>, service: &Service) -> Result<(), StoreError> {
-    sqlx::query(
+    let update = sqlx::query(
         "UPDATE service SET updated_at = $2, deleted_at = $3, state = $4, config = $5, tags = $6, active = $7,
              candidate = $8, previous = $9, previous_until = $10, last_failure = $11, route_version = $12,
              purge_at = $13
          WHERE id = $1",
-    )
-    .bind(service.id.as_str())
-    .bind(int(service.updated_at.0))
-    .bind(service.deleted_at.map(|at| int(at.0)))
-    .bind(word(&service.state))
-    .bind(json(&service.config))
-    .bind(json(&service.tags))
-    .bind(service.active.map(i64::from))
-    .bind(service.candidate.map(i64::from))
-    .bind(service.previous.map(|(number, _)| i64::from(number)))
-    .bind(service.previous.map(|(_, until)| int(until.0)))
-    .bind(service.last_failure.as_deref())
-    .bind(int(service.route_version))
-    .bind(service.purge_at.map(|at| int(at.0)))
-    .execute(&mut **tx)
-    .await?;
+    );
+    bind(update, service).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// Its id and what may change, $1 to $13.
+fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
+    query
+        .bind(service.id.as_str())
+        .bind(int(service.updated_at.0))
+        .bind(service.deleted_at.map(|at| int(at.0)))
+        .bind(word(&service.state))
+        .bind(json(&service.config))
+        .bind(json(&service.tags))
+        .bind(service.active.map(i64::from))
+        .bind(service.candidate.map(i64::from))
+        .bind(service.previous.map(|(number, _)| i64::from(number)))
+        .bind(service.previous.map(|(_, until)| int(until.0)))
+        .bind(service.last_failure.as_deref())
+        .bind(int(service.route_version))
+        .bind(service.purge_at.map(|at| int(at.0)))
 }

@@ -5,6 +5,7 @@ use apron_model::draw::Draw;
 use apron_model::fixture;
 use apron_model::ids::{Generation, InstanceId, OperationId, ServiceId};
 use apron_model::instance::*;
+use apron_model::limits::EPOCH_STEP_MAX;
 use apron_model::operation::{BuildFact, Operation, OperationKind, OperationStatus, Step, Wake};
 use apron_model::reconcile::{self, SlotWish};
 use apron_model::service::*;
@@ -257,6 +258,13 @@ async fn epochs_only_grow_and_single_rows_are_kept() {
     assert_eq!(store.epoch_raise(0).await.unwrap(), 1);
     assert_eq!(store.epoch_raise(40).await.unwrap(), 41);
     assert_eq!(store.epoch_raise(3).await.unwrap(), 42);
+    // What no history explains is refused, and changes nothing.
+    for seen in [42 + EPOCH_STEP_MAX + 1, i64::MAX as u64, u64::MAX - 1, u64::MAX] {
+        let refused = store.epoch_raise(seen).await;
+        assert!(matches!(refused, Err(StoreError::EpochTooFar { stored: 42, .. })), "{refused:?}");
+    }
+    assert_eq!(store.epoch_get().await.unwrap(), 42);
+    assert_eq!(store.epoch_raise(42 + EPOCH_STEP_MAX).await.unwrap(), 42 + EPOCH_STEP_MAX + 1);
     assert_eq!(store.engine_clock_get().await.unwrap(), None);
     let clock = EngineClockRow { boot: "b".to_owned(), offset_ms: 5, reserved_until: Timestamp(9) };
     store.engine_clock_put(&clock).await.unwrap();

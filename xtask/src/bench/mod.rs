@@ -4,6 +4,7 @@
 //! noise. Each bench owns one section of the page; sections of benches that did not run stay as they are.
 //! `instance`, `deploy` and `build` need root: they run a real platform (`platform.rs`).
 
+mod against;
 mod build;
 mod deploy;
 mod instance;
@@ -14,8 +15,9 @@ mod proxy;
 mod report;
 mod spread;
 
-use anyhow::{Result, bail};
-use std::path::Path;
+use crate::facts;
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
 
 /// Benches by name, in the order of the page.
 const NAMES: [&str; 4] = ["instance", "deploy", "build", "proxy"];
@@ -49,16 +51,22 @@ struct Outcome {
     verdicts: Vec<Verdict>,
 }
 
-/// Runs the named benches, all without a name. False: `--check` was given and a bar was missed.
+/// Runs the named benches, all without a name. False: `--check` or `--against` was given and a bar was missed.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
     let (mut check, mut effort, mut names) = (false, USUAL, Vec::new());
-    for argument in arguments {
+    let mut script: Option<PathBuf> = None;
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
         match *argument {
             "--check" => check = true,
             "--quick" => effort = QUICK,
+            "--against" => {
+                let path = arguments.next().context("--against needs the path of a script")?;
+                script = Some(std::path::absolute(path)?);
+            }
             name if NAMES.contains(&name) => names.push(name),
             other => bail!(
-                "unknown bench or flag '{other}'; benches: {}; flags: --check --quick",
+                "unknown bench or flag '{other}'; benches: {}; flags: --check --quick --against FILE.py",
                 NAMES.join(", ")
             ),
         }
@@ -66,26 +74,42 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
     if names.is_empty() {
         names.extend(NAMES);
     }
+    if script.is_some() && !names.contains(&"proxy") {
+        bail!("--against goes with the bench proxy");
+    }
+    check |= script.is_some();
     interrupt::watch()?;
+    // Once: what the first bench measured is of the same tree as what the last one did.
+    let facts = facts::take(root)?;
     let mut met = true;
     for name in names {
         let load = report::load_average();
-        let outcome = match name {
-            "instance" => instance::run(root, effort)?,
-            "deploy" => deploy::run(root, effort)?,
-            "build" => build::run(root, effort)?,
-            "proxy" => proxy::run(root, effort)?,
+        let mut outcomes = Vec::new();
+        match name {
+            "instance" => outcomes.push((name, instance::run(root, effort)?)),
+            "deploy" => outcomes.push((name, deploy::run(root, effort)?)),
+            "build" => outcomes.push((name, build::run(root, effort)?)),
+            "proxy" => {
+                let program = platform::binary(root)?;
+                let (outcome, ratios) = proxy::run(&program, effort)?;
+                outcomes.push((name, outcome));
+                if let Some(script) = &script {
+                    outcomes.push((against::SECTION, against::run(&program, script, effort, &ratios)?));
+                }
+            }
             other => bail!("bench '{other}' has no code"),
-        };
-        println!("{}", outcome.text);
-        for verdict in &outcome.verdicts {
-            let passed = verdict.figure <= verdict.bar;
-            let word = if passed { "meets" } else { "MISSES" };
-            println!("{}: {:.2} {word} the bar of {:.2}", verdict.what, verdict.figure, verdict.bar);
-            met &= passed;
         }
-        if effort.rounds >= USUAL.rounds {
-            report::write(root, name, &outcome, &load)?;
+        for (section, outcome) in &outcomes {
+            println!("{}", outcome.text);
+            for verdict in &outcome.verdicts {
+                let passed = verdict.figure <= verdict.bar;
+                let word = if passed { "meets" } else { "MISSES" };
+                println!("{}: {:.2} {word} the bar of {:.2}", verdict.what, verdict.figure, verdict.bar);
+                met &= passed;
+            }
+            if effort.rounds >= USUAL.rounds {
+                report::write(root, section, outcome, &facts, &load)?;
+            }
         }
     }
     Ok(met || !check)

@@ -2,7 +2,8 @@
 //! ports of loopback. Driven like a person would: by the command line, and by requests through the proxy.
 
 use super::interrupt;
-use super::process::{self, Directory, Process};
+use super::process::{Directory, Process};
+use crate::program;
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -24,8 +25,8 @@ const POLL_PAUSE: Duration = Duration::from_millis(2);
 
 /// Builds the program and gives its path.
 pub(super) fn binary(root: &Path) -> Result<String> {
-    process::output(root, &crate::cargo(), &["build", "--quiet", "--package", "apron"])?;
-    Ok(root.join("target/debug/apron").display().to_string())
+    interrupt::check()?;
+    Ok(program::build(root, "apron")?.display().to_string())
 }
 
 /// The name that the archive of `examples/static-binary` gives its image.
@@ -78,8 +79,7 @@ impl Platform {
     /// Imports the image of `examples/static-binary`.
     pub(super) fn import_static_image(&self, root: &Path) -> Result<()> {
         let archive = self.path("static-binary.tar")?;
-        let make = root.join("examples/static-binary/make").display().to_string();
-        process::output(root, &make, &[&archive])?;
+        program::quiet(Command::new(root.join("examples/static-binary/make")).arg(&archive))?;
         self.run(&["image", "import", &archive]).map(drop)
     }
 

@@ -1,9 +1,10 @@
 //! Programs that a bench runs: pinned to a core, measured by the kernel's accounts, always stopped.
 
 use super::interrupt;
+use crate::program;
 use anyhow::{Context, Result, ensure};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -118,8 +119,7 @@ fn pss_kib(pid: u32) -> Option<u64> {
 }
 
 fn ticks_per_second() -> Result<u64> {
-    let output = Command::new("getconf").arg("CLK_TCK").output().context("cannot run getconf")?;
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+    Ok(program::output(Command::new("getconf").arg("CLK_TCK"))?.parse()?)
 }
 
 /// An address of this machine that was free a moment ago.
@@ -150,20 +150,4 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Runs a program to its end and gives its output.
-pub(super) fn output(directory: &Path, program: &str, arguments: &[&str]) -> Result<String> {
-    interrupt::check()?;
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(directory)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
-    // Some programs take a signal for a regular end.
-    interrupt::check()?;
-    ensure!(output.status.success(), "{program} {} failed: {}", arguments.join(" "), output.status);
-    Ok(String::from_utf8(output.stdout)?)
 }

@@ -5,21 +5,22 @@
 //! on a noisy machine; requests per second and latency are for orientation. Rounds go around all proxies, and
 //! the median of each is compared with nginx's median of the same run.
 
-use super::platform;
 use super::process::{self, Directory, Process};
 use super::spread::Spread;
-use super::{Effort, Outcome, Verdict};
+use super::{Effort, Outcome, Verdict, interrupt};
+use crate::program;
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::process::Command;
 
 /// Origin and load generator.
 const LOAD_CPU: usize = 0;
 const PROXY_CPU: usize = 1;
-const HOST: &str = "bench.localhost";
-const CONNECTIONS: u32 = 64;
-const BODY_BYTES: usize = 64;
+pub(super) const HOST: &str = "bench.localhost";
+pub(super) const CONNECTIONS: u32 = 64;
+pub(super) const BODY_BYTES: usize = 64;
 /// Before each measurement, so that connections are open and code is warm.
 const WARM_UP_SECONDS: u32 = 2;
 /// Times nginx's CPU per request.
@@ -43,16 +44,17 @@ struct Run {
     errors: u64,
 }
 
-pub(super) fn run(root: &Path, effort: Effort) -> Result<Outcome> {
+/// CPU time per request, in times nginx's of the same run, by the proxy's name.
+pub(super) type Ratios = BTreeMap<String, f64>;
+
+pub(super) fn run(program: &str, effort: Effort) -> Result<(Outcome, Ratios)> {
     ensure!(
         std::thread::available_parallelism()?.get() > PROXY_CPU,
         "the proxy bench needs two cores: one for the load, one for the proxy"
     );
-    let ours = platform::binary(root)?;
-
     let directory = Directory::new("proxy")?;
     let origin = process::free_address()?;
-    let mut contenders = contenders(&directory, origin, ours)?;
+    let mut contenders = contenders(&directory, origin, program)?;
     let origin_conf = origin_conf(&directory, origin)?;
     let _origin = Process::start(LOAD_CPU, "nginx", &["-c", &origin_conf], origin)?;
     for round in 1..=effort.rounds {
@@ -94,7 +96,11 @@ fn wrk(address: SocketAddr, seconds: u32) -> Result<Load> {
     let (duration, host) = (format!("-d{seconds}s"), format!("Host: {HOST}"));
     let url = format!("http://{address}/");
     let arguments = ["-c", &cpu, "wrk", "-t1", &connections, &duration, "--latency", "-H", &host, &url];
-    parse_wrk(&process::output(Path::new("/"), "taskset", &arguments)?)
+    interrupt::check()?;
+    let said = program::output(Command::new("taskset").args(arguments))?;
+    // It takes a signal for a regular end.
+    interrupt::check()?;
+    parse_wrk(&said)
 }
 
 fn parse_wrk(text: &str) -> Result<Load> {
@@ -117,7 +123,7 @@ fn parse_wrk(text: &str) -> Result<Load> {
     })
 }
 
-fn outcome(contenders: &[Contender], effort: Effort) -> Result<Outcome> {
+fn outcome(contenders: &[Contender], effort: Effort) -> Result<(Outcome, Ratios)> {
     let figure = |name: &str| {
         let contender = contenders.iter().find(|contender| contender.name == name);
         Spread::of(contender.into_iter().flat_map(|c| &c.runs).map(|run| run.cpu_us))
@@ -131,9 +137,11 @@ fn outcome(contenders: &[Contender], effort: Effort) -> Result<Outcome> {
          |---|---|---|---|---|---|---|---|---|\n",
         effort.rounds, effort.seconds
     );
+    let mut ratios = Ratios::new();
     for Contender { name, runs, .. } in contenders {
         let Spread { lowest, median, highest } = figure(name)?;
         let last = runs.last().context("no rounds")?;
+        ratios.insert((*name).to_owned(), median / base);
         writeln!(
             text,
             "| {name} | {median:.2} | {lowest:.2} | {highest:.2} | {:.2} | {:.0} | {} | {} | {} |",
@@ -152,7 +160,7 @@ fn outcome(contenders: &[Contender], effort: Effort) -> Result<Outcome> {
         bar: RATIO_BAR,
     };
     let lost = Verdict { what: "proxy requests that failed", figure: errors as f64, bar: 0.0 };
-    Ok(Outcome { text, verdicts: vec![ratio, lost] })
+    Ok((Outcome { text, verdicts: vec![ratio, lost] }, ratios))
 }
 
 fn origin_conf(directory: &Directory, origin: SocketAddr) -> Result<String> {
@@ -172,7 +180,7 @@ fn origin_conf(directory: &Directory, origin: SocketAddr) -> Result<String> {
 }
 
 /// Each proxy does the same work: keeps connections on both sides, appends X-Forwarded-For, logs nothing.
-fn contenders(directory: &Directory, origin: SocketAddr, ours: String) -> Result<Vec<Contender>> {
+fn contenders(directory: &Directory, origin: SocketAddr, ours: &str) -> Result<Vec<Contender>> {
     let (apron, nginx, haproxy) =
         (process::free_address()?, process::free_address()?, process::free_address()?);
     let root = directory.0.display();
@@ -212,13 +220,17 @@ fn contenders(directory: &Directory, origin: SocketAddr, ours: String) -> Result
         arguments,
         runs: Vec::new(),
     };
-    let route = format!("{HOST}={origin}");
-    let ours_arguments = ["proxy", "--static-route", &route, "--http", &apron.to_string(), "--loops", "1"];
     Ok(vec![
-        contender("apron", apron, &ours, ours_arguments.map(str::to_owned).into()),
+        contender("apron", apron, ours, our_arguments(origin, apron)),
         contender("nginx", nginx, "nginx", vec!["-c".into(), nginx_conf]),
         contender("haproxy", haproxy, "haproxy", vec!["-f".into(), haproxy_conf]),
     ])
+}
+
+/// Our proxy on one loop, from `listen` to `origin`.
+pub(super) fn our_arguments(origin: SocketAddr, listen: SocketAddr) -> Vec<String> {
+    let (route, listen) = (format!("{HOST}={origin}"), listen.to_string());
+    ["proxy", "--static-route", &route, "--http", &listen, "--loops", "1"].map(str::to_owned).into()
 }
 
 #[cfg(test)]

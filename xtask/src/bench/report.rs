@@ -1,7 +1,7 @@
 //! The page `docs/benchmarks.md`: one section per bench, replaced as a whole when the bench has run.
 
-use super::process::output;
-use super::{NAMES, Outcome};
+use super::{NAMES, Outcome, against};
+use crate::facts::Facts;
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,30 +9,23 @@ use std::path::Path;
 const OPENING: &str = "# Benchmarks\n\nWritten by `cargo xtask bench`; every section says when, where and of which \
                        commit it is. Figures are compared within one run only.\n";
 
-/// Replaces the section of this bench. `load` is the machine's load average when it began.
-pub(super) fn write(root: &Path, name: &str, outcome: &Outcome, load: &str) -> Result<()> {
+/// Replaces the section of this name. `load` is the machine's load average when its bench began.
+pub(super) fn write(root: &Path, name: &str, outcome: &Outcome, facts: &Facts, load: &str) -> Result<()> {
     let path = root.join("docs/benchmarks.md");
     let old = match std::fs::read_to_string(&path) {
         Ok(old) => old,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error).context("cannot read docs/benchmarks.md"),
     };
-    let section = section(root, name, outcome, load)?;
+    let section = section(name, outcome, facts, load)?;
     std::fs::write(&path, page(&old, name, &section)).context("cannot write docs/benchmarks.md")
 }
 
-fn section(root: &Path, name: &str, outcome: &Outcome, load: &str) -> Result<String> {
-    let commit = output(root, "git", &["rev-parse", "--short=12", "HEAD"])?;
-    let changed = !output(root, "git", &["status", "--porcelain"])?.is_empty();
-    let date = output(root, "date", &["--utc", "+%Y-%m-%d %H:%M UTC"])?;
-    let kernel = output(root, "uname", &["-srm"])?;
+fn section(name: &str, outcome: &Outcome, facts: &Facts, load: &str) -> Result<String> {
+    let Facts { commit, date, machine } = facts;
     let mut text = format!(
-        "`cargo xtask bench {name}` · {} · commit {}{} · {}, {}, load average {load} before, {} after\n\n{}\n",
-        date.trim(),
-        commit.trim(),
-        if changed { " with changes" } else { "" },
-        processor(),
-        kernel.trim(),
+        "`cargo xtask bench {name}` · {date} · commit {commit} · {machine}, load average {load} before, {} after\n\n\
+         {}\n",
         load_average(),
         outcome.text.trim_end(),
     );
@@ -49,18 +42,11 @@ pub(super) fn load_average() -> String {
     text.split(' ').next().filter(|word| !word.is_empty()).unwrap_or("unknown").to_owned()
 }
 
-fn processor() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{cores} × {}", model.map_or("processor without a name", |(_, name)| name.trim()))
-}
-
 /// The old page with this section in its place. Sections are found by their headings, so nothing else of the old
 /// page survives but what benches wrote.
 fn page(old: &str, name: &str, section: &str) -> String {
     let mut page = OPENING.to_owned();
-    for known in NAMES {
+    for known in NAMES.into_iter().chain([against::SECTION]) {
         let text = if known == name { Some(section) } else { find(old, known) };
         if let Some(text) = text {
             page += &format!("\n## {known}\n\n{}\n", text.trim());

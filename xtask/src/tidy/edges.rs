@@ -3,7 +3,7 @@
 use super::Problem;
 use anyhow::{Context, Result};
 use std::path::Path;
-use toml::Table;
+use toml::{Table, Value};
 
 /// What a crate may use of our own and, where that is bounded, of others'.
 struct Rule {
@@ -35,46 +35,73 @@ const RULES: &[Rule] = &[
     Rule { name: "store", ours: &["model"], external: None },
     Rule { name: "images", ours: &["model"], external: None },
     Rule { name: "telemetry", ours: &["model"], external: None },
-    Rule { name: "compute", ours: &["images", "model", "shim"], external: None },
     Rule { name: "proxy", ours: &["model"], external: None },
+    Rule { name: "compute", ours: &["images", "model", "shim"], external: None },
     Rule {
         name: "control",
         ours: &["compute", "images", "model", "store", "telemetry", "wire"],
         external: None,
     },
-    Rule {
-        name: "app",
-        ours: &["compute", "control", "images", "model", "proxy", "store", "telemetry", "wire"],
-        external: None,
-    },
+    Rule { name: "app", ours: &["compute", "control", "images", "model", "proxy", "wire"], external: None },
 ];
 
-pub(super) fn check(root: &Path) -> Result<Vec<Problem>> {
+/// The page that says to people what the table says.
+const PAGE: &str = "docs/ARCHITECTURE.md";
+
+/// `members` are directories, from the root.
+pub(super) fn check(root: &Path, members: &[String]) -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
-    let architecture = std::fs::read_to_string(root.join("docs/ARCHITECTURE.md")).unwrap_or_default();
-    let mut names: Vec<String> = Vec::new();
-    for entry in std::fs::read_dir(root.join("crates"))? {
-        let entry = entry?;
-        if entry.path().join("Cargo.toml").exists() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
+    let architecture = std::fs::read_to_string(root.join(PAGE)).unwrap_or_default();
+    let words: Vec<&str> = architecture.split_whitespace().collect();
+    if !words.join(" ").contains(&sentence(RULES)) {
+        problems.push(Problem::new(PAGE, format!("does not say: {}", sentence(RULES))));
     }
-    names.sort();
-    for name in &names {
-        let path = format!("crates/{name}/Cargo.toml");
-        let text = std::fs::read_to_string(root.join(&path))?;
-        let manifest: Table = text.parse().with_context(|| path.clone())?;
+    for member in members {
+        let Some(name) = member.strip_prefix("crates/") else { continue };
+        let path = format!("{member}/Cargo.toml");
+        let manifest = manifest(root, member)?;
         match RULES.iter().find(|rule| rule.name == name) {
             Some(rule) => {
-                problems.extend(check_crate(rule, &manifest).into_iter().map(|p| Problem::new(&path, p)))
+                let found = [check_crate(rule, &manifest), check_unused(rule, &manifest)].concat();
+                problems.extend(found.into_iter().map(|p| Problem::new(&path, p)));
             }
             None => problems.push(Problem::new(&path, "is not in the table of xtask/src/tidy/edges.rs")),
         }
         if !architecture.contains(&format!("`{name}`")) && !architecture.contains(&format!("crates/{name}")) {
-            problems.push(Problem::new("docs/ARCHITECTURE.md", format!("does not name the crate `{name}`")));
+            problems.push(Problem::new(PAGE, format!("does not name the crate `{name}`")));
         }
     }
     Ok(problems)
+}
+
+/// The table as a sentence; crates that may use the same stand together.
+fn sentence(rules: &[Rule]) -> String {
+    let clauses = rules.chunk_by(|one, next| one.ours == next.ours).map(|alike| {
+        let names: Vec<&str> = alike.iter().map(|rule| rule.name).collect();
+        let ours = if alike[0].ours.is_empty() { "none".to_owned() } else { alike[0].ours.join(", ") };
+        format!("{} → {ours}", names.join(", "))
+    });
+    format!("Edges, checked by `cargo xtask tidy`: {}.", clauses.collect::<Vec<_>>().join("; "))
+}
+
+/// The manifest of a member of the workspace.
+pub(super) fn manifest(root: &Path, member: &str) -> Result<Table> {
+    let path = format!("{member}/Cargo.toml");
+    std::fs::read_to_string(root.join(&path))?.parse().context(path)
+}
+
+/// Kind, name and what is said of every dependency.
+pub(super) fn dependencies(manifest: &Table) -> Vec<(&'static str, &str, &Value)> {
+    let mut all = Vec::new();
+    for kind in ["dependencies", "build-dependencies", "dev-dependencies"] {
+        let targets = manifest.get("target").and_then(Value::as_table);
+        let targets = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
+        for table in std::iter::once(manifest).chain(targets) {
+            let table = table.get(kind).and_then(Value::as_table);
+            all.extend(table.into_iter().flatten().map(|(name, value)| (kind, name.as_str(), value)));
+        }
+    }
+    all
 }
 
 fn check_crate(rule: &Rule, manifest: &Table) -> Vec<String> {
@@ -82,31 +109,36 @@ fn check_crate(rule: &Rule, manifest: &Table) -> Vec<String> {
     if manifest.get("lints").and_then(|l| l.get("workspace")).and_then(|w| w.as_bool()) != Some(true) {
         problems.push("does not take the workspace's lints".to_owned());
     }
-    for kind in ["dependencies", "build-dependencies", "dev-dependencies"] {
-        let mut tables: Vec<&Table> = manifest.get(kind).and_then(|t| t.as_table()).into_iter().collect();
-        for target in manifest.get("target").and_then(|t| t.as_table()).into_iter().flat_map(|t| t.values()) {
-            tables.extend(target.get(kind).and_then(|t| t.as_table()));
+    for (kind, name, value) in dependencies(manifest) {
+        let from_workspace = value.get("workspace").and_then(|w| w.as_bool()) == Some(true);
+        if !from_workspace && value.get("path").is_none() {
+            problems.push(format!("{name}: versions stand in the workspace's Cargo.toml, once"));
         }
-        for (name, value) in tables.into_iter().flatten() {
-            let from_workspace = value.get("workspace").and_then(|w| w.as_bool()) == Some(true);
-            if !from_workspace && value.get("path").is_none() {
-                problems.push(format!("{name}: versions stand in the workspace's Cargo.toml, once"));
+        match (ours(name), rule.external) {
+            (Some(ours), _) if !rule.ours.contains(&ours) => {
+                problems.push(format!("{} must not depend on {ours}", rule.name));
             }
-            let ours = if name == "apron" { Some("app") } else { name.strip_prefix("apron-") };
-            match (ours, rule.external) {
-                (Some(ours), _) if !rule.ours.contains(&ours) => {
-                    problems.push(format!("{} must not depend on {ours}", rule.name));
-                }
-                (None, Some(external))
-                    if kind != "dev-dependencies" && !external.contains(&name.as_str()) =>
-                {
-                    problems.push(format!("{} may not use {name}, only {}", rule.name, external.join(", ")));
-                }
-                _ => {}
+            (None, Some(external)) if kind != "dev-dependencies" && !external.contains(&name) => {
+                problems.push(format!("{} may not use {name}, only {}", rule.name, external.join(", ")));
             }
+            _ => {}
         }
     }
     problems
+}
+
+/// What the table calls this package of ours.
+fn ours(package: &str) -> Option<&str> {
+    if package == "apron" { Some("app") } else { package.strip_prefix("apron-") }
+}
+
+/// Edges that the table allows and the crate does not have: the table and the page say what is.
+fn check_unused(rule: &Rule, manifest: &Table) -> Vec<String> {
+    let has = |name: &str| dependencies(manifest).iter().any(|(_, package, _)| ours(package) == Some(name));
+    let unused = rule.ours.iter().filter(|name| !has(name));
+    unused
+        .map(|name| format!("does not use {name}: take it from the table of xtask/src/tidy/edges.rs"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -144,6 +176,22 @@ mod tests {
             ["store must not depend on app"]
         );
         assert_eq!(problems("store", "[dependencies]\nsqlx = \"1\"").len(), 1);
+    }
+
+    #[test]
+    fn the_page_says_what_the_table_says() {
+        let rule = |name, ours| Rule { name, ours, external: None };
+        let rules = [rule("a", &[]), rule("b", &["a"]), rule("c", &["a"]), rule("d", &["a", "c"])];
+        let expected = "Edges, checked by `cargo xtask tidy`: a → none; b, c → a; d → a, c.";
+        assert_eq!(sentence(&rules), expected);
+    }
+
+    #[test]
+    fn an_edge_that_is_allowed_is_there() {
+        let rule = RULES.iter().find(|rule| rule.name == "compute").unwrap();
+        let manifest = "[dependencies]\napron-images.workspace = true\napron-model.workspace = true\n";
+        let missing = check_unused(rule, &manifest.parse().unwrap());
+        assert_eq!(missing, ["does not use shim: take it from the table of xtask/src/tidy/edges.rs"]);
     }
 
     /// The table has no cycle: every crate may only use crates that stand above it.

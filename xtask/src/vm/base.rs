@@ -1,6 +1,7 @@
 //! The machine's own system: Debian with its kernel and systemd, assembled once and kept until the recipe changes.
 
-use super::{make_disk, quiet, remove};
+use super::{make_disk, remove};
+use crate::program::quiet;
 use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::symlink;

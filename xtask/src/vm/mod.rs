@@ -8,6 +8,7 @@ mod base;
 mod machine;
 mod payload;
 
+use crate::program::quiet;
 use anyhow::{Result, bail};
 use std::fs::{self, File};
 use std::path::Path;
@@ -38,19 +39,6 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let base = base::cached(&dir)?;
     let payload = payload::pack(root, &dir)?;
     machine::boot(&base, &payload)
-}
-
-/// Runs a program; its output is shown only when it fails.
-fn quiet(command: &mut Command) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = match command.stdin(Stdio::null()).output() {
-        Ok(output) => output,
-        Err(error) => bail!("cannot run {name}: {error}"),
-    };
-    if !output.status.success() {
-        bail!("{name} ended with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
-    }
-    Ok(())
 }
 
 /// Makes an ext4 file system in the file `image` out of a directory.

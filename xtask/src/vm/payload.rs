@@ -1,11 +1,11 @@
 //! The second disk: the programs under test and the script that tests them.
 
-use super::{make_disk, quiet, remove};
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use super::{make_disk, remove};
+use crate::program::{self, quiet};
+use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Beside what the files themselves take.
 const SPARE_MIB: u64 = 32;
@@ -15,9 +15,9 @@ pub(super) fn pack(root: &Path, dir: &Path) -> Result<PathBuf> {
     let payload = dir.join("payload");
     remove(&payload)?;
     fs::create_dir_all(&payload)?;
-    let apron = executable(root, &["build", "--package", "apron", "--bin", "apron"])?;
-    let tests = executable(root, &["test", "--package", "apron-compute", "--lib", "--no-run"])?;
-    let make_image = executable(root, &["build", "--package", "apron-images", "--bin", "make-image"])?;
+    let apron = program::build(root, "apron")?;
+    let tests = program::build_unit_tests(root, "apron_compute")?;
+    let make_image = program::build(root, "make-image")?;
     application(root, dir, &make_image, &payload.join("application.tar"))?;
     fs::copy(apron, payload.join("apron"))?;
     fs::copy(tests, payload.join("compute-tests"))?;
@@ -34,28 +34,6 @@ pub(super) fn pack(root: &Path, dir: &Path) -> Result<PathBuf> {
     make_disk(&payload, &disk, bytes * 5 / 4 / 1024 / 1024 + SPARE_MIB)?;
     remove(&payload)?;
     Ok(disk)
-}
-
-/// Builds one program and finds where cargo has put it.
-fn executable(root: &Path, arguments: &[&str]) -> Result<PathBuf> {
-    let output = Command::new(crate::cargo())
-        .args(arguments)
-        .args(["--locked", "--message-format=json-render-diagnostics"])
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
-    if !output.status.success() {
-        bail!("cargo {} failed", arguments.join(" "));
-    }
-    let messages = String::from_utf8(output.stdout)?;
-    // The last artifact is the one that was asked for; those before it were needed for it.
-    let path = messages.lines().rev().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
-    });
-    path.with_context(|| format!("cargo {} made no program", arguments.join(" ")))
 }
 
 /// The image that is deployed: one static program.

@@ -192,7 +192,7 @@ fn has_port(host: &str) -> bool {
 }
 
 /// Wall time in seconds, which signatures carry.
-#[allow(clippy::disallowed_methods, reason = "the command line is where wall time enters")]
+#[expect(clippy::disallowed_methods, reason = "signatures carry wall time")]
 pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

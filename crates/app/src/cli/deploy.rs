@@ -1,6 +1,6 @@
 //! `apron deploy`: makes a service of a directory, a repository or an image, and stays until it serves or not.
 
-use super::client::Client;
+use super::client::{Client, Found, Refused};
 use super::follow::{self, Ended};
 use super::pack::{self, MANIFEST};
 use super::progress::{self, Progress};
@@ -15,10 +15,11 @@ use apron_model::source;
 use apron_wire::apprunner::{
     CodeConfiguration, CodeConfigurationValues, CodeRepository, ConfigurationSource, CreateServiceRequest,
     DescribeServiceRequest, ImageConfiguration, ImageRepository, ImageRepositoryType, InstanceConfiguration,
-    ResumeServiceRequest, ServiceStatus, SourceCodeVersion, SourceCodeVersionType, SourceConfiguration,
-    StartDeploymentRequest, Tag, TagResourceRequest, UpdateServiceRequest,
+    ListTagsForResourceRequest, ResumeServiceRequest, Service, ServiceStatus, SourceCodeVersion,
+    SourceCodeVersionType, SourceConfiguration, StartDeploymentRequest, Tag, TagResourceRequest,
+    UntagResourceRequest, UpdateServiceRequest,
 };
-use apron_wire::apron::{self, DescribeStatusRequest, UploadKind};
+use apron_wire::apron::{self, DescribeStatusRequest, ImageOrigin, ListImagesRequest, UploadKind};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,10 +51,11 @@ pub(crate) struct Arguments {
     /// Name of the service [default: the last part of the target]
     #[arg(long)]
     name: Option<String>,
-    /// Port that the application listens on [default: that of apprunner.yaml, else 8080]
+    /// Port that the application listens on [default: that of apprunner.yaml; for an image the one it had; else 8080]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: Option<u16>,
-    /// Variable for the application; may be repeated. With any given, earlier ones are replaced
+    /// Variable for the application; may be repeated. Replaces all of the deploy before; without any, those of
+    /// apprunner.yaml alone count, and an image keeps its own
     #[arg(long, value_name = "K=V", value_parser = variable)]
     pub(super) env: Vec<(String, String)>,
     /// vCPUs, e.g. 0.5, or units, e.g. 1024 [default: 1]
@@ -96,12 +98,7 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCod
         None => target.service_name()?,
     };
     source::check_name(&name)?;
-    if arguments.branch.is_some() && !matches!(target, Target::Git(_)) {
-        bail!("--branch is for git repositories, and '{}' is none", arguments.target);
-    }
-    if let Target::Directory(directory) = &target {
-        check_manifest(directory)?;
-    }
+    check(client, &target, &arguments).await?;
     let progress = Progress::new(format!("deploying {name}"));
     let found = client.find(&name).await?;
     if found.as_ref().is_some_and(|found| found.status == ServiceStatus::OperationInProgress) {
@@ -109,62 +106,164 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCod
             "another operation of '{name}' is in progress, as 'apron status {name}' shows; deploy again after it"
         );
     }
-    let source = source_of(client, &target, &arguments, &progress).await?;
-    let instance = (arguments.cpu.is_some() || arguments.memory.is_some()).then(|| InstanceConfiguration {
-        cpu: arguments.cpu.clone(),
-        memory: arguments.memory.clone(),
-        instance_role_arn: None,
-    });
-    let values_given = arguments.port.is_some() || !arguments.env.is_empty();
-    let merge_tag = (values_given && !matches!(target, Target::Image(_)))
-        .then(|| vec![Tag { key: Some(CONFIG_MERGE.tag.into()), value: Some("api".into()) }]);
-
+    let wanted = Wanted::of(client, &target, &arguments, &progress).await?;
     let (arn, ended) = match found {
-        None => {
-            progress.message(format!("creating {name}"));
-            let mut input = CreateServiceRequest::new(name.clone(), source);
-            input.instance_configuration = instance;
-            input.tags = merge_tag;
-            let created = client.call(&input).await?;
-            let arn = created.service.service_arn;
-            let ended = follow::deployment(client, &arn, &created.operation_id, &progress).await?;
-            (arn, ended)
-        }
+        None => create(client, &name, wanted, &progress).await?,
         Some(found) => {
             progress.message(format!("updating {name}"));
-            if let Some(tags) = merge_tag {
-                client.call(&TagResourceRequest { resource_arn: found.arn.clone(), tags }).await?;
-            }
-            let described = DescribeServiceRequest { service_arn: found.arn.clone() };
-            let before = client.call(&described).await?.service;
-            let mut input = UpdateServiceRequest::new(found.arn.clone());
-            input.source_configuration = Some(source);
-            input.instance_configuration = instance;
-            let updated = client.call(&input).await?;
-            let mut ended = follow::deployment(client, &found.arn, &updated.operation_id, &progress).await?;
-            let paused = found.status == ServiceStatus::Paused;
-            // A paused service only takes the new configuration; its resume deploys it.
-            if paused && ended.succeeded() {
-                ended = resume(client, &found.arn, &progress).await?;
-            }
-            let after = updated.service;
-            let same_source = before.source_configuration == after.source_configuration;
-            let other_size = before.instance_configuration != after.instance_configuration;
-            // An update of something else keeps the image, and so does a resume. Here the source as it is now is
-            // what was asked for; a directory that is the same is built the same.
-            if ended.succeeded()
-                && same_source
-                && (paused || other_size)
-                && !matches!(target, Target::Directory(_))
-            {
-                let started = client.call(&StartDeploymentRequest { service_arn: found.arn.clone() }).await?;
-                ended = follow::deployment(client, &found.arn, &started.operation_id, &progress).await?;
-            }
+            let ended = update(client, &found, wanted, &progress).await?;
             (found.arn, ended)
         }
     };
     drop(progress);
     finish(client, &name, &arn, &ended).await
+}
+
+/// What can be found wrong before anything is sent or changed.
+async fn check(client: &Client, target: &Target, arguments: &Arguments) -> Result<()> {
+    if arguments.branch.is_some() && !matches!(target, Target::Git(_)) {
+        bail!("--branch is for git repositories, and '{}' is none", arguments.target);
+    }
+    if let Target::Directory(directory) = target {
+        check_manifest(directory)?;
+    }
+    let Some(word) = target.bare_word() else { return Ok(()) };
+    let images = client.call(&ListImagesRequest {}).await?.images;
+    let means = |name: &str| name.strip_suffix(":latest").unwrap_or(name) == word;
+    if !images.iter().any(|image| image.origin == ImageOrigin::Imported && means(&image.name)) {
+        bail!(
+            "there is no directory and no imported image '{word}'; an image of Docker Hub is written \
+             docker.io/library/{word}"
+        );
+    }
+    Ok(())
+}
+
+/// What the service is to be. Of what a file can say, it says the whole: what is not given is the file's again.
+struct Wanted {
+    source: SourceConfiguration,
+    /// None: as it is, or the default.
+    instance: Option<InstanceConfiguration>,
+    /// The variables and the port that are given win over those of `apprunner.yaml`.
+    over_file: bool,
+    /// The same source may stand for something newer, as a branch and a tag do.
+    moves: bool,
+}
+
+impl Wanted {
+    /// Uploads what has to be uploaded.
+    async fn of(
+        client: &Client,
+        target: &Target,
+        arguments: &Arguments,
+        progress: &Progress,
+    ) -> Result<Wanted> {
+        let sized = arguments.cpu.is_some() || arguments.memory.is_some();
+        let values_given = arguments.port.is_some() || !arguments.env.is_empty();
+        Ok(Wanted {
+            source: source_of(client, target, arguments, progress).await?,
+            instance: sized.then(|| InstanceConfiguration {
+                cpu: arguments.cpu.clone(),
+                memory: arguments.memory.clone(),
+                instance_role_arn: None,
+            }),
+            over_file: values_given && !matches!(target, Target::Image(_)),
+            moves: !matches!(target, Target::Directory(_)),
+        })
+    }
+}
+
+async fn create(client: &Client, name: &str, wanted: Wanted, progress: &Progress) -> Result<(String, Ended)> {
+    progress.message(format!("creating {name}"));
+    let mut input = CreateServiceRequest::new(name.to_owned(), wanted.source);
+    input.instance_configuration = wanted.instance;
+    input.tags = wanted.over_file.then(|| vec![merge_tag("api")]);
+    let created = client.call(&input).await?;
+    let arn = created.service.service_arn;
+    let ended = follow::deployment(client, &arn, &created.operation_id, progress).await?;
+    Ok((arn, ended))
+}
+
+async fn update(client: &Client, found: &Found, wanted: Wanted, progress: &Progress) -> Result<Ended> {
+    let described = DescribeServiceRequest { service_arn: found.arn.clone() };
+    let before = client.call(&described).await?.service;
+    let moves = wanted.moves;
+    let (after, mut ended) = change(client, &found.arn, wanted, progress).await?;
+    let paused = found.status == ServiceStatus::Paused;
+    // A paused service only takes the new configuration; its resume deploys it.
+    if paused && ended.succeeded() {
+        ended = resume(client, &found.arn, progress).await?;
+    }
+    // An update of something else keeps the image, and so does a resume. Here the source as it is now is what was
+    // asked for; a directory that is the same is built the same.
+    let image_kept = before.source_configuration == after.source_configuration
+        && (paused || before.instance_configuration != after.instance_configuration);
+    if ended.succeeded() && image_kept && moves {
+        let started = client.call(&StartDeploymentRequest { service_arn: found.arn.clone() }).await?;
+        ended = follow::deployment(client, &found.arn, &started.operation_id, progress).await?;
+    }
+    Ok(ended)
+}
+
+/// Updates the service; gives it as it is then, and how the update ended.
+async fn change(client: &Client, arn: &str, wanted: Wanted, progress: &Progress) -> Result<(Service, Ended)> {
+    // UpdateService carries no tags, and its operation reads them as soon as it likes. So the tag comes first, and
+    // goes again with an update that is refused or fails.
+    let tagged = if wanted.over_file { Some(Tagged::put(client, arn).await?) } else { None };
+    let mut input = UpdateServiceRequest::new(arn.to_owned());
+    input.source_configuration = Some(wanted.source);
+    input.instance_configuration = wanted.instance;
+    let deployed = match client.call(&input).await {
+        Ok(updated) => follow::deployment(client, arn, &updated.operation_id, progress)
+            .await
+            .map(|ended| (updated.service, ended)),
+        Err(error) => Err(error),
+    };
+    let failed = match &deployed {
+        Ok((_, ended)) => !ended.succeeded(),
+        // After any other error the operation may go on.
+        Err(error) => error.is::<Refused>(),
+    };
+    if let Some(tagged) = tagged.filter(|_| failed)
+        && let Err(error) = tagged.undo(client, arn).await
+    {
+        progress.line(&format!("the tag {} could not be put back: {error:#}", CONFIG_MERGE.tag));
+    }
+    deployed
+}
+
+/// The tag by which given values win over the file's, and what it was before.
+struct Tagged {
+    before: Option<String>,
+}
+
+impl Tagged {
+    async fn put(client: &Client, arn: &str) -> Result<Tagged> {
+        let listed = client.call(&ListTagsForResourceRequest { resource_arn: arn.to_owned() }).await?;
+        let before = listed.tags.unwrap_or_default().into_iter();
+        let before =
+            before.filter(|tag| tag.key.as_deref() == Some(CONFIG_MERGE.tag)).find_map(|tag| tag.value);
+        set_merge_tag(client, arn, "api").await?;
+        Ok(Tagged { before })
+    }
+
+    async fn undo(self, client: &Client, arn: &str) -> Result<()> {
+        if let Some(value) = self.before {
+            return set_merge_tag(client, arn, &value).await;
+        }
+        let tag_keys = vec![CONFIG_MERGE.tag.to_owned()];
+        client.call(&UntagResourceRequest { resource_arn: arn.to_owned(), tag_keys }).await?;
+        Ok(())
+    }
+}
+
+async fn set_merge_tag(client: &Client, arn: &str, value: &str) -> Result<()> {
+    client.call(&TagResourceRequest { resource_arn: arn.to_owned(), tags: vec![merge_tag(value)] }).await?;
+    Ok(())
+}
+
+fn merge_tag(value: &str) -> Tag {
+    Tag { key: Some(CONFIG_MERGE.tag.into()), value: Some(value.to_owned()) }
 }
 
 async fn resume(client: &Client, arn: &str, progress: &Progress) -> Result<Ended> {
@@ -193,7 +292,7 @@ async fn finish(client: &Client, name: &str, arn: &str, ended: &Ended) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// Uploads what has to be uploaded, and says what the service is made of.
+/// What the service is made of, once it is uploaded.
 async fn source_of(
     client: &Client,
     target: &Target,

@@ -3,8 +3,7 @@
 use super::client::Client;
 use super::progress::{Progress, printable};
 use anyhow::{Result, bail};
-use apron_wire::apprunner::{ListOperationsRequest, OperationStatus, OperationSummary};
-use apron_wire::apron::{DescribeStatusRequest, GetLogsRequest, LogStream};
+use apron_wire::apron::{DescribeOperationRequest, GetLogsRequest, LogStream, OperationStatus};
 use std::time::Duration;
 
 /// Every wait of an operation has a deadline; together they stay below this.
@@ -100,24 +99,13 @@ async fn bounded(work: impl Future<Output = Result<Ended>>) -> Result<Ended> {
 
 /// The end of an operation, if it has come.
 async fn look(client: &Client, arn: &str, operation: &str) -> Result<Option<Ended>> {
-    // One service has one open operation, so what was begun just now is on the first page.
-    let page = client.ask(&ListOperationsRequest::new(arn)).await?;
-    let row = page
-        .operation_summary_list
-        .unwrap_or_default()
-        .into_iter()
-        .find(|row| row.id.as_deref() == Some(operation));
-    let Some(OperationSummary { status: Some(status), .. }) = row else {
-        bail!("the platform no longer lists operation {operation}");
-    };
-    match status {
-        OperationStatus::Pending | OperationStatus::InProgress | OperationStatus::RollbackInProgress => {
-            Ok(None)
-        }
-        OperationStatus::Succeeded => Ok(Some(Ended { status, reason: None })),
-        OperationStatus::Failed | OperationStatus::RollbackFailed | OperationStatus::RollbackSucceeded => {
-            let input = DescribeStatusRequest { service_arn: arn.to_owned() };
-            Ok(Some(Ended { status, reason: client.ask(&input).await?.reason }))
-        }
-    }
+    let input = DescribeOperationRequest { service_arn: arn.to_owned(), operation_id: operation.to_owned() };
+    let seen = client.ask(&input).await?;
+    Ok(match seen.status {
+        OperationStatus::Pending | OperationStatus::InProgress | OperationStatus::RollbackInProgress => None,
+        OperationStatus::Succeeded
+        | OperationStatus::Failed
+        | OperationStatus::RollbackFailed
+        | OperationStatus::RollbackSucceeded => Some(Ended { status: seen.status, reason: seen.reason }),
+    })
 }

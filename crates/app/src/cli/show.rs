@@ -101,6 +101,8 @@ pub(super) async fn environment(client: &Client) -> Result<ExitCode> {
         ("AWS_REGION", &region),
         ("AWS_DEFAULT_REGION", &region),
         ("AWS_ENDPOINT_URL_APPRUNNER", &settings.endpoint),
+        // For those who gave their CLI specs/apron.json by `aws configure add-model`.
+        ("AWS_ENDPOINT_URL_APRON", &settings.endpoint),
     ] {
         print(&format!("export {name}={}", quoted(value)));
     }

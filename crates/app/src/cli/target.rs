@@ -51,6 +51,16 @@ impl Target {
         Ok(Target::Image(text.to_owned()))
     }
 
+    /// The image's name if it says neither a registry nor a tag: it may as well be a directory, mistyped.
+    pub(crate) fn bare_word(&self) -> Option<&str> {
+        match self {
+            Target::Image(reference) => {
+                Some(reference.as_str()).filter(|word| !word.contains(['/', ':', '@']))
+            }
+            Target::Directory(_) | Target::Git(_) => None,
+        }
+    }
+
     /// The last part of its name as a service's name.
     pub(crate) fn service_name(&self) -> Result<String> {
         let part = match self {
@@ -128,6 +138,16 @@ mod tests {
         check("git@github.com:a/b.git", Err("https://"));
         check("ssh://git.test/a", Err("over ssh"));
         check("a b", Err("neither"));
+    }
+
+    #[test]
+    fn a_word_alone_is_bare() {
+        let bare = |reference: &str| Target::Image(reference.into()).bare_word().map(str::to_owned);
+        assert_eq!(bare("webapp").as_deref(), Some("webapp"));
+        for reference in ["web:1", "web@sha256:00", "docker.io/library/web"] {
+            assert_eq!(bare(reference), None, "{reference}");
+        }
+        assert_eq!(Target::Directory("web".into()).bare_word(), None);
     }
 
     #[test]

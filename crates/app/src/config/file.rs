@@ -86,6 +86,9 @@ pub(super) fn parse(text: &str) -> Result<File, Vec<FileProblem>> {
     Ok(file)
 }
 
+/// Said of a flag and of a key alike.
+pub(super) const NO_DIRECTORY: &str = "there is no such directory";
+
 struct Reader<'t> {
     text: &'t str,
     problems: Vec<FileProblem>,
@@ -108,12 +111,7 @@ impl Reader<'_> {
             proxy_uid: self.number(table, "proxy_uid", 1, u64::from(u32::MAX) - 1).map(|n| n as u32),
             loops: self.number(table, "loops", 1, LOOPS_MAX as u64).map(|n| n as usize),
             drain_s: self.number(table, "drain_s", 0, 3600).map(|n| n as u32),
-            source_roots: self
-                .list(table, "source_roots", "absolute paths of directories", |text| {
-                    let path = PathBuf::from(text);
-                    (path.is_absolute() && path.is_dir()).then_some(path)
-                })
-                .unwrap_or_default(),
+            source_roots: self.source_roots(table),
             build_environment: self
                 .section(table, "build_environment")
                 .map(|t| self.build_environment(t))
@@ -131,6 +129,18 @@ impl Reader<'_> {
             );
         }
         file
+    }
+
+    fn source_roots(&mut self, table: &Table<'_>) -> Vec<PathBuf> {
+        let roots = self.list(table, "source_roots", "absolute paths of directories", absolute);
+        let items = table.get("source_roots").and_then(|value| value.get_ref().as_array());
+        for item in items.into_iter().flat_map(|items| items.iter()) {
+            let missing = item.get_ref().as_str().and_then(absolute).filter(|path| !path.is_dir());
+            if let Some(path) = missing {
+                self.problem(item.span(), format!("'source_roots': {}: {NO_DIRECTORY}", path.display()));
+            }
+        }
+        roots.unwrap_or_default()
     }
 
     fn node(&mut self, table: &Table<'_>) -> NodeSettings {

@@ -99,10 +99,13 @@ fn a_flag_wins_and_nothing_to_serve_is_an_error() {
 
 #[test]
 fn source_roots_are_directories_with_absolute_paths() {
-    let expect = "line 1, column 24: 'source_roots' must be a list of absolute paths of directories, not";
-    for wrong in ["relative", "/nonexistent/x", "/etc/passwd"] {
+    for (wrong, expect) in [
+        ("relative", " must be a list of absolute paths of directories, not \"relative\""),
+        ("/nonexistent/x", ": /nonexistent/x: there is no such directory"),
+        ("/etc/passwd", ": /etc/passwd: there is no such directory"),
+    ] {
         let found = problems(&format!("source_roots = [\"/usr\",\"{wrong}\"]"));
-        assert_eq!(found, [format!("{expect} \"{wrong}\"")]);
+        assert_eq!(found, [format!("line 1, column 24: 'source_roots'{expect}")]);
     }
     assert!(problems("source_roots = \"/usr\"")[0].contains("must be a list of absolute paths"));
 

@@ -1,8 +1,13 @@
-//! Keeps one child running: start, wait for ready, restart after an end, stop when asked.
+//! Keeps one child running: start, wait for ready, restart after an end or a silence, stop when asked.
+//!
+//! A child that works gives a sign of life every second. One that gives none for a while hangs: it is killed and
+//! started anew. Children of an earlier supervisor give theirs to nobody; they are not kept, but replaced by the
+//! takeover.
 
-use super::process::{Ended, Process};
+use super::process::Process;
 use super::spawn::{self, Started};
-use super::{Role, record};
+use super::{Role, START_MAX, record};
+use crate::children::SIGN_PERIOD;
 use crate::listeners::Listeners;
 use crate::log::{LINE_BYTES_MAX, say};
 use nix::sys::signal::Signal;
@@ -23,6 +28,11 @@ const RESTART_MAX: Duration = Duration::from_secs(5);
 const SETTLED: Duration = Duration::from_secs(60);
 /// Control and node write what they hold and end; the proxy gets its drain time on top.
 const END_GRACE: Duration = Duration::from_secs(10);
+/// Signs of life in a row that a child may miss. Its lease with control ends after 2 s, and a deployment waits for a
+/// proxy for 10 s; what the proxy does never waits for a disk, so that long without a turn it is no use to anyone.
+const PROXY_SILENCE_MAX: u32 = 10;
+/// Nothing that serves waits for these two, and a slow disk may hold up all that they do for seconds.
+const OTHERS_SILENCE_MAX: u32 = 20;
 /// Lines kept of each child for the report of a failed start.
 const LAST_LINES: usize = 20;
 
@@ -51,7 +61,7 @@ pub(super) enum Stop {
 #[derive(Debug)]
 pub(super) enum Report {
     Ready(Role),
-    /// It ended by itself; `last_lines` is what it said, oldest first.
+    /// It ended by itself or hung; `last_lines` is what it said, oldest first.
     Ended {
         role: Role,
         how: String,
@@ -119,18 +129,17 @@ async fn watch_over(
     stop: &mut watch::Receiver<Stop>,
     reports: &mpsc::Sender<Report>,
 ) -> Option<(String, Vec<String>)> {
-    let Started { process, ready, log } = started;
+    let Started { process, signs, log } = started;
     let last_lines = Arc::new(Mutex::new(VecDeque::new()));
     let pump = tokio::spawn(pump(plan.role, log, last_lines.clone()));
-    let announce = async {
-        if is_ready(ready).await {
-            let _ = reports.send(Report::Ready(plan.role)).await;
-        }
-        std::future::pending::<()>().await
-    };
+    let ready = reports.send(Report::Ready(plan.role));
     let end = tokio::select! {
-        how = process.ended() => Some(how),
-        () = announce => None,
+        how = process.ended() => Some(how.to_string()),
+        why = hangs(plan, signs, ready) => {
+            process.signal(Signal::SIGKILL);
+            let _ = timeout(END_GRACE, process.ended()).await;
+            Some(why)
+        }
         () = asked(stop) => None,
     };
     if end.is_none() {
@@ -139,7 +148,7 @@ async fn watch_over(
     // The pipe ends with the process and whatever inherited it; what it said last is worth a moment.
     let _ = timeout(Duration::from_millis(200), pump).await;
     let lines = std::mem::take(&mut *last_lines.lock().unwrap_or_else(PoisonError::into_inner));
-    end.map(|how: Ended| (how.to_string(), lines.into()))
+    end.map(|how| (how, lines.into()))
 }
 
 /// Returns when the platform is asked to go down. A supervisor that dropped the sender asks for that too.
@@ -159,11 +168,45 @@ pub(super) async fn end(process: &Process, grace: Duration, stop: &mut watch::Re
     let _ = timeout(END_GRACE, process.ended()).await;
 }
 
-/// True when the child wrote its line, false when it closed the pipe without.
-async fn is_ready(pipe: OwnedFd) -> bool {
-    let Ok(mut pipe) = pipe::Receiver::from_owned_fd(pipe) else { return false };
-    let mut byte = [0u8; 1];
-    matches!(pipe.read(&mut byte).await, Ok(1))
+/// Reads the signs of life until they fail, and says how; `ready` is awaited after the first.
+///
+/// Silence is counted in waits of this supervisor, not by the clock: a machine that was suspended, or a supervisor
+/// that was itself late, adds one at most, and then finds what the child wrote meanwhile.
+async fn hangs(plan: &Plan, signs: OwnedFd, ready: impl Future) -> String {
+    let mut signs = match pipe::Receiver::from_owned_fd(signs) {
+        Ok(signs) => signs,
+        Err(error) => return format!("cannot be watched ({error}) and is killed"),
+    };
+    let mut bytes = [0u8; 64];
+    let mut gives = async || matches!(signs.read(&mut bytes).await, Ok(1..));
+    match timeout(START_MAX, gives()).await {
+        Ok(true) => drop(ready.await),
+        Ok(false) => return ends(plan).await,
+        Err(_) => return format!("was not ready after {} s and is killed", START_MAX.as_secs()),
+    }
+    let mut missed = 0;
+    while missed < silence_max(plan.role) {
+        match timeout(SIGN_PERIOD, gives()).await {
+            Ok(true) => missed = 0,
+            Ok(false) => return ends(plan).await,
+            Err(_) => missed += 1,
+        }
+    }
+    let silence = SIGN_PERIOD * missed;
+    format!("hangs: it gave no sign of life for {} s and is killed", silence.as_secs())
+}
+
+/// A child that closed its pipe is about to end by itself.
+async fn ends(plan: &Plan) -> String {
+    sleep(plan.grace).await;
+    format!("was about to end, did not in {} s, and is killed", plan.grace.as_secs())
+}
+
+fn silence_max(role: Role) -> u32 {
+    match role {
+        Role::Proxy => PROXY_SILENCE_MAX,
+        Role::Control | Role::Node => OTHERS_SILENCE_MAX,
+    }
 }
 
 /// Prints the child's log lines under its name and remembers the last ones.
@@ -208,6 +251,41 @@ mod tests {
         assert_eq!([1, 2, 3, 7, 60].map(|n| ms(Role::Control, n)), [100, 200, 400, 5000, 5000]);
         assert_eq!([0, 1, 2, 3].map(|n| ms(Role::Proxy, n)), [0, 0, 100, 200]);
         assert_eq!(ms(Role::Node, 0), 100);
+    }
+
+    /// What becomes of a proxy that gives its signs of life at these seconds and then closes its pipe, or not.
+    async fn check(signs_at: &[u64], closes: bool, why: &str, after_s: u64) {
+        let plan = Plan {
+            role: Role::Proxy,
+            handover: Vec::new(),
+            listeners: Vec::new(),
+            run: PathBuf::new(),
+            grace: Duration::from_secs(32),
+        };
+        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_NONBLOCK).unwrap();
+        let begun = Instant::now();
+        let child = async {
+            for second in signs_at {
+                tokio::time::sleep_until(begun + Duration::from_secs(*second)).await;
+                nix::unistd::write(&writer, b"\n").unwrap();
+            }
+            let _open = (!closes).then_some(writer);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = child => {}
+            said = hangs(&plan, reader, async {}) => assert!(said.contains(why), "{said}"),
+        }
+        assert_eq!(begun.elapsed().as_secs(), after_s, "{why}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_child_hangs() {
+        check(&[], false, "was not ready after 60 s", 60).await;
+        check(&[50], false, "no sign of life for 10 s", 60).await;
+        check(&[5, 14, 23, 24], false, "no sign of life for 10 s", 34).await;
+        check(&[], true, "was about to end, did not in 32 s", 32).await;
+        check(&[1, 2], true, "was about to end, did not in 32 s", 34).await;
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::Role;
 use super::process::Process;
-use crate::children::{CONFIG_FD, LISTENERS, READY_FD};
+use crate::children::{CONFIG_FD, LISTENERS, SIGNS_FD};
 use crate::listeners::{self, Listeners};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -43,8 +43,8 @@ fn passed_on(
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) process: Process,
-    /// Gives a line when the child can work, and ends when it dies before that.
-    pub(super) ready: OwnedFd,
+    /// Gives a byte when the child can work and one every `SIGN_PERIOD` from then on, and ends before the child.
+    pub(super) signs: OwnedFd,
     /// Its standard output and error.
     pub(super) log: OwnedFd,
 }
@@ -54,13 +54,13 @@ pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)
     let mut config = File::from(memfd_create(c"apron-config", MFdFlags::MFD_CLOEXEC)?);
     config.write_all(handover)?;
     config.rewind()?;
-    let (ready, ready_of_child) = pipe2(OFlag::O_CLOEXEC)?;
+    let (signs, signs_of_child) = pipe2(OFlag::O_CLOEXEC)?;
     let (log, log_of_child) = pipe2(OFlag::O_CLOEXEC)?;
-    // Both ends: the child loses lines rather than waits, and the reader runs in an event loop.
-    for end in [ready.as_fd(), log.as_fd(), log_of_child.as_fd()] {
+    // Both ends: the child loses what nobody reads rather than waits, and the reader runs in an event loop.
+    for end in [signs.as_fd(), signs_of_child.as_fd(), log.as_fd(), log_of_child.as_fd()] {
         fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     }
-    let mut inherited: Vec<RawFd> = vec![config.as_raw_fd(), ready_of_child.as_raw_fd()];
+    let mut inherited: Vec<RawFd> = vec![config.as_raw_fd(), signs_of_child.as_raw_fd()];
     inherited.extend(listeners.iter().flat_map(|(_, l)| l.sockets.iter().map(AsRawFd::as_raw_fd)));
     // The link names the very program that runs, also after the file was replaced by a newer one.
     let mut command = Command::new("/proc/self/exe");
@@ -70,7 +70,7 @@ pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)
         .env_clear()
         .envs(passed_on(role, |name| std::env::var_os(name)))
         .env(CONFIG_FD, config.as_raw_fd().to_string())
-        .env(READY_FD, ready_of_child.as_raw_fd().to_string())
+        .env(SIGNS_FD, signs_of_child.as_raw_fd().to_string())
         .env(LISTENERS, listeners::describe(listeners.iter().copied()))
         .current_dir("/")
         .stdin(Stdio::null())
@@ -95,9 +95,16 @@ pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)
         });
     }
     // The handle may be dropped: the process is waited for by its pidfd.
-    let child = command.spawn()?;
-    let process = Process::of_child(child.id() as i32)?;
-    Ok(Started { process, ready, log })
+    let mut child = command.spawn()?;
+    match Process::of_child(child.id() as i32) {
+        Ok(process) => Ok(Started { process, signs, log }),
+        Err(error) => {
+            // Nobody could watch it, stop it or take over from it; both fail only if it has ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(error)
+        }
+    }
 }
 
 #[cfg(test)]

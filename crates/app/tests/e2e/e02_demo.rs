@@ -35,7 +35,9 @@ fn the_check_answers_and_a_second_one_is_quick() {
         println!("{round}, {:?}:\n{said}", began.elapsed());
         assert!(output.status.success(), "{said}");
         assert!(said.contains("answers: Hello from hello, revision "), "{said}");
-        for stage in ["build apron", "start platform", "build", "start", "healthy", "first byte"] {
+        for stage in
+            ["build apron", "start platform", "base image", "build", "start", "healthy", "first byte"]
+        {
             assert!(said.lines().any(|line| line.trim_start().starts_with(stage)), "{stage} in {said}");
         }
         assert!(began.elapsed() < DEMO_MAX);

@@ -2,7 +2,7 @@
 //! on another machine of the network, behind git's own HTTP server. Needs root, and the package indexes of Python
 //! and Node.
 
-use crate::support::git::{commit, head};
+use crate::support::git::{commit, commit_on, head, python_application};
 use crate::support::git_server::{CLOSED, GitServer, Https, plain};
 use crate::support::neighbourhood::Neighbourhood;
 use crate::support::{Options, Platform, eventually, http, repository};
@@ -170,6 +170,17 @@ fn every_runtime_from_repositories_over_http_and_https() {
         ],
     );
 
+    for (text, on) in [("of main", None), ("of a branch", Some("feature/other"))] {
+        let files = python_application(text);
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(name, content)| (*name, content.as_str())).collect();
+        let branches = repositories.join("branches");
+        match on {
+            None => drop(commit(&branches, &files)),
+            Some(branch) => commit_on(&branches, branch, &files),
+        }
+    }
+
     let server = GitServer::start(outside.listen(plain(outside.public)), &repositories);
     let https = Https::start(&outside, &dir);
     let platform = Platform::with_bases_and(&["python311", "nodejs18"], |_| {
@@ -201,6 +212,15 @@ fn every_runtime_from_repositories_over_http_and_https() {
         let asked = format!("POST {path}/git-upload-pack");
         assert!(server.requests().iter().any(|request| request.starts_with(&asked)), "{asked}");
     }
+
+    // By hand, from the same server, what is on a branch.
+    let url = at("http", "branches/.git");
+    let said = platform.run(&["deploy", &url, "--branch", "feature/other", "--name", "branches"]);
+    let body = || http::get(&platform.apps, &platform.alias("branches"), "/").unwrap().body;
+    assert_eq!(body(), "of a branch", "{said}");
+    let said = platform.refused(&["deploy", &url, "--branch", "nowhere", "--name", "branches"]);
+    assert!(said.lines().last().is_some_and(|line| line.contains("nowhere")), "{said}");
+    assert_eq!(body(), "of a branch");
 
     let web = report(&platform, "webapp");
     assert_eq!((&web["version"], &web["python"]), (&json!("3.11"), &json!("/opt/venv/bin/python3")));

@@ -72,6 +72,14 @@ fn an_instance_is_confined() {
         assert_eq!((map[0], map[2]), (0, 65_536), "root up to the last of 65,536 ids");
         assert!(map[1] >= 65_536, "root in the container is {} outside", map[1]);
     }
+    let application = platform.application("asker");
+    for kind in ["ipc", "uts", "mnt", "net", "pid", "user"] {
+        let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/{kind}")).unwrap();
+        let inside = of(&application.pid.to_string());
+        assert_ne!(inside, of("self"), "the {kind} namespace is the host's");
+        let node = platform.process("node").pid.to_string();
+        assert_ne!(inside, of(&node), "the {kind} namespace is the node's");
+    }
     let id = platform.id();
     let ours: Vec<&str> = status.lines().filter(|line| line.contains(&id)).collect();
     assert_eq!(ours, Vec::<&str>::new(), "the host shows through");

@@ -2,7 +2,7 @@
 //! deployment under load, a broken third one. Needs root.
 
 use crate::support::git::{commit, python_application};
-use crate::support::{Platform, eventually, http, image};
+use crate::support::{APRON, Platform, aws, eventually, http, image};
 use std::process::Command;
 use std::time::Duration;
 
@@ -182,9 +182,32 @@ fn refusal(code: &str, operation: &str, message: &str) -> String {
     format!("An error occurred ({code}) when calling the {operation} operation: {message}")
 }
 
+/// Which the shell has of `apron env`, and nothing else of this platform.
 #[test]
-fn a_wrong_signature_is_refused() {
+fn the_lines_of_env_are_all_that_the_cli_needs_and_a_wrong_signature_is_refused() {
     let platform = Platform::start();
+    let line =
+        "eval \"$(\"$0\" env --data-dir \"$1\")\" && exec \"$2\" apprunner list-services --output json";
+    let listed = Command::new("env")
+        .args([
+            "-i",
+            &format!("PATH={}", std::env::var("PATH").unwrap()),
+            "HOME=/nonexistent",
+            "sh",
+            "-c",
+            line,
+        ])
+        .arg(APRON)
+        .arg(&platform.data)
+        .arg(aws::program())
+        .output()
+        .unwrap();
+    let (said, why) = (String::from_utf8_lossy(&listed.stdout), String::from_utf8_lossy(&listed.stderr));
+    assert!(listed.status.success(), "{said}{why}");
+    let listed: serde_json::Value =
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(listed["ServiceSummaryList"], serde_json::json!([]));
+
     let forged = platform.scratch("keys").join("credentials");
     let id = std::fs::read_to_string(platform.data.join("credentials")).unwrap();
     let id = id.lines().find_map(|l| l.strip_prefix("aws_access_key_id = ")).unwrap().to_owned();

@@ -52,10 +52,13 @@ fn a_service_from_its_deployment_to_its_end() {
         assert!(status.contains(part), "{part} is missing in {status}");
     }
 
-    // The same name again is an update.
+    // The same name again is an update. Elsewhere than on a terminal there are plain lines alone, also of errors.
     platform.import("web:2", &[("TEXT", "two")]);
-    let said = platform.run(&["deploy", "web:2", "--name", "web"]);
-    assert_eq!(said.lines().last(), Some(url));
+    let output = platform.apron(&["deploy", "web:2", "--name", "web"]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(!out.contains(['\u{1b}', '\r']) && !err.contains(['\u{1b}', '\r']), "{out:?}{err:?}");
+    assert_eq!(out.lines().last(), Some(url));
     assert_eq!(get("/").body, "two");
     assert!(platform.run(&["status", "web"]).contains("revision 2"));
 
@@ -69,6 +72,38 @@ fn a_service_from_its_deployment_to_its_end() {
     assert_eq!(get("/").status, 404);
     assert_eq!(platform.run(&["ls"]).lines().count(), 1, "only the heading");
     assert_eq!(platform.run(&["version"]).trim(), format!("apron {}", env!("CARGO_PKG_VERSION")));
+}
+
+/// On a terminal a line moves below those that stay, and is gone at the end.
+#[test]
+fn a_terminal_shows_what_goes_on() {
+    let platform = Platform::start();
+    platform.import("shown:1", &[("TEXT", "shown")]);
+    let words =
+        [APRON, "deploy", "shown:1", "--name", "shown", "--data-dir", platform.data.to_str().unwrap()];
+    let typed = Command::new("script")
+        .args([
+            "--quiet",
+            "--return",
+            "--command",
+            &words.map(|word| format!("'{word}'")).join(" "),
+            "/dev/null",
+        ])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .output()
+        .expect("script");
+    let shown = String::from_utf8_lossy(&typed.stdout).into_owned();
+    println!("{shown:?}");
+    assert!(typed.status.success(), "{shown}");
+    // The moving line is drawn again and again, each time over what it was.
+    let drawn = shown.split("\u{1b}[").count();
+    assert!(drawn > 3 && shown.contains('\r'), "{shown:?}");
+    // What stays is what stands elsewhere too, the URL last.
+    let list = platform.run(&["ls"]);
+    let url = list.split_whitespace().find(|word| word.contains("://")).unwrap_or_else(|| panic!("{list}"));
+    let last = shown.trim_end().lines().last().unwrap_or_default();
+    assert!(last.contains(url), "{shown:?}");
 }
 
 /// A command that runs beside the test; its lines so far. Ended when dropped.

@@ -2,7 +2,10 @@
 //! the image made from scratch. Needs root, and the package indexes of Python and Node.
 
 use crate::support::processes::leftovers;
-use crate::support::{Platform, http, repository};
+use crate::support::{APRON, Platform, http, repository};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[test]
@@ -21,10 +24,18 @@ fn every_example_deploys_as_its_readme_says() {
             answer.body
         );
     }
+    let built = |name: &str| {
+        let libraries = fs::read_dir(Path::new(APRON).parent().unwrap().join("deps")).unwrap().flatten();
+        let of = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(name);
+        libraries.filter(of).map(|entry| entry.path()).collect::<BTreeSet<PathBuf>>()
+    };
+    // One library that everything needs tells whether others are built once more with other features.
+    let before = built("libtokio-");
     // It waits for cargo, which somebody else may be using.
     let made = Command::new("timeout").arg("300").arg(root.join("examples/static-binary/make")).output();
     let made = made.expect("the example's script");
     assert!(made.status.success(), "{}: {}", made.status, String::from_utf8_lossy(&made.stderr));
+    assert!(built("libtokio-").is_subset(&before), "the script builds libraries anew");
     let archive = root.join("target/examples/static-binary.tar");
     platform.run(&["image", "import", archive.to_str().unwrap()]);
     platform.run(&["deploy", "apron-example-static:latest", "--name", "static"]);

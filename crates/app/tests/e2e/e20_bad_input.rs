@@ -1,47 +1,68 @@
 //! *Bad input gets a clear error and nothing is lost*: each case by hand, as a person would meet it. Needs root.
 
-use crate::support::platform::{new_directory, serve_refused};
+use crate::support::mounted::Mounted;
+use crate::support::platform::{new_directory, remove, serve_refused};
 use crate::support::{Options, Platform, http, image};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+/// The whole last line of each: the file, the place in it, what was found and what was expected.
 #[test]
 fn sources_that_cannot_be_built() {
     let platform = Platform::start();
     let dir = platform.scratch("source");
-    let refused = |manifest: &str| {
-        fs::write(dir.join("apprunner.yaml"), manifest).unwrap();
-        platform.refused(&["deploy", dir.to_str().unwrap(), "--name", "bad"])
+    let check = |source: &str, name: &str, expected: &str| {
+        let said = platform.refused(&["deploy", source, "--name", name]);
+        assert_eq!(said.lines().last(), Some(expected), "{said}");
     };
     fs::write(dir.join("app.py"), "").unwrap();
-    let said = refused("version: 1.0\nruntime: python311\nrun: [\n");
-    assert!(said.contains("apprunner.yaml") && said.contains("line 4"), "broken YAML: {said}");
-    let said = refused("version: 1.0\nbuild:\n  commands:\n    build: [\"true\"]\nrun:\n  command: x\n");
-    assert!(said.contains("runtime"), "a missing key: {said}");
-    let said =
-        refused("version: 1.0\nruntime: python311\nbuild:\n  commands:\n    build: 7\nrun:\n  command: x\n");
-    assert!(said.contains("line 5"), "a wrong type: {said}");
-    let said = refused(
-        "version: 1.0\nruntime: python3111\nbuild:\n  commands:\n    build: [\"true\"]\nrun:\n  command: x\n",
+    let file = dir.join("apprunner.yaml").display().to_string();
+    for (manifest, expected) in [
+        (
+            "version: 1.0\nruntime: python311\nrun: [\n",
+            format!("{file}: line 3, column 6: not valid YAML: this `[` is not closed; expected `]`"),
+        ),
+        (
+            "version: 1.0\nbuild:\n  commands:\n    build: [\"true\"]\nrun:\n  command: x\n",
+            format!("{file}: line 1, column 1: runtime is missing; add `runtime: python311`"),
+        ),
+        (
+            "version: 1.0\nruntime: python311\nbuild:\n  commands:\n    build: 7\nrun:\n  command: x\n",
+            format!(
+                "{file}: line 5, column 12: build.commands.build: expected a list of commands, found a single value; \
+                 write each command as `- command`"
+            ),
+        ),
+        (
+            "version: 1.0\nruntime: python3111\nbuild:\n  commands:\n    build: [\"true\"]\nrun:\n  command: x\n",
+            "the new version of 'bad' does not serve: apprunner.yaml: line 2, column 10: runtime \"python3111\" is \
+             not known here; known runtimes: nodejs18, python3, python311; did you mean python311?"
+                .to_owned(),
+        ),
+    ] {
+        fs::write(dir.join("apprunner.yaml"), manifest).unwrap();
+        check(dir.to_str().unwrap(), "bad", &format!("apron: {expected}"));
+    }
+    check(
+        "/nonexistent/directory",
+        "bad2",
+        "apron: the directory '/nonexistent/directory' does not exist; give a directory, a git URL or an image",
     );
-    assert!(
-        said.contains("line 2, column 10: runtime \"python3111\"")
-            && said.contains("nodejs18, python3, python311"),
-        "{said}"
-    );
-    let said = platform.refused(&["deploy", "/nonexistent/directory", "--name", "bad2"]);
-    assert!(said.contains("/nonexistent/directory"), "{said}");
     let absent = format!("file://{}", platform.scratch("absent").join("repository.git").display());
-    let said = platform.refused(&["deploy", &absent, "--name", "bad3"]);
-    println!("{said}");
-    assert!(said.contains(&absent) && said.contains("does not exist"), "{said}");
+    let expected = format!(
+        "apron: the new version of 'bad3' does not serve: the repository {absent} does not exist on this machine"
+    );
+    check(&absent, "bad3", &expected);
     // Where the operator allowed nothing, it is not even looked at.
-    let said = platform.refused(&["deploy", "file:///nonexistent/repository.git", "--name", "bad4"]);
-    println!("{said}");
-    assert!(said.contains("file:///nonexistent/repository.git") && said.contains("source"), "{said}");
+    check(
+        "file:///nonexistent/repository.git",
+        "bad4",
+        "apron: the new version of 'bad4' does not serve: file:///nonexistent/repository.git lies in none of the \
+         directories that `--source-root` or `source_roots` in the configuration allows",
+    );
 }
 
 /// Seconds from the beginning to the end of a service's newest operation, by the platform's clock.
@@ -65,16 +86,10 @@ fn images_that_do_not_serve_say_why_at_once() {
         let archive = image::archive_of(&dir, name, env, "amd64", command);
         platform.run(&["image", "import", archive.to_str().unwrap()]);
     };
-    let refused = |image: &str, name: &str, within: Duration| {
-        let began = Instant::now();
-        let said = platform.refused(&["deploy", image, "--name", name]);
-        assert!(began.elapsed() < within, "{image}: after {:?}: {said}", began.elapsed());
-        said
-    };
-    let soon = Duration::from_secs(5);
+    let refused = |image: &str, name: &str| platform.refused(&["deploy", image, "--name", name]);
 
     import("missing:1", &[], &["/no/such/program"]);
-    let said = refused("missing:1", "missing", soon);
+    let said = refused("missing:1", "missing");
     assert!(said.contains("'/no/such/program' not found"), "{said}");
     let took = operation_s(&platform, "missing");
     println!("{}; the operation took {took} s", said.trim());
@@ -83,20 +98,20 @@ fn images_that_do_not_serve_say_why_at_once() {
     // The same of a service that serves: neither its version nor a request is lost.
     platform.import("serves:1", &[]);
     platform.run(&["deploy", "serves:1", "--name", "missing"]);
-    let said = refused("missing:1", "missing", soon);
+    let said = refused("missing:1", "missing");
     assert!(said.contains("'/no/such/program' not found"), "{said}");
     assert!(operation_s(&platform, "missing") < 2.0, "{}", operation_s(&platform, "missing"));
     assert_eq!(http::get(&platform.apps, &platform.alias("missing"), "/").unwrap().status, 200);
 
     import("exits:1", &[("MODE", "exit")], &["/server"]);
-    let said = refused("exits:1", "exits", soon);
+    let said = refused("exits:1", "exits");
     assert!(said.contains("exit code: 3") && said.contains("cannot find the database"), "{said}");
 
     let archive = image::archive_of(&dir, "foreign:1", &[], "s390x", &["/server"]);
     let said = platform.refused(&["image", "import", archive.to_str().unwrap()]);
     assert!(said.contains("s390x") && said.contains("amd64"), "{said}");
 
-    let said = refused("127.0.0.1:1/nothing/here:1", "nowhere", Duration::from_secs(30));
+    let said = refused("127.0.0.1:1/nothing/here:1", "nowhere");
     assert!(said.contains("127.0.0.1:1/nothing/here:1"), "{said}");
     let said = platform.refused(&["image", "import", "/nonexistent.tar"]);
     assert!(said.contains("/nonexistent.tar"), "{said}");
@@ -110,7 +125,6 @@ fn a_port_that_nobody_listens_on_is_explained() {
     platform.import("elsewhere:1", &[("MODE", "elsewhere"), ("LISTEN", "8000")]);
     platform.import("loopback:1", &[("MODE", "loopback")]);
     std::thread::scope(|scope| {
-        let began = Instant::now();
         let elsewhere = scope.spawn(|| platform.refused(&["deploy", "elsewhere:1", "--name", "elsewhere"]));
         let loopback = scope.spawn(|| platform.refused(&["deploy", "loopback:1", "--name", "loopback"]));
         crate::support::eventually(Duration::from_secs(20), "the hint", || {
@@ -118,13 +132,18 @@ fn a_port_that_nobody_listens_on_is_explained() {
             let status = String::from_utf8_lossy(&output.stdout).into_owned();
             if status.contains(HINT) { Ok(()) } else { Err(status) }
         });
-        println!("the hint shows after {:?}", began.elapsed());
+        // The operation did not end with it: an application may need its time.
+        let status = platform.run(&["status", "elsewhere"]);
+        assert!(status.contains("IN_PROGRESS"), "{status}");
         for (said, hint) in [(elsewhere.join().unwrap(), HINT), (loopback.join().unwrap(), "127.0.0.1")] {
             let last = said.lines().last().unwrap_or_default();
-            println!("after {:?}: {last}", began.elapsed());
+            println!("{last}");
             assert!(last.starts_with("apron: ") && last.contains(hint), "{said}");
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+        for service in ["elsewhere", "loopback"] {
+            let took = operation_s(&platform, service);
+            assert!(took < 60.0, "{service}: {took} s");
+        }
     });
 }
 
@@ -148,45 +167,30 @@ fn what_was_refused_changes_nothing() {
     assert_eq!(http::get(&platform.apps, &platform.alias("site"), "/").unwrap().status, 200);
 }
 
-/// A file system of a fixed size below a directory, unmounted at the end.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn of(mib: u64) -> Disk {
-        let path = new_directory().join("disk");
-        fs::create_dir_all(&path).unwrap();
-        let options = format!("size={mib}m");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).status();
-        assert!(mounted.unwrap().success());
-        Disk(path)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-        let _ = self.0.parent().map(fs::remove_dir_all);
-    }
-}
-
 #[test]
 fn a_full_disk_is_said_at_the_start() {
-    let small = Disk::of(64);
-    let said = serve_refused(&small.0.join("data"), &["--api", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
-    assert!(said.contains("is full: ") && said.contains("MiB are free"), "{said}");
+    let small = Mounted::disk(64);
+    let said = serve_refused(&small.path().join("data"), &["--api", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    assert!(said.contains("is full: 64 MiB are free, a new platform needs 256"), "{said}");
+    assert_eq!(fs::read_dir(small.path()).unwrap().count(), 0, "something was made before it was refused");
+}
+
+/// Takes all the space that is left; gives the file that has it.
+fn filled(disk: &Mounted) -> PathBuf {
+    let ballast = disk.path().join("ballast");
+    let filled =
+        Command::new("dd").args(["if=/dev/zero", "bs=1M"]).arg(format!("of={}", ballast.display())).output();
+    assert!(!filled.unwrap().status.success(), "the disk was to be full");
+    ballast
 }
 
 /// What was refused for want of space works once there is some.
 #[test]
 fn a_disk_that_fills_up_is_said_and_survived() {
-    let disk = Disk::of(600);
-    let platform = Platform::in_directory(disk.0.join("data"), Options::standard());
+    let disk = Mounted::disk(600);
+    let platform = Platform::in_directory(disk.path().join("data"), Options::standard());
     let archive = image::archive(&new_directory(), "late:1", &[]);
-    let ballast = disk.0.join("ballast");
-    let filled =
-        Command::new("dd").args(["if=/dev/zero", "bs=1M"]).arg(format!("of={}", ballast.display())).output();
-    assert!(!filled.unwrap().status.success(), "the disk was to be full");
+    let ballast = filled(&disk);
     let said = platform.refused(&["image", "import", archive.to_str().unwrap()]);
     let said = said.to_lowercase();
     assert!(["full", "no space"].iter().any(|sign| said.contains(sign)), "{said}");
@@ -194,31 +198,26 @@ fn a_disk_that_fills_up_is_said_and_survived() {
     platform.run(&["image", "import", archive.to_str().unwrap()]);
     platform.run(&["deploy", "late:1", "--name", "late"]);
     assert_eq!(http::get(&platform.apps, &platform.alias("late"), "/").unwrap().status, 200);
-    let _ = archive.parent().map(fs::remove_dir_all);
+    remove(archive.parent().unwrap());
 }
 
 /// A version that cannot start for want of space is given up with the reason; what serves goes on serving.
 #[test]
 fn a_deployment_onto_a_full_disk_says_so() {
-    let disk = Disk::of(600);
-    let platform = Platform::in_directory(disk.0.join("data"), Options::standard());
+    let disk = Mounted::disk(600);
+    let platform = Platform::in_directory(disk.path().join("data"), Options::standard());
     platform.import("first:1", &[("TEXT", "first")]);
     platform.import("second:1", &[("TEXT", "second")]);
     platform.run(&["deploy", "first:1", "--name", "site"]);
     let get = || http::get(&platform.apps, &platform.alias("site"), "/").unwrap().body;
-    let ballast = disk.0.join("ballast");
-    let filled =
-        Command::new("dd").args(["if=/dev/zero", "bs=1M"]).arg(format!("of={}", ballast.display())).output();
-    assert!(!filled.unwrap().status.success(), "the disk was to be full");
-    let began = Instant::now();
+    let ballast = filled(&disk);
     let output = platform.apron(&["deploy", "second:1", "--name", "site"]);
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{} after {:?}: {said}", output.status, began.elapsed());
+    println!("{}: {said}", output.status);
     assert!(!output.status.success(), "{said}");
     let last = said.lines().last().unwrap_or_default().to_lowercase();
     assert!(["full", "no space"].iter().any(|sign| last.contains(sign)), "{said}");
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert_eq!(get(), "first");
     fs::remove_file(ballast).unwrap();
     platform.run(&["deploy", "second:1", "--name", "site"]);
@@ -228,22 +227,19 @@ fn a_deployment_onto_a_full_disk_says_so() {
 /// There is room for rows and logs, and none for the image's layer: the reason comes after some tries.
 #[test]
 fn a_layer_that_does_not_fit_is_told() {
-    let disk = Disk::of(600);
-    let platform = Platform::in_directory(disk.0.join("data"), Options::standard());
+    let disk = Mounted::disk(600);
+    let platform = Platform::in_directory(disk.path().join("data"), Options::standard());
     platform.import("large:1", &[]);
-    let ballast = disk.0.join("ballast");
-    let filled =
-        Command::new("dd").args(["if=/dev/zero", "bs=1M"]).arg(format!("of={}", ballast.display())).output();
-    assert!(!filled.unwrap().status.success(), "the disk was to be full");
+    let ballast = filled(&disk);
     let room = fs::metadata(&ballast).unwrap().len() - (3 << 20);
     fs::File::options().write(true).open(&ballast).unwrap().set_len(room).unwrap();
-    let began = Instant::now();
     let said = platform.refused(&["deploy", "large:1", "--name", "large"]);
-    println!("after {:?}: {said}", began.elapsed());
+    println!("{said}");
     let last = said.lines().last().unwrap_or_default().to_lowercase();
     assert!(last.contains("is full: ") && last.contains("mib free; a start needs"), "{said}");
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     fs::remove_file(ballast).unwrap();
+    let took = operation_s(&platform, "large");
+    assert!(took < 60.0, "{took} s");
     platform.run(&["rm", "large"]);
     platform.run(&["deploy", "large:1", "--name", "large"]);
     assert_eq!(http::get(&platform.apps, &platform.alias("large"), "/").unwrap().status, 200);
@@ -280,5 +276,5 @@ fn a_host_without_control_groups_or_overlays_is_told() {
     );
     let said = serve_refused_after(&mount, &dir.join("merged/data"));
     assert!(said.contains("overlayfs refuses its file system") && said.contains("--data-dir"), "{said}");
-    let _ = fs::remove_dir_all(dir);
+    remove(&dir);
 }

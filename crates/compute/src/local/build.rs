@@ -22,14 +22,16 @@ mod written;
 
 pub use caches::Caches;
 
+use crate::local::container::alive;
 use crate::local::container::cgroup::Limits;
-use crate::local::container::launch::{self, HostMount, LaunchError, Launcher, MOUNT_POINTS};
+use crate::local::container::launch::{HostMount, LaunchError, Launcher, MOUNT_POINTS};
 use crate::local::container::pair::Pair;
 use apron_images::content::{Content, ContentError};
 use apron_images::helper::Helper;
 use apron_images::manifest::RunDefaults;
 use apron_images::pack::{self, PackError, PackOptions};
 use apron_images::process::Cancel;
+use apron_images::room::Shortage;
 use apron_images::runtimes::{self, Base, Catalogue, Pipeline, Runtime, RuntimeError};
 use apron_images::tree;
 use apron_images::unpack::{self, Bounds, UnpackError};
@@ -110,6 +112,9 @@ enum BuildError {
     Launch(#[from] LaunchError),
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    /// Others need what is left of the disk.
+    #[error("the build was ended: {0}")]
+    DiskFull(Shortage),
     #[error("the build took longer than {} minutes and was ended", .0.as_secs() / 60)]
     TooLong(Duration),
     /// Nobody follows the build any more.
@@ -137,7 +142,7 @@ impl BuildError {
             BuildError::Content(e) => fault(e.permanent(), &[]),
             BuildError::Pack(e) => fault(e.permanent(), &[]),
             BuildError::TooLong(_) => fault(true, &[]),
-            BuildError::Io { .. } | BuildError::Cancelled => fault(false, &[]),
+            BuildError::DiskFull(_) | BuildError::Io { .. } | BuildError::Cancelled => fault(false, &[]),
         }
     }
 }
@@ -178,6 +183,7 @@ async fn drive(spec: BuildSpec, context: BuildContext, sender: mpsc::Sender<Buil
     let result = tokio::select! {
         result = work.run() => result,
         error = written::exceeded(written, context.bytes_max) => Err(error),
+        error = written::disk_full(&context.node_dir) => Err(error),
         () = tokio::time::sleep(context.time_max) => Err(BuildError::TooLong(context.time_max)),
         () = sender.closed() => Err(BuildError::Cancelled),
     };
@@ -359,7 +365,7 @@ pub fn remove_leftovers(node_dir: &Path, cgroup_parent: &str) -> io::Result<()> 
     for entry in entries(&node_dir.join("builds"))? {
         let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
         let ended = step::CONTAINERS.iter().try_for_each(|container| {
-            launch::destroy(&path.join(container), &step::cgroup(cgroup_parent, &name, container))
+            alive::destroy(&path.join(container), &step::cgroup(cgroup_parent, &name, container))
         });
         let removed = ended.map_err(io::Error::other).and_then(|()| tree::remove(&path));
         if let Err(error) = removed {

@@ -7,13 +7,17 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Writes `value` as JSON to a neighbour file of mode 0600, forces it to disk and renames it into place.
+/// Writes `value` as JSON, as `write` does.
 pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let bytes = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
+    write(path, &serde_json::to_vec_pretty(value).map_err(io::Error::other)?)
+}
+
+/// Writes a neighbour file of mode 0600, forces it to disk and renames it into place.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let next = path.with_extension("next");
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&next, path)
     })();

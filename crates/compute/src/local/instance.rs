@@ -8,7 +8,8 @@
 //!             ├──transient fault──────────────────────┘
 //!             └──permanent fault──► Failed (until a newer wish)
 //! ```
-//! A removal during `Starting` waits for the start's outcome, because half a start cannot be taken back.
+//! A removal during `Starting` ends what the start waits for, such as an unpacking; from then on it waits for the
+//! start's outcome, because half a container cannot be taken back.
 //! A container that exits keeps its id, address and namespaces, and is started anew with backoff.
 
 pub(crate) mod birth;
@@ -17,19 +18,23 @@ pub mod health;
 pub mod listening;
 pub(crate) mod registry;
 pub mod shim;
+mod state;
 pub mod wanted;
 
 use crate::driver::Hint;
-use crate::local::container::launch::{Alive, Found};
+use crate::local::container::alive::{Alive, Found};
 use crate::local::container::pair::Pair;
 use crate::local::machine::Machine;
-use apron_model::instance::{Exit, Fault, Health, InstanceSpec, Observed, Phase, Waterfall, reason};
+use apron_model::instance::{
+    Exit, Fault, Health, InstanceSize, InstanceSpec, Observed, Phase, Waterfall, reason,
+};
 use birth::{Born, Stillborn, blocking, elapsed_ms};
 use shim::WatchId;
+use state::{Adopted, Event, Order, State};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use wanted::{Change, Removing, Wanted, judge};
@@ -43,56 +48,10 @@ const BACKOFF_MS_MIN: u64 = 1_000;
 const BACKOFF_MS_MAX: u64 = 60_000;
 /// A container that ran this long begins the backoff anew when it exits.
 const STABLE: Duration = Duration::from_secs(60);
+/// After limits that could not be changed: a memory limit below what is in use waits for the application.
+const RESIZE_PAUSE: Duration = Duration::from_secs(10);
 /// Between the end of a removed container and the removal of its output: the last lines can be fetched.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
-
-/// What the task is told; the answer comes when the wish is durable.
-pub(super) enum Order {
-    Ensure(Box<InstanceSpec>, oneshot::Sender<Result<(), String>>),
-    Remove(Removing, oneshot::Sender<Result<(), String>>),
-    /// Kill the container of the start that follows so many others, for this reason; another is left alone.
-    End {
-        restarts: u32,
-        reason: String,
-    },
-}
-
-/// What the task's own work reports.
-enum Event {
-    Started(Result<Box<Born>, Box<Stillborn>>),
-    Health(health::News),
-    Ended(Found),
-    /// A wait is over: the backoff, or the grace of a stop.
-    Due,
-    Cleared(Result<(), String>),
-}
-
-enum State {
-    Starting,
-    Running {
-        alive: Arc<Alive>,
-        since: Instant,
-    },
-    /// It exited, or could not be started for now; the next start comes when the backoff is over.
-    Waiting,
-    /// It cannot be started as it is wished.
-    Failed,
-    /// SIGTERM was sent; held so that its end can be waited for.
-    Stopping {
-        _alive: Arc<Alive>,
-    },
-    Clearing,
-    Gone,
-}
-
-/// What a starting node found of an instance that it knows.
-pub(super) enum Adopted {
-    Alive(Box<Alive>),
-    /// It ended while no node lived.
-    Exited(Exit),
-    /// Nothing that could be used is left of it, or it is new.
-    Nothing,
-}
 
 /// The task's own side. Others see `shown`.
 pub(super) struct Instance {
@@ -109,6 +68,8 @@ pub(super) struct Instance {
     began: Instant,
     backoff_ms: u64,
     watch: Option<WatchId>,
+    /// What the running container has, if that is known; the wished one may differ for a while.
+    size: Option<InstanceSize>,
     /// Why the running container is being killed by us.
     end_reason: Option<String>,
 }
@@ -127,7 +88,7 @@ impl Instance {
             machine,
             wanted,
             pair,
-            state: State::Starting,
+            state: State::Waiting,
             shown,
             orders,
             events,
@@ -136,6 +97,7 @@ impl Instance {
             began,
             backoff_ms: BACKOFF_MS_MIN,
             watch: None,
+            size: None,
             end_reason: None,
         }
     }
@@ -143,6 +105,7 @@ impl Instance {
     /// Goes on from what was found, and runs until the instance is gone or the task is dropped.
     pub(super) async fn run(mut self, found: Adopted) {
         self.begin(found);
+        self.resize().await;
         while !matches!(self.state, State::Gone) {
             tokio::select! {
                 Some(order) = self.orders.recv() => self.order(order).await,
@@ -174,8 +137,8 @@ impl Instance {
                 let _ = reply.send(answer);
             }
             Order::Remove(removing, reply) => {
-                let answer = self.remove(removing).await;
-                let _ = reply.send(answer);
+                self.remove(removing).await;
+                let _ = reply.send(());
             }
             Order::End { restarts, reason } => self.end(restarts, reason),
         }
@@ -186,10 +149,7 @@ impl Instance {
             return Err(format!("instance {} is being removed", spec.id));
         }
         let change = judge(&self.wanted.spec, &spec)?;
-        let Change { resize, recheck } = match change {
-            None => return Ok(()),
-            Some(change) => change,
-        };
+        let Some(Change { recheck }) = change else { return Ok(()) };
         let mut next = self.wanted.clone();
         next.spec = spec;
         self.keep(next).await.map_err(|e| format!("the wish cannot be kept: {e}"))?;
@@ -198,37 +158,39 @@ impl Instance {
         match &self.state {
             State::Running { alive, .. } => {
                 let alive = alive.clone();
-                if resize {
-                    self.resize().await;
-                }
                 if recheck {
                     let healthy = self.wanted.healthy;
                     self.watch(alive, healthy);
                 }
+                self.resize().await;
             }
             State::Waiting | State::Failed => self.start(Instant::now()),
-            State::Starting | State::Stopping { .. } | State::Clearing | State::Gone => {}
+            State::Starting { .. } | State::Stopping { .. } | State::Clearing | State::Gone => {}
         }
         Ok(())
     }
 
-    async fn remove(&mut self, removing: Removing) -> Result<(), String> {
+    /// On a disk that is too full to keep it the removal goes on all the same: it makes room. Should the node end
+    /// meanwhile, control asks the next one again.
+    async fn remove(&mut self, removing: Removing) {
         if self.wanted.removing.is_some() {
-            return Ok(());
+            return;
         }
         let mut next = self.wanted.clone();
         next.removing = Some(removing);
-        self.keep(next).await.map_err(|e| format!("the wish cannot be kept: {e}"))?;
+        self.keep_if_possible(next).await;
         match &self.state {
             State::Running { alive, .. } => {
                 let alive = alive.clone();
                 self.stop(alive, removing);
             }
             State::Waiting | State::Failed => self.clear(Duration::ZERO),
-            State::Starting => self.show(|shown| shown.phase = Phase::Stopping),
+            State::Starting { unwanted } => {
+                unwanted.notify_one();
+                self.show(|shown| shown.phase = Phase::Stopping);
+            }
             State::Stopping { .. } | State::Clearing | State::Gone => {}
         }
-        Ok(())
     }
 
     /// Its end is then seen as any other; who asks again repeats what may have failed.
@@ -251,12 +213,13 @@ impl Instance {
 
     async fn event(&mut self, event: Event) {
         match (&self.state, event) {
-            (State::Starting, Event::Started(Ok(born))) => self.born(*born).await,
-            (State::Starting, Event::Started(Err(stillborn))) => self.stillborn(*stillborn),
+            (State::Starting { .. }, Event::Started(Ok(born))) => self.born(*born).await,
+            (State::Starting { .. }, Event::Started(Err(stillborn))) => self.stillborn(*stillborn),
             (State::Running { alive, .. }, Event::Health(news)) => {
                 let alive = alive.clone();
                 self.news(alive, news).await;
             }
+            (State::Running { .. }, Event::Resize) => self.resize().await,
             (State::Running { since, .. }, Event::Ended(found)) => {
                 if since.elapsed() >= STABLE {
                     self.backoff_ms = BACKOFF_MS_MIN;
@@ -274,14 +237,19 @@ impl Instance {
             }
             // News of an earlier state that was still in the queue.
             (
-                State::Starting
+                State::Starting { .. }
                 | State::Running { .. }
                 | State::Waiting
                 | State::Failed
                 | State::Stopping { .. }
                 | State::Clearing
                 | State::Gone,
-                Event::Started(_) | Event::Health(_) | Event::Ended(_) | Event::Due | Event::Cleared(_),
+                Event::Started(_)
+                | Event::Health(_)
+                | Event::Ended(_)
+                | Event::Due
+                | Event::Resize
+                | Event::Cleared(_),
             ) => {}
         }
     }
@@ -289,8 +257,10 @@ impl Instance {
     /// `began` is when the wish for this start was taken; its waterfall counts from there. A fault that may pass is
     /// shown until this start has an outcome: whoever looks now and then learns of it.
     fn start(&mut self, began: Instant) {
-        self.enter(State::Starting);
+        let unwanted = Arc::new(Notify::new());
+        self.enter(State::Starting { unwanted: unwanted.clone() });
         self.began = began;
+        self.size = Some(self.wanted.spec.size);
         self.end_reason = None;
         self.show(|shown| {
             match std::mem::replace(&mut shown.phase, Phase::Creating) {
@@ -304,7 +274,7 @@ impl Instance {
         let (machine, spec, address) = (self.machine.clone(), self.wanted.spec.clone(), self.wanted.address);
         let pair = self.pair.clone();
         self.work(async move |events| {
-            let started = birth::start(&machine, &spec, address, pair, began).await;
+            let started = birth::start(&machine, &spec, address, pair, began, &unwanted).await;
             send(&events, Event::Started(started.map(Box::new).map_err(Box::new))).await;
         });
     }
@@ -328,6 +298,7 @@ impl Instance {
             next.healthy = false;
             self.keep_if_possible(next).await;
         }
+        self.resize().await;
     }
 
     fn stillborn(&mut self, stillborn: Stillborn) {
@@ -375,7 +346,7 @@ impl Instance {
     fn watch(&mut self, alive: Arc<Alive>, healthy: bool) {
         let since = match &self.state {
             State::Running { since, .. } => *since,
-            State::Starting
+            State::Starting { .. }
             | State::Waiting
             | State::Failed
             | State::Stopping { .. }
@@ -469,8 +440,16 @@ impl Instance {
     fn stop(&mut self, alive: Arc<Alive>, removing: Removing) {
         self.enter(State::Stopping { _alive: alive.clone() });
         self.show(|shown| shown.phase = Phase::Stopping);
-        if let Err(error) = alive.signal(libc::SIGTERM) {
-            tracing::warn!(instance = %self.wanted.spec.id, %error, "SIGTERM was not delivered");
+        let id = &self.wanted.spec.id;
+        let signal = if alive.hears(libc::SIGTERM) {
+            tracing::info!(instance = %id, grace_ms = removing.grace_ms, "is sent SIGTERM");
+            libc::SIGTERM
+        } else {
+            tracing::info!(instance = %id, "does not handle SIGTERM; is sent SIGKILL");
+            libc::SIGKILL
+        };
+        if let Err(error) = alive.signal(signal) {
+            tracing::warn!(instance = %id, signal, %error, "a signal was not delivered");
         }
         self.work(async move |events| send(&events, Event::Ended(alive.ended().await)).await);
         self.work(async move |events| {
@@ -512,15 +491,27 @@ impl Instance {
         }
     }
 
+    /// Gives a running container the wished size. A memory limit below what is in use may be refused for now.
     async fn resize(&mut self) {
+        let wished = self.wanted.spec.size;
+        if !matches!(self.state, State::Running { .. }) || self.size == Some(wished) {
+            return;
+        }
         let (machine, spec) = (self.machine.clone(), self.wanted.spec.clone());
         let resized = blocking(move || {
             let limits = crate::local::container::cgroup::Limits::of(spec.size);
             let cgroup = machine.instance_cgroup(spec.id.as_str());
             machine.cgroups.set_limits(&cgroup, &limits).map_err(|e| Fault::transient(e.to_string()))
         });
-        if let Err(fault) = resized.await {
-            tracing::warn!(instance = %self.wanted.spec.id, reason = fault.reason, "its limits were not changed");
+        match resized.await {
+            Ok(()) => self.size = Some(wished),
+            Err(fault) => {
+                tracing::warn!(instance = %self.wanted.spec.id, reason = fault.reason, "its limits were not changed");
+                self.work(async move |events| {
+                    sleep(RESIZE_PAUSE).await;
+                    send(&events, Event::Resize).await;
+                });
+            }
         }
     }
 

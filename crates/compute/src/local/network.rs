@@ -16,12 +16,14 @@
 pub mod addresses;
 pub mod cidr;
 pub mod dns;
+mod forwarding;
 pub mod nft;
 mod range;
 
 use crate::local::durable;
 use addresses::Book;
 use cidr::Cidr;
+pub(crate) use forwarding::restore_forwarding;
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
@@ -37,6 +39,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+/// The file of addresses and of what else must be known later.
+pub(crate) const BOOK: &str = "network.json";
 /// An interface name has 15 characters at most, ten are our prefix, and five hex digits number 20 bits.
 const RANGE_PREFIX_MIN: u8 = 12;
 /// Smaller ranges would be exhausted by their own quarantine.
@@ -45,6 +49,9 @@ const RANGE_PREFIX_MAX: u8 = 24;
 const NETLINK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Each allowed network is a rule that packets are compared with one after the other, and all are sent at once.
 const EGRESS_ALLOW_MAX: usize = 256;
+/// Connections to the outside that one instance may have open at once. The kernel tracks 65,536 for the whole host
+/// where there is little memory, 262,144 elsewhere; and looks through an instance's when it opens one.
+pub const INSTANCE_CONNECTIONS_MAX: u32 = 4096;
 /// The kernel takes well under a millisecond on a quiet machine; it waits for every other change of interfaces.
 const ACTIVE_WAIT: Duration = Duration::from_secs(5);
 const ACTIVE_POLL: Duration = Duration::from_millis(1);
@@ -85,6 +92,8 @@ pub struct NetworkConfig {
     pub ranges: Vec<Cidr>,
     /// Private networks that instances may reach.
     pub egress_allow: Vec<Cidr>,
+    /// `INSTANCE_CONNECTIONS_MAX`.
+    pub connections_max: u32,
 }
 
 /// The names and the address that follow from a platform's id.
@@ -139,7 +148,7 @@ impl Network {
         let names = Names::of(&config.platform);
         let prefix = names.interfaces.clone();
         on_thread(move || probe(&prefix)).await?;
-        let path = config.node_dir.join("network.json");
+        let path = config.node_dir.join(BOOK);
         let (choice, kept) = (names.clone(), path.clone());
         let book = on_thread(move || range::choose_range(&choice, &kept, &config.ranges)).await?;
         let rules = nft::Rules {
@@ -148,6 +157,7 @@ impl Network {
             range: book.range,
             gateway: names.gateway,
             allow: config.egress_allow.clone(),
+            connections_max: config.connections_max,
         };
         on_thread(move || Ok(nft::replace(&rules)?)).await?;
         let mtu = default_interfaces(&[]).first().map_or(MTU_DEFAULT, |interface| mtu_of(interface));
@@ -255,21 +265,6 @@ impl Network {
     fn keep(&self, book: &Book) -> Result<(), NetworkError> {
         durable::write_json(&self.path, book)
             .map_err(|error| NetworkError::File { path: self.path.clone(), error })
-    }
-
-    /// Replies to instances come in through these interfaces. Repeated at each attach, since routes change.
-    fn enable_forwarding(&self) {
-        for interface in default_interfaces(&self.egress_allow) {
-            match sysctl_read("ipv4", &interface, "forwarding").as_deref() {
-                Some("0") => match sysctl("ipv4", &interface, "forwarding", "1") {
-                    Ok(()) => tracing::info!(interface, "enabled IPv4 forwarding on this interface"),
-                    Err(error) => {
-                        tracing::warn!(interface, %error, "instances cannot reach the network through it")
-                    }
-                },
-                _ => continue,
-            }
-        }
     }
 
     async fn warn_of_foreign_chains(&self) {
@@ -565,6 +560,10 @@ fn sysctl(family: &str, interface: &str, key: &str, value: &str) -> Result<(), N
 fn sysctl_read(family: &str, interface: &str, key: &str) -> Option<String> {
     let path = format!("/proc/sys/net/{family}/conf/{interface}/{key}");
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 /// Milliseconds since the machine's start, sleep included.

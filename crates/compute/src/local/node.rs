@@ -9,13 +9,14 @@ use crate::local::container::cgroup::{CgroupError, Cgroups};
 use crate::local::container::launch::Launcher;
 use crate::local::container::mounts;
 use crate::local::container::pair::{PairConfig, PairError, Pairs};
+use crate::local::durable;
 use crate::local::instance::disk;
 use crate::local::instance::registry::Instances;
 use crate::local::instance::wanted::WantedList;
 use crate::local::machine::{self, Machine, News, Unpacks};
 use crate::local::network::cidr::{Cidr, CidrError};
 use crate::local::network::dns::{Forwarder, Upstream};
-use crate::local::network::{Network, NetworkConfig, NetworkError};
+use crate::local::network::{INSTANCE_CONNECTIONS_MAX, Network, NetworkConfig, NetworkError};
 use crate::local::server;
 use apron_images::content::{Content, ContentError};
 use apron_images::helper::Helper;
@@ -173,21 +174,44 @@ pub async fn run_until(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
     let dir = machine::node_dir(&config.data_dir);
-    let file = |path: &Path| {
-        let path = path.to_owned();
-        move |error| NodeError::File { path, error }
-    };
     fs::create_dir_all(&dir).map_err(file(&dir))?;
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).map_err(file(&dir))?;
     let _lock = lock(&dir)?;
-    let platform = make_id(&config.data_dir).map_err(file(&config.data_dir.join("id")))?;
-    let ranges: Vec<Cidr> = config.ranges.iter().map(|range| range.parse()).collect::<Result<_, _>>()?;
-    let egress_allow: Vec<Cidr> =
-        config.egress_allow.iter().map(|net| net.parse()).collect::<Result<_, _>>()?;
     let catalogue = match &config.runtimes {
         None => Catalogue::embedded()?,
         Some(path) => Catalogue::with_file(path)?,
     };
+    let machine = Arc::new(open(&config, dir).await?);
+    let upstream = match config.dns_upstream.is_empty() {
+        true => Upstream::File("/etc/resolv.conf".into()),
+        false => Upstream::Fixed(config.dns_upstream.clone()),
+    };
+    let address = machine.network.gateway();
+    let _dns = Forwarder::start(address, upstream).map_err(|error| NodeError::Dns { address, error })?;
+    let node = Arc::new(adopt(&config, catalogue, &machine)?);
+    let socket = config.data_dir.join("run").join("node.sock");
+    let listener = listen(&socket).map_err(file(&socket))?;
+    tracing::info!(
+        socket = %socket.display(), range = %machine.network.range(), gateway = %machine.network.gateway(), "node"
+    );
+    let mut tasks = serve(node, listener, config.control_uid);
+    ready();
+    shutdown.await;
+    // Connections are cut and instances' tasks dropped; containers and their shims do not notice.
+    tasks.shutdown().await;
+    Ok(())
+}
+
+fn file(path: &Path) -> impl FnOnce(io::Error) -> NodeError + use<> {
+    let path = path.to_owned();
+    move |error| NodeError::File { path, error }
+}
+
+/// Finds out whether this machine can run instances, and prepares what they share.
+async fn open(config: &Config, dir: PathBuf) -> Result<Machine, NodeError> {
+    let platform = make_id(&config.data_dir).map_err(file(&config.data_dir.join("id")))?;
+    let parse = |list: &[String]| list.iter().map(|range| range.parse()).collect::<Result<Vec<Cidr>, _>>();
+    let (ranges, egress_allow) = (parse(&config.ranges)?, parse(&config.egress_allow)?);
     let (launcher, helper) = match &config.program {
         None => (Launcher::own(), Helper::this_program()),
         Some(program) => (
@@ -195,7 +219,6 @@ pub async fn run_until(
             Helper { program: program.clone(), arguments: Vec::new() },
         ),
     };
-
     let cgroups = Cgroups::detect()?;
     if !mounts::knows_file_system(c"overlay").map_err(file(Path::new("overlay")))? {
         return Err(NodeError::NoOverlay);
@@ -210,16 +233,10 @@ pub async fn run_until(
         platform: platform.clone(),
         ranges,
         egress_allow,
+        connections_max: INSTANCE_CONNECTIONS_MAX,
     })
     .await?;
-    let upstream = match config.dns_upstream.is_empty() {
-        true => Upstream::File("/etc/resolv.conf".into()),
-        false => Upstream::Fixed(config.dns_upstream.clone()),
-    };
-    let address = network.gateway();
-    let _dns = Forwarder::start(address, upstream).map_err(|error| NodeError::Dns { address, error })?;
-
-    let machine = Arc::new(Machine {
+    let machine = Machine {
         content: Content::open(config.data_dir.join("content"))?,
         wanted: WantedList::open(dir.join(machine::WANTED)).map_err(file(&dir))?,
         news: News::new().map_err(file(&dir))?,
@@ -234,25 +251,30 @@ pub async fn run_until(
         launcher,
         cgroups,
         network,
-    });
+    };
     fs::create_dir_all(machine.layers_dir()).map_err(file(&machine.layers_dir()))?;
+    Ok(machine)
+}
+
+/// Removes what builds left and takes over what lives. On this thread, before anything else runs: nothing may be
+/// taken or started while it looks.
+fn adopt(config: &Config, catalogue: Catalogue, machine: &Arc<Machine>) -> Result<server::Node, NodeError> {
     if let Err(error) = build::remove_leftovers(&machine.dir, &machine.cgroup_parent()) {
         tracing::error!(dir = %machine.dir.display(), %error, "what earlier builds left cannot be removed");
     }
-
-    // On this thread, before anything else runs: nothing may be taken or started while it looks.
     let instances = Instances::adopt(machine.clone()).map_err(NodeError::Adoption)?;
-    let settings =
-        BuildSettings { catalogue, source_roots: config.source_roots, environment: config.build_environment };
+    let settings = BuildSettings {
+        catalogue,
+        source_roots: config.source_roots.clone(),
+        environment: config.build_environment.clone(),
+    };
     let builds = Arc::new(Builds::new(machine.clone(), settings));
+    Ok(server::Node { machine: machine.clone(), instances, builds })
+}
 
-    let socket = config.data_dir.join("run").join("node.sock");
-    let listener = listen(&socket).map_err(file(&socket))?;
-    let node = Arc::new(server::Node { machine: machine.clone(), instances: instances.clone(), builds });
-    tracing::info!(
-        socket = %socket.display(), range = %machine.network.range(), gateway = %machine.network.gateway(), "node"
-    );
-
+/// Everything that runs as long as the node.
+fn serve(node: Arc<server::Node>, listener: UnixListener, control_uid: u32) -> JoinSet<()> {
+    let (machine, instances) = (node.machine.clone(), node.instances.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(machine.pairs.clone().run());
     tasks.spawn({
@@ -260,14 +282,10 @@ pub async fn run_until(
         async move { machine.news.run().await }
     });
     tasks.spawn(disk::watch(machine.clone(), instances.clone()));
-    tasks.spawn(disk::sweep(machine.clone()));
+    tasks.spawn(disk::sweep(machine));
     tasks.spawn(async move { instances.run().await });
-    tasks.spawn(server::serve(listener, node, config.control_uid));
-    ready();
-    shutdown.await;
-    // Connections are cut and instances' tasks dropped; containers and their shims do not notice.
-    tasks.shutdown().await;
-    Ok(())
+    tasks.spawn(server::serve(listener, node, control_uid));
+    tasks
 }
 
 /// Takes the lock that makes its holder the only owner of the containers; waits a moment for one that ends.
@@ -317,7 +335,7 @@ fn make_id(data_dir: &Path) -> io::Result<String> {
     let mut random = [0; 4];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
     let id = format!("{:08x}", u32::from_ne_bytes(random));
-    fs::write(data_dir.join("id"), format!("{id}\n"))?;
+    durable::write(&data_dir.join("id"), format!("{id}\n").as_bytes())?;
     Ok(id)
 }
 

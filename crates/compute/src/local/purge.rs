@@ -4,8 +4,9 @@
 //! It works from what the kernel and the directory show, not from a node's memory, so that it also cleans up
 //! after a node that died at any point. Repeating it is a success.
 
+use crate::local::container::alive;
 use crate::local::container::cgroup::{CgroupError, Cgroups};
-use crate::local::container::launch::{self, LaunchError};
+use crate::local::container::launch::LaunchError;
 use crate::local::container::pair::{PairError, Pairs};
 use crate::local::machine::{self, cgroup_parent};
 use crate::local::network::{self, NetworkError};
@@ -59,7 +60,7 @@ pub fn purge(data_dir: &Path) -> Result<(), PurgeError> {
 
     let instances = node_dir.join(machine::INSTANCES);
     for name in names_in(&instances).map_err(file(&instances))? {
-        launch::destroy(&instances.join(&name), &format!("{parent}/{name}"))?;
+        alive::destroy(&instances.join(&name), &format!("{parent}/{name}"))?;
     }
     // What has no directory any more, builds, and the shims.
     for name in cgroups.list(&parent) {
@@ -73,7 +74,8 @@ pub fn purge(data_dir: &Path) -> Result<(), PurgeError> {
         let path = node_dir.join(gone);
         tree::remove(&path).map_err(file(&path))?;
     }
-    let book = node_dir.join("network.json");
+    network::restore_forwarding(&node_dir)?;
+    let book = node_dir.join(network::BOOK);
     crate::local::durable::remove(&book).map_err(file(&book))?;
     leave_platform_cgroup(&platform);
     Ok(())

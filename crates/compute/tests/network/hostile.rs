@@ -1,9 +1,9 @@
 //! Instances that lie: about their source address, about hardware addresses, about routes.
 
-use super::{Namespace, Outside, Platform, command};
+use super::{CONNECTIONS_MAX, Namespace, Outside, PATIENCE, Platform, command};
 use apron_compute::local::network::Names;
 use nix::net::if_::if_nametoindex;
-use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// A datagram that passes is there in less than a millisecond.
@@ -144,4 +144,42 @@ async fn neighbours_and_routes_of_the_host_cannot_be_moved() {
     announce();
     std::thread::sleep(ARRIVES);
     assert!(taken(), "the announcement is no good, so nothing was tested");
+}
+
+/// Opens so many connections at once and gives those that came about.
+fn open_many(namespace: &Namespace, to: Ipv4Addr, port: u16, count: u32) -> Vec<TcpStream> {
+    namespace.run(move || {
+        let connect = move || TcpStream::connect_timeout(&SocketAddr::from((to, port)), PATIENCE).ok();
+        let opening: Vec<_> = (0..count).map(|_| std::thread::spawn(connect)).collect();
+        opening.into_iter().filter_map(|one| one.join().unwrap()).collect()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_instance_cannot_use_up_the_hosts_connections() {
+    let platform = Platform::new(11);
+    let network = platform.open(&[]).await;
+    let (outside, one, two) = (Outside::new(10), Namespace::new(), Namespace::new());
+    for (id, namespace) in [("one", &one), ("two", &two)] {
+        network.attach(network.lease(id).unwrap(), &namespace.path()).await.unwrap();
+    }
+    let port = outside.namespace.run(|| {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // Until the other side closes.
+                std::thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
+            }
+        });
+        port
+    });
+    let public = outside.public;
+    let held = open_many(&one, public, port, 2 * CONNECTIONS_MAX);
+    assert_eq!(held.len(), CONNECTIONS_MAX as usize);
+    assert_eq!(open_many(&two, public, port, CONNECTIONS_MAX).len(), CONNECTIONS_MAX as usize);
+    assert_eq!(open_many(&one, public, port, 1).len(), 0);
+    // Closed ones do not count.
+    drop(held);
+    assert_eq!(open_many(&one, public, port, 1).len(), 1);
 }

@@ -1,8 +1,8 @@
 //! Platforms side by side, and their ends, whole or half made.
 
 use super::{Namespace, Outside, Platform, check_refused, command, netns, serve};
-use apron_compute::local::network::cidr::Cidr;
 use apron_compute::local::instance::listening::{Readiness, listeners, readiness};
+use apron_compute::local::network::cidr::Cidr;
 use apron_compute::local::network::{Names, NetworkError, purge};
 use std::net::TcpListener;
 

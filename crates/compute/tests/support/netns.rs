@@ -74,6 +74,9 @@ impl Platform {
     }
 }
 
+/// Of one instance in these tests.
+pub(crate) const CONNECTIONS_MAX: u32 = 20;
+
 /// How a platform's network is made, with so many allowed addresses.
 pub(crate) fn config(platform: &Platform, allowed: u64) -> NetworkConfig {
     let addresses: Cidr = "10.99.0.0/16".parse().unwrap();
@@ -81,6 +84,7 @@ pub(crate) fn config(platform: &Platform, allowed: u64) -> NetworkConfig {
         node_dir: platform.dir.clone(),
         platform: platform.id.clone(),
         ranges: (0..16).map(|n| Cidr::containing(Ipv4Addr::new(10, 230, n * 16, 0), 20)).collect(),
+        connections_max: CONNECTIONS_MAX,
         egress_allow: (0..allowed).map(|n| Cidr::containing(addresses.address(n).unwrap(), 32)).collect(),
     }
 }

@@ -20,6 +20,11 @@ fn main() {
         ["greet", socket] => greet(socket),
         ["serve"] => serve("0.0.0.0", &std::env::var("PORT").expect("PORT")),
         ["serve", address, port] => serve(address, port),
+        ["serve-patiently"] => {
+            // SAFETY: the handler does nothing.
+            unsafe { libc::signal(libc::SIGTERM, heard as *const () as libc::sighandler_t) };
+            serve("0.0.0.0", &std::env::var("PORT").expect("PORT"));
+        }
         ["exit", code] => {
             println!("about to exit");
             std::process::exit(code.parse().expect("a code"));
@@ -33,6 +38,8 @@ fn main() {
         _ => panic!("unknown words {words:?}"),
     }
 }
+
+extern "C" fn heard(_: libc::c_int) {}
 
 fn node(config: &str) {
     let config = std::fs::read(config).expect("a configuration");
@@ -110,6 +117,10 @@ fn answer(path: &str) -> String {
                 std::fs::create_dir("d").and_then(|()| std::env::set_current_dir("d")).expect("deeper");
             }
             "dug".into()
+        }
+        ["files"] => {
+            let made = (0..).take_while(|number| std::fs::write(format!("/file-{number}"), "").is_ok());
+            made.count().to_string()
         }
         ["fill", mib] => {
             let there = std::fs::metadata("/filling").is_ok();

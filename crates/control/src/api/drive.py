@@ -148,10 +148,24 @@ def lifecycle():
     assert status["Url"] == "http://" + service["ServiceUrl"]
     log = deployment_log(arn, broken["OperationId"])
     assert any("exec serve: no such file" in line for line in log), log
+    events = [line["Text"] for line in apron.get_logs(ServiceArn=arn, Stream="EVENTS", WaitSeconds=5)["Lines"]]
+    assert any("exec serve: no such file" in line for line in events), events
 
     deployed = aws.start_deployment(ServiceArn=arn)["OperationId"]
     assert operation(arn, deployed)["Type"] == "START_DEPLOYMENT"
     wait(arn, "RUNNING")
+
+    # A success takes the failure from the service, and not from the operation that failed.
+    assert "Reason" not in apron.describe_status(ServiceArn=arn)
+    why = apron.describe_operation(ServiceArn=arn, OperationId=broken["OperationId"])
+    assert (why["Type"], why["Status"], why["Step"]) == ("UPDATE_SERVICE", "ROLLBACK_SUCCEEDED", "ended"), why
+    assert why["Reason"] == "The start command 'serve' does not exist.", why
+    assert why["LastLines"] == ["exec serve: no such file"], why
+    assert why["StartedAt"] <= why["UpdatedAt"] == why["EndedAt"], why
+    well = apron.describe_operation(ServiceArn=arn, OperationId=deployed)
+    assert well["Status"] == "SUCCEEDED" and well["LastLines"] == [] and "Reason" not in well, well
+    refused("ResourceNotFoundException", "no operation", apron.describe_operation,
+            ServiceArn=arn, OperationId="0" * 32)
 
     # Pages of operations, newest first, each once, though more come meanwhile.
     page = aws.list_operations(ServiceArn=arn, MaxResults=2)

@@ -41,6 +41,7 @@ pub(super) fn store(error: StoreError) -> Error {
         StoreError::Full => internal("The disk under the platform's database is full; nothing was changed."),
         StoreError::Conflict(_)
         | StoreError::Corrupt { .. }
+        | StoreError::EpochTooFar { .. }
         | StoreError::Database(_)
         | StoreError::Migrate(_) => internal("The platform's database failed; nothing was changed."),
     }

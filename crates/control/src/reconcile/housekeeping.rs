@@ -1,8 +1,8 @@
 //! Housekeeping: forgets deleted services, their logs, and old rows; removes uploads that nobody goes on with and
-//! content that no row and no name needs; renews the clock's reservation.
+//! content that no row and no name needs. What may take the disk long is done beside the runtime's threads.
 
 use crate::api::uploads;
-use crate::clock::{Clock, RENEW_EVERY, SystemClock};
+use crate::clock::Clock;
 use apron_compute::driver::Driver;
 use apron_images::content::Content;
 use apron_model::limits;
@@ -21,22 +21,15 @@ pub(crate) struct Housekeeping<D> {
     pub(crate) driver: Arc<D>,
     pub(crate) logs: Logs,
     pub(crate) content: Content,
-    pub(crate) clock: Arc<SystemClock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl<D: Driver> Housekeeping<D> {
     pub(crate) async fn run(self, mut shutdown: watch::Receiver<bool>) {
-        let mut renew = interval(RENEW_EVERY);
         let mut purge = interval(PURGE_EVERY);
-        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         purge.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = renew.tick() => {
-                    if let Err(error) = self.clock.reserve(&self.store).await {
-                        tracing::error!(error = %crate::chain(&error), "engine time is not reserved");
-                    }
-                }
                 _ = purge.tick() => {
                     self.purge().await;
                     expire_uploads(&self.store, &self.content, self.clock.now()).await;
@@ -54,7 +47,8 @@ impl<D: Driver> Housekeeping<D> {
         match self.store.purge(self.clock.now(), &present).await {
             Ok(purged) => {
                 for service in purged.services {
-                    if let Err(error) = self.logs.remove_service(&service) {
+                    let (logs, id) = (self.logs.clone(), service.clone());
+                    if let Some(Err(error)) = blocking(move || logs.remove_service(&id)).await {
                         tracing::warn!(%service, error = %crate::chain(&error), "logs are not removed");
                     }
                     if let Err(error) = self.driver.forget_service(&service).await {
@@ -71,7 +65,10 @@ impl<D: Driver> Housekeeping<D> {
 pub(crate) async fn expire_uploads(store: &Store, content: &Content, now: Timestamp) {
     let before = Timestamp(now.0.saturating_sub(limits::UPLOAD_IDLE_MS_MAX));
     match store.upload_expire(before).await {
-        Ok(expired) => expired.iter().for_each(|id| uploads::discard(content, id)),
+        Ok(expired) => {
+            let content = content.clone();
+            blocking(move || expired.iter().for_each(|id| uploads::discard(&content, id))).await;
+        }
         Err(error) => tracing::warn!(error = %crate::chain(&error), "old uploads are not closed"),
     }
 }
@@ -87,12 +84,17 @@ pub(crate) async fn sweep(store: &Store, content: &Content, older_than: Duration
         }
     };
     let content = content.clone();
-    match tokio::task::spawn_blocking(move || content.sweep(&keep, older_than)).await {
-        Ok(Ok(swept)) if swept.blobs > 0 => {
+    match blocking(move || content.sweep(&keep, older_than)).await {
+        Some(Ok(swept)) if swept.blobs > 0 => {
             tracing::info!(blobs = swept.blobs, bytes = swept.bytes, "content that nobody needs is removed");
         }
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(error = %crate::chain(&error), "content is not swept"),
-        Err(error) => tracing::error!(%error, "the sweep of content broke off"),
+        Some(Ok(_)) | None => {}
+        Some(Err(error)) => tracing::warn!(error = %crate::chain(&error), "content is not swept"),
     }
+}
+
+/// Runs what waits for the disk on a thread that may. None when it broke off.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.inspect_err(|error| tracing::error!(%error, "housekeeping broke off")).ok()
 }

@@ -4,7 +4,7 @@ use super::backoff;
 use crate::clock::Clock;
 use crate::engine::{Epoch, Hints};
 use apron_compute::driver::{Driver, DriverError, Hint};
-use apron_model::ids::InstanceId;
+use apron_model::ids::{Generation, InstanceId};
 use apron_model::instance::{InstanceSpec, Observed};
 use apron_model::limits;
 use apron_model::reconcile::{self, Slot, SlotWish, Step};
@@ -21,9 +21,9 @@ use tokio::sync::{mpsc, watch};
 const SCAN_EVERY: Duration = Duration::from_secs(5);
 /// After something was done, what came of it is looked at; sooner if the driver hints.
 const ACTED_PAUSE: Duration = Duration::from_millis(20);
-/// A slot that the driver refused is offered again after this.
+/// What the driver refused for an instance, to make or to remove it, is asked again after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
-/// Strangers that are remembered so that each is reported once.
+/// Instances that are left alone, and remembered so that each is reported once.
 const REPORTED_MAX: usize = 1024;
 
 pub(crate) struct Instances<D> {
@@ -101,16 +101,9 @@ impl<D: Driver> Instances<D> {
                         acted |= self.ensure(slot).await?;
                     }
                 }
-                Step::Remove(id) => {
-                    self.driver.remove(&id, Duration::from_millis(limits::STOP_GRACE_MS)).await?;
-                    acted = true;
-                }
+                Step::Remove(id) => acted |= !self.refused.contains_key(&id) && self.remove(id).await?,
                 Step::Gone(id) => gone.push(id),
-                Step::Raise(id, generation) => {
-                    self.epoch.raise_above(generation.epoch, &self.store).await?;
-                    self.store.slot_generation_put(&id, generation).await?;
-                    acted = true;
-                }
+                Step::Raise(id, epoch) => acted |= self.raise(id, epoch).await?,
                 Step::Report(id) => {
                     if self.reported.len() < REPORTED_MAX && self.reported.insert(id.clone()) {
                         tracing::warn!(instance = %id, "runs here, but no row knows it; it is left alone");
@@ -167,6 +160,37 @@ impl<D: Driver> Instances<D> {
         Ok(false)
     }
 
+    /// False when it was refused: the node's disk is full, say.
+    async fn remove(&mut self, id: InstanceId) -> Result<bool, PassError> {
+        match self.driver.remove(&id, Duration::from_millis(limits::STOP_GRACE_MS)).await {
+            Ok(()) => Ok(true),
+            Err(DriverError::Refused(reason)) => {
+                tracing::warn!(instance = %id, reason, "an instance is not removed");
+                self.refused.insert(id, self.clock.now() + REFUSED_PAUSE);
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives the slot a generation of an epoch above this one. False when that is not to be believed.
+    async fn raise(&mut self, id: InstanceId, epoch: u64) -> Result<bool, StoreError> {
+        match self.epoch.raise_above(epoch, &self.store).await {
+            Ok(()) => {
+                let above = Generation { epoch: self.epoch.get(), counter: 1 };
+                self.store.slot_generation_put(&id, above).await?;
+                Ok(true)
+            }
+            Err(error @ StoreError::EpochTooFar { .. }) => {
+                if self.reported.len() < REPORTED_MAX && self.reported.insert(id.clone()) {
+                    tracing::warn!(instance = %id, error = %crate::chain(&error), "it is left as it is");
+                }
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn spec(&self, slot: &Slot) -> Result<Option<InstanceSpec>, StoreError> {
         let Some(service) = self.store.service_get(&slot.service).await? else { return Ok(None) };
         let Some(revision) = self.store.revision_get(&slot.service, slot.revision).await? else {
@@ -189,12 +213,17 @@ pub(crate) async fn listen<D: Driver>(
             let Ok(changes) = driver.changes().await else { return false };
             // What happened while nobody listened is found by looking.
             hints.instances();
+            hints.output();
             let mut changes = pin!(changes);
             while let Some(hint) = changes.next().await {
                 match hint {
                     Hint::Instances => hints.instances(),
-                    // A full queue loses the hint; the slow scan finds the output.
-                    Hint::Output(id) => drop(output.try_send(id)),
+                    // A full queue loses the hint: then everything is looked at.
+                    Hint::Output(id) => {
+                        if output.try_send(id).is_err() {
+                            hints.output();
+                        }
+                    }
                 }
             }
             true

@@ -3,6 +3,7 @@
 //! Where to read on is stored with the slot about once a second: after a kill some lines may be there twice,
 //! none is lost that the driver still has.
 
+use crate::engine::Hints;
 use apron_compute::driver::{Driver, Output};
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::time::WallTime;
@@ -14,10 +15,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-/// Hints that wait; more are dropped, since the scan finds what they told of.
+/// Hints that wait; of more only that there were some is kept.
 pub(crate) const HINTS_MAX: usize = 1024;
-/// Every instance is looked at this often even without a hint.
-const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// Every instance is looked at this often even without a hint: the node drops one when many come at once. Each
+/// look is a connection to the node, so with hundreds of quiet instances it must be rare.
+const SCAN_EVERY: Duration = Duration::from_secs(60);
 const STORE_EVERY: Duration = Duration::from_secs(1);
 /// A chatty instance is read this often at most, so that many lines share one read.
 const GATHER: Duration = Duration::from_millis(50);
@@ -41,6 +43,7 @@ impl<D: Driver> Collector<D> {
 
     pub(crate) async fn run(
         mut self,
+        hints: Hints,
         mut output: mpsc::Receiver<InstanceId>,
         mut shutdown: watch::Receiver<bool>,
     ) {
@@ -63,6 +66,7 @@ impl<D: Driver> Collector<D> {
                         self.collect(&id).await;
                     }
                 }
+                () = hints.for_output() => self.scan().await,
                 _ = scan.tick() => self.scan().await,
                 _ = save.tick() => self.save().await,
                 _ = shutdown.changed() => return self.save().await,

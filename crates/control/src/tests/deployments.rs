@@ -2,7 +2,7 @@
 
 use super::rig::*;
 use apron_compute::sim::{Behaviour, BuildScript};
-use apron_model::ids::OperationId;
+use apron_model::ids::{Generation, OperationId};
 use apron_model::instance::{Command, Fault, InstanceSpec};
 use apron_model::operation::OperationStatus;
 use apron_model::routes::RouteState;
@@ -130,6 +130,87 @@ async fn a_node_that_is_away_costs_time_only() {
     let served = bench.proxy.lock().unwrap().clone().unwrap();
     assert_eq!(served.services[0].instances.len(), 2);
     assert_eq!(rig.service(&id).await.state, State::Running);
+}
+
+/// A node that refuses to remove one instance, its disk being full, does everything else.
+#[tokio::test]
+async fn a_refused_removal_holds_up_nothing_else() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let (id, create) = rig.create("old", config(GOOD)).await;
+    rig.settle(&create).await;
+    bench.world.refuse_removals(Some("no space is left"));
+    let delete = rig.act(&id, Action::Delete, None).await.unwrap();
+    for _ in 0..10 {
+        rig.round().await;
+    }
+    assert!(!rig.instances.pass().await.unwrap(), "it is not asked for without a pause");
+    let (_, create) = rig.create("new", config(BETTER)).await;
+    for _ in 0..20 {
+        rig.round().await;
+    }
+    let row = rig.store.operation_get(&create).await.unwrap().unwrap();
+    assert_eq!(row.status, OperationStatus::Succeeded);
+    assert_eq!(bench.world.specs().len(), 4);
+    bench.world.refuse_removals(None);
+    assert_eq!(rig.settle(&delete).await.status, OperationStatus::Succeeded);
+    assert_eq!(bench.world.specs().len(), 2);
+}
+
+/// A node may know a later generation than a restored database; what no history explains is left alone.
+#[tokio::test]
+async fn a_later_generation_of_the_node_is_raised_above_when_it_can_be() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let (id, create) = rig.create("web", config(GOOD)).await;
+    rig.settle(&create).await;
+    let epoch = rig.store.epoch_get().await.unwrap();
+    let [restored, absurd] = <[InstanceSpec; 2]>::try_from(bench.world.specs()).unwrap();
+    let seen = |spec: &InstanceSpec, epoch| {
+        let generation = Generation { epoch, counter: u64::MAX };
+        bench.world.put_stranger(InstanceSpec { generation, ..spec.clone() });
+    };
+    seen(&restored, epoch + 7);
+    seen(&absurd, u64::MAX);
+    for _ in 0..8 {
+        rig.round().await;
+    }
+    assert_eq!(rig.store.epoch_get().await.unwrap(), epoch + 8);
+    let generation = |spec: &InstanceSpec| {
+        let specs = bench.world.specs();
+        specs.into_iter().find(|one| one.id == spec.id).unwrap().generation
+    };
+    assert_eq!(generation(&restored), Generation { epoch: epoch + 8, counter: 1 });
+    assert_eq!(generation(&absurd).epoch, u64::MAX, "it is left as it is");
+    assert!(!rig.instances.pass().await.unwrap(), "nothing more is done about it");
+    assert_eq!(rig.service(&id).await.state, State::Running);
+}
+
+/// Output of which nobody told is read as soon as it is known that something was missed.
+#[tokio::test]
+async fn output_is_looked_for_when_hints_were_missed() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let (id, create) = rig.create("web", config(GOOD)).await;
+    rig.settle(&create).await;
+    let Rig { collector, engine, logs, .. } = rig;
+    let (_told, output) = tokio::sync::mpsc::channel(1);
+    let (_stop, shutdown) = tokio::sync::watch::channel(false);
+    let collecting = tokio::spawn(collector.run(engine.hints.clone(), output, shutdown));
+    let stream = Stream::Application(id);
+    for line in ["first", "second"] {
+        bench.world.write(&bench.world.specs()[0].id, 5, line);
+        // The first is found by the scan at the start.
+        engine.hints.output();
+        let read = || logs.read(&stream, apron_telemetry::Cursor::START, 10).unwrap().lines;
+        let seen = async {
+            while !read().iter().any(|one| one.text == line) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), seen).await.expect(line);
+    }
+    collecting.abort();
 }
 
 #[tokio::test]

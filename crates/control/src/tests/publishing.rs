@@ -1,11 +1,14 @@
 //! The socket that proxies pull tables from, with real connections.
 
 use super::rig::*;
-use crate::publish::{Publisher, listen};
+use crate::clock::ManualClock;
+use crate::publish::{Proxies, Publisher, listen};
 use apron_model::ids::Generation;
+use apron_model::limits::EPOCH_STEP_MAX;
 use apron_model::operation::OperationStatus;
 use apron_model::routes::{FromProxy, PROTOCOL_VERSION, ToProxy};
-use apron_store::Store;
+use apron_model::time::Timestamp;
+use apron_store::{ProxyProcess, Store};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +85,7 @@ async fn proxies_get_tables_and_are_heard() {
     let generation = newest.generation;
     link.say(&FromProxy::Serving { generation }).await;
 
-    // One that has seen a later epoch than ours: the next table is above it.
+    // One that has seen a later epoch than ours, as after a restore: the next table is above it.
     let ahead = Generation { epoch: newest.generation.epoch + 7, counter: 3 };
     let mut restored = Link::open(&path, PROTOCOL_VERSION, ahead).await;
     let ToProxy::Table(first) = restored.hear().await else { panic!("a table") };
@@ -98,6 +101,17 @@ async fn proxies_get_tables_and_are_heard() {
     assert!(reason.contains(&PROTOCOL_VERSION.to_string()), "{reason}");
     assert_eq!(stranger.lines.next_line().await.unwrap(), None);
 
+    // A taken proxy reports what no history explains. It is refused, and nothing of it is kept.
+    let before = rig.store.epoch_get().await.unwrap();
+    for epoch in [u64::MAX, u64::MAX - 1, i64::MAX as u64, before + EPOCH_STEP_MAX + 1] {
+        let lie = Generation { epoch, counter: u64::MAX };
+        let mut liar = Link::open(&path, PROTOCOL_VERSION, lie).await;
+        let ToProxy::Refused { reason } = liar.hear().await else { panic!("a refusal") };
+        assert!(reason.contains(&epoch.to_string()), "{reason}");
+        assert_eq!(liar.lines.next_line().await.unwrap(), None);
+    }
+    assert_eq!(rig.store.epoch_get().await.unwrap(), before);
+
     let mut garbage = UnixStream::connect(&path).await.unwrap();
     garbage.write_all(b"not a message\n").await.unwrap();
     let mut rest = String::new();
@@ -107,6 +121,31 @@ async fn proxies_get_tables_and_are_heard() {
     stop.send(true).unwrap();
     task.await.unwrap();
     let _ = std::fs::remove_file(&path);
+
+    // Control starts again after all of that, and goes on.
+    drop(rig);
+    let mut rig = bench.start().await;
+    assert_eq!(rig.store.epoch_get().await.unwrap(), before + 1);
+    let (_, create) = rig.create("next", config(BETTER)).await;
+    assert_eq!(rig.settle(&create).await.status, OperationStatus::Succeeded);
+}
+
+/// What a proxy has taken is not what its loops serve: only an acknowledgement counts, and it outlives a connection.
+#[test]
+fn hello_acknowledges_nothing() {
+    let process = ProxyProcess { pid: 1, start_time: 2, boot: "b".to_owned() };
+    let proxies = Proxies::new(Arc::new(ManualClock::new(Timestamp(1000))), 3, Vec::new());
+    let generation = Generation { epoch: 3, counter: 1 };
+    let hello = || FromProxy::Hello { version: PROTOCOL_VERSION, pid: 1, generation };
+    assert!(proxies.connected(&process));
+    proxies.heard(&process, hello());
+    assert!(!proxies.all_serve(generation));
+    proxies.heard(&process, FromProxy::Serving { generation });
+    assert!(proxies.all_serve(generation));
+    proxies.disconnect(&process);
+    assert!(!proxies.all_serve(generation), "nobody is there");
+    assert!(proxies.connected(&process));
+    assert!(proxies.all_serve(generation));
 }
 
 /// All tasks of control by their own hints and timers, as the binary starts them; only the driver is simulated.

@@ -7,6 +7,7 @@
 //! So an import never hides a newer image of a registry that was named, and one that was given a plain name is
 //! what runs. `registry::Registry::obtain` does this.
 
+use super::place::wall_clock;
 use super::{Content, ContentError, io_error};
 use apron_model::ids::Digest;
 use apron_model::time::WallTime;
@@ -15,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Each takes a few lines in one small file.
 pub(super) const NAMES_MAX: usize = 10_000;
@@ -112,7 +112,7 @@ impl Content {
         // A sweep that has read the names already must find the image young. That it is not complete is the
         // caller's affair.
         let _ = self.complete(manifest);
-        let set_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let set_at = WallTime(u64::try_from(wall_clock().as_millis()).unwrap_or(u64::MAX));
         self.change(|names| {
             let before = names.get(name);
             let replaced = match before {
@@ -121,7 +121,7 @@ impl Content {
                 None if names.len() >= NAMES_MAX => return Err(ContentError::TooManyNames),
                 None => None,
             };
-            let entry = Entry { digest: manifest.clone(), source, set_at: WallTime(set_at), replaced };
+            let entry = Entry { digest: manifest.clone(), source, set_at, replaced };
             names.insert(name.to_owned(), entry);
             Ok(())
         })

@@ -4,6 +4,7 @@
 //! file is opened below it and then looked at, owners and times are changed on what is open.
 
 use super::{ContentError, io_error};
+use crate::room::{self, Shortage};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, futimens, mkdirat};
@@ -53,6 +54,11 @@ impl Place {
         let blobs = below(blobs.as_fd(), "sha256")?;
         let tmp = below(root.as_fd(), "tmp")?;
         Ok(Place { root, blobs, tmp, owner, dir })
+    }
+
+    /// Why so many more bytes must not be written here; None when they may.
+    pub(super) fn shortage(&self, bytes: u64) -> Option<Shortage> {
+        room::shortage(&self.tmp, &self.dir, bytes)
     }
 
     pub(super) fn blob_path(&self, hex: &str) -> PathBuf {
@@ -130,8 +136,7 @@ impl Place {
     pub(super) fn temporary(&self) -> Result<(String, File), ContentError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let name = format!("{}-{number}-{now:x}", std::process::id());
+        let name = format!("{}-{number}-{:x}", std::process::id(), wall_clock().as_nanos());
         let fail = |e: Errno| io_error(&self.dir.join("tmp").join(&name), e.into());
         let how = OpenHow::new()
             .flags(OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC)
@@ -223,6 +228,13 @@ fn regular(parent: BorrowedFd<'_>, name: &str) -> io::Result<Option<File>> {
 
 fn is_regular(status: &FileStat) -> bool {
     status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()
+}
+
+/// Since 1970, as this machine's clock says. It tells people when a name was set, and makes names of temporary
+/// files that an earlier process with our number did not use; nothing is decided by it.
+#[expect(clippy::disallowed_methods, reason = "for display and for names")]
+pub(super) fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Time since the last modification; None for the future.

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "times of files are wall time")]
+
 use super::*;
 use crate::manifest::{CONFIG_TYPE, Descriptor, LAYER_TYPE, MANIFEST_TYPE};
 use std::collections::BTreeSet;

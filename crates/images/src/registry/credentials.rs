@@ -1,12 +1,25 @@
 //! Credentials as Docker keeps them: one file, an entry for each registry.
 
 use super::RegistryError;
-use oci_client::secrets::RegistryAuth;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine, alphabet};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// How a registry is told who we are.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Credentials {
+    Anonymous,
+    Password {
+        user: String,
+        password: String,
+    },
+    /// For the registry itself.
+    Token(String),
+}
+
 /// What Docker's configuration says of this registry; anonymous when it says nothing.
-pub(super) fn credentials(path: &Path, registry: &str) -> Result<RegistryAuth, RegistryError> {
+pub(super) fn credentials(path: &Path, registry: &str) -> Result<Credentials, RegistryError> {
     #[derive(serde::Deserialize)]
     struct File {
         #[serde(default)]
@@ -26,7 +39,7 @@ pub(super) fn credentials(path: &Path, registry: &str) -> Result<RegistryAuth, R
         .map_err(|e| fail(format!("not valid JSON at line {}, column {}", e.line(), e.column())))?;
     // Docker writes its own registry under the name of its first API.
     let names = match registry {
-        "docker.io" | "index.docker.io" | "registry-1.docker.io" => {
+        super::reference::DOCKER_HUB => {
             vec![
                 "https://index.docker.io/v1/".to_owned(),
                 "docker.io".to_owned(),
@@ -36,43 +49,32 @@ pub(super) fn credentials(path: &Path, registry: &str) -> Result<RegistryAuth, R
         other => vec![other.to_owned(), format!("https://{other}"), format!("http://{other}")],
     };
     let Some(entry) = names.iter().find_map(|name| file.auths.get(name)) else {
-        return Ok(RegistryAuth::Anonymous);
+        return Ok(Credentials::Anonymous);
     };
     if let Some(token) = &entry.registrytoken {
-        return Ok(RegistryAuth::Bearer(token.clone()));
+        return Ok(Credentials::Token(token.clone()));
     }
     if let (Some(username), Some(password)) = (&entry.username, &entry.password) {
-        return Ok(RegistryAuth::Basic(username.clone(), password.clone()));
+        return Ok(Credentials::Password { user: username.clone(), password: password.clone() });
     }
-    let Some(auth) = &entry.auth else { return Ok(RegistryAuth::Anonymous) };
-    let decoded = base64(auth).and_then(|bytes| String::from_utf8(bytes).ok());
+    let Some(auth) = &entry.auth else { return Ok(Credentials::Anonymous) };
+    let decoded = BASE64.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     match decoded.as_deref().and_then(|text| text.split_once(':')) {
-        Some((username, password)) => Ok(RegistryAuth::Basic(username.to_owned(), password.to_owned())),
+        Some((user, password)) => {
+            Ok(Credentials::Password { user: user.to_owned(), password: password.to_owned() })
+        }
         None => Err(fail(format!("the entry for {registry} is not the base64 of user:password"))),
     }
 }
 
-/// Standard base64, padding optional.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut count) = (0_u32, 0);
-    for c in text.trim().trim_end_matches('=').bytes() {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-        }
-    }
-    Some(bytes)
+/// As Docker writes it, which some leave the padding away from.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+pub(super) fn to_base64(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
 }
 
 #[cfg(test)]
@@ -81,9 +83,10 @@ mod tests {
 
     #[test]
     fn base64_of_credentials() {
-        assert_eq!(base64("dXNlcjpwYXNz").unwrap(), b"user:pass");
-        assert_eq!(base64("dTpw").unwrap(), b"u:p");
-        assert_eq!(base64("dTpwdw==").unwrap(), b"u:pw");
-        assert!(base64("d!").is_none());
+        assert_eq!(BASE64.decode("dXNlcjpwYXNz").unwrap(), b"user:pass");
+        assert_eq!(BASE64.decode("dTpwdw==").unwrap(), b"u:pw");
+        assert_eq!(BASE64.decode("dTpwdw").unwrap(), b"u:pw");
+        assert!(BASE64.decode("d!").is_err());
+        assert_eq!(to_base64(b"u:pw"), "dTpwdw==");
     }
 }

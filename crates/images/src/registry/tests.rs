@@ -32,62 +32,27 @@ fn futures_are_send(registry: &Registry, content: &Content) {
 
 #[test]
 fn what_passes_and_what_does_not() {
-    let _provider = Registry::new(RegistryConfig::default());
-    let session = Session {
-        client: Client::default(),
-        auth: RegistryAuth::Anonymous,
-        reference: "example.com/web:1".parse().unwrap(),
-        text: "example.com/web:1".to_owned(),
-        registry: "example.com".to_owned(),
-    };
-    let url = String::new();
-    let server = |code| OciDistributionError::ServerError { code, url: url.clone(), message: url.clone() };
-    let envelope = |code: &str| OciDistributionError::RegistryError {
-        envelope: serde_json::from_str(&format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#)).unwrap(),
-        url: url.clone(),
-    };
-    let token = |text: &str| OciDistributionError::AuthenticationFailure(text.to_owned());
-    let io = |kind| OciDistributionError::IoError(std::io::Error::from(kind));
-    for error in [
-        server(401),
-        server(403),
-        server(404),
-        server(400),
-        envelope("MANIFEST_UNKNOWN"),
-        envelope("NAME_UNKNOWN"),
-        envelope("DENIED"),
-        envelope("UNSUPPORTED"),
-        token(r#"{"errors":[{"code":"DENIED"}]}"#),
-        token(r#"{"details":"incorrect username or password"}"#),
-        token(""),
-        OciDistributionError::UnauthorizedError { url: url.clone() },
-    ] {
-        let text = error.to_string();
-        let error = session.error(error);
+    let asked = Asked { text: "example.com/web:1".to_owned(), registry: "example.com".to_owned() };
+    let status = |code: u16| reqwest::StatusCode::from_u16(code).unwrap();
+    let permanent = [400, 401, 403, 404].map(|code| Failure::Status(status(code)));
+    let tokens = [400, 401, 403, 404].map(|code| Failure::TokenStatus(status(code)));
+    let refused = [Failure::Unauthorized, Failure::Refused("x".to_owned())];
+    for failure in permanent.into_iter().chain(tokens).chain(refused) {
+        let text = format!("{failure:?}");
+        let error = asked.error(failure);
         assert!(error.permanent() && error.to_string().contains("example.com"), "{text}: {error}");
     }
-    for error in [
-        server(429),
-        server(500),
-        server(503),
-        envelope("TOOMANYREQUESTS"),
-        token("<html>502 Bad Gateway</html>"),
-        token(r#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#),
-        io(std::io::ErrorKind::ConnectionRefused),
-        io(std::io::ErrorKind::TimedOut),
-    ] {
-        let text = error.to_string();
-        let error = session.error(error);
+    let passing = [408, 429, 500, 503].map(|code| Failure::Status(status(code)));
+    let tokens = [408, 429, 500, 502].map(|code| Failure::TokenStatus(status(code)));
+    for failure in passing.into_iter().chain(tokens).chain([Failure::Unreachable("x".to_owned())]) {
+        let text = format!("{failure:?}");
+        let error = asked.error(failure);
         assert!(!error.permanent() && error.to_string().contains("example.com"), "{text}: {error}");
     }
-    let full = ContentError::DiskFull(PathBuf::from("store"));
-    assert!(!session.content(full).permanent());
-    assert!(session.other_platform("linux/s390x".to_owned()).permanent());
-    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-    assert!(!session.broken(&reset).permanent());
-    let other =
-        DigestError::VerificationError { expected: "sha256:a".to_owned(), actual: "sha256:b".to_owned() };
-    assert!(session.broken(&std::io::Error::other(other)).permanent());
+    assert!(!asked.content(ContentError::DiskFull(PathBuf::from("store"))).permanent());
+    assert!(asked.other_platform("linux/s390x".to_owned()).permanent());
+    let (expected, actual) = (Digest::new("sha256:a"), Digest::new("sha256:b"));
+    assert!(asked.content(ContentError::Mismatch { expected, actual }).permanent());
 }
 
 #[test]
@@ -98,18 +63,4 @@ fn loopback_is_spoken_to_in_plain() {
     for registry in ["docker.io", "10.0.0.1:5000", "localhost.example.com"] {
         assert!(!is_loopback(registry), "{registry}");
     }
-}
-
-#[test]
-fn names_as_docker_reads_them() {
-    let check = |text: &str, registry: &str, repository: &str, tag: Option<&str>| {
-        let reference: Reference = text.parse().unwrap();
-        assert_eq!(reference.registry(), registry, "{text}");
-        assert_eq!(reference.repository(), repository, "{text}");
-        assert_eq!(reference.tag(), tag, "{text}");
-    };
-    check("nginx", "docker.io", "library/nginx", Some("latest"));
-    check("team/web:2", "docker.io", "team/web", Some("2"));
-    check("ghcr.io/team/web", "ghcr.io", "team/web", Some("latest"));
-    check("localhost:5000/web:1", "localhost:5000", "web", Some("1"));
 }

@@ -7,8 +7,9 @@
 use super::{Base, RuntimeError};
 use crate::content::{Content, NameSource};
 use crate::manifest::RunDefaults;
+use crate::pack::{self, PackError};
 use crate::process::{Cancel, Cut, Watched};
-use crate::{pack, tree};
+use crate::tree;
 use apron_model::ids::Digest;
 use apron_model::limits::{LAST_LINES, LOG_LINE_BYTES_MAX};
 use nix::errno::Errno;
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// One assembly takes half a minute with a near mirror; a build may take half an hour in all.
 pub(super) const ASSEMBLY_TIME_MAX: Duration = Duration::from_secs(20 * 60);
+/// What the largest base and its image take while it is assembled.
+const ASSEMBLY_BYTES: u64 = 1024 * 1024 * 1024;
 /// Between two looks at whether another process has assembled the same base.
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 /// The root of a pid namespace of its own, so that nothing of an assembly outlives it, not even what a package's
@@ -83,6 +86,7 @@ pub(super) fn cached(
 /// The recorded base, which says from now on that it was used.
 fn used(content: &Content, base: &Base, record: &Path) -> Result<Option<Digest>, RuntimeError> {
     let Some(digest) = recorded(content, record) else { return Ok(None) };
+    #[expect(clippy::disallowed_methods, reason = "times of files are wall time")]
     File::open(record).and_then(|file| file.set_modified(SystemTime::now())).map_err(io_at(record))?;
     keep_named(content, base, record, &digest)?;
     Ok(Some(digest))
@@ -211,6 +215,8 @@ fn assemble(
     cancel: &Cancel,
     lines: &mut dyn FnMut(&str),
 ) -> Result<Digest, RuntimeError> {
+    // The store and the bases lie on one disk.
+    content.check_room(ASSEMBLY_BYTES)?;
     let scratch = Scratch::make(bases_dir)?;
     let mut command = Command::new(ISOLATED[0]);
     command
@@ -274,11 +280,15 @@ fn assemble(
         Err(Cut::Late) => Some(RuntimeError::Late { base: base.name.clone() }),
     };
     if let Some(failure) = failure {
-        // A part of an archive is of no use to anybody.
-        if let Ok(Ok(layer)) = layer {
-            content.discard(&layer.descriptor.digest)?;
-        }
-        return Err(failure);
+        return match layer {
+            // A part of an archive is of no use to anybody.
+            Ok(Ok(layer)) => {
+                content.discard(&layer.descriptor.digest)?;
+                Err(failure)
+            }
+            Ok(Err(packing)) => Err(cause(failure, packing)),
+            Err(_) => Err(failure),
+        };
     }
     let layer = layer.map_err(|_| RuntimeError::Assembly {
         base: base.name.clone(),
@@ -289,6 +299,15 @@ fn assemble(
     env.extend(base.env.iter().map(|(name, value)| format!("{name}={value}")));
     let run = RunDefaults { env, working_dir: "/".to_owned(), ..RunDefaults::default() };
     Ok(pack::assemble(content, None, &[layer], run)?)
+}
+
+/// Which of two failures is the other's cause: a tool that failed because nobody took its archive any more says only
+/// that, and what we have ended ourselves leaves a part of an archive.
+fn cause(assembly: RuntimeError, packing: PackError) -> RuntimeError {
+    match assembly {
+        RuntimeError::Assembly { .. } => packing.into(),
+        other => other,
+    }
 }
 
 /// Where one assembly puts its files; it goes with them.
@@ -469,6 +488,15 @@ mod tests {
             ["Acquire::http::Proxy \"http://proxy:3128\""]
         );
         assert!(apt_options(&mut Command::new("/nonexistent/apt-config")).is_empty());
+    }
+
+    #[test]
+    fn a_full_disk_is_not_the_mirrors_fault() {
+        let full = || PackError::Content(crate::content::ContentError::DiskFull(PathBuf::from("/data")));
+        let failed =
+            RuntimeError::Assembly { base: "a".into(), reason: "E: broken pipe".into(), last_lines: vec![] };
+        assert_eq!(cause(failed, full()).to_string(), "the disk that holds /data is full");
+        assert!(matches!(cause(RuntimeError::Cancelled, full()), RuntimeError::Cancelled));
     }
 
     #[test]

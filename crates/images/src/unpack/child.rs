@@ -10,6 +10,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, chdir, fork, pipe, pivot_root, setgroups};
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,6 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-/// Enough for a zstd window of 128 MiB and everything else; a decoder that wants more is being attacked.
-const ADDRESS_SPACE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Ids that a layer's files may have: those that an instance has.
 const IDS: u32 = 65_536;
 
@@ -109,7 +108,13 @@ fn map_ids(child: Pid, mut ready: File, mut mapped: File) -> io::Result<()> {
 }
 
 /// The second process: namespaces, then the third, whose status it passes on.
-fn isolate(request: &Request, blob: File, mut ready: File, mut mapped: File, report: File) -> io::Result<()> {
+fn isolate(
+    request: &Request,
+    blob: File,
+    mut ready: File,
+    mut mapped: File,
+    mut report: File,
+) -> io::Result<()> {
     unshare(
         CloneFlags::CLONE_NEWUSER
             | CloneFlags::CLONE_NEWNS
@@ -118,7 +123,7 @@ fn isolate(request: &Request, blob: File, mut ready: File, mut mapped: File, rep
             | CloneFlags::CLONE_NEWIPC
             | CloneFlags::CLONE_NEWUTS,
     )?;
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     ready.write_all(&[1])?;
     let mut byte = [0];
     mapped.read_exact(&mut byte)?;
@@ -133,9 +138,14 @@ fn isolate(request: &Request, blob: File, mut ready: File, mut mapped: File, rep
             std::process::exit(i32::from(outcome.is_err()));
         }
         ForkResult::Parent { child } => {
-            drop((report, blob));
+            drop(blob);
             match waitpid(child, None)? {
                 WaitStatus::Exited(_, 0) => Ok(()),
+                // How a program ends that gets no more memory; it had not reported then.
+                WaitStatus::Signaled(_, Signal::SIGABRT, _) => {
+                    let answer = Answer::Refused(crate::helper::too_much_memory());
+                    tell(&mut report, &Report { answer, opaque: Vec::new() })
+                }
                 other => Err(io::Error::other(format!("the reader of the archive ended early: {other:?}"))),
             }
         }
@@ -145,7 +155,7 @@ fn isolate(request: &Request, blob: File, mut ready: File, mut mapped: File, rep
 /// The third process: nothing but the target directory is left in sight.
 fn confine(request: &Request) -> io::Result<()> {
     let none: Option<&str> = None;
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     setgroups(&[])?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(Some(&request.target), &request.target, none, MsFlags::MS_BIND, none)?;
@@ -155,7 +165,7 @@ fn confine(request: &Request) -> io::Result<()> {
     umount2(".", MntFlags::MNT_DETACH)?;
     chdir("/")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-    setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE_BYTES_MAX, ADDRESS_SPACE_BYTES_MAX)?;
+    crate::helper::bound_memory()?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     nix::sys::prctl::set_no_new_privs()?;
     keep_file_capabilities()
@@ -182,6 +192,7 @@ fn read_archive(request: &Request, blob: File, mut report: File) -> io::Result<(
         Err(Refusal::Member(reason)) => Answer::Refused(reason),
         Err(Refusal::TooManyBytes) => Answer::TooManyBytes,
         Err(Refusal::TooManyMembers) => Answer::TooManyMembers,
+        Err(Refusal::NoRoom(shortage)) => Answer::NoRoom(shortage),
         Err(Refusal::Io(e)) => match e.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Answer::DiskFull,
             // Only what the kernel refused has a number; the rest was found in the archive.
@@ -189,8 +200,11 @@ fn read_archive(request: &Request, blob: File, mut report: File) -> io::Result<(
             _ => Answer::Damaged(e.to_string()),
         },
     };
-    let text = serde_json::to_vec(&Report { answer, opaque }).map_err(io::Error::other)?;
-    report.write_all(&text)
+    tell(&mut report, &Report { answer, opaque })
+}
+
+fn tell(to: &mut File, report: &Report) -> io::Result<()> {
+    to.write_all(&serde_json::to_vec(report).map_err(io::Error::other)?)
 }
 
 /// Sets the attribute on a directory that the child named; no link is followed on the way.

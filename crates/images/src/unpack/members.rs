@@ -5,7 +5,9 @@
 //! would be worse than none.
 
 use super::{Kind, Request, Unpacked};
-use crate::stream::{Measured, decompress, is_too_large};
+use crate::room::{LOOK_BYTES, Shortage, shortage_at};
+use crate::stream::is_too_large;
+use crate::tarball::{Member, Tarball};
 use crate::tree;
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, makedev, mknod, utimensat};
 use nix::sys::time::TimeSpec;
@@ -17,7 +19,7 @@ use std::os::unix::fs::{
     DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink,
 };
 use std::path::{Component, Path, PathBuf};
-use tar::{Archive, Entry, EntryType};
+use tar::EntryType;
 
 /// Names of directories are held until the end for their times. The largest known layers have some 100,000, and
 /// this process has 1 GiB in all.
@@ -32,6 +34,9 @@ const ATTRIBUTE_BYTES_MAX: usize = 64 * 1024;
 /// A run of zero bytes of this size is left out of a file.
 const HOLE_BYTES: usize = 64 * 1024;
 
+/// What any member takes on a disk at least.
+const MEMBER_BYTES: u64 = 4096;
+
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
@@ -41,6 +46,7 @@ pub(super) enum Refusal {
     Member(String),
     TooManyBytes,
     TooManyMembers,
+    NoRoom(Shortage),
     Io(io::Error),
 }
 
@@ -67,107 +73,188 @@ pub(super) fn unpack_members(
     request: &Request,
     opaque: &mut Vec<Vec<u8>>,
 ) -> Result<Unpacked, Refusal> {
-    let layer = request.kind == Kind::Layer;
-    let bytes_max = request.bytes_max;
-    let mut archive = Archive::new(Measured::new(decompress(&mut blob)?, bytes_max));
-    // Writing into a directory changes its time, so times of directories come last.
-    let mut directories: Vec<(PathBuf, TimeSpec)> = Vec::new();
-    let mut directory_names_bytes = 0;
-    let mut written = 0_u64;
-    let mut members = 0_u64;
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        members += 1;
-        if members > request.members_max {
-            return Err(Refusal::TooManyMembers);
-        }
-        let kind = entry.header().entry_type();
-        if kind == EntryType::XGlobalHeader {
-            continue;
-        }
-        let path = member_path(&entry.path_bytes(), "the name")?;
-        let attributes = attributes(&mut entry, layer, &path)?;
-        prepare_parent(&path)?;
-        if layer && let Some(name) = path.file_name() {
-            if name.as_bytes() == OPAQUE {
-                let parent = path.parent().unwrap_or(Path::new(""));
-                mark(opaque, parent)?;
-                continue;
-            }
-            if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
-                white_out(&path, hidden, opaque)?;
-                continue;
-            }
-        }
-        let place = Path::new("/").join(&path);
-        if clear(&place, kind == EntryType::Directory)? && kind == EntryType::Directory {
-            mark(opaque, &path)?;
-        }
-        match kind {
-            EntryType::Directory => {
-                match fs::DirBuilder::new().mode(0o700).create(&place) {
-                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()),
-                    _ => directories.push((place.clone(), attributes.modified)),
-                }
-                directory_names_bytes += size_of::<(PathBuf, TimeSpec)>() + place.as_os_str().len();
-                if directory_names_bytes > DIRECTORY_NAMES_BYTES_MAX {
-                    return Err(refuse(&path, "is one directory too many, or has too long a name"));
-                }
-                apply(&place, &attributes)?;
-            }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                written = written.saturating_add(entry.size());
-                if written > bytes_max {
-                    return Err(Refusal::TooManyBytes);
-                }
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place)?;
-                copy_with_holes(&mut entry, &mut file)?;
-                apply(&place, &attributes)?;
-            }
-            EntryType::Symlink => {
-                let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-                if target.is_empty() || target.len() > PATH_BYTES_MAX {
-                    return Err(refuse(&path, "is a symbolic link to nothing or to an over-long name"));
-                }
-                // Wherever it points: it is resolved by the container, whose root directory this becomes.
-                symlink(OsStr::from_bytes(&target), &place)?;
-                apply(&place, &attributes)?;
-            }
-            EntryType::Link => {
-                let target =
-                    member_path(&entry.link_name_bytes().unwrap_or_default(), "the target of a hard link")?;
-                check_parent(&target)?;
-                let source = Path::new("/").join(&target);
-                match fs::symlink_metadata(&source) {
-                    Ok(metadata) if !metadata.is_dir() => fs::hard_link(&source, &place)?,
-                    _ => {
-                        return Err(refuse(
-                            &path,
-                            "is a hard link to a file that this archive does not hold",
-                        ));
-                    }
-                }
-            }
-            EntryType::Fifo => {
-                nix::unistd::mkfifo(&place, Mode::from_bits_truncate(0o600)).map_err(io::Error::from)?;
-                apply(&place, &attributes)?;
-            }
-            EntryType::Char | EntryType::Block => {
-                return Err(refuse(&path, "is a device; images cannot bring devices"));
-            }
-            _ => return Err(refuse(&path, "is of a kind that is not unpacked")),
-        }
-    }
-    for (place, modified) in directories.iter().rev() {
-        // A later member may have replaced it.
-        if fs::symlink_metadata(place).is_ok_and(|m| m.is_dir()) {
-            set_modified(place, *modified)?;
-        }
-    }
-    let (diff_id, bytes) = archive.into_inner().finish()?;
+    let mut tarball = Tarball::new(&mut blob, request.bytes_max)?;
+    let mut unpacking = Unpacking::new(request, opaque);
+    tarball.each(|member| unpacking.member(member))?;
+    unpacking.set_directory_times()?;
+    let Unpacking { written, members, .. } = unpacking;
+    let (diff_id, bytes) = tarball.finish()?;
     // What lies behind the compressed stream counts for the blob's digest, which the sender takes.
     io::copy(&mut blob, &mut io::sink())?;
     Ok(Unpacked { diff_id, bytes: bytes.max(written), members })
+}
+
+/// One archive on its way into the root directory.
+struct Unpacking<'a> {
+    layer: bool,
+    members_max: u64,
+    members: u64,
+    /// Bytes of files, holes included.
+    written: u64,
+    /// The disk is looked at again when so much has been written and made.
+    look_at: u64,
+    /// Writing into a directory changes its time, so times of directories come last.
+    directories: Vec<(PathBuf, TimeSpec)>,
+    directory_names_bytes: usize,
+    opaque: &'a mut Vec<Vec<u8>>,
+}
+
+impl<'a> Unpacking<'a> {
+    fn new(request: &Request, opaque: &'a mut Vec<Vec<u8>>) -> Unpacking<'a> {
+        Unpacking {
+            layer: request.kind == Kind::Layer,
+            members_max: request.members_max,
+            members: 0,
+            written: 0,
+            look_at: 0,
+            directories: Vec::new(),
+            directory_names_bytes: 0,
+            opaque,
+        }
+    }
+
+    fn member(&mut self, member: &mut Member<'_, '_>) -> Result<(), Refusal> {
+        self.members += 1;
+        if self.members > self.members_max {
+            return Err(Refusal::TooManyMembers);
+        }
+        let kind = member.header().entry_type();
+        if kind == EntryType::XGlobalHeader {
+            return Ok(());
+        }
+        let path = member_path(&member.path_bytes(), "the name")?;
+        let attributes = attributes(member, self.layer, &path)?;
+        self.check_room()?;
+        prepare_parent(&path)?;
+        if self.layer && self.is_deletion(&path)? {
+            return Ok(());
+        }
+        let place = Path::new("/").join(&path);
+        if clear(&place, kind == EntryType::Directory)? && kind == EntryType::Directory {
+            mark(self.opaque, &path)?;
+        }
+        match kind {
+            EntryType::Directory => self.directory(&path, &place, &attributes),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                self.regular(member, &place, &attributes)
+            }
+            EntryType::Symlink => symbolic_link(member, &path, &place, &attributes),
+            EntryType::Link => hard_link(member, &path, &place),
+            EntryType::Fifo => fifo(&place, &attributes),
+            EntryType::Char | EntryType::Block => {
+                Err(refuse(&path, "is a device; images cannot bring devices"))
+            }
+            _ => Err(refuse(&path, "is of a kind that is not unpacked")),
+        }
+    }
+
+    /// Whether the member stands for something of the layers below that goes; then that is done.
+    fn is_deletion(&mut self, path: &Path) -> Result<bool, Refusal> {
+        let Some(name) = path.file_name().map(OsStr::as_bytes) else { return Ok(false) };
+        if name == OPAQUE {
+            mark(self.opaque, path.parent().unwrap_or(Path::new("")))?;
+            return Ok(true);
+        }
+        match name.strip_prefix(WHITEOUT) {
+            Some(hidden) => white_out(path, hidden, self.opaque).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn directory(&mut self, path: &Path, place: &Path, attributes: &Attributes) -> Result<(), Refusal> {
+        match fs::DirBuilder::new().mode(0o700).create(place) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()),
+            _ => self.directories.push((place.to_owned(), attributes.modified)),
+        }
+        self.directory_names_bytes += size_of::<(PathBuf, TimeSpec)>() + place.as_os_str().len();
+        if self.directory_names_bytes > DIRECTORY_NAMES_BYTES_MAX {
+            return Err(refuse(path, "is one directory too many, or has too long a name"));
+        }
+        apply(place, attributes)
+    }
+
+    fn regular(
+        &mut self,
+        member: &mut Member<'_, '_>,
+        place: &Path,
+        attributes: &Attributes,
+    ) -> Result<(), Refusal> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(place)?;
+        let mut buffer = vec![0; HOLE_BYTES];
+        let mut hole_at_end = false;
+        loop {
+            let have = fill(member, &mut buffer)?;
+            if have == 0 {
+                break;
+            }
+            self.written = self.written.saturating_add(have as u64);
+            hole_at_end = have == buffer.len() && buffer.iter().all(|b| *b == 0);
+            if hole_at_end {
+                file.seek(SeekFrom::Current(have as i64))?;
+            } else {
+                file.write_all(&buffer[..have])?;
+            }
+            self.check_room()?;
+        }
+        if hole_at_end {
+            let end = file.stream_position()?;
+            file.set_len(end)?;
+        }
+        apply(place, attributes)
+    }
+
+    /// Looks at the disk from time to time, whether files or their number fill it.
+    fn check_room(&mut self) -> Result<(), Refusal> {
+        let made = self.written.saturating_add(self.members.saturating_mul(MEMBER_BYTES));
+        if made < self.look_at {
+            return Ok(());
+        }
+        self.look_at = made + LOOK_BYTES;
+        match shortage_at(Path::new("/"), 0) {
+            Some(shortage) => Err(Refusal::NoRoom(shortage)),
+            None => Ok(()),
+        }
+    }
+
+    fn set_directory_times(&self) -> io::Result<()> {
+        for (place, modified) in self.directories.iter().rev() {
+            // A later member may have replaced it.
+            if fs::symlink_metadata(place).is_ok_and(|m| m.is_dir()) {
+                set_modified(place, *modified)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn symbolic_link(
+    member: &Member<'_, '_>,
+    path: &Path,
+    place: &Path,
+    attributes: &Attributes,
+) -> Result<(), Refusal> {
+    let target = member.link_name_bytes().unwrap_or_default().into_owned();
+    if target.is_empty() || target.len() > PATH_BYTES_MAX {
+        return Err(refuse(path, "is a symbolic link to nothing or to an over-long name"));
+    }
+    // Wherever it points: it is resolved by the container, whose root directory this becomes.
+    symlink(OsStr::from_bytes(&target), place)?;
+    apply(place, attributes)
+}
+
+fn hard_link(member: &Member<'_, '_>, path: &Path, place: &Path) -> Result<(), Refusal> {
+    let target = member_path(&member.link_name_bytes().unwrap_or_default(), "the target of a hard link")?;
+    check_parent(&target)?;
+    let source = Path::new("/").join(&target);
+    match fs::symlink_metadata(&source) {
+        Ok(metadata) if !metadata.is_dir() => Ok(fs::hard_link(&source, place)?),
+        _ => Err(refuse(path, "is a hard link to a file that this archive does not hold")),
+    }
+}
+
+fn fifo(place: &Path, attributes: &Attributes) -> Result<(), Refusal> {
+    nix::unistd::mkfifo(place, Mode::from_bits_truncate(0o600)).map_err(io::Error::from)?;
+    apply(place, attributes)
 }
 
 /// The name without a leading slash or dots; one that climbs is refused.
@@ -290,8 +377,8 @@ fn mark(opaque: &mut Vec<Vec<u8>>, path: &Path) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn attributes(entry: &mut Entry<'_, impl Read>, layer: bool, path: &Path) -> Result<Attributes, Refusal> {
-    let header = entry.header();
+fn attributes(member: &mut Member<'_, '_>, layer: bool, path: &Path) -> Result<Attributes, Refusal> {
+    let header = member.header();
     let fields = header.as_old();
     let mut uid = number(&fields.uid, || header.uid())?;
     let mut gid = number(&fields.gid, || header.gid())?;
@@ -299,7 +386,7 @@ fn attributes(entry: &mut Entry<'_, impl Read>, layer: bool, path: &Path) -> Res
     let mtime = number(&fields.mtime, || header.mtime())?;
     let mut modified = TimeSpec::new(mtime.try_into().unwrap_or(0), 0);
     let mut extended = Vec::new();
-    if let Some(extensions) = entry.pax_extensions()? {
+    if let Some(extensions) = member.pax_extensions()? {
         for extension in extensions {
             let extension = extension?;
             let value = extension.value_bytes();
@@ -396,32 +483,16 @@ fn set_modified(place: &Path, modified: TimeSpec) -> io::Result<()> {
     Ok(utimensat(at, place, &modified, &modified, UtimensatFlags::NoFollowSymlink)?)
 }
 
-fn copy_with_holes(entry: &mut impl Read, file: &mut File) -> io::Result<()> {
-    let mut buffer = vec![0; HOLE_BYTES];
-    let mut hole_at_end = false;
-    loop {
-        let mut have = 0;
-        while have < buffer.len() {
-            match entry.read(&mut buffer[have..])? {
-                0 => break,
-                n => have += n,
-            }
-        }
-        if have == 0 {
-            break;
-        }
-        hole_at_end = have == buffer.len() && buffer.iter().all(|b| *b == 0);
-        if hole_at_end {
-            file.seek(SeekFrom::Current(have as i64))?;
-        } else {
-            file.write_all(&buffer[..have])?;
+/// Reads until the buffer is full or the content ends; answers with the bytes that are there.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut have = 0;
+    while have < buffer.len() {
+        match source.read(&mut buffer[have..])? {
+            0 => break,
+            count => have += count,
         }
     }
-    if hole_at_end {
-        let end = file.stream_position()?;
-        file.set_len(end)?;
-    }
-    Ok(())
+    Ok(have)
 }
 
 fn refuse(path: &Path, why: &str) -> Refusal {

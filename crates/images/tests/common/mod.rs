@@ -1,5 +1,8 @@
 //! A scratch directory that goes away, and small tars.
 
+#[allow(dead_code)]
+pub(crate) mod server;
+
 use apron_images::helper::Helper;
 use apron_images::process::Cancel;
 use apron_images::unpack::Bounds;

@@ -87,7 +87,7 @@ impl Reader {
             }
         }
         match get(entries, "version") {
-            None => self.missing(root.at, "version", "version: 1.0"),
+            None => self.missing(root.at, "version", "`version: 1.0`"),
             Some((key, node)) => match scalar(node) {
                 Some("1" | "1.0") => {}
                 Some(text) if text.starts_with("1.") => {
@@ -99,7 +99,7 @@ impl Reader {
         }
         let runtime = match get(entries, "runtime") {
             None => {
-                self.missing(root.at, "runtime", "runtime: python311");
+                self.missing(root.at, "runtime", "`runtime: python311`");
                 None
             }
             Some((key, node)) => match scalar(node) {
@@ -118,7 +118,11 @@ impl Reader {
             .is_some();
         let build = match get(entries, "build") {
             None => {
-                self.missing(root.at, "build", "build: with commands: with build: and a list of commands");
+                self.missing(
+                    root.at,
+                    "build",
+                    "`build:`, below it `commands:`, below that `build:` and a list of commands",
+                );
                 None
             }
             Some((key, node)) => self.build(key, node),
@@ -126,7 +130,7 @@ impl Reader {
         let run = match get(entries, "run") {
             None if nested_run => None,
             None => {
-                self.missing(root.at, "run", "run: with command: and the start command");
+                self.missing(root.at, "run", "`run:` and below it `command:` with the start command");
                 None
             }
             Some((key, node)) => self.run(key, node),
@@ -164,7 +168,7 @@ impl Reader {
         let mut build = Build::default();
         match get(entries, "commands") {
             None => {
-                self.missing(key.at, "build.commands", "commands: with build: and a list of commands");
+                self.missing(key.at, "build.commands", "`commands:`, below it `build:` and a list of commands");
             }
             Some((key, node)) => match &node.value {
                 Value::Mapping(phases) => self.phases(key, phases, &mut build),
@@ -206,7 +210,7 @@ impl Reader {
             self.missing(
                 parent.at,
                 "build.commands.build",
-                "build: and a list of commands, e.g. `- pip install -r requirements.txt`",
+                "`build:` and a list of commands, e.g. `- pip install -r requirements.txt`",
             );
         }
     }
@@ -268,11 +272,9 @@ impl Reader {
         }
         let mut run = Run::default();
         match get(entries, "command") {
-            None => self.missing(
-                key.at,
-                "run.command",
-                "command: and the start command, e.g. `command: gunicorn app:app`",
-            ),
+            None => {
+                self.missing(key.at, "run.command", "the start command, e.g. `command: gunicorn app:app`")
+            }
             Some((key, node)) => match &node.value {
                 Value::Scalar(text) if !text.trim().is_empty() => run.command = text.trim().to_owned(),
                 Value::List(_) => self.error(
@@ -486,7 +488,7 @@ impl Reader {
     }
 
     fn missing(&mut self, at: Position, name: &str, right: &str) {
-        self.error(at, format!("{name} is missing; add `{right}`"));
+        self.error(at, format!("{name} is missing; add {right}"));
     }
 
     fn wrong_kind(&mut self, key: &Key, node: &Node, name: &str, expected: &str) {

@@ -262,13 +262,20 @@ fn routing(view: &View, old: Option<RevisionNumber>, deadline: Timestamp, draw: 
     changes.service.previous = old.filter(|old| Some(*old) != view.service.active).map(|old| (old, until));
     changes.writes.extend(view.service.active.map(Write::RevisionServed));
     changes.writes.extend(forgotten_revisions(view, view.service.active).map(Write::RevisionForget));
-    changes.deployment("Successfully routed incoming traffic to application.");
+    if view.is_routed() {
+        changes.deployment("Successfully routed incoming traffic to application.");
+    } else {
+        changes.both(
+            "Warning: not every proxy has confirmed the new route yet. Until then requests may still be answered as \
+             before.",
+        );
+    }
     changes.end(OperationStatus::Succeeded, draw)
 }
 
 /// What an operation that failed before its pivot leaves: the wishes from before it.
-fn fail(view: &View, mut fault: Fault, draw: &mut Draw) -> Advance {
-    fault.last_lines.drain(..fault.last_lines.len().saturating_sub(limits::LAST_LINES));
+fn fail(view: &View, fault: Fault, draw: &mut Draw) -> Advance {
+    let fault = fault.bounded();
     let old = match view.operation.step {
         Step::Routing { old, .. } => old,
         _ => view.service.active,
@@ -283,7 +290,7 @@ fn fail(view: &View, mut fault: Fault, draw: &mut Draw) -> Advance {
         view.operation.id, fault.reason
     ));
     for line in &fault.last_lines {
-        changes.deployment(format!("  {line}"));
+        changes.both(&format!("  {line}"));
     }
     changes.service.last_failure = Some(fault.reason.clone());
     changes.operation.fault = Some(fault);

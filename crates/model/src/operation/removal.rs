@@ -23,8 +23,14 @@ pub(super) fn advance(view: &View, state: State, draw: &mut Draw) -> Removal {
             changes.begin();
             changes.service.state = state;
             changes.reroute();
-            let running = view.slots.iter().filter(|slot| slot.wish == SlotWish::Run);
-            changes.drain(running.map(|slot| slot.id.clone()), after(draw, limits::DRAIN_STOP_MS));
+            let until = after(draw, limits::DRAIN_STOP_MS);
+            // What drains for an earlier deployment gets no more time than the rest.
+            let longer = view.slots.iter().filter(|slot| match slot.wish {
+                SlotWish::Run => true,
+                SlotWish::Drain { until: later } => later > until,
+                SlotWish::Stop | SlotWish::Gone => false,
+            });
+            changes.drain(longer.map(|slot| slot.id.clone()), until);
             let deadline = after(draw, limits::REMOVE_MS_MAX);
             Removal::Going(changes.step(Step::Removing { deadline }, deadline))
         }

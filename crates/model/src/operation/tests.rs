@@ -501,6 +501,26 @@ fn what_cannot_be_removed_does_not_hold_an_operation_open() {
     check(OperationKind::DeleteService, OperationStatus::Failed, State::DeleteFailed);
 }
 
+/// What still drains after a deployment that has just ended is not waited for longer than what drains because of
+/// this operation.
+#[test]
+fn what_drains_already_is_given_no_more_time_than_the_rest() {
+    for kind in [OperationKind::PauseService, OperationKind::DeleteService] {
+        let mut rows = Rows::admitted(State::Running, kind, asked());
+        let soon = Timestamp(rows.now.0 + 5);
+        let late = Timestamp(rows.now.0 + limits::DRAIN_MS);
+        for (number, until) in [(1, late), (2, soon)] {
+            let mut slot = fixture::slot(&rows.view.service, 1, number);
+            slot.wish = SlotWish::Drain { until };
+            rows.view.slots.push(slot);
+        }
+        rows.advance();
+        let stop = Timestamp(rows.now.0 + limits::DRAIN_STOP_MS);
+        let wishes: Vec<SlotWish> = rows.view.slots.iter().map(|slot| slot.wish).collect();
+        assert_eq!(wishes, [stop, stop, soon].map(|until| SlotWish::Drain { until }), "{kind:?}");
+    }
+}
+
 #[test]
 fn five_revisions_are_kept_and_numbers_never_come_again() {
     let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, asked());

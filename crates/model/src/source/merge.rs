@@ -6,22 +6,24 @@ use super::{
 };
 use crate::instance::{HealthCheck, HealthProtocol};
 use crate::service::{
-    CodeSource, CodeValues, ImageSource, IpAddressType, RepositoryType, Scaling, ServiceConfig, Source,
+    CodeSource, CodeValues, ImageSource, IpAddressType, RepositoryType, Scaling, Service, ServiceConfig,
+    Source,
 };
 
 /// What applications listen on unless told otherwise, on every AWS runtime.
 const PORT: u16 = 8080;
 
 pub(super) fn configure(
-    current: Option<&ServiceConfig>,
+    service: Option<&Service>,
     input: &ServiceInput,
     place: Place<'_>,
 ) -> Result<ServiceConfig, InputError> {
     refuse_unsupported(input)?;
-    let source = match (current, &input.source) {
+    let current = service.map(|service| &service.config);
+    let source = match (service, &input.source) {
         (None, None) => return invalid("SourceConfiguration is required."),
-        (Some(config), None) => config.source.clone(),
-        (current, Some(written)) => source(current.map(|config| &config.source), written)?,
+        (Some(service), None) => service.config.source.clone(),
+        (service, Some(written)) => source(service, written)?,
     };
     let instance = input.instance.clone().unwrap_or_default();
     let written_source = input.source.clone().unwrap_or_default();
@@ -84,8 +86,8 @@ fn refuse_unsupported(input: &ServiceInput) -> Result<(), InputError> {
     }
 }
 
-fn source(current: Option<&Source>, written: &SourceInput) -> Result<Source, InputError> {
-    match (&written.code, &written.image, current) {
+fn source(service: Option<&Service>, written: &SourceInput) -> Result<Source, InputError> {
+    match (&written.code, &written.image, service.map(|service| &service.config.source)) {
         (Some(_), Some(_), _) => invalid(
             "SourceConfiguration names both CodeRepository and ImageRepository; exactly one of them is wanted.",
         ),
@@ -93,14 +95,19 @@ fn source(current: Option<&Source>, written: &SourceInput) -> Result<Source, Inp
             "SourceConfiguration names neither CodeRepository nor ImageRepository; one of them is wanted.",
         ),
         (None, None, Some(source)) => Ok(source.clone()),
-        (Some(_), None, Some(Source::Image(_))) | (None, Some(_), Some(Source::Code(_))) => invalid(
-            "The kind of source of a service cannot be changed between CodeRepository and ImageRepository. \
-             Create another service instead.",
-        ),
+        (Some(_), None, Some(Source::Image(_))) | (None, Some(_), Some(Source::Code(_)))
+            if let Some(service) = service.filter(|service| !service.never_served()) =>
+        {
+            invalid(format!(
+                "The kind of source of a service cannot be changed between CodeRepository and ImageRepository. \
+                 Create another service, or delete this one first: apron rm {}",
+                service.name
+            ))
+        }
         (Some(code), None, Some(Source::Code(base))) => code_source(Some(base), code).map(Source::Code),
-        (Some(code), None, None) => code_source(None, code).map(Source::Code),
+        (Some(code), None, _) => code_source(None, code).map(Source::Code),
         (None, Some(image), Some(Source::Image(base))) => image_source(Some(base), image).map(Source::Image),
-        (None, Some(image), None) => image_source(None, image).map(Source::Image),
+        (None, Some(image), _) => image_source(None, image).map(Source::Image),
     }
 }
 
@@ -140,12 +147,14 @@ fn code_source(base: Option<&CodeSource>, written: &CodeInput) -> Result<CodeSou
 }
 
 /// With `apprunner.yaml` the values are kept all the same: DescribeService shows them, and the tag
-/// `apron:config-merge` may use them.
+/// `apron:config-merge` may use them. They are an exception to the file then, which each update that says where the
+/// configuration is states anew or ends.
 fn code_values(
     base: Option<&CodeValues>,
     written: &CodeConfigurationInput,
 ) -> Result<Option<CodeValues>, InputError> {
     environment::refuse_secrets(&written.run)?;
+    let base = base.filter(|_| !written.from_file);
     let Some(runtime) = written.runtime.clone().or_else(|| base.map(|base| base.runtime.clone())) else {
         if written.from_file {
             return Ok(None);

@@ -1,6 +1,7 @@
 use super::*;
+use crate::fixture;
 use crate::instance::{HealthProtocol, InstanceSize};
-use crate::service::Source;
+use crate::service::{Source, State};
 
 const PLACE: Place<'static> = Place { region: "us-east-1", account: "123456789012" };
 
@@ -55,7 +56,7 @@ fn env(pairs: &[(&str, &str)]) -> Option<BTreeMap<String, String>> {
 fn check(current: Option<&ServiceConfig>, input: &ServiceInput, expect: Result<(), &str>) -> ServiceConfig {
     let result = match current {
         None => new_service("web", [], input, PLACE).map(|new| new.config),
-        Some(current) => changed(current, input, PLACE),
+        Some(current) => changed(&fixture::service("web", current.clone()), input, PLACE),
     };
     match (result, expect) {
         (Ok(config), Ok(())) => config,
@@ -254,6 +255,39 @@ fn sources_are_checked() {
     input.source.as_mut().unwrap().code.as_mut().unwrap().source_directory = None;
     input.source.as_mut().unwrap().code.as_mut().unwrap().branch = "--help".into();
     check(None, &input, Err("not the name of a branch"));
+}
+
+#[test]
+fn the_kind_of_source_changes_only_before_anything_served() {
+    let mut service = fixture::service("web", check(None, &image("r/a:1"), Ok(())));
+    let written = code(true, None, RunInput::default());
+    let refused = changed(&service, &written, PLACE).unwrap_err().to_string();
+    assert!(refused.contains("cannot be changed between") && refused.ends_with("apron rm web"), "{refused}");
+    service.state = State::CreateFailed;
+    service.active = None;
+    service.config = changed(&service, &written, PLACE).unwrap();
+    assert!(matches!(service.config.source, Source::Code(_)));
+    let config = changed(&service, &image("r/a:1"), PLACE).unwrap();
+    let Source::Image(source) = &config.source else { panic!("an image") };
+    assert_eq!((source.identifier.as_str(), source.port), ("r/a:1", 8080));
+}
+
+/// A value that was laid over the file is gone with the update that does not state it again.
+#[test]
+fn values_beside_the_file_are_those_of_the_last_update() {
+    let values = |config: &ServiceConfig| {
+        let Source::Code(source) = &config.source else { panic!("code") };
+        source.values.as_ref().map(|values| (values.port, values.env.clone()))
+    };
+    let run = RunInput { port: Some("9090".into()), env: env(&[("A", "1")]), ..Default::default() };
+    let first = check(None, &code(true, Some("REPOSITORY"), run), Ok(()));
+    assert_eq!(values(&first), Some((Some(9090), env(&[("A", "1")]).unwrap())));
+    let run = RunInput { env: env(&[("B", "2")]), ..Default::default() };
+    let second = check(Some(&first), &code(true, Some("REPOSITORY"), run), Ok(()));
+    assert_eq!(values(&second), Some((None, env(&[("B", "2")]).unwrap())));
+    assert_eq!(values(&check(Some(&first), &code(true, None, RunInput::default()), Ok(()))), None);
+    // An update of something else keeps them.
+    assert_eq!(values(&check(Some(&first), &ServiceInput::default(), Ok(()))), values(&first));
 }
 
 #[test]

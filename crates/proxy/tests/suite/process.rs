@@ -103,7 +103,7 @@ fn proxy_process() {
     }
     config.source = Source::Static { routes };
     // The harness may have begun a line.
-    apron_proxy::run(config, listeners, || println!("\n{READY}")).unwrap();
+    apron_proxy::run(config, listeners, || println!("\n{READY}"), || ()).unwrap();
 }
 
 fn descriptors(list: &str) -> Vec<OwnedFd> {
@@ -206,11 +206,12 @@ async fn https_is_served_with_the_local_authority_s_certificate() {
     let authority = std::fs::read(tls.join("ca.pem")).unwrap();
     let certificate = std::fs::read(tls.join("apps.pem")).unwrap();
     let (second, address) = sockets(1);
-    let route = format!("web.us-east-1.apron.localhost={}", origin.address);
+    let [route, abroad] =
+        ["us-east-1", "eu-west-1"].map(|region| format!("web.{region}.apron.localhost={}", origin.address));
     let _proxy = Process::start(
         origin.address,
         &second,
-        &["--tls", tls.to_str().unwrap(), "--static-route", &route],
+        &["--tls", tls.to_str().unwrap(), "--static-route", &route, "--static-route", &abroad],
         "--https-fds",
     );
     assert_eq!(std::fs::read(tls.join("ca.pem")).unwrap(), authority, "the authority is kept");
@@ -228,16 +229,16 @@ async fn https_is_served_with_the_local_authority_s_certificate() {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = "web.us-east-1.apron.localhost";
-    for protocol in [&b"h2"[..], b"http/1.1"] {
+    for (protocol, region) in [(&b"h2"[..], "us-east-1"), (b"http/1.1", "us-east-1"), (b"h2", "eu-west-1")] {
+        let name = format!("web.{region}.apron.localhost");
         let mut config = config.clone();
         config.alpn_protocols = vec![protocol.to_vec()];
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(name.try_into().unwrap(), stream).await.unwrap();
+        let stream = connector.connect(name.clone().try_into().unwrap(), stream).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
         let io = hyper_util::rt::TokioIo::new(stream);
-        let request = http::Request::get(format!("https://{name}/")).header("host", name);
+        let request = http::Request::get(format!("https://{name}/")).header("host", &name);
         let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
         let response = if protocol == b"h2" {
             let executor = hyper_util::rt::TokioExecutor::new();

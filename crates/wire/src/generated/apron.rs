@@ -26,6 +26,8 @@ pub enum Operation {
     CreateUpload,
     /// Forgets the name of an image. Its content goes when no revision needs it any more.
     DeleteImage,
+    /// Says how an operation on a service stands or ended, and why it failed.
+    DescribeOperation,
     /// Says what this platform is and where it is reached.
     DescribePlatform,
     /// Says what a service does now: its revisions, their instances, and the operation that is open.
@@ -46,6 +48,7 @@ impl Operation {
         Operation::CompleteUpload,
         Operation::CreateUpload,
         Operation::DeleteImage,
+        Operation::DescribeOperation,
         Operation::DescribePlatform,
         Operation::DescribeStatus,
         Operation::GetLogs,
@@ -60,6 +63,7 @@ impl Operation {
             Operation::CompleteUpload => "CompleteUpload",
             Operation::CreateUpload => "CreateUpload",
             Operation::DeleteImage => "DeleteImage",
+            Operation::DescribeOperation => "DescribeOperation",
             Operation::DescribePlatform => "DescribePlatform",
             Operation::DescribeStatus => "DescribeStatus",
             Operation::GetLogs => "GetLogs",
@@ -75,6 +79,7 @@ impl Operation {
             "CompleteUpload" => Some(Operation::CompleteUpload),
             "CreateUpload" => Some(Operation::CreateUpload),
             "DeleteImage" => Some(Operation::DeleteImage),
+            "DescribeOperation" => Some(Operation::DescribeOperation),
             "DescribePlatform" => Some(Operation::DescribePlatform),
             "DescribeStatus" => Some(Operation::DescribeStatus),
             "GetLogs" => Some(Operation::GetLogs),
@@ -100,6 +105,9 @@ impl Operation {
                 &[ErrorType::InvalidRequest, ErrorType::ServiceQuotaExceeded, ErrorType::InternalServiceError]
             }
             Operation::DeleteImage => {
+                &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
+            }
+            Operation::DescribeOperation => {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
             }
             Operation::DescribePlatform => &[ErrorType::InvalidRequest, ErrorType::InternalServiceError],
@@ -223,6 +231,56 @@ pub struct DeleteImageRequest {
 pub struct DeleteImageResponse {
     /// What the name stood for.
     pub digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribeOperationRequest {
+    /// The ARN of the service.
+    pub service_arn: String,
+    /// The operation, as the call that began it or ListOperations named it.
+    pub operation_id: String,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribeOperationResponse {
+    /// The operation that was asked for.
+    pub operation_id: String,
+    /// As ListOperations says it.
+    pub r#type: OperationType,
+    /// As ListOperations says it.
+    pub status: OperationStatus,
+    /// What it does or waits for now; ended after its end.
+    pub step: String,
+    /// When it began, or was asked for if it has not begun.
+    pub started_at: f64,
+    /// When it last went on.
+    pub updated_at: f64,
+    /// When it ended; absent before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<f64>,
+    /// Why it failed or was rolled back; absent when it did not fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The end of the output of the build or application that failed, oldest first.
+    pub last_lines: Vec<String>,
+}
+
+impl fmt::Debug for DescribeOperationResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DescribeOperationResponse")
+            .field("operation_id", &self.operation_id)
+            .field("type", &self.r#type)
+            .field("status", &self.status)
+            .field("step", &self.step)
+            .field("started_at", &self.started_at)
+            .field("updated_at", &self.updated_at)
+            .field("ended_at", &self.ended_at)
+            .field("reason", &self.reason)
+            .field("last_lines", &Hidden)
+            .finish()
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -897,6 +955,15 @@ impl Call for DeleteImageRequest {
     }
 }
 
+impl Call for DescribeOperationRequest {
+    type Output = DescribeOperationResponse;
+    const TARGET: &'static str = "Apron.DescribeOperation";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::DESCRIBE_OPERATION_REQUEST
+    }
+}
+
 impl Call for DescribePlatformRequest {
     type Output = DescribePlatformResponse;
     const TARGET: &'static str = "Apron.DescribePlatform";
@@ -951,6 +1018,7 @@ impl Operation {
             Operation::CompleteUpload => <CompleteUploadRequest as Call>::shape(),
             Operation::CreateUpload => <CreateUploadRequest as Call>::shape(),
             Operation::DeleteImage => <DeleteImageRequest as Call>::shape(),
+            Operation::DescribeOperation => <DescribeOperationRequest as Call>::shape(),
             Operation::DescribePlatform => <DescribePlatformRequest as Call>::shape(),
             Operation::DescribeStatus => <DescribeStatusRequest as Call>::shape(),
             Operation::GetLogs => <GetLogsRequest as Call>::shape(),
@@ -969,6 +1037,7 @@ impl Operation {
             Operation::CompleteUpload => reread::<CompleteUploadRequest>(body),
             Operation::CreateUpload => reread::<CreateUploadRequest>(body),
             Operation::DeleteImage => reread::<DeleteImageRequest>(body),
+            Operation::DescribeOperation => reread::<DescribeOperationRequest>(body),
             Operation::DescribePlatform => reread::<DescribePlatformRequest>(body),
             Operation::DescribeStatus => reread::<DescribeStatusRequest>(body),
             Operation::GetLogs => reread::<GetLogsRequest>(body),
@@ -1001,6 +1070,10 @@ mod shapes {
         Shape::Structure(&[Member { name: "Kind", required: true, shape: &UPLOAD_KIND_SHAPE }]);
     pub(super) static DELETE_IMAGE_REQUEST: Shape =
         Shape::Structure(&[Member { name: "Name", required: true, shape: &IMAGE_NAME_SHAPE }]);
+    pub(super) static DESCRIBE_OPERATION_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "OperationId", required: true, shape: &OPERATION_ID_SHAPE },
+    ]);
     pub(super) static DESCRIBE_PLATFORM_REQUEST: Shape = Shape::Structure(&[]);
     pub(super) static DESCRIBE_STATUS_REQUEST: Shape = Shape::Structure(&[Member {
         name: "ServiceArn",

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The CLI that `scripts/test` installs, else the one on PATH.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let installed = repository().join("target/awscli/bin/aws");
     if installed.exists() { installed } else { PathBuf::from("aws") }
 }

@@ -20,6 +20,13 @@ pub fn commit(dir: &Path, files: &[(&str, &str)]) -> String {
     format!("file://{}", dir.display())
 }
 
+/// The same on a branch of its own, which begins at what is there; `main` is as before.
+pub fn commit_on(dir: &Path, branch: &str, files: &[(&str, &str)]) {
+    git(dir, &["checkout", "--quiet", "-b", branch]);
+    commit(dir, files);
+    git(dir, &["checkout", "--quiet", "main"]);
+}
+
 /// The newest commit.
 pub fn head(dir: &Path) -> String {
     git(dir, &["rev-parse", "HEAD"]).trim().to_owned()

@@ -24,6 +24,7 @@ pub fn server() -> &'static Path {
     BUILT.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let binary = dir.join(format!("server-{}", hash(SOURCE)));
+        remove_others(dir, &binary);
         if !binary.exists() {
             let source = dir.join(format!("server-{}.rs", std::process::id()));
             let building = dir.join(format!("server-{}", std::process::id()));
@@ -41,6 +42,20 @@ pub fn server() -> &'static Path {
         }
         binary
     })
+}
+
+/// Removes servers of other versions and what compilations that were killed left.
+fn remove_others(dir: &Path, own: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(of) = name.strip_prefix("server-").map(|rest| rest.trim_end_matches(".rs")) else {
+            continue;
+        };
+        let lives = of.parse().is_ok_and(|pid| super::processes::Seen::of(pid).is_some());
+        if !lives && entry.path() != own {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Writes an archive as `docker save` makes it, with the server at `/server`, and gives its path. The image's

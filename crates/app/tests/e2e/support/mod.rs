@@ -10,6 +10,7 @@ pub mod git;
 pub mod git_server;
 pub mod http;
 pub mod image;
+pub mod mounted;
 pub mod neighbourhood;
 pub mod platform;
 pub mod processes;

@@ -2,6 +2,7 @@
 
 use super::processes::Seen;
 use super::{APRON, eventually, processes};
+use nix::mount::{MntFlags, umount2};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -43,7 +44,6 @@ pub struct Platform {
     pub apps: String,
     options: Options,
     serve: Option<Running>,
-    keep_data: bool,
     _permit: Permit,
 }
 
@@ -94,7 +94,6 @@ impl Platform {
             apps: String::new(),
             options,
             serve: None,
-            keep_data: false,
             _permit: Permit::wait(),
         };
         platform.serve();
@@ -253,6 +252,12 @@ impl Platform {
 
     /// The first process of the service's only instance, as this machine numbers it.
     pub fn application(&self, service: &str) -> Seen {
+        let living = self.applications(service);
+        *living.first().unwrap_or_else(|| panic!("{service} has no living instance"))
+    }
+
+    /// The first process of each living instance of the service, of whatever revision.
+    pub fn applications(&self, service: &str) -> Vec<Seen> {
         let read = |path: PathBuf| -> Option<Value> { serde_json::from_slice(&fs::read(path).ok()?).ok() };
         let node = self.data.join("node");
         let wanted = fs::read_dir(node.join("wanted")).expect("the wanted list").flatten();
@@ -262,8 +267,8 @@ impl Platform {
             .filter_map(|wanted| {
                 read(node.join("instances").join(wanted["spec"]["id"].as_str()?).join("state.json"))
             })
-            .find_map(|state| Seen::of(state["pid"].as_i64()? as i32))
-            .unwrap_or_else(|| panic!("{service} has no living instance"))
+            .filter_map(|state| Seen::of(state["pid"].as_i64()? as i32))
+            .collect()
     }
 
     /// A directory of this platform's data for what a test needs.
@@ -289,12 +294,34 @@ impl Drop for Platform {
             let _ = running.child.kill();
             let _ = running.child.wait();
         }
-        remove(&self.data, self.keep_data);
+        remove(&self.data);
     }
 }
 
-/// Removes a platform and all that it made on the machine, whatever state it is in.
-pub fn remove(data: &Path, keep_data: bool) {
+/// Removes a directory with every platform in it and all that these made on the machine, whatever state it is in.
+pub fn remove(directory: &Path) {
+    platforms(directory, 3).iter().for_each(|data| end(data));
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let below = mounts.lines().filter_map(|mount| mount.split(' ').nth(1)).map(Path::new);
+    let below: Vec<&Path> = below.filter(|point| point.starts_with(directory)).collect();
+    // What was mounted last lies on top.
+    for point in below.into_iter().rev() {
+        let _ = umount2(point, MntFlags::MNT_DETACH);
+    }
+    let _ = fs::remove_dir_all(directory);
+}
+
+/// Data directories at this place and so many levels below it.
+fn platforms(directory: &Path, levels: u32) -> Vec<PathBuf> {
+    if directory.join("id").exists() || directory.join("run").exists() {
+        return vec![directory.to_owned()];
+    }
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| levels > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    directories.flat_map(|entry| platforms(&entry.path(), levels - 1)).collect()
+}
+
+fn end(data: &Path) {
     // The supervisor first: it would restart the others.
     for name in ["supervisor", "control", "node", "proxy"] {
         let record = fs::read(data.join(format!("run/{name}.json"))).unwrap_or_default();
@@ -308,9 +335,6 @@ pub fn remove(data: &Path, keep_data: bool) {
     {
         eprintln!("cannot remove what {} made: {error}", data.display());
     }
-    if !keep_data {
-        let _ = fs::remove_dir_all(data);
-    }
 }
 
 /// A new data directory. What test programs that were killed left behind is removed on the way.
@@ -321,7 +345,7 @@ pub fn new_directory() -> PathBuf {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix("e2e-").and_then(|n| n.split('-').next()?.parse().ok());
         if owner.is_some_and(|pid| processes::Seen::of(pid).is_none()) {
-            remove(&entry.path(), false);
+            remove(&entry.path());
         }
     }
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -21,6 +21,11 @@ impl Seen {
         Some(Seen { pid: record["pid"].as_i64()? as i32, start_time: record["start_time"].as_u64()? })
     }
 
+    /// When it was started, in the kernel's clock ticks of 10 ms.
+    pub fn started_ticks(&self) -> u64 {
+        self.start_time
+    }
+
     pub fn alive(&self) -> bool {
         start_time(self.pid) == Some(self.start_time)
     }

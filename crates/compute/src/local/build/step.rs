@@ -4,7 +4,8 @@ use super::environment::{self, RESOLV_CONF, SCRIPT};
 use super::plan::Plan;
 use super::script::{Said, Script};
 use super::{BuildContext, BuildError, Work, blocking};
-use crate::local::container::launch::{self, ExtraFile, Found, HostMount, Launch, LaunchError};
+use crate::local::container::alive::{self, Found};
+use crate::local::container::launch::{ExtraFile, HostMount, Launch, LaunchError};
 use crate::local::instance::shim;
 use apron_images::tree;
 use apron_model::instance::Exit;
@@ -187,7 +188,7 @@ impl Steps {
         let last_lines = Vec::from(last);
         let cgroup = cgroup(&self.cgroup_parent, &self.name, container);
         let stopped = dir.clone();
-        blocking(move || Ok(launch::stop_all(&stopped, &cgroup)?)).await?;
+        blocking(move || Ok(alive::stop_all(&stopped, &cgroup)?)).await?;
         match finished {
             Found::Exited(state) => {
                 let exit = shim::exit(&dir, &state);
@@ -237,7 +238,7 @@ impl Steps {
     /// Ends a container and removes everything of it, what it was told included. A success when it never was.
     pub(super) async fn remove(&self, container: &'static str) -> Result<(), BuildError> {
         let (dir, cgroup) = (self.dir.join(container), cgroup(&self.cgroup_parent, &self.name, container));
-        blocking(move || Ok(launch::destroy(&dir, &cgroup)?)).await
+        blocking(move || Ok(alive::destroy(&dir, &cgroup)?)).await
     }
 
     /// Ends every container of the build and removes its directory. Nothing starts afterwards.
@@ -249,7 +250,7 @@ impl Steps {
             for container in CONTAINERS {
                 let place = dir.join(container);
                 if place.exists() {
-                    launch::destroy(&place, &cgroup(&parent, &name, container))?;
+                    alive::destroy(&place, &cgroup(&parent, &name, container))?;
                 }
             }
             let began = Instant::now();

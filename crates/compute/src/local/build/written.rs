@@ -2,6 +2,7 @@
 
 use super::BuildError;
 use crate::local::instance::disk::size;
+use apron_images::room;
 use apron_images::tree::Measure;
 use apron_model::limits::BUILD_FILES_MAX;
 use std::io;
@@ -15,6 +16,10 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const PAUSE_FACTOR: u32 = 10;
 /// Looked at between two looks at the number of files.
 const ENTRIES_PER_STEP: usize = 10_000;
+
+/// Between two looks at the disk: at 1 GiB/s a build takes half of what lies between the floor that stops it and the
+/// one at which instances are ended.
+const DISK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Why a tree is not measured to its end.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,16 @@ pub(super) async fn exceeded(roots: Vec<PathBuf>, bytes_max: u64) -> BuildError 
             Err(_) => return BuildError::Cancelled,
         }
         tokio::time::sleep(INTERVAL.max(began.elapsed() * PAUSE_FACTOR)).await;
+    }
+}
+
+/// Answers when the disk of the builds has less free than must stay.
+pub(super) async fn disk_full(node_dir: &Path) -> BuildError {
+    loop {
+        if let Some(shortage) = room::shortage_at(node_dir, 0) {
+            return BuildError::DiskFull(shortage);
+        }
+        tokio::time::sleep(DISK_INTERVAL).await;
     }
 }
 

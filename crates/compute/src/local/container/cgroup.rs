@@ -31,6 +31,8 @@ const KILL_POLL: Duration = Duration::from_millis(2);
 const FREEZE_WAIT: Duration = Duration::from_millis(200);
 /// An ended process leaves its cgroup a moment after it was reaped.
 const REMOVE_WAIT: Duration = Duration::from_secs(2);
+/// Controllers of version 1 that a container sees. Java looks for all five or takes the host's size for its own.
+const SHOWN: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
 /// What limits need; a host that lacks one of them cannot keep an instance in its size.
 const REQUIRED: [&str; 3] = ["cpu", "memory", "pids"];
 
@@ -79,6 +81,15 @@ pub struct Usage {
     pub memory_bytes: u64,
     /// Processes that the kernel killed for the memory limit.
     pub oom_kills: u64,
+}
+
+/// A cgroup as it looks below `/sys/fs/cgroup` of its container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// Name there, nothing for the place itself, and the host's directory.
+    pub directories: Vec<(String, PathBuf)>,
+    /// Name there, and the directory that it leads to: controllers that share a hierarchy.
+    pub links: Vec<(String, String)>,
 }
 
 /// The hierarchies of this host.
@@ -131,12 +142,37 @@ impl Cgroups {
         match &self.layout {
             Layout::V2 { root } => v2::make(root, path)?,
             Layout::V1 { controllers, .. } => {
-                for controller in ["cpu", "memory", "pids", "freezer"] {
-                    make_directory(&below(&controllers[controller], path))?;
+                let used = ["freezer"].iter().chain(&SHOWN).filter_map(|name| controllers.get(*name));
+                for mount in used {
+                    make_directory(&below(mount, path))?;
                 }
             }
         }
         self.set_limits(path, limits)
+    }
+
+    /// What a container is to see of its own cgroup, so that runtimes find their limits there.
+    pub(crate) fn shown(&self, path: &str) -> Shown {
+        match &self.layout {
+            Layout::V2 { root } => {
+                Shown { directories: vec![(String::new(), below(root, path))], links: vec![] }
+            }
+            Layout::V1 { controllers, .. } => {
+                let mut shown = Shown::default();
+                for controller in SHOWN {
+                    let Some(mount) = controllers.get(controller) else { continue };
+                    let Some(name) = mount.file_name().and_then(|name| name.to_str()) else { continue };
+                    let directory = (name.to_owned(), below(mount, path));
+                    if !shown.directories.contains(&directory) {
+                        shown.directories.push(directory);
+                    }
+                    if name != controller {
+                        shown.links.push((controller.to_owned(), name.to_owned()));
+                    }
+                }
+                shown
+            }
+        }
     }
 
     /// Changes the limits while the instance runs. A memory limit below what is in use and cannot be reclaimed

@@ -5,8 +5,9 @@
 //! the program's execve, whose failure is still this process's to tell; and last the shim's, after which
 //! this process's pid is the shim's.
 
+use crate::local::container::alive::Process;
 use crate::local::container::cgroup::{CgroupError, Cgroups};
-use crate::local::container::launch::{Launch, LaunchError, Process, Step};
+use crate::local::container::launch::{Launch, LaunchError, Step};
 use crate::local::container::mounts::{self, MountError};
 use crate::local::container::program::Program;
 use crate::local::container::rootfs::{self, RootfsError, User};
@@ -99,7 +100,7 @@ fn launch(dir: &Path, status: &mut File) -> Result<Never, LaunchError> {
         .map_err(failed("watch the container's memory"))?;
     let log = shim::resume(dir).map_err(failed("go on with the output"))?;
 
-    let host = mount_all(dir, &launch)?;
+    let host = mount_all(dir, &launch, &cgroups)?;
     say(status, Step::Mounted);
     let stage = dir.join(STAGE);
     let user = prepare_root(&stage, &launch)?;
@@ -110,6 +111,10 @@ fn launch(dir: &Path, status: &mut File) -> Result<Never, LaunchError> {
     write_specification(&launch, &user)?;
 
     let (output, output_in) = pipe("the output")?;
+    // After the container's end the shim reads what is left and must not wait for more: somebody else may hold the
+    // other end.
+    nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+        .map_err(failed("read the output"))?;
     let (mut executed, executed_in) = pipe("the program's start")?;
     let null = File::open("/dev/null").map_err(failed("open /dev/null"))?;
     let output_err = output_in.try_clone().map_err(failed("share the output"))?;
@@ -231,7 +236,7 @@ fn limit_resources() -> Result<(), LaunchError> {
 }
 
 /// Makes every mount; the answer leads back to the host's mount namespace.
-fn mount_all(dir: &Path, launch: &Launch) -> Result<OwnedFd, LaunchError> {
+fn mount_all(dir: &Path, launch: &Launch, cgroups: &Cgroups) -> Result<OwnedFd, LaunchError> {
     let prepare = "prepare mounts";
     let stage = dir.join(STAGE);
     let root = launch.pair.first_id;
@@ -261,6 +266,7 @@ fn mount_all(dir: &Path, launch: &Launch) -> Result<OwnedFd, LaunchError> {
     mounts::stage(&stage).map_err(mount_error)?;
     mounts::hold_namespace(&launch.pair.user(), &stage.join("user")).map_err(mount_error)?;
     mounts::hold_namespace(&launch.pair.net(), &stage.join("net")).map_err(mount_error)?;
+    mounts::show_cgroup(&stage, &cgroups.shown(&launch.cgroup)).map_err(mount_error)?;
     mounts::overlay(&stage, &launch.layers, dir, user_namespace.as_fd()).map_err(mount_error)?;
     for (index, (host_mount, source)) in launch.mounts.iter().zip(sources).enumerate() {
         let target = stage.join("mounts").join(index.to_string());
@@ -333,6 +339,7 @@ fn write_specification(launch: &Launch, user: &User) -> Result<(), LaunchError> 
         kernel_mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         kernel_mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         kernel_mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        kernel_mount("/sys/fs/cgroup", "bind", "/cgroup", &["rbind", "nosuid", "noexec", "nodev", "ro"]),
     ];
     for (index, file) in launch.files.iter().enumerate() {
         all_mounts.push(bind(format!("/files/{index}"), &file.target, true));
@@ -478,7 +485,6 @@ fn sealed_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The read end does not block: the shim waits for several things at once.
 fn pipe(what: &'static str) -> Result<(File, OwnedFd), LaunchError> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed(what))?;
     Ok((File::from(read), write))

@@ -5,6 +5,7 @@
 //! process. So the container's file system lies below directories that its user may enter, whatever the mode
 //! of the data directory, and there is no host file to get back to.
 
+use crate::local::container::cgroup::Shown;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
@@ -62,7 +63,9 @@ pub(crate) fn return_to_host(host: &OwnedFd) -> Result<(), MountError> {
 pub(crate) fn stage(at: &Path) -> Result<(), MountError> {
     mount(Some("stage"), at, Some("tmpfs"), MsFlags::empty(), Some(STAGE_OPTIONS))
         .map_err(|error| io_error("mount a tmpfs on", at, error.into()))?;
-    for name in ["rootfs", "layers", "mounts", "files", "bundle", "state", "tmp", "host", "instance"] {
+    for name in
+        ["rootfs", "layers", "mounts", "files", "bundle", "state", "tmp", "host", "instance", "cgroup"]
+    {
         let path = at.join(name);
         fs::create_dir(&path).map_err(|source| io_error("make", &path, source))?;
     }
@@ -116,9 +119,32 @@ pub(crate) fn mount_mapped(
     if read_only {
         set |= libc::MOUNT_ATTR_RDONLY;
     }
-    set_attributes(tree, set, user_namespace)
+    set_attributes(tree, set, Some(user_namespace))
         .map_err(|error| MountError::IdMapping { path: source.to_path_buf(), source: error })?;
     move_mount(tree, target).map_err(|error| io_error("mount on", target, error))
+}
+
+/// Puts the container's own cgroup on the stage, read-only.
+pub(crate) fn show_cgroup(stage: &Path, shown: &Shown) -> Result<(), MountError> {
+    let place = stage.join("cgroup");
+    for (name, directory) in &shown.directories {
+        let at = place.join(name);
+        if !name.is_empty() {
+            fs::create_dir(&at).map_err(|source| io_error("make", &at, source))?;
+        }
+        let tree = open_source(directory)?;
+        let set = libc::MOUNT_ATTR_RDONLY
+            | libc::MOUNT_ATTR_NODEV
+            | libc::MOUNT_ATTR_NOSUID
+            | libc::MOUNT_ATTR_NOEXEC;
+        set_attributes(&tree, set, None).map_err(|error| io_error("make read-only", directory, error))?;
+        move_mount(&tree, &at).map_err(|error| io_error("mount on", &at, error))?;
+    }
+    for (name, target) in &shown.links {
+        let at = place.join(name);
+        std::os::unix::fs::symlink(target, &at).map_err(|source| io_error("make", &at, source))?;
+    }
+    Ok(())
 }
 
 /// Binds the file of a namespace, which may lie where the container's user cannot look, to a file on the stage.
@@ -179,12 +205,12 @@ fn open_tree(path: &Path) -> io::Result<OwnedFd> {
     descriptor(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
 }
 
-fn set_attributes(tree: &OwnedFd, set: u64, user_namespace: BorrowedFd<'_>) -> io::Result<()> {
+fn set_attributes(tree: &OwnedFd, set: u64, user_namespace: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: set,
         attr_clr: 0,
         propagation: libc::MS_PRIVATE,
-        userns_fd: user_namespace.as_raw_fd() as u64,
+        userns_fd: user_namespace.map_or(0, |namespace| namespace.as_raw_fd() as u64),
     };
     // SAFETY: the structure is ours and its size is given.
     let result = unsafe {

@@ -3,8 +3,9 @@
 //! Each step is idempotent or undone by the next `start` or `end`, so that a node that dies between any two
 //! of them leaves nothing that a later one would trip over.
 
+use crate::local::container::alive::{self, Alive};
 use crate::local::container::cgroup::Limits;
-use crate::local::container::launch::{self, Alive, ExtraFile, Launch};
+use crate::local::container::launch::{ExtraFile, Launch};
 use crate::local::container::pair::Pair;
 use crate::local::instance::disk::{self, Space};
 use crate::local::machine::Machine;
@@ -18,6 +19,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::Notify;
 
 /// What a start is expected to use of its memory limit before it is ready; limits are no reservations.
 const START_MEMORY_MIB: u64 = 64;
@@ -41,16 +43,18 @@ pub(crate) struct Stillborn {
     pub fault: Fault,
 }
 
-/// Creates and starts the container. `pair` is the one of an earlier start of the same instance.
+/// Creates and starts the container. `pair` is the one of an earlier start of the same instance. Once it is
+/// `unwanted`, nothing is waited for any more, and the start fails.
 pub(crate) async fn start(
     machine: &Arc<Machine>,
     spec: &InstanceSpec,
     address: Ipv4Addr,
     pair: Option<Pair>,
     began: Instant,
+    unwanted: &Notify,
 ) -> Result<Born, Stillborn> {
     let mut held = pair;
-    let born = start_with(machine, spec, address, &mut held, began).await;
+    let born = start_with(machine, spec, address, &mut held, began, unwanted).await;
     born.map_err(|fault| {
         let fault = match Space::of(&machine.dir) {
             Ok(space) => disk::explain(machine.data_dir(), space, fault),
@@ -66,21 +70,28 @@ async fn start_with(
     address: Ipv4Addr,
     held: &mut Option<Pair>,
     began: Instant,
+    unwanted: &Notify,
 ) -> Result<Born, Fault> {
     {
         // What an earlier start left: a dead container's cgroup, mounts that nobody holds, what it wrote.
         let (dir, cgroup) =
             (machine.instance_dir(spec.id.as_str()), machine.instance_cgroup(spec.id.as_str()));
-        blocking(move || launch::clear(&dir, &cgroup).map_err(|e| e.fault())).await?;
+        blocking(move || alive::clear(&dir, &cgroup).map_err(|e| e.fault())).await?;
     }
     if let Ok(space) = Space::of(&machine.dir) {
         disk::refuse_without_room(machine.data_dir(), space)?;
     }
-    let (run, layers) = unpacked(machine, &spec.image).await?;
-    let argv = argv(&spec.command, &run)?;
-
-    // Not before: the unpacking of a large image must not be in the way of other starts.
-    let _permit = machine.starts.acquire().await.map_err(|_| Fault::transient("the node is stopping"))?;
+    // Not within a turn: the unpacking of a large image must not be in the way of other starts.
+    let prepared = async {
+        let (run, layers) = unpacked(machine, &spec.image).await?;
+        let argv = argv(&spec.command, &run)?;
+        let turn = machine.starts.acquire().await.map_err(|_| Fault::transient("the node is stopping"))?;
+        Ok((run, layers, argv, turn))
+    };
+    let (run, layers, argv, _turn) = tokio::select! {
+        prepared = prepared => prepared?,
+        () = unwanted.notified() => return Err(Fault::transient("the instance is being removed")),
+    };
     let available = memory_available_mib();
     refuse_without_memory(available, u64::from(spec.size.memory_mib), machine.free_memory_min_mib)?;
 
@@ -184,7 +195,7 @@ pub(crate) async fn end(
     let destroyed = {
         let (machine, id) = (machine.clone(), id.to_owned());
         blocking(move || {
-            launch::destroy(&machine.instance_dir(&id), &machine.instance_cgroup(&id)).map_err(|e| e.fault())
+            alive::destroy(&machine.instance_dir(&id), &machine.instance_cgroup(&id)).map_err(|e| e.fault())
         })
     };
     destroyed.await.map_err(|fault| fault.reason)?;

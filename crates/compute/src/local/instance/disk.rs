@@ -15,7 +15,9 @@ use apron_images::tree::Measure;
 use apron_images::unpack;
 use apron_model::ids::InstanceId;
 use apron_model::instance::Fault;
+use apron_model::limits::{DISK_FREE_FLOOR_BYTES, DISK_FREE_FLOOR_PERCENT, FILE_BYTES};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,24 +30,33 @@ const PAUSE: Duration = Duration::from_secs(10);
 const ENTRIES_PER_LOOK_MAX: usize = 50_000;
 /// Looked at in one go, so that small instances share a look.
 const ENTRIES_PER_STEP: usize = 1_000;
-/// The disk runs out below this much free, or this part of it if that is less.
-const FREE_BYTES_MIN: u64 = 512 * 1024 * 1024;
-const FREE_PERCENT_MIN: u64 = 2;
 /// Ending an instance that wrote less would not help.
 const RELIEF_BYTES_MIN: u64 = 64 * 1024 * 1024;
+const RELIEF_FILES_MIN: u64 = RELIEF_BYTES_MIN / FILE_BYTES;
 /// What a start itself writes: its description, its log, and the directories of the overlay.
 const START_BYTES: u64 = 16 * 1024 * 1024;
+const START_FILES: u64 = 64;
 
 /// Between two looks for layers that nobody uses.
 const SWEEP_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// A layer that nobody asked for this long: longer than any build, and a rollback within the day is quick.
 const LAYER_AGE_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Room on a file system, for root.
+/// Room on a file system, for those who are not root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Space {
     pub free_bytes: u64,
     pub total_bytes: u64,
+    pub free_files: u64,
+    /// 0 of a file system that does not count them.
+    pub total_files: u64,
+}
+
+/// What there is too little of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    Bytes,
+    Files,
 }
 
 impl Space {
@@ -53,37 +64,94 @@ impl Space {
         let found = nix::sys::statvfs::statvfs(path)?;
         let unit = found.fragment_size();
         Ok(Space {
-            free_bytes: found.blocks_free().saturating_mul(unit),
+            free_bytes: found.blocks_available().saturating_mul(unit),
             total_bytes: found.blocks().saturating_mul(unit),
+            free_files: found.files_available(),
+            total_files: found.files(),
         })
     }
 
-    fn runs_out(&self) -> bool {
-        self.free_bytes < FREE_BYTES_MIN.min(self.total_bytes / 100 * FREE_PERCENT_MIN)
+    /// What instances are ended for.
+    fn runs_out(&self) -> Option<Lack> {
+        let part = |total: u64| total / 100 * DISK_FREE_FLOOR_PERCENT;
+        self.lack(part(self.total_bytes).min(DISK_FREE_FLOOR_BYTES) / 2, part(self.total_files) / 2)
+    }
+
+    fn lack(&self, bytes_min: u64, files_min: u64) -> Option<Lack> {
+        match () {
+            () if self.free_bytes < bytes_min => Some(Lack::Bytes),
+            () if self.free_files < files_min && self.total_files > 0 => Some(Lack::Files),
+            () => None,
+        }
+    }
+}
+
+/// What is free of what is scarce: `12 MiB free`, `3 of 131072 files free`.
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.lack(START_BYTES, START_FILES) {
+            Some(Lack::Files) => write!(f, "{} of {} files free", self.free_files, self.total_files),
+            Some(Lack::Bytes) | None => write!(f, "{} free", size(self.free_bytes)),
+        }
     }
 }
 
 /// One start of an instance; the next one has another file system.
 pub(crate) type Run = (InstanceId, u32);
 
+/// What an instance wrote, as far as it was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Written {
+    bytes: u64,
+    /// Directories, links and all else that has a name included.
+    files: u64,
+}
+
+impl Written {
+    fn of(measure: &Measure) -> Written {
+        Written { bytes: measure.bytes(), files: measure.entries() }
+    }
+
+    fn or_more(self, other: Written) -> Written {
+        Written { bytes: self.bytes.max(other.bytes), files: self.files.max(other.files) }
+    }
+
+    /// Why it is too much for an instance that may write so many bytes.
+    fn too_much(&self, limit_bytes: u64) -> Option<String> {
+        let files_max = limit_bytes / FILE_BYTES;
+        if self.bytes > limit_bytes {
+            return Some(format!("wrote {}, the limit is {}", size(self.bytes), size(limit_bytes)));
+        }
+        (self.files > files_max).then(|| format!("made {} files, the limit is {files_max}", self.files))
+    }
+}
+
 /// Who is to be ended, and why.
-fn judge(written: &BTreeMap<Run, u64>, limit_bytes: u64, space: Option<Space>) -> Vec<(Run, String)> {
-    let above: Vec<(Run, String)> = written
-        .iter()
-        .filter(|(_, bytes)| **bytes > limit_bytes)
-        .map(|(run, bytes)| {
-            (run.clone(), format!("wrote {}, the limit is {}", size(*bytes), size(limit_bytes)))
-        })
-        .collect();
-    let Some(space) = space.filter(|space| above.is_empty() && space.runs_out()) else { return above };
-    let greatest = written.iter().max_by_key(|(_, bytes)| **bytes);
-    let worth = greatest.filter(|(_, bytes)| **bytes >= RELIEF_BYTES_MIN);
-    let told = worth.map(|(run, bytes)| {
-        let free = size(space.free_bytes);
-        (
-            run.clone(),
-            format!("wrote {}, the most of all instances, and the disk has only {free} free", size(*bytes)),
-        )
+fn judge(written: &BTreeMap<Run, Written>, limit_bytes: u64, space: Option<Space>) -> Vec<(Run, String)> {
+    let above: Vec<(Run, String)> =
+        written.iter().filter_map(|(run, one)| Some((run.clone(), one.too_much(limit_bytes)?))).collect();
+    let Some((space, lack)) = space.and_then(|space| Some((space, space.runs_out()?))) else { return above };
+    if !above.is_empty() {
+        return above;
+    }
+    let (of, worth): (fn(&Written) -> u64, u64) = match lack {
+        Lack::Bytes => (|one| one.bytes, RELIEF_BYTES_MIN),
+        Lack::Files => (|one| one.files, RELIEF_FILES_MIN),
+    };
+    let greatest = written.iter().max_by_key(|(_, one)| of(one)).filter(|(_, one)| of(one) >= worth);
+    let told = greatest.map(|(run, one)| {
+        let why = match lack {
+            Lack::Bytes => format!(
+                "wrote {}, the most of all instances, and the disk has only {} free",
+                size(one.bytes),
+                size(space.free_bytes)
+            ),
+            Lack::Files => format!(
+                "made {} files, the most of all instances, and the disk has room for only {} more",
+                one.files, space.free_files
+            ),
+        };
+        (run.clone(), why)
     });
     told.into_iter().collect()
 }
@@ -103,10 +171,12 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// Refuses a start for which there is no room, with figures.
 pub(crate) fn refuse_without_room(data_dir: &Path, space: Space) -> Result<(), Fault> {
-    if space.free_bytes >= START_BYTES {
-        return Ok(());
-    }
-    Err(Fault::transient(format!("{}; a start needs {}", full(data_dir, space), size(START_BYTES))))
+    let needed = match space.lack(START_BYTES, START_FILES) {
+        None => return Ok(()),
+        Some(Lack::Bytes) => size(START_BYTES),
+        Some(Lack::Files) => format!("{START_FILES}"),
+    };
+    Err(Fault::transient(format!("{}; a start needs {needed}", full(data_dir, space))))
 }
 
 /// Says of a failure for want of room how much there is.
@@ -121,20 +191,20 @@ pub(crate) fn explain(data_dir: &Path, space: Space, fault: Fault) -> Fault {
 
 /// `free` is what there is now: who failed for want of room has taken back what it had written.
 pub(crate) fn full(data_dir: &Path, space: Space) -> String {
-    format!("the disk of {} is full: {} free", data_dir.display(), size(space.free_bytes))
+    format!("the disk of {} is full: {space}", data_dir.display())
 }
 
 /// What is known of each running instance, and where the measuring is.
 #[derive(Default)]
 struct Meter {
-    written: BTreeMap<Run, u64>,
+    written: BTreeMap<Run, Written>,
     current: Option<(Run, Measure)>,
     next: VecDeque<Run>,
 }
 
 /// What a look found out.
 struct Look {
-    written: BTreeMap<Run, u64>,
+    written: BTreeMap<Run, Written>,
     /// Cannot be measured, and why.
     hidden: Vec<(Run, String)>,
 }
@@ -167,10 +237,10 @@ impl Meter {
             let known = self.written.entry(run.clone()).or_default();
             match measure.go_on(ENTRIES_PER_STEP) {
                 Ok(false) => {
-                    *known = measure.bytes().max(*known);
+                    *known = Written::of(measure).or_more(*known);
                     continue;
                 }
-                Ok(true) => *known = measure.bytes(),
+                Ok(true) => *known = Written::of(measure),
                 Err(error) => {
                     hidden.push((run.clone(), format!("made a file system that cannot be measured: {error}")))
                 }
@@ -250,28 +320,61 @@ mod tests {
         (InstanceId::new(id), 0)
     }
 
+    fn wrote(bytes: u64) -> Written {
+        Written { bytes, files: 1 }
+    }
+
+    fn told(ends: Vec<(Run, String)>) -> Vec<String> {
+        ends.into_iter().map(|((id, _), reason)| format!("{id} {reason}")).collect()
+    }
+
+    const ROOM: Space =
+        Space { free_bytes: 50 * GIB, total_bytes: 100 * GIB, free_files: 100_000, total_files: 131_072 };
+
     #[test]
     fn the_limit_and_then_the_greatest_writer() {
-        let written = BTreeMap::from([(run("a"), GIB / 2), (run("b"), 2 * GIB), (run("c"), 1)]);
-        let room = Space { free_bytes: 50 * GIB, total_bytes: 100 * GIB };
-        let tight = Space { free_bytes: 400 << 20, ..room };
-        assert_eq!(judge(&written, 3 * GIB, Some(room)), []);
-        let told = |ends: Vec<(Run, String)>| {
-            ends.into_iter().map(|((id, _), reason)| format!("{id} {reason}")).collect::<Vec<_>>()
-        };
-        assert_eq!(told(judge(&written, GIB, Some(room))), ["b wrote 2 GiB, the limit is 1 GiB"]);
+        let written =
+            BTreeMap::from([(run("a"), wrote(GIB / 2)), (run("b"), wrote(2 * GIB)), (run("c"), wrote(1))]);
+        let tight = Space { free_bytes: 400 << 20, ..ROOM };
+        assert_eq!(judge(&written, 3 * GIB, Some(ROOM)), []);
+        assert_eq!(told(judge(&written, GIB, Some(ROOM))), ["b wrote 2 GiB, the limit is 1 GiB"]);
         assert_eq!(
             told(judge(&written, 3 * GIB, Some(tight))),
             ["b wrote 2 GiB, the most of all instances, and the disk has only 400 MiB free"]
         );
         // Who is above the limit goes first; that may be room enough.
         assert_eq!(told(judge(&written, GIB, Some(tight))).len(), 1);
-        let little = BTreeMap::from([(run("a"), RELIEF_BYTES_MIN - 1)]);
+        let little = BTreeMap::from([(run("a"), wrote(RELIEF_BYTES_MIN - 1))]);
         assert_eq!(judge(&little, GIB, Some(tight)), [], "it would not help");
         // A small disk is not full because it is small.
-        let small = Space { free_bytes: 100 << 20, total_bytes: 4 * GIB };
+        let small = Space { free_bytes: 100 << 20, total_bytes: 4 * GIB, ..ROOM };
         assert_eq!(judge(&written, 3 * GIB, Some(small)), []);
         assert_eq!(judge(&written, 3 * GIB, None), []);
+    }
+
+    #[test]
+    fn files_count_as_bytes_do() {
+        let made = |files: u64| Written { bytes: files * 1024, files };
+        let written = BTreeMap::from([(run("a"), made(117_000)), (run("b"), made(9_000))]);
+        assert_eq!(judge(&written, 3 * GIB, Some(ROOM)), []);
+        assert_eq!(
+            told(judge(&written, GIB, Some(ROOM))),
+            ["a made 117000 files, the limit is 65536"],
+            "a third of the bytes are a third of the files"
+        );
+        let tight = Space { free_files: 2_600, ..ROOM };
+        assert_eq!(
+            told(judge(&written, 3 * GIB, Some(tight))),
+            ["a made 117000 files, the most of all instances, and the disk has room for only 2600 more"]
+        );
+        let little = BTreeMap::from([(run("a"), made(RELIEF_FILES_MIN - 1))]);
+        assert_eq!(judge(&little, 3 * GIB, Some(tight)), [], "it would not help");
+        let uncounted = Space { free_files: 0, total_files: 0, ..ROOM };
+        assert_eq!(judge(&written, 3 * GIB, Some(uncounted)), []);
+        let data = Path::new("/data");
+        let fault = refuse_without_room(data, Space { free_files: 3, ..ROOM }).unwrap_err();
+        assert_eq!(fault.reason, "the disk of /data is full: 3 of 131072 files free; a start needs 64");
+        assert!(refuse_without_room(data, uncounted).is_ok());
     }
 
     #[test]
@@ -283,7 +386,7 @@ mod tests {
     #[test]
     fn want_of_room_is_said_with_figures() {
         let data = Path::new("/data");
-        let space = Space { free_bytes: 12 << 20, total_bytes: GIB };
+        let space = Space { free_bytes: 12 << 20, total_bytes: GIB, ..ROOM };
         let fault = refuse_without_room(data, space).unwrap_err();
         assert!(!fault.permanent);
         assert_eq!(fault.reason, "the disk of /data is full: 12 MiB free; a start needs 16 MiB");
@@ -316,7 +419,11 @@ mod tests {
         let look = meter.look(&[upper("a"), upper("b"), upper("gone")]);
         assert!(look.hidden.is_empty());
         assert_eq!(look.written.len(), 2);
-        assert!(look.written.values().all(|bytes| (1 << 20..1 << 21).contains(bytes)), "{:?}", look.written);
+        assert!(
+            look.written.values().all(|one| (1 << 20..1 << 21).contains(&one.bytes) && one.files == 1),
+            "{:?}",
+            look.written
+        );
         // Another start of the same instance has another file system.
         let again = ((InstanceId::new("a"), 1), directory.0.join("b"));
         assert_eq!(

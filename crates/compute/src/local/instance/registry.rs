@@ -2,14 +2,16 @@
 
 use super::wanted;
 use crate::driver::{Hint, Output};
-use crate::local::container::launch::{self, Found, Launch};
+use crate::local::container::alive::{self, Found};
+use crate::local::container::launch::Launch;
 use crate::local::container::pair::Pair;
 use crate::local::durable;
 use crate::local::instance::birth::blocking;
 use crate::local::instance::disk::Run;
 use crate::local::instance::shim;
+use crate::local::instance::state::{Adopted, Order};
 use crate::local::instance::wanted::{Removing, Wanted, is_plain_id};
-use crate::local::instance::{Adopted, Instance, ORDERS_MAX, Order, exit_of};
+use crate::local::instance::{Instance, ORDERS_MAX, exit_of};
 use crate::local::machine::Machine;
 use apron_model::ids::{Generation, InstanceId};
 use apron_model::instance::{Fault, Health, InstanceSpec, Observed, Phase, Waterfall};
@@ -132,14 +134,18 @@ impl Instances {
         }
     }
 
-    /// Ends the instance. Returns when that is on disk. An unknown one is a success.
+    /// Ends the instance. Returns when that is on disk, if the disk has room for it. An unknown one is a success.
     pub(crate) async fn remove(&self, id: &InstanceId, removing: Removing) -> Result<(), String> {
         // After a wish that is just being taken.
         let creating = self.creating.lock().await;
         let orders = self.orders_of(id);
         drop(creating);
         match orders {
-            Some(orders) => ask(&orders, |reply| Order::Remove(removing, reply)).await.unwrap_or(Ok(())),
+            Some(orders) => {
+                // A task that has ended has nothing left to remove.
+                let _ = ask(&orders, |reply| Order::Remove(removing, reply)).await;
+                Ok(())
+            }
             None => self.remove_stray(id).await,
         }
     }
@@ -153,7 +159,7 @@ impl Instances {
         // Without a wish there is nothing that would finish the removal after a crash: it is finished now.
         let removed = blocking(move || {
             let (dir, cgroup) = (machine.instance_dir(&name), machine.instance_cgroup(&name));
-            launch::destroy(&dir, &cgroup).map_err(|e| e.fault())?;
+            alive::destroy(&dir, &cgroup).map_err(|e| e.fault())?;
             if let Some(pair) = &pair {
                 machine.pairs.release(pair).map_err(|e| Fault::transient(e.to_string()))?;
             }
@@ -264,7 +270,7 @@ impl Instances {
 
     fn find(&self, wish: Wanted) -> (Wanted, Option<Pair>, Adopted) {
         let dir = self.machine.instance_dir(wish.spec.id.as_str());
-        let found = launch::adopt(&dir);
+        let found = alive::adopt(&dir);
         let pid = match &found {
             Found::Alive(alive) => Some(alive.pid()),
             Found::Exited(_) | Found::Orphaned(_) | Found::Absent => None,
@@ -303,7 +309,7 @@ impl Instances {
             return;
         }
         let dir = self.machine.instance_dir(name);
-        match launch::adopt(&dir) {
+        match alive::adopt(&dir) {
             Found::Alive(alive) => {
                 tracing::warn!(instance = name, pid = alive.pid(), "a container runs that no wish names");
                 let pair = self.claim(&dir, Some(alive.pid()));
@@ -314,7 +320,7 @@ impl Instances {
                 self.strays().insert(id, Stray { pair, observed });
             }
             Found::Exited(_) | Found::Orphaned(_) | Found::Absent if wishes_complete => {
-                if let Err(error) = launch::destroy(&dir, &self.machine.instance_cgroup(name)) {
+                if let Err(error) = alive::destroy(&dir, &self.machine.instance_cgroup(name)) {
                     tracing::warn!(instance = name, %error, "the remains of an instance cannot be removed");
                 }
             }
@@ -380,10 +386,10 @@ fn observed(
 struct Gone;
 
 /// One order and its answer.
-async fn ask(
+async fn ask<T>(
     orders: &mpsc::Sender<Order>,
-    order: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Order,
-) -> Result<Result<(), String>, Gone> {
+    order: impl FnOnce(oneshot::Sender<T>) -> Order,
+) -> Result<T, Gone> {
     let (reply, answer) = oneshot::channel();
     orders.send(order(reply)).await.map_err(|_| Gone)?;
     answer.await.map_err(|_| Gone)

@@ -96,7 +96,6 @@ impl WantedList {
 /// What a newer wish changes of a running instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    pub resize: bool,
     pub recheck: bool,
 }
 
@@ -128,7 +127,7 @@ pub fn judge(old: &InstanceSpec, new: &InstanceSpec) -> Result<Option<Change>, S
             new.id
         ));
     }
-    Ok(Some(Change { resize: new.size != old.size, recheck: new.health != old.health }))
+    Ok(Some(Change { recheck: new.health != old.health }))
 }
 
 /// Whether an id can name files, cgroups and containers: 1 to 64 lower-case letters, digits and dashes.
@@ -197,13 +196,13 @@ pub(crate) mod tests {
 
         let mut newer = old.clone();
         newer.generation = Generation { epoch: 1, counter: 2 };
-        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: false, recheck: false })));
+        assert_eq!(judge(&old, &newer), Ok(Some(Change { recheck: false })));
         assert!(judge(&newer, &old).unwrap_err().contains("generation 1.1, the node has 1.2"));
 
         newer.size.memory_mib = 128;
-        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: true, recheck: false })));
+        assert_eq!(judge(&old, &newer), Ok(Some(Change { recheck: false })));
         newer.health.interval_s = 9;
-        assert_eq!(judge(&old, &newer), Ok(Some(Change { resize: true, recheck: true })));
+        assert_eq!(judge(&old, &newer), Ok(Some(Change { recheck: true })));
         newer.env.insert("A".into(), "b".into());
         assert!(judge(&old, &newer).unwrap_err().contains("only size and health check can change"));
     }

@@ -9,7 +9,7 @@
 use crate::local::network::cidr::Cidr;
 use apron_model::limits;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// The first address of a range that is leased; the network's own and the next one stay free.
@@ -26,21 +26,37 @@ pub struct Book {
     leases: BTreeMap<String, Ipv4Addr>,
     /// Until when, in milliseconds since the machine's start, a released address rests.
     quarantine: BTreeMap<Ipv4Addr, u64>,
+    /// Interfaces of the host that did not forward before we came, since the machine's start.
+    #[serde(default)]
+    pub forwarding: BTreeSet<String>,
 }
 
 impl Book {
     pub fn new(range: Cidr, boot_id: String) -> Book {
-        Book { range, boot_id, next: 0, leases: BTreeMap::new(), quarantine: BTreeMap::new() }
+        Book {
+            range,
+            boot_id,
+            next: 0,
+            leases: BTreeMap::new(),
+            quarantine: BTreeMap::new(),
+            forwarding: BTreeSet::new(),
+        }
     }
 
     /// After a restart of the machine the old deadlines mean nothing: every resting address rests anew.
     pub fn restart(&mut self, boot_id: &str, now_ms: u64) {
         if self.boot_id != boot_id {
             self.boot_id = boot_id.to_owned();
+            self.forwarding.clear();
             for until in self.quarantine.values_mut() {
                 *until = now_ms + limits::ADDRESS_QUARANTINE_MS;
             }
         }
+    }
+
+    /// Whether it was kept since this start of the machine.
+    pub fn is_of(&self, boot_id: &str) -> bool {
+        self.boot_id == boot_id
     }
 
     pub fn get(&self, id: &str) -> Option<Ipv4Addr> {

@@ -8,7 +8,7 @@
 //! What the rules say, for interfaces whose name begins with ours:
 //! - prerouting, from an instance: a packet whose source is not the address that is routed to its interface is
 //!   dropped, whatever the host's reverse path filter is set to; every IPv6 packet is dropped;
-//! - forward, from an instance: answers pass; neighbours and private networks are refused with an ICMP error,
+//! - forward, from an instance: answers pass; a connection above so many at once is dropped; neighbours and private networks are refused with an ICMP error,
 //!   so that a program fails at once and not by a time-out; the operator's allowed networks pass;
 //! - forward, to an instance: only answers pass, since the proxy and the checks run on this host;
 //! - input, from an instance: answers, DNS to the gateway address and ping pass, all else is refused, at whichever
@@ -16,9 +16,11 @@
 //! - input, from elsewhere: nobody but this host itself reaches the gateway address;
 //! - postrouting: what leaves this host from our range carries the host's address.
 
+mod expression;
 mod numbers;
 
 use crate::local::network::cidr::Cidr;
+use expression::*;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
 use nix::sys::time::TimeVal;
 use numbers::*;
@@ -43,7 +45,7 @@ const DNS_PACKETS_BURST: u32 = 512;
 /// An instance that asked nothing for this long is forgotten.
 const DNS_SOURCE_KEPT_MS: u64 = 60_000;
 /// No more instances than this are counted; each takes some hundred bytes of the kernel's memory.
-const DNS_SOURCES_MAX: u32 = 65_536;
+const SOURCES_MAX: u32 = 65_536;
 
 /// Networks that an instance may not reach unless the operator allows it: this network, private, shared,
 /// loopback, link-local, multicast, reserved and broadcast addresses, and two from outside these ranges on which
@@ -75,6 +77,8 @@ pub struct Rules {
     pub gateway: Ipv4Addr,
     /// Networks of `REFUSED` that instances may reach all the same.
     pub allow: Vec<Cidr>,
+    /// What one instance may have open to the outside at once; closed ones do not count.
+    pub connections_max: u32,
 }
 
 /// The kernel did not take the rules.
@@ -102,7 +106,17 @@ fn explain(error: &io::Error) -> String {
 
 /// Puts the tables in place of any earlier ones of the same name, atomically.
 pub fn replace(rules: &Rules) -> Result<(), NftError> {
-    send(table_batch(rules, has_ipv6()))
+    match send(table_batch(rules, has_ipv6(), true)) {
+        Err(NftError::Refused { step, error }) if step == COUNT_STEP => {
+            tracing::warn!(
+                %error,
+                "this kernel cannot count connections (it lacks the module nft_connlimit): one instance can use up all \
+                 that the host can track, and the others then reach nothing"
+            );
+            send(table_batch(rules, has_ipv6(), false))
+        }
+        other => other,
+    }
 }
 
 /// Removes the tables; none there is a success.
@@ -165,7 +179,7 @@ fn dropping_chain(payload: &[u8]) -> Option<String> {
     Some(format!("{family} {table} {chain}"))
 }
 
-fn table_batch(rules: &Rules, ipv6: bool) -> Batch {
+fn table_batch(rules: &Rules, ipv6: bool, count: bool) -> Batch {
     let mut batch = Batch::begin();
     let table = &rules.table;
     batch.remove_table(table);
@@ -177,7 +191,11 @@ fn table_batch(rules: &Rules, ipv6: bool) -> Batch {
     batch.chain(table, "forward", Some(Base { kind: "filter", hook: HOOK_FORWARD, priority: 0 }));
     batch.chain(table, "input", Some(Base { kind: "filter", hook: HOOK_INPUT, priority: 0 }));
     batch.chain(table, "postrouting", Some(Base { kind: "nat", hook: HOOK_POSTROUTING, priority: 100 }));
-    batch.set_of_sources(table, DNS_SOURCES);
+    batch.set_of_sources(table, DNS_SOURCES, 1, Some(DNS_SOURCE_KEPT_MS));
+    if count {
+        // The kernel itself forgets a source that has no connection any more.
+        batch.set_of_sources(table, CONNECTION_SOURCES, 2, None);
+    }
 
     let ours_in = |operator| vec![meta(META_IIFNAME), compare(operator, rules.interfaces.as_bytes())];
     let ours_out = |operator| vec![meta(META_OIFNAME), compare(operator, rules.interfaces.as_bytes())];
@@ -212,6 +230,12 @@ fn table_batch(rules: &Rules, ipv6: bool) -> Batch {
         batch.rule(table, chain, join(vec![answers, vec![verdict(VERDICT_ACCEPT)]]));
     }
 
+    if count {
+        let source = payload(BASE_NETWORK, IP_SOURCE, 4);
+        let too_many = vec![source, over_count(rules.connections_max), verdict(VERDICT_DROP)];
+        batch.rule(table, "from-instance", too_many);
+        batch.name_last(COUNT_STEP);
+    }
     // A neighbour is refused before an allowed network is looked at: allowing 10.0.0.0/8 opens no neighbour.
     batch.rule(table, "from-instance", join(vec![ours_out(EQUAL), vec![refuse()]]));
     for network in &rules.allow {
@@ -251,6 +275,9 @@ fn table_batch(rules: &Rules, ipv6: bool) -> Batch {
 }
 
 const DNS_SOURCES: &str = "dns-sources";
+const CONNECTION_SOURCES: &str = "connection-sources";
+/// The step that a kernel without nft_connlimit refuses.
+const COUNT_STEP: &str = "count of connections";
 /// Before connections are tracked, so that what is dropped there leaves no trace.
 const RAW_PREROUTING: Base = Base { kind: "filter", hook: HOOK_PREROUTING, priority: -300 };
 /// A name that is compared as a whole fills its field.
@@ -310,20 +337,29 @@ impl Batch {
         self.table(DELTABLE, table);
     }
 
-    /// A set of source addresses that rules fill by themselves, each with a counter of its own.
-    fn set_of_sources(&mut self, table: &str, name: &str) {
-        let attributes = [
+    /// A set of source addresses that rules fill by themselves, each with a counter of its own. `id` is the set's
+    /// within the batch.
+    fn set_of_sources(&mut self, table: &str, name: &str, id: u32, kept_ms: Option<u64>) {
+        let timeouts = if kept_ms.is_some() { SET_HAS_TIMEOUTS } else { 0 };
+        let mut attributes = [
             string(1, table),
             string(2, name),
-            number(3, SET_HAS_TIMEOUTS | SET_HAS_EXPRESSIONS),
+            number(3, timeouts | SET_HAS_EXPRESSIONS),
             number(4, KEY_IPV4_ADDRESS),
             number(5, 4),
-            nested(9, &number(1, DNS_SOURCES_MAX)),
-            // An identifier within the batch.
-            number(10, 1),
-            long_number(11, DNS_SOURCE_KEPT_MS),
-        ];
-        self.message(NEWSET, CREATE, format!("set {name}"), attributes.concat());
+            nested(9, &number(1, SOURCES_MAX)),
+            number(10, id),
+        ]
+        .concat();
+        attributes.extend(kept_ms.map(|kept_ms| long_number(11, kept_ms)).unwrap_or_default());
+        self.message(NEWSET, CREATE, format!("set {name}"), attributes);
+    }
+
+    /// What errors about the last message are to say.
+    fn name_last(&mut self, step: &str) {
+        if let Some(last) = self.steps.last_mut() {
+            *last = step.to_owned();
+        }
     }
 
     fn chain(&mut self, table: &str, name: &str, base: Option<Base>) {
@@ -359,124 +395,6 @@ fn message_begin(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, fami
 fn message_end(bytes: &mut [u8], start: usize) {
     let length = (bytes.len() - start) as u32;
     bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
-}
-
-fn raw(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = (value.len() + 4) as u16;
-    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
-fn nested(kind: u16, value: &[u8]) -> Vec<u8> {
-    raw(kind | NESTED, value)
-}
-
-fn string(kind: u16, value: &str) -> Vec<u8> {
-    raw(kind, &[value.as_bytes(), b"\0"].concat())
-}
-
-fn number(kind: u16, value: u32) -> Vec<u8> {
-    raw(kind, &value.to_be_bytes())
-}
-
-fn long_number(kind: u16, value: u64) -> Vec<u8> {
-    raw(kind, &value.to_be_bytes())
-}
-
-fn expression(name: &str, data: &[u8]) -> Vec<u8> {
-    [string(1, name), nested(2, data)].concat()
-}
-
-fn value(kind: u16, bytes: &[u8]) -> Vec<u8> {
-    nested(kind, &raw(1, bytes))
-}
-
-fn meta(key: u32) -> Vec<u8> {
-    expression("meta", &[number(1, REGISTER), number(2, key)].concat())
-}
-
-fn payload(base: u32, offset: u32, length: u32) -> Vec<u8> {
-    let attributes = [number(1, REGISTER), number(2, base), number(3, offset), number(4, length)];
-    expression("payload", &attributes.concat())
-}
-
-fn compare(operator: u32, bytes: &[u8]) -> Vec<u8> {
-    expression("cmp", &[number(1, REGISTER), number(2, operator), value(3, bytes)].concat())
-}
-
-fn masked(mask: &[u8]) -> Vec<u8> {
-    let zero = vec![0; mask.len()];
-    let attributes = [
-        number(1, REGISTER),
-        number(2, REGISTER),
-        number(3, mask.len() as u32),
-        value(4, mask),
-        value(5, &zero),
-    ];
-    expression("bitwise", &attributes.concat())
-}
-
-fn in_network(offset: u32, network: &Cidr) -> Vec<Vec<u8>> {
-    vec![
-        payload(BASE_NETWORK, offset, 4),
-        masked(&network.mask().octets()),
-        compare(EQUAL, &network.network().octets()),
-    ]
-}
-
-fn to_network(network: &Cidr) -> Vec<Vec<u8>> {
-    in_network(IP_DESTINATION, network)
-}
-
-/// Matches a connection that is in one of the given states.
-fn state(bits: u32) -> Vec<Vec<u8>> {
-    let load = expression("ct", &[number(1, REGISTER), number(2, 0)].concat());
-    vec![load, masked(&bits.to_ne_bytes()), compare(NOT_EQUAL, &[0; 4])]
-}
-
-/// The interface by which the packet's source is reached, if it is the one that the packet came by; else zero.
-fn route_to_source() -> Vec<u8> {
-    let flags = number(3, FIB_OF_SOURCE | FIB_SAME_INTERFACE);
-    expression("fib", &[number(1, REGISTER), number(2, FIB_OUTPUT_INTERFACE), flags].concat())
-}
-
-/// Matches when the source address that was loaded sends more than it may.
-fn over_rate() -> Vec<u8> {
-    let limit = [
-        long_number(1, DNS_PACKETS_PER_SECOND),
-        // The unit, in seconds.
-        long_number(2, 1),
-        number(3, DNS_PACKETS_BURST),
-        number(4, LIMIT_PACKETS),
-        number(5, LIMIT_OVER),
-    ];
-    let attributes = [
-        string(1, DNS_SOURCES),
-        number(3, SET_UPDATE),
-        number(4, REGISTER),
-        nested(7, &expression("limit", &limit.concat())),
-    ];
-    expression("dynset", &attributes.concat())
-}
-
-fn verdict(code: u32) -> Vec<u8> {
-    let data = nested(2, &nested(2, &number(1, code)));
-    expression("immediate", &[number(1, 0), data].concat())
-}
-
-fn jump(chain: &str) -> Vec<u8> {
-    let code = [number(1, VERDICT_JUMP), string(2, chain)].concat();
-    expression("immediate", &[number(1, 0), nested(2, &nested(2, &code))].concat())
-}
-
-fn refuse() -> Vec<u8> {
-    expression("reject", &[number(1, 0), raw(2, &[ICMP_ADMINISTRATIVELY_PROHIBITED])].concat())
-}
-
-fn masquerade() -> Vec<u8> {
-    expression("masq", &[])
 }
 
 fn open() -> io::Result<OwnedFd> {

@@ -8,7 +8,7 @@ const CHOICE_LOCK: &str = "/run/apron-network.lock";
 pub(super) fn choose_range(names: &Names, path: &Path, ranges: &[Cidr]) -> Result<Book, NetworkError> {
     let file = |error| NetworkError::File { path: path.to_owned(), error };
     let _lock = lock_choice()?;
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(file)?.trim().to_owned();
+    let boot_id = boot_id().map_err(file)?;
     let kept: Option<Book> = durable::read_json(path).map_err(file)?;
     let platform = names.platform;
     with_netlink(async |handle| {

@@ -110,7 +110,7 @@ pub(super) async fn update(
     let input = input::update(request);
     let place = place(context);
     let (service, operation) = act(context, &arn, Action::Update, |service| {
-        service.config = source::changed(&service.config, &input, place).map_err(failure::input)?;
+        service.config = source::changed(service, &input, place).map_err(failure::input)?;
         Ok(())
     })
     .await?;

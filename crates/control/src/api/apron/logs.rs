@@ -1,10 +1,11 @@
 //! GetLogs: a page of a log, and the wait for the next one.
 
+use super::operation;
 use crate::api::apprunner::lookup;
 use crate::api::apprunner::view::seconds;
 use crate::api::call::Context;
 use crate::api::{ending, failure};
-use apron_model::ids::{OperationId, ServiceId};
+use apron_model::ids::ServiceId;
 use apron_model::limits;
 use apron_telemetry::{Cursor, Logs, Page, Stream};
 use apron_wire::Error;
@@ -52,12 +53,8 @@ async fn stream(context: Context<'_>, service: &ServiceId, input: &GetLogsReques
         (LogStream::Events, None) => Ok(Stream::Events(service.clone())),
         (LogStream::Application, None) => Ok(Stream::Application(service.clone())),
         (LogStream::Deployment, Some(id)) => {
-            let id = OperationId::new(id.clone());
-            let found = context.platform.store.operation_get(&id).await.map_err(failure::store)?;
-            if found.is_none_or(|operation| operation.service != *service) {
-                return Err(failure::not_found(format!("The service has no operation {id}.")));
-            }
-            Ok(Stream::Deployment(service.clone(), id))
+            let found = operation::find(context, service, id).await?;
+            Ok(Stream::Deployment(service.clone(), found.id))
         }
         (LogStream::Deployment, None) => Err(failure::invalid("Stream DEPLOYMENT needs an OperationId.")),
         (LogStream::Events | LogStream::Application, Some(_)) => {

@@ -1,7 +1,8 @@
-//! Operations that AWS lacks: uploads, images, logs, status, and the platform itself.
+//! Calls that AWS lacks: uploads, images, logs, status, why an operation failed, and the platform itself.
 
 mod images;
 mod logs;
+mod operation;
 mod platform;
 mod status;
 pub(crate) mod uploads;
@@ -30,6 +31,7 @@ pub(super) async fn dispatch(
         Operation::DeleteImage => run(body, id, |input| images::delete(context, input)).await,
         Operation::GetLogs => run(body, id, |input| logs::get(context, input, shutdown.clone())).await,
         Operation::DescribeStatus => run(body, id, |input| status::describe(context, input)).await,
+        Operation::DescribeOperation => run(body, id, |input| operation::describe(context, input)).await,
         Operation::DescribePlatform => run(body, id, |input| platform::describe(context, input)).await,
     }
 }

@@ -1,18 +1,18 @@
 //! DescribeStatus: what a service is doing and why, down to its instances.
 
+use super::operation;
 use crate::api::apprunner::lookup;
 use crate::api::apprunner::view::int;
 use crate::api::call::Context;
 use crate::api::failure;
 use apron_model::ids::OperationId;
 use apron_model::instance::{self, Exit, Health, Phase};
-use apron_model::operation::{self, OperationKind};
 use apron_model::reconcile::{Slot, SlotWish};
 use apron_model::service::{Revision, Service, Status, status};
 use apron_wire::Error;
 use apron_wire::apron::{
     DescribeStatusRequest, DescribeStatusResponse, InstanceHealth, InstancePhase, InstanceStatus,
-    OpenOperation, OperationStatus, OperationType, RevisionState, RevisionStatus, ServiceStatus, Waterfall,
+    OpenOperation, RevisionState, RevisionStatus, ServiceStatus, Waterfall,
 };
 
 pub(super) async fn describe(
@@ -41,22 +41,8 @@ async fn open_operation(context: Context<'_>, id: &OperationId) -> Result<Option
     let row = context.platform.store.operation_get(id).await.map_err(failure::store)?;
     Ok(row.map(|row| OpenOperation {
         id: row.id.to_string(),
-        r#type: match row.kind {
-            OperationKind::CreateService => OperationType::CreateService,
-            OperationKind::UpdateService => OperationType::UpdateService,
-            OperationKind::StartDeployment => OperationType::StartDeployment,
-            OperationKind::PauseService => OperationType::PauseService,
-            OperationKind::ResumeService => OperationType::ResumeService,
-            OperationKind::DeleteService => OperationType::DeleteService,
-        },
-        status: match row.status {
-            operation::OperationStatus::Pending => OperationStatus::Pending,
-            operation::OperationStatus::InProgress => OperationStatus::InProgress,
-            operation::OperationStatus::Succeeded => OperationStatus::Succeeded,
-            operation::OperationStatus::Failed => OperationStatus::Failed,
-            operation::OperationStatus::RollbackInProgress => OperationStatus::RollbackInProgress,
-            operation::OperationStatus::RollbackSucceeded => OperationStatus::RollbackSucceeded,
-        },
+        r#type: operation::kind(row.kind),
+        status: operation::status(row.status),
         step: row.step.as_str().to_owned(),
         reason: row.fault.map(|fault| fault.reason),
     }))

@@ -13,6 +13,8 @@ use crate::api::call::Context;
 use crate::api::failure;
 use apron_images::archive::{self, ArchiveError};
 use apron_images::content::{Content, ContentError};
+use apron_images::helper::Helper;
+use apron_images::process::Cancel;
 use apron_model::ids::Digest;
 use apron_model::limits;
 use apron_store::{Upload, UploadKind};
@@ -120,7 +122,12 @@ pub(super) async fn put_part(
         )));
     }
     let path = path(&context.platform.content, &upload_id)?;
-    let _claim = blocking(move || write_part(&path, offset, &data.0).map(|()| claim)).await?;
+    let content = context.platform.content.clone();
+    let written = blocking(move || {
+        content.check_room(length as u64).map_err(stored)?;
+        write_part(&path, offset, &data.0).map(|()| claim)
+    });
+    let _claim = written.await?;
     let grown = store.upload_grow(&upload_id, offset, size, context.platform.clock.now()).await;
     if !grown.map_err(failure::store)? {
         return Err(gone(&upload_id));
@@ -156,10 +163,15 @@ pub(super) async fn abort(
     input: AbortUploadRequest,
 ) -> Result<AbortUploadResponse, Error> {
     let id = input.upload_id;
-    let _claim = context.platform.uploads.claim(&id)?;
+    let claim = context.platform.uploads.claim(&id)?;
     context.platform.store.upload_take(&id).await.map_err(failure::store)?.ok_or_else(|| gone(&id))?;
-    discard(&context.platform.content, &id);
-    Ok(AbortUploadResponse {})
+    let content = context.platform.content.clone();
+    blocking(move || {
+        let _claim = claim;
+        discard(&content, &id);
+        Ok(AbortUploadResponse {})
+    })
+    .await
 }
 
 /// Removes the file of an upload whose row has gone.
@@ -179,7 +191,7 @@ fn store_source(content: &Content, path: &Path, size: u64) -> Result<CompleteUpl
     }
     let mut blob = content.writer().map_err(stored)?;
     let copied = io::copy(&mut head.as_slice(), &mut blob).and_then(|_| io::copy(&mut file, &mut blob));
-    copied.map_err(|error| disk("written", &error))?;
+    copied.map_err(|error| stored(content.written(error)))?;
     let (digest, bytes) = blob.finish(None).map_err(stored)?;
     if bytes != size {
         return Err(failure::internal("A part of the upload was lost. Upload it again."));
@@ -191,12 +203,18 @@ fn import(content: &Content, path: &Path, size: u64) -> Result<CompleteUploadRes
     // Bytes of a part that was cut short do not count.
     let file = OpenOptions::new().write(true).open(path);
     file.and_then(|file| file.set_len(size)).map_err(|error| disk("written", &error))?;
-    let imported = archive::import(content, path).map_err(|error| match error {
+    // Nobody waits for it any more when its caller has gone, but what is stored then is as good.
+    let imported = archive::import(content, path, &Helper::this_program(), &Cancel::new());
+    let imported = imported.map_err(|error| match error {
         ArchiveError::Unreadable { source, .. } => disk("read", &source),
         ArchiveError::Unwritable { source, .. } => disk("written", &source),
         ArchiveError::NotAnArchive { reason, .. } => failure::invalid(format!(
             "The upload is not an image archive: {reason}; expected an OCI layout or the output of 'docker save'."
         )),
+        ArchiveError::Failed { reason, .. } => {
+            tracing::error!(reason, "an image archive cannot be read");
+            failure::internal("The archive could not be read. Upload it again.")
+        }
         ArchiveError::OtherPlatform { offered, .. } => failure::invalid(format!(
             "The archive holds an image for {offered}; this machine runs linux/{}.",
             apron_images::manifest::host_architecture()
@@ -259,6 +277,10 @@ fn stored(error: ContentError) -> Error {
     match error {
         ContentError::DiskFull(_) => {
             failure::internal("The disk under the platform's content store is full.")
+        }
+        ContentError::NoRoom(shortage) => {
+            tracing::error!(%shortage, "an upload was refused for want of room");
+            failure::internal(format!("There is too little room for the upload: {shortage}."))
         }
         error if error.permanent() => failure::invalid(format!("The upload cannot be used: {error}.")),
         error => {

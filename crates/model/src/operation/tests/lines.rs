@@ -6,16 +6,8 @@ use super::*;
 fn a_deployment_is_told_as_app_runner_tells_it() {
     let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, asked());
     rows.drive();
-    let events: Vec<&str> = rows
-        .lines
-        .iter()
-        .filter_map(|line| match line {
-            Line::Event(text) => Some(text.as_str()),
-            Line::Deployment(_) | Line::DeploymentEnd => None,
-        })
-        .collect();
     assert_eq!(
-        events,
+        events(&rows),
         [
             "Service status is set to OPERATION_IN_PROGRESS.",
             "Service creation started.",
@@ -28,4 +20,62 @@ fn a_deployment_is_told_as_app_runner_tells_it() {
         Line::Event(_) | Line::DeploymentEnd => true,
     });
     assert!(all_prefixed);
+}
+
+fn events(rows: &Rows) -> Vec<&str> {
+    rows.lines
+        .iter()
+        .filter_map(|line| match line {
+            Line::Event(text) => Some(text.as_str()),
+            Line::Deployment(_) | Line::DeploymentEnd => None,
+        })
+        .collect()
+}
+
+/// Success is not claimed of what no proxy has said.
+#[test]
+fn a_route_that_no_proxy_confirmed_is_not_called_routed() {
+    let told = |rows: &Rows, words: &str| {
+        rows.lines
+            .iter()
+            .filter(|line| match line {
+                Line::Event(text) | Line::Deployment(text) => text.contains(words),
+                Line::DeploymentEnd => false,
+            })
+            .count()
+    };
+    let mut rows = Rows::admitted(State::Running, OperationKind::UpdateService, asked());
+    rows.drive_to(|step| matches!(step, Step::Routing { .. }));
+    rows.now = Timestamp(rows.now.0 + limits::ROUTE_MS_MAX);
+    rows.advance();
+    assert_eq!(rows.ended(), (OperationStatus::Succeeded, State::Running));
+    assert_eq!(told(&rows, "Successfully routed"), 0);
+    assert_eq!(
+        told(&rows, "Warning: not every proxy has confirmed the new route yet"),
+        2,
+        "{:?}",
+        rows.lines
+    );
+    let mut rows = Rows::admitted(State::Running, OperationKind::UpdateService, asked());
+    rows.drive();
+    assert_eq!((told(&rows, "Successfully routed"), told(&rows, "Warning")), (1, 0));
+}
+
+#[test]
+fn the_last_output_of_a_failure_is_told_in_both_logs_and_bounded() {
+    let mut rows = Rows::admitted(State::Running, OperationKind::UpdateService, asked());
+    rows.drive_to(|step| matches!(step, Step::Starting { .. }));
+    let last_lines: Vec<String> = (0..1000).map(|n| format!("line {n} {}", "x".repeat(n))).collect();
+    rows.seen(|slot| Observed {
+        phase: Phase::Exited(Exit { last_lines: last_lines.clone(), ..exit() }),
+        ..exited(slot)
+    });
+    rows.advance();
+    assert_eq!(rows.ended().0, OperationStatus::RollbackSucceeded);
+    let kept = crate::instance::last_lines(&last_lines);
+    assert_eq!(rows.view.operation.fault.as_ref().unwrap().last_lines, kept);
+    let shown: Vec<String> = kept.iter().map(|line| format!("  {line}")).collect();
+    let told: Vec<&str> = events(&rows).into_iter().filter(|text| text.starts_with("  line ")).collect();
+    assert_eq!(told, shown);
+    assert!(kept.last().unwrap().starts_with("line 999 ") && kept.len() < limits::LAST_LINES);
 }

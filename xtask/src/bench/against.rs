@@ -1,0 +1,117 @@
+//! The proxy bench beside another program of the same method, which was written apart from it: a mistake in how we
+//! measure would show as a difference. The other program is a script that takes `--ours`, a command that starts our
+//! proxy in front of `127.0.0.1:9000`, and leaves the figures of each round in the file of `--json`.
+
+use super::process::{self, Directory};
+use super::proxy::{self, Ratios};
+use super::spread::Spread;
+use super::{Effort, Outcome, Verdict, interrupt};
+use crate::program::run as run_program;
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+/// Its section on the page stays until the two are compared again.
+pub(super) const SECTION: &str = "proxy --against";
+/// Where the script has its origin.
+const ORIGIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9000);
+/// What the script calls our proxy.
+const OURS: &str = "ours";
+/// Per cent. Two runs of one bench on a busy machine differ by half of it.
+const DIFFERENCE_BAR: f64 = 10.0;
+
+/// One round of one proxy, as the script writes it.
+#[derive(Deserialize)]
+struct Round {
+    /// CPU time per request.
+    us: f64,
+}
+
+/// Runs the script with the proxies, rounds and load of our own bench, and compares what both say of ours.
+pub(super) fn run(program: &str, script: &Path, effort: Effort, ours: &Ratios) -> Result<Outcome> {
+    interrupt::check()?;
+    let directory = Directory::new("against")?;
+    let json = directory.0.join("figures.json");
+    let listen = process::free_address()?;
+    let command: Vec<String> = [vec![program.to_owned()], proxy::our_arguments(ORIGIN, listen)].concat();
+    let command: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    let mut python = Command::new("python3");
+    python.arg(script).args(["--ours", &command.join(" "), "--ours-url", &format!("http://{listen}/")]);
+    python.args(["--host", proxy::HOST, "--rounds", &effort.rounds.to_string()]);
+    python.args(["--seconds", &effort.seconds.to_string(), "--body", &proxy::BODY_BYTES.to_string()]);
+    // Nothing that our bench does not measure.
+    python.args(["--connections", &proxy::CONNECTIONS.to_string(), "--envoy", ""]).arg("--json").arg(&json);
+    run_program(&mut python)?;
+    interrupt::check()?;
+    let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    outcome(&name, effort, ours, &ratios(&std::fs::read_to_string(json)?)?)
+}
+
+/// A word for a shell, whatever stands in it.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The script's figures in our terms.
+fn ratios(json: &str) -> Result<Ratios> {
+    let rounds: BTreeMap<String, Vec<Round>> =
+        serde_json::from_str(json).context("the script's figures are not what was expected")?;
+    let median = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.us)).map(|s| s.median);
+    let base = median(rounds.get("nginx").context("the script measured no nginx")?)?;
+    let ratio = |(name, rounds): (&String, &Vec<Round>)| {
+        let name = if name == OURS { "apron" } else { name };
+        Ok((name.to_owned(), median(rounds)? / base))
+    };
+    rounds.iter().map(ratio).collect()
+}
+
+fn outcome(script: &str, effort: Effort, ours: &Ratios, theirs: &Ratios) -> Result<Outcome> {
+    let mut text = format!(
+        "The bench above and the script `{script}`, one after the other, on the same program, with the same proxies, \
+         load and rounds ({} of {} s). CPU time per request in times nginx's of the same run.\n\n\
+         | proxy | this bench | {script} | difference |\n|---|---|---|---|\n",
+        effort.rounds, effort.seconds
+    );
+    let differs = |name: &str| -> Result<(f64, f64, f64)> {
+        let of = |ratios: &Ratios| ratios.get(name).copied().with_context(|| format!("no figure of {name}"));
+        let (ours, theirs) = (of(ours)?, of(theirs)?);
+        Ok((ours, theirs, (ours / theirs - 1.0) * 100.0))
+    };
+    for name in ours.keys().filter(|name| *name != "nginx") {
+        let (ours, theirs, difference) = differs(name)?;
+        writeln!(text, "| {name} | {ours:.2} | {theirs:.2} | {difference:+.1} % |")?;
+    }
+    let figure = differs("apron")?.2.abs();
+    let what = "difference of the two ratios of apron, per cent";
+    Ok(Outcome { text, verdicts: vec![Verdict { what, figure, bar: DIFFERENCE_BAR }] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scripts_figures_are_compared_with_ours() {
+        let json = r#"{"ours": [{"us": 13.0, "rps": 9}, {"us": 12.0}, {"us": 90.0}],
+                       "nginx": [{"us": 10.0}], "haproxy": [{"us": 11.0}]}"#;
+        let theirs = ratios(json).unwrap();
+        let ours = Ratios::from([("apron".into(), 1.43), ("nginx".into(), 1.0), ("haproxy".into(), 1.1)]);
+        let effort = Effort { rounds: 3, seconds: 6, starts: 0 };
+        let compared = outcome("other.py", effort, &ours, &theirs).unwrap();
+        assert!(compared.text.contains("| apron | 1.43 | 1.30 | +10.0 % |"), "{}", compared.text);
+        assert!(compared.text.contains("| haproxy | 1.10 | 1.10 | +0.0 % |"), "{}", compared.text);
+        assert!((compared.verdicts[0].figure - 10.0).abs() < 1e-9);
+        assert!(ratios(r#"{"ours": []}"#).is_err());
+        assert!(outcome("other.py", effort, &ours, &Ratios::new()).is_err());
+    }
+
+    #[test]
+    fn words_for_a_shell_stay_whole() {
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}
