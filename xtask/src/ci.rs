@@ -43,9 +43,19 @@ pub(crate) fn run(root: &Path, all: bool) -> Result<bool> {
     let mut count = Count::default();
     if built {
         stage(&mut stages, "tests", || tests(root, &[], &mut count));
+        stage(&mut stages, "demo", || {
+            program::run(Command::new(root.join("scripts/demo")).arg("--check").current_dir(root))
+        });
     }
     if let Some(facts) = facts.filter(|_| built) {
-        nightly::run(root, &facts, &mut stages, &count)?;
+        let long = nightly::run(root, &facts, &mut stages, &count)?;
+        count = Count {
+            passed: count.passed + long.passed,
+            failed: count.failed + long.failed,
+            // What the long list did not run either.
+            ignored: count.ignored.saturating_sub(long.passed + long.failed),
+            names: count.names,
+        };
     }
     print!("\n{}", summary(&stages, &count));
     Ok(stages.iter().all(|s| s.passed))
@@ -57,7 +67,11 @@ fn summary(stages: &[Stage], count: &Count) -> String {
         format!("{:10} {:>7.1} s  {}\n", s.name, s.seconds, if s.passed { "ok" } else { "FAILED" })
     };
     let lines: String = stages.iter().map(line).collect();
-    format!("{lines}{} passed, {} failed\n", count.passed, count.failed)
+    let ignored = match count.ignored {
+        0 => String::new(),
+        n => format!("{n} not run: the long list, scripts/test --all, has them\n"),
+    };
+    format!("{lines}{ignored}{} passed, {} failed\n", count.passed, count.failed)
 }
 
 /// Runs and times one stage, says how it went, and keeps that.
@@ -197,7 +211,13 @@ mod tests {
             &[stage("build", true), stage("tests", false)],
             &Count { passed: 7, failed: 1, ignored: 2, ..Count::default() },
         );
-        assert_eq!(text, "build          1.2 s  ok\ntests          1.2 s  FAILED\n7 passed, 1 failed\n");
+        let lines = [
+            "build          1.2 s  ok",
+            "tests          1.2 s  FAILED",
+            "2 not run: the long list, scripts/test --all, has them",
+            "7 passed, 1 failed",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), lines);
     }
 
     #[test]

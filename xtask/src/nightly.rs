@@ -3,11 +3,10 @@
 
 use crate::ci::{self, Count, Stage};
 use crate::facts::Facts;
-use crate::{bench, program, vm};
+use crate::{bench, vm};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 /// What the list is to hold and is found in tests, each with all tests that it is made of. It passes when each of
 /// them was seen to pass, so that one that was renamed or taken away is missed here.
@@ -42,21 +41,19 @@ const PARTS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Adds the long list to the stages that have run, and writes the page.
-pub(crate) fn run(root: &Path, facts: &Facts, stages: &mut Vec<Stage>, short: &Count) -> Result<()> {
+/// Adds the long list to the stages that have run, and writes the page. Gives the count of the long tests.
+pub(crate) fn run(root: &Path, facts: &Facts, stages: &mut Vec<Stage>, short: &Count) -> Result<Count> {
     let mut long = Count::default();
     ci::stage(stages, "long tests", || ci::tests(root, &["--ignored"], &mut long));
     ci::stage(stages, "parts", || complete(short, &long));
-    ci::stage(stages, "demo", || {
-        program::run(Command::new(root.join("scripts/demo")).arg("--check").current_dir(root))
-    });
     ci::stage(stages, "vm", || vm::run(root));
     ci::stage(stages, "bench", || {
         ensure!(bench::run(root, &["--check"])?, "a bar was missed");
         Ok(())
     });
     let page = page(facts, stages, short, &long)?;
-    std::fs::write(root.join("docs/nightly.md"), page).context("cannot write docs/nightly.md")
+    std::fs::write(root.join("docs/nightly.md"), page).context("cannot write docs/nightly.md")?;
+    Ok(long)
 }
 
 /// The tests of the parts, by the names of their functions.

@@ -420,7 +420,7 @@ async fn a_password_is_for_git_alone() {
     for wrong in ["user:s3cret@", ""] {
         let (events, result) = world.build(from(wrong)).await;
         let fault = result.unwrap_err();
-        assert!(fault.permanent, "{fault:?}");
+        assert!(fault.permanent && fault.reason.contains("does not exist, or is private"), "{fault:?}");
         let said = format!("{fault:?} {events:?}");
         assert!(!said.contains("s3cr"), "{said}");
     }

@@ -189,13 +189,13 @@ impl Engine {
             for one in &lines {
                 let events = Stream::Events(one.service.clone());
                 let deployment = one.operation.clone().map(|id| Stream::Deployment(one.service.clone(), id));
-                let written = match (&one.line, &deployment) {
+                let written = crate::blocking(|| match (&one.line, &deployment) {
                     (Line::Event(text), _) => self.logs.append(&events, one.at, SOURCE, [text]),
                     (Line::Deployment(text), Some(log)) => self.logs.append(log, one.at, SOURCE, [text]),
                     (Line::DeploymentEnd, Some(log)) => self.logs.end(log),
                     // Only operations write to the logs of deployments.
                     (Line::Deployment(_) | Line::DeploymentEnd, None) => Ok(()),
-                };
+                });
                 if let Err(error) = written {
                     tracing::warn!(error = %crate::chain(&error), "the logs take no lines; they wait");
                     return Ok(());

@@ -46,6 +46,16 @@ impl Platform {
     }
 }
 
+/// Does what may wait for a disk without holding up the other tasks of its thread.
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        // A runtime of one thread, as tests have, has nobody who could take the others over.
+        _ => work(),
+    }
+}
+
 /// An error and what caused it, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

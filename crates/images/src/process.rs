@@ -194,6 +194,13 @@ fn prepare(parent: libc::pid_t) -> io::Result<()> {
     Ok(())
 }
 
+/// In a child of this program, for a parent that has given up root: such a process may not write its score before it
+/// has executed a program anew, so `prepare` could not.
+pub(crate) fn go_first() {
+    // Without it the child is only a worse choice for a kernel that has no memory left.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! Room on a disk: whoever brings an image stops while there is still some, so that those who serve can write.
 
-use apron_model::limits::{DISK_FREE_FLOOR_BYTES, DISK_FREE_FLOOR_PERCENT};
+use apron_model::limits::{DISK_FREE_FLOOR_BYTES, DISK_FREE_FLOOR_FILES, DISK_FREE_FLOOR_PERCENT};
 use nix::sys::statvfs::{Statvfs, fstatvfs, statvfs};
 use serde::{Deserialize, Serialize};
 use std::os::fd::AsFd;
@@ -80,7 +80,7 @@ impl Room {
         if self.free_bytes < floor_bytes.saturating_add(wanted_bytes) {
             return Some(Shortage::Bytes { path, free_bytes: self.free_bytes, wanted_bytes, floor_bytes });
         }
-        let floor = part(self.total_files);
+        let floor = part(self.total_files).min(DISK_FREE_FLOOR_FILES);
         (self.free_files < floor).then_some(Shortage::Files { path, free: self.free_files, floor })
     }
 }

@@ -104,5 +104,8 @@ pub const OPERATIONS_KEPT: usize = 200;
 /// half of that, instances are ended: whoever brings an image stops before somebody who serves does.
 pub const DISK_FREE_FLOOR_BYTES: u64 = 1024 * 1024 * 1024;
 pub const DISK_FREE_FLOOR_PERCENT: u64 = 4;
-/// An instance may make one file for so many of the bytes that it may write: ext4 makes its inodes like that.
-pub const FILE_BYTES: u64 = 16 * 1024;
+/// The floor of files is a part of them too, and no more than so many.
+pub const DISK_FREE_FLOOR_FILES: u64 = 65_536;
+/// An instance may make one file for so many of the bytes that it may write: a file that holds something takes a block
+/// of that size.
+pub const FILE_BYTES: u64 = 4 * 1024;

@@ -213,16 +213,17 @@ async fn change(client: &Client, arn: &str, wanted: Wanted, progress: &Progress)
     let mut input = UpdateServiceRequest::new(arn.to_owned());
     input.source_configuration = Some(wanted.source);
     input.instance_configuration = wanted.instance;
-    let deployed = match client.call(&input).await {
-        Ok(updated) => follow::deployment(client, arn, &updated.operation_id, progress)
-            .await
-            .map(|ended| (updated.service, ended)),
-        Err(error) => Err(error),
-    };
-    let failed = match &deployed {
-        Ok((_, ended)) => !ended.succeeded(),
-        // After any other error the operation may go on.
-        Err(error) => error.is::<Refused>(),
+    let (deployed, failed) = match client.call(&input).await {
+        Ok(updated) => {
+            let followed = follow::deployment(client, arn, &updated.operation_id, progress).await;
+            // An operation whose end was not seen may go on, and needs the tag.
+            let failed = followed.as_ref().is_ok_and(|ended| !ended.succeeded());
+            (followed.map(|ended| (updated.service, ended)), failed)
+        }
+        Err(error) => {
+            let refused = error.is::<Refused>();
+            (Err(error), refused)
+        }
     };
     if let Some(tagged) = tagged.filter(|_| failed)
         && let Err(error) = tagged.undo(client, arn).await

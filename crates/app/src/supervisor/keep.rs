@@ -6,7 +6,7 @@
 
 use super::process::Process;
 use super::spawn::{self, Started};
-use super::{Role, START_MAX, record};
+use super::{Role, record};
 use crate::children::SIGN_PERIOD;
 use crate::listeners::Listeners;
 use crate::log::{LINE_BYTES_MAX, say};
@@ -24,6 +24,9 @@ use tokio::time::{Instant, sleep, timeout};
 /// The first pause after an end; each further one in a row is twice as long.
 const RESTART_FIRST: Duration = Duration::from_millis(100);
 const RESTART_MAX: Duration = Duration::from_secs(5);
+/// From a start anew to the first sign of life: a node that was killed may have much to clear away first. The first
+/// start of all has less time, since somebody waits for it.
+const READY_MAX: Duration = Duration::from_secs(600);
 /// A child that lived this long has earned a short pause again.
 const SETTLED: Duration = Duration::from_secs(60);
 /// Control and node write what they hold and end; the proxy gets its drain time on top.
@@ -179,10 +182,10 @@ async fn hangs(plan: &Plan, signs: OwnedFd, ready: impl Future) -> String {
     };
     let mut bytes = [0u8; 64];
     let mut gives = async || matches!(signs.read(&mut bytes).await, Ok(1..));
-    match timeout(START_MAX, gives()).await {
+    match timeout(READY_MAX, gives()).await {
         Ok(true) => drop(ready.await),
         Ok(false) => return ends(plan).await,
-        Err(_) => return format!("was not ready after {} s and is killed", START_MAX.as_secs()),
+        Err(_) => return format!("was not ready after {} s and is killed", READY_MAX.as_secs()),
     }
     let mut missed = 0;
     while missed < silence_max(plan.role) {

@@ -113,6 +113,10 @@ fn images_that_do_not_serve_say_why_at_once() {
 
     let said = refused("127.0.0.1:1/nothing/here:1", "nowhere");
     assert!(said.contains("127.0.0.1:1/nothing/here:1"), "{said}");
+    let garbage = platform.scratch("garbage").join("garbage.tar");
+    fs::write(&garbage, "no archive").unwrap();
+    let said = platform.refused(&["image", "import", garbage.to_str().unwrap()]);
+    assert!(said.contains("not an image archive") && said.contains("docker save"), "{said}");
     let said = platform.refused(&["image", "import", "/nonexistent.tar"]);
     assert!(said.contains("/nonexistent.tar"), "{said}");
 }

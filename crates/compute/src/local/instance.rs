@@ -18,6 +18,7 @@ pub mod health;
 pub mod listening;
 pub(crate) mod registry;
 pub mod shim;
+mod size;
 mod state;
 pub mod wanted;
 
@@ -48,8 +49,6 @@ const BACKOFF_MS_MIN: u64 = 1_000;
 const BACKOFF_MS_MAX: u64 = 60_000;
 /// A container that ran this long begins the backoff anew when it exits.
 const STABLE: Duration = Duration::from_secs(60);
-/// After limits that could not be changed: a memory limit below what is in use waits for the application.
-const RESIZE_PAUSE: Duration = Duration::from_secs(10);
 /// Between the end of a removed container and the removal of its output: the last lines can be fetched.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
@@ -70,6 +69,8 @@ pub(super) struct Instance {
     watch: Option<WatchId>,
     /// What the running container has, if that is known; the wished one may differ for a while.
     size: Option<InstanceSize>,
+    /// A change of it failed and is tried again after a pause.
+    resizing: bool,
     /// Why the running container is being killed by us.
     end_reason: Option<String>,
 }
@@ -98,6 +99,7 @@ impl Instance {
             backoff_ms: BACKOFF_MS_MIN,
             watch: None,
             size: None,
+            resizing: false,
             end_reason: None,
         }
     }
@@ -105,7 +107,7 @@ impl Instance {
     /// Goes on from what was found, and runs until the instance is gone or the task is dropped.
     pub(super) async fn run(mut self, found: Adopted) {
         self.begin(found);
-        self.resize().await;
+        self.resize(false).await;
         while !matches!(self.state, State::Gone) {
             tokio::select! {
                 Some(order) = self.orders.recv() => self.order(order).await,
@@ -162,7 +164,7 @@ impl Instance {
                     let healthy = self.wanted.healthy;
                     self.watch(alive, healthy);
                 }
-                self.resize().await;
+                self.resize(false).await;
             }
             State::Waiting | State::Failed => self.start(Instant::now()),
             State::Starting { .. } | State::Stopping { .. } | State::Clearing | State::Gone => {}
@@ -219,7 +221,7 @@ impl Instance {
                 let alive = alive.clone();
                 self.news(alive, news).await;
             }
-            (State::Running { .. }, Event::Resize) => self.resize().await,
+            (State::Running { .. }, Event::Resize) => self.resize(true).await,
             (State::Running { since, .. }, Event::Ended(found)) => {
                 if since.elapsed() >= STABLE {
                     self.backoff_ms = BACKOFF_MS_MIN;
@@ -298,7 +300,7 @@ impl Instance {
             next.healthy = false;
             self.keep_if_possible(next).await;
         }
-        self.resize().await;
+        self.resize(false).await;
     }
 
     fn stillborn(&mut self, stillborn: Stillborn) {
@@ -445,7 +447,7 @@ impl Instance {
             tracing::info!(instance = %id, grace_ms = removing.grace_ms, "is sent SIGTERM");
             libc::SIGTERM
         } else {
-            tracing::info!(instance = %id, "does not handle SIGTERM; is sent SIGKILL");
+            tracing::info!(instance = %id, "is alone and does not handle SIGTERM; is sent SIGKILL");
             libc::SIGKILL
         };
         if let Err(error) = alive.signal(signal) {
@@ -491,33 +493,10 @@ impl Instance {
         }
     }
 
-    /// Gives a running container the wished size. A memory limit below what is in use may be refused for now.
-    async fn resize(&mut self) {
-        let wished = self.wanted.spec.size;
-        if !matches!(self.state, State::Running { .. }) || self.size == Some(wished) {
-            return;
-        }
-        let (machine, spec) = (self.machine.clone(), self.wanted.spec.clone());
-        let resized = blocking(move || {
-            let limits = crate::local::container::cgroup::Limits::of(spec.size);
-            let cgroup = machine.instance_cgroup(spec.id.as_str());
-            machine.cgroups.set_limits(&cgroup, &limits).map_err(|e| Fault::transient(e.to_string()))
-        });
-        match resized.await {
-            Ok(()) => self.size = Some(wished),
-            Err(fault) => {
-                tracing::warn!(instance = %self.wanted.spec.id, reason = fault.reason, "its limits were not changed");
-                self.work(async move |events| {
-                    sleep(RESIZE_PAUSE).await;
-                    send(&events, Event::Resize).await;
-                });
-            }
-        }
-    }
-
     /// Leaves the present state: its work ends, its events are forgotten.
     fn enter(&mut self, state: State) {
         self.state = state;
+        self.resizing = false;
         self.work = JoinSet::new();
         (self.events_to, self.events) = mpsc::channel(EVENTS_MAX);
     }

@@ -49,7 +49,7 @@ const RANGE_PREFIX_MAX: u8 = 24;
 const NETLINK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Each allowed network is a rule that packets are compared with one after the other, and all are sent at once.
 const EGRESS_ALLOW_MAX: usize = 256;
-/// Connections to the outside that one instance may have open at once. The kernel tracks 65,536 for the whole host
+/// Connections by TCP to the outside that one instance may have open at once. The kernel tracks 65,536 for the whole host
 /// where there is little memory, 262,144 elsewhere; and looks through an instance's when it opens one.
 pub const INSTANCE_CONNECTIONS_MAX: u32 = 4096;
 /// The kernel takes well under a millisecond on a quiet machine; it waits for every other change of interfaces.

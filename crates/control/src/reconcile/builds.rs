@@ -219,7 +219,8 @@ impl<D: Driver> Work<D> {
     /// A log that takes no line must not end a build.
     fn say(&self, build: &Build, source: &str, text: &str) {
         let stream = Stream::Deployment(build.service.clone(), build.operation.clone());
-        if let Err(error) = self.logs.append(&stream, self.clock.wall(), source, [text]) {
+        let at = self.clock.wall();
+        if let Err(error) = crate::blocking(|| self.logs.append(&stream, at, source, [text])) {
             tracing::warn!(error = %crate::chain(&error), "the deployment log takes no line");
         }
     }

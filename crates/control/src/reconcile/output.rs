@@ -116,7 +116,8 @@ impl<D: Driver> Collector<D> {
                     text: line.text,
                 })
                 .collect();
-            if let Err(error) = self.logs.append_lines(&Stream::Application(service.clone()), &lines) {
+            let stream = Stream::Application(service.clone());
+            if let Err(error) = crate::blocking(|| self.logs.append_lines(&stream, &lines)) {
                 tracing::warn!(error = %crate::chain(&error), "the application log takes no lines; they wait");
                 return Ok(());
             }

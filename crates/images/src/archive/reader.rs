@@ -55,6 +55,7 @@ fn serve() -> io::Result<()> {
     let archive = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let answer = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut answer = BufWriter::with_capacity(frames::DATA_BYTES_MAX, answer);
+    crate::process::go_first();
     crate::helper::bound_memory()?;
     confine()?;
     match read(archive, limits, &mut answer) {

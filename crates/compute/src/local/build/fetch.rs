@@ -202,7 +202,14 @@ fn clone_error(shown: &str, branch: &str, exit: Exit, private: Option<Ipv4Addr>)
     let last_lines = exit.last_lines;
     let said = |part: &str| last_lines.iter().any(|line| line.contains(part));
     if said("not found in upstream origin") {
-        let reason = format!("the repository {shown} has no branch {branch}");
+        let reason = format!("the repository {shown} has no branch {branch}; another is named with --branch");
+        return BuildError::Input { reason, last_lines };
+    }
+    // What servers answer for a repository that is not there is what they answer for a private one.
+    if said("could not read Username") || said("Authentication failed") || said("Repository not found") {
+        let reason = format!(
+            "the repository {shown} does not exist, or is private: then its URL needs a user and a password or token"
+        );
         return BuildError::Input { reason, last_lines };
     }
     let fatal = last_lines.iter().rev().find(|l| l.starts_with("fatal: ")).or(last_lines.last());
@@ -217,8 +224,7 @@ fn clone_error(shown: &str, branch: &str, exit: Exit, private: Option<Ipv4Addr>)
             ),
         });
     }
-    let permanent =
-        ["not found", "Authentication failed", "could not read Username", "does not appear to be a git"];
+    let permanent = ["not found", "does not appear to be a git"];
     let fatal = |part: &str| last_lines.iter().any(|line| line.starts_with("fatal: ") && line.contains(part));
     match permanent.iter().any(|part| fatal(part)) {
         true => BuildError::Input { reason, last_lines },

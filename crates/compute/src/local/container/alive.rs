@@ -77,11 +77,12 @@ impl Alive {
         &self.state
     }
 
-    /// Whether a signal reaches somebody: the kernel drops what the init of a pid namespace neither handles nor
-    /// blocks (to wait for it), whatever the default would be. True when it cannot be told.
+    /// Whether time after a signal is of use to somebody. The kernel drops what the init of a pid namespace neither
+    /// handles nor blocks (to wait for it), whatever the default would be; yet other processes of the container may
+    /// have work to finish. True when it cannot be told.
     pub fn hears(&self, signal: i32) -> bool {
         let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.state.pid)) else { return true };
-        hears(&status, signal)
+        hears(&status, signal) || has_children(self.state.pid).unwrap_or(true)
     }
 
     /// Sends a signal to the container's init; one that is gone is a success. As pid 1 it only gets signals that
@@ -155,6 +156,16 @@ fn hears(status: &str, signal: i32) -> bool {
         (Some(caught), Some(blocked)) => caught || blocked,
         _ => true,
     }
+}
+
+/// Of an init: whether there is any other process in its namespace, since those without a parent become its.
+fn has_children(init: i32) -> io::Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{init}/task"))? {
+        if !fs::read_to_string(thread?.path().join("children"))?.trim().is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Ends everything that runs in the container and its shim, and removes its cgroup. Output, state and what the
@@ -247,6 +258,15 @@ mod tests {
         assert!(hears(&status("0000000000004000", none), libc::SIGTERM), "sigwait or a signalfd");
         assert!(!hears(&status(none, "0000000000000002"), libc::SIGTERM), "only SIGINT, as Python has it");
         assert!(hears("Name:\tx\n", libc::SIGTERM), "who knows");
+    }
+
+    #[test]
+    fn children_are_seen() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(has_children(std::process::id() as i32).unwrap());
+        assert!(!has_children(child.id() as i32).unwrap());
+        child.kill().and_then(|()| child.wait()).unwrap();
+        assert!(has_children(i32::MAX).is_err());
     }
 
     #[test]

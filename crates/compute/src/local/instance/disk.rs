@@ -15,7 +15,9 @@ use apron_images::tree::Measure;
 use apron_images::unpack;
 use apron_model::ids::InstanceId;
 use apron_model::instance::Fault;
-use apron_model::limits::{DISK_FREE_FLOOR_BYTES, DISK_FREE_FLOOR_PERCENT, FILE_BYTES};
+use apron_model::limits::{
+    DISK_FREE_FLOOR_BYTES, DISK_FREE_FLOOR_FILES, DISK_FREE_FLOOR_PERCENT, FILE_BYTES,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
@@ -74,7 +76,10 @@ impl Space {
     /// What instances are ended for.
     fn runs_out(&self) -> Option<Lack> {
         let part = |total: u64| total / 100 * DISK_FREE_FLOOR_PERCENT;
-        self.lack(part(self.total_bytes).min(DISK_FREE_FLOOR_BYTES) / 2, part(self.total_files) / 2)
+        self.lack(
+            part(self.total_bytes).min(DISK_FREE_FLOOR_BYTES) / 2,
+            part(self.total_files).min(DISK_FREE_FLOOR_FILES) / 2,
+        )
     }
 
     fn lack(&self, bytes_min: u64, files_min: u64) -> Option<Lack> {

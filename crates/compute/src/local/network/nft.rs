@@ -231,8 +231,14 @@ fn table_batch(rules: &Rules, ipv6: bool, count: bool) -> Batch {
     }
 
     if count {
-        let source = payload(BASE_NETWORK, IP_SOURCE, 4);
-        let too_many = vec![source, over_count(rules.connections_max), verdict(VERDICT_DROP)];
+        // By UDP the kernel would count what was sent in the last minutes, whether its socket is open or not.
+        let too_many = vec![
+            meta(META_L4PROTO),
+            compare(EQUAL, &[libc::IPPROTO_TCP as u8]),
+            payload(BASE_NETWORK, IP_SOURCE, 4),
+            over_count(rules.connections_max),
+            refuse(),
+        ];
         batch.rule(table, "from-instance", too_many);
         batch.name_last(COUNT_STEP);
     }

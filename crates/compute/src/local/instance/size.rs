@@ -1,0 +1,48 @@
+//! The size of a running instance follows the wished one, without a start anew.
+
+use super::Instance;
+use super::birth::blocking;
+use super::send;
+use super::state::{Event, State};
+use crate::local::container::cgroup::Limits;
+use apron_model::instance::Fault;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// After limits that could not be changed: a memory limit below what is in use waits for the application.
+const RESIZE_PAUSE: Duration = Duration::from_secs(10);
+
+impl Instance {
+    /// Gives a running container the wished size. A memory limit below what is in use may be refused for now.
+    /// `again`: the pause after an attempt that failed is over.
+    pub(super) async fn resize(&mut self, again: bool) {
+        let wished = self.wanted.spec.size;
+        if !matches!(self.state, State::Running { .. }) || self.size == Some(wished) {
+            return;
+        }
+        let (machine, spec) = (self.machine.clone(), self.wanted.spec.clone());
+        let resized = blocking(move || {
+            let limits = Limits::of(spec.size);
+            let cgroup = machine.instance_cgroup(spec.id.as_str());
+            machine.cgroups.set_limits(&cgroup, &limits).map_err(|e| Fault::transient(e.to_string()))
+        });
+        match resized.await {
+            Ok(()) => {
+                self.size = Some(wished);
+                self.resizing = false;
+            }
+            Err(_) if self.resizing && !again => {}
+            Err(fault) => {
+                if !self.resizing {
+                    let id = &self.wanted.spec.id;
+                    tracing::warn!(instance = %id, reason = fault.reason, "its limits were not changed; tried again");
+                }
+                self.resizing = true;
+                self.work(async move |events| {
+                    sleep(RESIZE_PAUSE).await;
+                    send(&events, Event::Resize).await;
+                });
+            }
+        }
+    }
+}
