@@ -234,7 +234,10 @@ async fn the_rules_read_back_as_meant() {
             "ip daddr {gateway} udp dport 53 update @dns-sources {{ ip saddr limit rate over 1024/second burst 512 \
              packets }} drop"
         ),
-        format!("add @connection-sources {{ ip saddr ct count over {CONNECTIONS_MAX} }} drop"),
+        format!(
+            "meta l4proto tcp add @connection-sources {{ ip saddr ct count over {CONNECTIONS_MAX} }} reject with icmp \
+             admin-prohibited"
+        ),
         "ct state established,related accept".into(),
         "ct state invalid drop".into(),
         format!("oifname \"{interfaces}*\" reject with icmp admin-prohibited"),

@@ -275,9 +275,9 @@ mod tests {
         assert!(fault.reason.contains("`egress_allow`"), "{fault:?}");
         let own = unreachable_address("http://127.0.0.1/a").await;
         assert!(failed(line, own).reason.contains("the build's own container"));
-        assert!(
-            !failed("fatal: Authentication failed for 'http://h/a/'", private).reason.contains("private")
-        );
+        let secret = failed("fatal: Authentication failed for 'http://h/a/'", private);
+        assert!(secret.permanent && secret.reason.contains("does not exist, or is private"), "{secret:?}");
+        assert!(!secret.reason.contains("address"), "{secret:?}");
         assert_eq!(unreachable_address("https://192.0.2.1/a").await, None);
         assert_eq!(unreachable_address("file:///a").await, None);
         assert!(!failed(line, None).reason.contains("private"));

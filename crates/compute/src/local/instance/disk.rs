@@ -363,9 +363,9 @@ mod tests {
         let written = BTreeMap::from([(run("a"), made(117_000)), (run("b"), made(9_000))]);
         assert_eq!(judge(&written, 3 * GIB, Some(ROOM)), []);
         assert_eq!(
-            told(judge(&written, GIB, Some(ROOM))),
+            told(judge(&written, GIB / 4, Some(ROOM))),
             ["a made 117000 files, the limit is 65536"],
-            "a third of the bytes are a third of the files"
+            "a twelfth of the bytes are a twelfth of the files"
         );
         let tight = Space { free_files: 2_600, ..ROOM };
         assert_eq!(
