@@ -187,6 +187,7 @@ async fn create(client: &Client, name: &str, wanted: Wanted, progress: &Progress
 async fn update(client: &Client, found: &Found, wanted: Wanted, progress: &Progress) -> Result<Ended> {
     let described = DescribeServiceRequest { service_arn: found.arn.clone() };
     let before = client.call(&described).await?.service;
+    progress.line(&format!("Updating the service '{}'.", before.service_name));
     let moves = wanted.moves;
     let (after, mut ended) = change(client, &found.arn, wanted, progress).await?;
     let paused = found.status == ServiceStatus::Paused;
@@ -310,7 +311,7 @@ async fn source_of(
             let mut image = ImageRepository::new(reference.clone(), kind);
             image.image_configuration =
                 Some(ImageConfiguration { runtime_environment_variables: env, port, ..Default::default() });
-            return Ok(SourceConfiguration { image_repository: Some(image), ..Default::default() });
+            return Ok(SourceConfiguration { image_repository: Some(image), ..by_hand() });
         }
         Target::Git(url) => (url.clone(), branch(arguments, url)),
         Target::Directory(directory) => (send(client, directory, progress).await?, BRANCH.to_owned()),
@@ -325,7 +326,12 @@ async fn source_of(
         configuration_source: ConfigurationSource::Repository,
         code_configuration_values: any.then_some(values),
     });
-    Ok(SourceConfiguration { code_repository: Some(repository), ..Default::default() })
+    Ok(SourceConfiguration { code_repository: Some(repository), ..by_hand() })
+}
+
+/// Who deploys by hand has asked for no deployments at each push.
+fn by_hand() -> SourceConfiguration {
+    SourceConfiguration { auto_deployments_enabled: Some(false), ..Default::default() }
 }
 
 /// The branch as given, else the one that a repository on this machine has checked out.

@@ -4,6 +4,7 @@
 use crate::support::processes::leftovers;
 use crate::support::{eventually, repository};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -54,13 +55,18 @@ fn the_check_answers_and_a_second_one_is_quick() {
 fn it_stays_until_ctrl_c_and_leaves_nothing_behind() {
     let _alone = CHECKOUT.lock();
     let log = std::env::temp_dir().join(format!("apron-demo-test-{}", std::process::id()));
-    let mut demo = Command::new("setsid")
-        .arg(repository().join("scripts/demo"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(&log).expect("a log"))
-        .spawn()
-        .expect("setsid");
+    let mut demo = Command::new("setsid");
+    demo.arg(repository().join("scripts/demo")).stdin(Stdio::null()).stdout(Stdio::null());
+    demo.stderr(fs::File::create(&log).expect("a log"));
+    // Whoever runs these tests in the background gave them an interrupt that is ignored, and a shell cannot undo that.
+    // SAFETY: one system call without memory between fork and exec.
+    unsafe {
+        demo.pre_exec(|| match libc::signal(libc::SIGINT, libc::SIG_DFL) {
+            libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    let mut demo = demo.spawn().expect("setsid");
     let said = || fs::read_to_string(&log).unwrap_or_default();
     let up = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         eventually(DEMO_MAX, "the lines for a person", || {
@@ -83,8 +89,16 @@ fn it_stays_until_ctrl_c_and_leaves_nothing_behind() {
     // SAFETY: takes numbers only; the child was not waited for, so the number is its, and it leads its group.
     unsafe { libc::kill(-(demo.id() as i32), libc::SIGINT) };
     let began = Instant::now();
-    let ended = eventually(Duration::from_secs(120), "the demo's end", || {
-        demo.try_wait().map_err(|e| e.to_string())?.ok_or_else(said)
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        eventually(Duration::from_secs(120), "the demo's end", || {
+            demo.try_wait().map_err(|e| e.to_string())?.ok_or_else(said)
+        })
+    }));
+    let ended = ended.unwrap_or_else(|failed| {
+        // SAFETY: as above.
+        unsafe { libc::kill(-(demo.id() as i32), libc::SIGTERM) };
+        let _ = demo.wait();
+        std::panic::resume_unwind(failed)
     });
     println!("{}\nended with {ended} after {:?}", said(), began.elapsed());
     let _ = fs::remove_file(&log);
