@@ -17,7 +17,7 @@ use std::panic::AssertUnwindSafe;
 
 /// In CI: a look. The long list takes `WALKS_LONG`.
 const WALKS: u64 = 4;
-const WALKS_LONG: u64 = 1_500;
+const WALKS_LONG: u64 = 300;
 /// Calls, faults and kills of one walk; between two of them lie up to `ROUNDS_BETWEEN_MAX` rounds.
 const STEPS: usize = 40;
 const ROUNDS_BETWEEN_MAX: u64 = 6;
