@@ -3,6 +3,8 @@
 //! The base image of the quick tests is made of this host's own shell and git, without a package mirror. The
 //! ignored one assembles the real bases and builds the examples, which takes minutes and the network.
 
+#[path = "support/libraries.rs"]
+mod libraries;
 #[path = "support/programs.rs"]
 mod programs;
 #[path = "support/sweep.rs"]
@@ -25,7 +27,8 @@ use apron_model::build::{BuildConfiguration, BuildEvent, BuildOutcome, BuildSpec
 use apron_model::ids::{BuildId, ServiceId};
 use apron_model::instance::Fault;
 use futures_util::StreamExt;
-use programs::{copy_libraries, copy_program};
+use libraries::copy_libraries;
+use programs::copy_program;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;

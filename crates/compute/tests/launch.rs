@@ -1,5 +1,7 @@
 //! Containers born for real: namespaces, mounts, limits, seccomp, the shim. Needs root.
 
+#[path = "support/libraries.rs"]
+mod libraries;
 #[path = "support/sweep.rs"]
 mod sweep;
 
@@ -8,6 +10,7 @@ use apron_compute::local::container::cgroup::{Cgroups, Limits};
 use apron_compute::local::container::launch::{ExtraFile, HostMount, Launch, LaunchError, Launcher, Spawned};
 use apron_compute::local::container::pair::{Pair, PairConfig, Pairs};
 use apron_compute::local::instance::shim::{self, State, StateExit};
+use libraries::copy_libraries;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -108,13 +111,7 @@ fn make_layer(layer: &Path) {
     let program = env!("CARGO_BIN_EXE_compute-launch");
     fs::create_dir_all(layer.join("bin")).unwrap();
     fs::hard_link(program, layer.join("bin/program")).unwrap();
-    let linked = Command::new("ldd").arg(program).output().unwrap();
-    for line in String::from_utf8(linked.stdout).unwrap().lines() {
-        let Some(path) = line.split_whitespace().find(|word| word.starts_with('/')) else { continue };
-        let target = layer.join(&path[1..]);
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::copy(path, target).unwrap();
-    }
+    copy_libraries(Path::new(program), layer);
     fs::create_dir_all(layer.join("etc")).unwrap();
     fs::write(layer.join("etc/passwd"), "root:x:0:0::/root:\nweb:x:1000:1001::/srv:\n").unwrap();
     fs::write(layer.join("etc/group"), "root:x:0:\nweb:x:1001:\naudio:x:29:web\n").unwrap();

@@ -4,6 +4,8 @@
 mod confined;
 #[path = "network/hostile.rs"]
 mod hostile;
+#[path = "support/libraries.rs"]
+mod libraries;
 #[path = "network/life.rs"]
 mod life;
 #[path = "support/netns.rs"]

@@ -3,6 +3,7 @@
 use apron_model::limits::{DISK_FREE_FLOOR_BYTES, DISK_FREE_FLOOR_FILES, DISK_FREE_FLOOR_PERCENT};
 use nix::sys::statvfs::{Statvfs, fstatvfs, statvfs};
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -53,35 +54,65 @@ pub fn shortage_at(path: &Path, wanted_bytes: u64) -> Option<Shortage> {
 }
 
 fn judge(found: &Statvfs, path: &Path, wanted_bytes: u64) -> Option<Shortage> {
-    let unit = found.fragment_size();
-    let room = Room {
-        free_bytes: found.blocks_available().saturating_mul(unit),
-        total_bytes: found.blocks().saturating_mul(unit),
-        free_files: found.files_available(),
-        total_files: found.files(),
-    };
-    room.shortage(path, wanted_bytes)
+    Room::from(found).shortage(path, wanted_bytes)
 }
 
 /// What a file system has for those who are not root.
-struct Room {
-    free_bytes: u64,
-    total_bytes: u64,
-    free_files: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+    pub free_files: u64,
     /// 0 of one that does not count them.
-    total_files: u64,
+    pub total_files: u64,
+}
+
+/// What must stay free on a file system; see `limits::DISK_FREE_FLOOR_BYTES`.
+pub struct Floor {
+    pub bytes: u64,
+    pub files: u64,
+}
+
+impl From<&Statvfs> for Room {
+    fn from(found: &Statvfs) -> Room {
+        let unit = found.fragment_size();
+        Room {
+            free_bytes: found.blocks_available().saturating_mul(unit),
+            total_bytes: found.blocks().saturating_mul(unit),
+            free_files: found.files_available(),
+            total_files: found.files(),
+        }
+    }
 }
 
 impl Room {
-    fn shortage(&self, path: &Path, wanted_bytes: u64) -> Option<Shortage> {
+    /// Of the file system that holds `path`.
+    ///
+    /// # Errors
+    /// As the kernel has them: nothing is there, or the file system does not answer.
+    pub fn of(path: &Path) -> io::Result<Room> {
+        Ok(Room::from(&statvfs(path)?))
+    }
+
+    pub fn floor(&self) -> Floor {
         let part = |total: u64| total / 100 * DISK_FREE_FLOOR_PERCENT;
-        let path = path.to_owned();
-        let floor_bytes = part(self.total_bytes).min(DISK_FREE_FLOOR_BYTES);
-        if self.free_bytes < floor_bytes.saturating_add(wanted_bytes) {
-            return Some(Shortage::Bytes { path, free_bytes: self.free_bytes, wanted_bytes, floor_bytes });
+        Floor {
+            bytes: part(self.total_bytes).min(DISK_FREE_FLOOR_BYTES),
+            files: part(self.total_files).min(DISK_FREE_FLOOR_FILES),
         }
-        let floor = part(self.total_files).min(DISK_FREE_FLOOR_FILES);
-        (self.free_files < floor).then_some(Shortage::Files { path, free: self.free_files, floor })
+    }
+
+    fn shortage(&self, path: &Path, wanted_bytes: u64) -> Option<Shortage> {
+        let (path, floor) = (path.to_owned(), self.floor());
+        if self.free_bytes < floor.bytes.saturating_add(wanted_bytes) {
+            let (free_bytes, floor_bytes) = (self.free_bytes, floor.bytes);
+            return Some(Shortage::Bytes { path, free_bytes, wanted_bytes, floor_bytes });
+        }
+        (self.free_files < floor.files).then_some(Shortage::Files {
+            path,
+            free: self.free_files,
+            floor: floor.files,
+        })
     }
 }
 

@@ -6,10 +6,11 @@ mod mutate;
 
 use apron_images::archive::{self, ArchiveError};
 use apron_images::content::Content;
-use apron_images::manifest::RunDefaults;
+use apron_images::manifest::{Descriptor, LAYER_TYPE, RunDefaults};
 use apron_images::pack::{Layer, assemble};
 use apron_images::process::Cancel;
 use apron_images::unpack::{UnpackError, unpack_layers};
+use apron_model::ids::Digest;
 use common::{Scratch, Tar, bounds, helper};
 use std::fs;
 use tar::EntryType;
@@ -57,6 +58,13 @@ fn layer() -> Vec<u8> {
         .bytes()
 }
 
+/// An image of one layer.
+fn image_of(content: &Content, tar: &[u8]) -> Digest {
+    let blob = content.put(tar).unwrap();
+    let descriptor = Descriptor::new(LAYER_TYPE, blob.clone(), tar.len() as u64);
+    assemble(content, None, &[Layer { descriptor, diff_id: blob }], RunDefaults::default()).unwrap()
+}
+
 #[test]
 #[ignore = "long: the long list runs it"]
 fn layers() {
@@ -65,14 +73,7 @@ fn layers() {
         let tar = repair(changed);
         let scratch = Scratch::new();
         let content = Content::open(scratch.join("content")).unwrap();
-        let blob = content.put(&tar).unwrap();
-        let descriptor = apron_images::manifest::Descriptor::new(
-            apron_images::manifest::LAYER_TYPE,
-            blob.clone(),
-            tar.len() as u64,
-        );
-        let image =
-            assemble(&content, None, &[Layer { descriptor, diff_id: blob }], RunDefaults::default()).unwrap();
+        let image = image_of(&content, &tar);
         let canary = scratch.join("canary");
         fs::write(&canary, "alive").unwrap();
         match unpack_layers(&content, &image, &scratch.join("layers"), &helper(), &bounds()) {
@@ -98,15 +99,7 @@ fn layers() {
 fn image_archives() {
     let scratch = Scratch::new();
     let content = Content::open(scratch.join("source")).unwrap();
-    let tar = layer();
-    let blob = content.put(&tar).unwrap();
-    let descriptor = apron_images::manifest::Descriptor::new(
-        apron_images::manifest::LAYER_TYPE,
-        blob.clone(),
-        tar.len() as u64,
-    );
-    let image =
-        assemble(&content, None, &[Layer { descriptor, diff_id: blob }], RunDefaults::default()).unwrap();
+    let image = image_of(&content, &layer());
     let path = scratch.join("image.tar");
     archive::export(&content, &image, "web:latest", &path).unwrap();
     let corpus = fs::read(&path).unwrap();

@@ -182,13 +182,7 @@ fn a_new_version_takes_over_without_a_lost_request_and_a_broken_one_never_does()
     platform.run(&["deploy", "blue:1", "--name", "site"]);
     let host = platform.alias("site");
     let get = || http::get(&platform.apps, &host, "/").unwrap().body;
-    let (header, target) = (format!("Host: {host}"), format!("http://{}/", platform.apps));
-    let load = http::Load::start(&platform.apps, &host, 1);
-    let wrk = std::thread::scope(|scope| {
-        let running = scope.spawn(|| {
-            let wrk = Command::new("wrk").args(["-t1", "-c8", "-d20s", "-H", &header, &target]).output();
-            wrk.expect("wrk is installed: run scripts/test, which installs it")
-        });
+    http::under_load(&platform.apps, &host, || {
         std::thread::sleep(Duration::from_secs(2));
         for text in ["green", "blue", "green"] {
             platform.run(&["deploy", &format!("{text}:1"), "--name", "site"]);
@@ -202,16 +196,7 @@ fn a_new_version_takes_over_without_a_lost_request_and_a_broken_one_never_does()
         println!("the last line: {last}");
         assert!(last.contains("exit code: 3") && last.contains("cannot find the database"), "{err}");
         assert!(last.contains("the version before it serves on"), "{err}");
-        running.join().unwrap()
     });
-    let said = String::from_utf8_lossy(&wrk.stdout).into_owned();
-    println!("{said}");
-    assert!(said.contains("requests in"), "{said}{}", String::from_utf8_lossy(&wrk.stderr));
-    for sign in ["Socket errors", "Non-2xx"] {
-        assert!(!said.contains(sign), "{said}");
-    }
-    let (count, failures) = load.stop();
-    assert!(failures.is_empty(), "{} of {count} requests failed: {failures:#?}", failures.len());
     assert_eq!(get(), "green");
 
     let arn =

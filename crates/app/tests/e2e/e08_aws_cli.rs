@@ -37,29 +37,15 @@ fn git_to_url_then_under_load_then_broken() {
 
     // The second deployment, with wrk across it and a client of new connections beside.
     application("two");
-    let (header, target) = (format!("Host: {host}"), format!("http://{}/", platform.apps));
-    let load = http::Load::start(&platform.apps, &host, 1);
-    let wrk = std::thread::scope(|scope| {
-        let running = scope.spawn(|| {
-            let wrk = Command::new("wrk").args(["-t1", "-c8", "-d20s", "-H", &header, &target]).output();
-            wrk.expect("wrk is installed: run scripts/test, which installs it")
-        });
+    http::under_load(&platform.apps, &host, || {
         platform.aws(&["start-deployment", "--service-arn", &arn]);
         let operation = platform.aws_operation(&arn, BUILD_MAX);
         assert_eq!(
             (operation["Type"].as_str(), operation["Status"].as_str()),
             (Some("START_DEPLOYMENT"), Some("SUCCEEDED"))
         );
-        running.join().unwrap()
     });
     assert_eq!(get().body, "two");
-    let (count, failures) = load.stop();
-    assert!(failures.is_empty(), "{} of {count} requests failed: {failures:#?}", failures.len());
-    let said = String::from_utf8_lossy(&wrk.stdout).into_owned();
-    assert!(said.contains("requests in"), "{said}{}", String::from_utf8_lossy(&wrk.stderr));
-    for sign in ["Socket errors", "Non-2xx"] {
-        assert!(!said.contains(sign), "{said}");
-    }
 
     // A third that ends at its start rolls back, and the second serves on.
     commit(&repository, &[("app.py", "import sys\nprint('no database here')\nsys.exit(4)\n")]);

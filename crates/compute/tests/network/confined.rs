@@ -1,5 +1,6 @@
 //! What the kernel answers to an application inside a real container. This test's own program is the application.
 
+use crate::libraries::copy_libraries;
 use apron_compute::local::container::alive::{self, Found};
 use apron_compute::local::container::cgroup::{Cgroups, Limits};
 use apron_compute::local::container::launch::{Launch, Launcher};
@@ -7,8 +8,7 @@ use apron_compute::local::container::pair::{Pair, PairConfig, Pairs};
 use apron_compute::local::instance::shim;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Set in the container only.
@@ -51,16 +51,6 @@ impl Drop for World {
         if let Err(error) = gone {
             eprintln!("{error}");
         }
-    }
-}
-
-fn copy_libraries(program: &Path, layer: &Path) {
-    let linked = Command::new("ldd").arg(program).output().unwrap();
-    for line in String::from_utf8(linked.stdout).unwrap().lines() {
-        let Some(path) = line.split_whitespace().find(|word| word.starts_with('/')) else { continue };
-        let target = layer.join(&path[1..]);
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::copy(path, target).unwrap();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -83,4 +84,27 @@ impl Load {
         let failures = self.threads.into_iter().flat_map(|t| t.join().expect("a client ends")).collect();
         (self.count.load(Ordering::Relaxed), failures)
     }
+}
+
+/// Does something under 20 s of wrk on kept connections and a client of new ones; no request of either may fail.
+pub fn under_load<T>(address: &str, host: &str, work: impl FnOnce() -> T) -> T {
+    let (header, target) = (format!("Host: {host}"), format!("http://{address}/"));
+    let load = Load::start(address, host, 1);
+    let (wrk, done) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let wrk = Command::new("wrk").args(["-t1", "-c8", "-d20s", "-H", &header, &target]).output();
+            wrk.expect("wrk is installed: run scripts/test, which installs it")
+        });
+        let done = work();
+        (running.join().unwrap(), done)
+    });
+    let (count, failures) = load.stop();
+    assert!(failures.is_empty(), "{} of {count} requests failed: {failures:#?}", failures.len());
+    let said = String::from_utf8_lossy(&wrk.stdout).into_owned();
+    println!("{said}");
+    assert!(said.contains("requests in"), "{said}{}", String::from_utf8_lossy(&wrk.stderr));
+    for sign in ["Socket errors", "Non-2xx"] {
+        assert!(!said.contains(sign), "{said}");
+    }
+    done
 }

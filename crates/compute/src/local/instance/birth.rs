@@ -7,10 +7,11 @@ use crate::local::container::alive::{self, Alive};
 use crate::local::container::cgroup::Limits;
 use crate::local::container::launch::{ExtraFile, Launch};
 use crate::local::container::pair::Pair;
-use crate::local::instance::disk::{self, Space};
+use crate::local::instance::disk;
 use crate::local::machine::Machine;
 use apron_images::manifest::RunDefaults;
 use apron_images::process::Cancel;
+use apron_images::room::Room;
 use apron_images::unpack::{Bounds, UnpackError, unpack_layers};
 use apron_model::ids::Digest;
 use apron_model::instance::{Command, Fault, InstanceSpec};
@@ -56,8 +57,8 @@ pub(crate) async fn start(
     let mut held = pair;
     let born = start_with(machine, spec, address, &mut held, began, unwanted).await;
     born.map_err(|fault| {
-        let fault = match Space::of(&machine.dir) {
-            Ok(space) => disk::explain(machine.data_dir(), space, fault),
+        let fault = match Room::of(&machine.dir) {
+            Ok(room) => disk::explain(machine.data_dir(), room, fault),
             Err(_) => fault,
         };
         Stillborn { pair: held, fault }
@@ -78,8 +79,8 @@ async fn start_with(
             (machine.instance_dir(spec.id.as_str()), machine.instance_cgroup(spec.id.as_str()));
         blocking(move || alive::clear(&dir, &cgroup).map_err(|e| e.fault())).await?;
     }
-    if let Ok(space) = Space::of(&machine.dir) {
-        disk::refuse_without_room(machine.data_dir(), space)?;
+    if let Ok(room) = Room::of(&machine.dir) {
+        disk::refuse_without_room(machine.data_dir(), room)?;
     }
     // Not within a turn: the unpacking of a large image must not be in the way of other starts.
     let prepared = async {
@@ -172,8 +173,8 @@ async fn unpacked(machine: &Arc<Machine>, image: &Digest) -> Result<(RunDefaults
         match unpack_layers(&machine.content, &image, &machine.layers_dir(), &machine.helper, &bounds) {
             Ok(layers) => Ok((config.run, layers)),
             Err(UnpackError::DiskFull(path)) => {
-                let reason = match Space::of(&machine.dir) {
-                    Ok(space) => disk::full(machine.data_dir(), space),
+                let reason = match Room::of(&machine.dir) {
+                    Ok(room) => disk::full(machine.data_dir(), room),
                     Err(_) => format!("the disk that holds {} is full", path.display()),
                 };
                 Err(Fault::transient(format!("the image cannot be unpacked: {reason}")))

@@ -11,16 +11,13 @@ use crate::local::container::mounts::UPPER;
 use crate::local::instance::birth::blocking;
 use crate::local::instance::registry::Instances;
 use crate::local::machine::Machine;
+use apron_images::room::Room;
 use apron_images::tree::Measure;
 use apron_images::unpack;
 use apron_model::ids::InstanceId;
 use apron_model::instance::Fault;
-use apron_model::limits::{
-    DISK_FREE_FLOOR_BYTES, DISK_FREE_FLOOR_FILES, DISK_FREE_FLOOR_PERCENT, FILE_BYTES,
-};
+use apron_model::limits::FILE_BYTES;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,16 +41,6 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// A layer that nobody asked for this long: longer than any build, and a rollback within the day is quick.
 const LAYER_AGE_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Room on a file system, for those who are not root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Space {
-    pub free_bytes: u64,
-    pub total_bytes: u64,
-    pub free_files: u64,
-    /// 0 of a file system that does not count them.
-    pub total_files: u64,
-}
-
 /// What there is too little of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lack {
@@ -61,43 +48,22 @@ enum Lack {
     Files,
 }
 
-impl Space {
-    pub(crate) fn of(path: &Path) -> io::Result<Space> {
-        let found = nix::sys::statvfs::statvfs(path)?;
-        let unit = found.fragment_size();
-        Ok(Space {
-            free_bytes: found.blocks_available().saturating_mul(unit),
-            total_bytes: found.blocks().saturating_mul(unit),
-            free_files: found.files_available(),
-            total_files: found.files(),
-        })
-    }
-
-    /// What instances are ended for.
-    fn runs_out(&self) -> Option<Lack> {
-        let part = |total: u64| total / 100 * DISK_FREE_FLOOR_PERCENT;
-        self.lack(
-            part(self.total_bytes).min(DISK_FREE_FLOOR_BYTES) / 2,
-            part(self.total_files).min(DISK_FREE_FLOOR_FILES) / 2,
-        )
-    }
-
-    fn lack(&self, bytes_min: u64, files_min: u64) -> Option<Lack> {
-        match () {
-            () if self.free_bytes < bytes_min => Some(Lack::Bytes),
-            () if self.free_files < files_min && self.total_files > 0 => Some(Lack::Files),
-            () => None,
-        }
-    }
+/// What instances are ended for.
+fn runs_out(room: Room) -> Option<Lack> {
+    let floor = room.floor();
+    lack(room, floor.bytes / 2, floor.files / 2)
 }
 
-/// What is free of what is scarce: `12 MiB free`, `3 of 131072 files free`.
-impl fmt::Display for Space {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.lack(START_BYTES, START_FILES) {
-            Some(Lack::Files) => write!(f, "{} of {} files free", self.free_files, self.total_files),
-            Some(Lack::Bytes) | None => write!(f, "{} free", size(self.free_bytes)),
-        }
+/// What a start is refused for.
+fn too_little_to_start(room: Room) -> Option<Lack> {
+    lack(room, START_BYTES, START_FILES)
+}
+
+fn lack(room: Room, bytes_min: u64, files_min: u64) -> Option<Lack> {
+    match () {
+        () if room.free_bytes < bytes_min => Some(Lack::Bytes),
+        () if room.free_files < files_min && room.total_files > 0 => Some(Lack::Files),
+        () => None,
     }
 }
 
@@ -132,10 +98,10 @@ impl Written {
 }
 
 /// Who is to be ended, and why.
-fn judge(written: &BTreeMap<Run, Written>, limit_bytes: u64, space: Option<Space>) -> Vec<(Run, String)> {
+fn judge(written: &BTreeMap<Run, Written>, limit_bytes: u64, room: Option<Room>) -> Vec<(Run, String)> {
     let above: Vec<(Run, String)> =
         written.iter().filter_map(|(run, one)| Some((run.clone(), one.too_much(limit_bytes)?))).collect();
-    let Some((space, lack)) = space.and_then(|space| Some((space, space.runs_out()?))) else { return above };
+    let Some((room, lack)) = room.and_then(|room| Some((room, runs_out(room)?))) else { return above };
     if !above.is_empty() {
         return above;
     }
@@ -149,11 +115,11 @@ fn judge(written: &BTreeMap<Run, Written>, limit_bytes: u64, space: Option<Space
             Lack::Bytes => format!(
                 "wrote {}, the most of all instances, and the disk has only {} free",
                 size(one.bytes),
-                size(space.free_bytes)
+                size(room.free_bytes)
             ),
             Lack::Files => format!(
                 "made {} files, the most of all instances, and the disk has room for only {} more",
-                one.files, space.free_files
+                one.files, room.free_files
             ),
         };
         (run.clone(), why)
@@ -175,28 +141,32 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// Refuses a start for which there is no room, with figures.
-pub(crate) fn refuse_without_room(data_dir: &Path, space: Space) -> Result<(), Fault> {
-    let needed = match space.lack(START_BYTES, START_FILES) {
+pub(crate) fn refuse_without_room(data_dir: &Path, room: Room) -> Result<(), Fault> {
+    let needed = match too_little_to_start(room) {
         None => return Ok(()),
         Some(Lack::Bytes) => size(START_BYTES),
         Some(Lack::Files) => format!("{START_FILES}"),
     };
-    Err(Fault::transient(format!("{}; a start needs {needed}", full(data_dir, space))))
+    Err(Fault::transient(format!("{}; a start needs {needed}", full(data_dir, room))))
 }
 
 /// Says of a failure for want of room how much there is.
-pub(crate) fn explain(data_dir: &Path, space: Space, fault: Fault) -> Fault {
+pub(crate) fn explain(data_dir: &Path, room: Room, fault: Fault) -> Fault {
     // The words of the C library, which also come out of child processes.
     let for_want_of_room = ["No space left on device", "Disk quota exceeded"];
     if fault.permanent || !for_want_of_room.iter().any(|words| fault.reason.contains(words)) {
         return fault;
     }
-    Fault { reason: format!("{} ({})", full(data_dir, space), fault.reason), ..fault }.bounded()
+    Fault { reason: format!("{} ({})", full(data_dir, room), fault.reason), ..fault }.bounded()
 }
 
 /// `free` is what there is now: who failed for want of room has taken back what it had written.
-pub(crate) fn full(data_dir: &Path, space: Space) -> String {
-    format!("the disk of {} is full: {space}", data_dir.display())
+pub(crate) fn full(data_dir: &Path, room: Room) -> String {
+    let free = match too_little_to_start(room) {
+        Some(Lack::Files) => format!("{} of {} files free", room.free_files, room.total_files),
+        Some(Lack::Bytes) | None => format!("{} free", size(room.free_bytes)),
+    };
+    format!("the disk of {} is full: {free}", data_dir.display())
 }
 
 /// What is known of each running instance, and where the measuring is.
@@ -272,7 +242,7 @@ pub(crate) async fn watch(machine: Arc<Machine>, instances: Arc<Instances>) {
         let dir = machine.dir.clone();
         let looked = blocking(move || {
             let look = meter.look(&running);
-            Ok((meter, look, Space::of(&dir).ok()))
+            Ok((meter, look, Room::of(&dir).ok()))
         });
         let (back, look, space) = match looked.await {
             Ok(looked) => looked,
@@ -333,14 +303,14 @@ mod tests {
         ends.into_iter().map(|((id, _), reason)| format!("{id} {reason}")).collect()
     }
 
-    const ROOM: Space =
-        Space { free_bytes: 50 * GIB, total_bytes: 100 * GIB, free_files: 100_000, total_files: 131_072 };
+    const ROOM: Room =
+        Room { free_bytes: 50 * GIB, total_bytes: 100 * GIB, free_files: 100_000, total_files: 131_072 };
 
     #[test]
     fn the_limit_and_then_the_greatest_writer() {
         let written =
             BTreeMap::from([(run("a"), wrote(GIB / 2)), (run("b"), wrote(2 * GIB)), (run("c"), wrote(1))]);
-        let tight = Space { free_bytes: 400 << 20, ..ROOM };
+        let tight = Room { free_bytes: 400 << 20, ..ROOM };
         assert_eq!(judge(&written, 3 * GIB, Some(ROOM)), []);
         assert_eq!(told(judge(&written, GIB, Some(ROOM))), ["b wrote 2 GiB, the limit is 1 GiB"]);
         assert_eq!(
@@ -352,7 +322,7 @@ mod tests {
         let little = BTreeMap::from([(run("a"), wrote(RELIEF_BYTES_MIN - 1))]);
         assert_eq!(judge(&little, GIB, Some(tight)), [], "it would not help");
         // A small disk is not full because it is small.
-        let small = Space { free_bytes: 100 << 20, total_bytes: 4 * GIB, ..ROOM };
+        let small = Room { free_bytes: 100 << 20, total_bytes: 4 * GIB, ..ROOM };
         assert_eq!(judge(&written, 3 * GIB, Some(small)), []);
         assert_eq!(judge(&written, 3 * GIB, None), []);
     }
@@ -367,17 +337,17 @@ mod tests {
             ["a made 117000 files, the limit is 65536"],
             "a twelfth of the bytes are a twelfth of the files"
         );
-        let tight = Space { free_files: 2_600, ..ROOM };
+        let tight = Room { free_files: 2_600, ..ROOM };
         assert_eq!(
             told(judge(&written, 3 * GIB, Some(tight))),
             ["a made 117000 files, the most of all instances, and the disk has room for only 2600 more"]
         );
         let little = BTreeMap::from([(run("a"), made(RELIEF_FILES_MIN - 1))]);
         assert_eq!(judge(&little, 3 * GIB, Some(tight)), [], "it would not help");
-        let uncounted = Space { free_files: 0, total_files: 0, ..ROOM };
+        let uncounted = Room { free_files: 0, total_files: 0, ..ROOM };
         assert_eq!(judge(&written, 3 * GIB, Some(uncounted)), []);
         let data = Path::new("/data");
-        let fault = refuse_without_room(data, Space { free_files: 3, ..ROOM }).unwrap_err();
+        let fault = refuse_without_room(data, Room { free_files: 3, ..ROOM }).unwrap_err();
         assert_eq!(fault.reason, "the disk of /data is full: 3 of 131072 files free; a start needs 64");
         assert!(refuse_without_room(data, uncounted).is_ok());
     }
@@ -391,18 +361,18 @@ mod tests {
     #[test]
     fn want_of_room_is_said_with_figures() {
         let data = Path::new("/data");
-        let space = Space { free_bytes: 12 << 20, total_bytes: GIB, ..ROOM };
+        let space = Room { free_bytes: 12 << 20, total_bytes: GIB, ..ROOM };
         let fault = refuse_without_room(data, space).unwrap_err();
         assert!(!fault.permanent);
         assert_eq!(fault.reason, "the disk of /data is full: 12 MiB free; a start needs 16 MiB");
-        assert!(refuse_without_room(data, Space { free_bytes: 16 << 20, ..space }).is_ok());
+        assert!(refuse_without_room(data, Room { free_bytes: 16 << 20, ..space }).is_ok());
         let wrote = Fault::transient("cannot write x: No space left on device (os error 28)");
         assert!(
             explain(data, space, wrote).reason.starts_with("the disk of /data is full: 12 MiB free (cannot")
         );
         let other = Fault::transient("cannot write x: Permission denied");
         assert_eq!(explain(data, space, other.clone()), other);
-        assert!(Space::of(Path::new("/")).unwrap().total_bytes > 0);
+        assert!(Room::of(Path::new("/")).unwrap().total_bytes > 0);
     }
 
     struct Directory(PathBuf);
