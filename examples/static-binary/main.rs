@@ -1,7 +1,8 @@
 //! A web server in one static file, for an image that holds nothing else.
 //!
-//! It answers every request with one line, and ends at once on SIGTERM by being what the kernel ends: process 1
-//! of a container gets only signals that it handles, so it handles that one.
+//! It answers every request with one line, prints the path of each POST, so that they can be counted, and ends at
+//! once on SIGTERM by being what the kernel ends: process 1 of a container gets only signals that it handles, so it
+//! handles that one.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -39,20 +40,31 @@ fn main() -> std::io::Result<()> {
 fn serve(mut stream: TcpStream) {
     let revision = std::env::var("APRON_REVISION").unwrap_or_else(|_| "-".to_owned());
     let body = format!("Hello from a static binary, revision {revision}\n");
-    let answer =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let _ = stream.set_nodelay(true);
     let _ = stream.set_read_timeout(Some(QUIET));
     let Ok(reading) = stream.try_clone() else { return };
     let mut lines = BufReader::new(reading).lines();
     loop {
         let mut count = 0;
+        let mut request = String::new();
         loop {
             match lines.next() {
                 Some(Ok(line)) if line.is_empty() && count > 0 => break,
-                Some(Ok(_)) if count < HEADER_LINES_MAX => count += 1,
+                Some(Ok(line)) if count < HEADER_LINES_MAX => {
+                    if count == 0 {
+                        request = line;
+                    }
+                    count += 1;
+                }
                 _ => return,
             }
+        }
+        if let Some(path) = request.strip_prefix("POST ").and_then(|rest| rest.split(' ').next()) {
+            println!("POST {path}");
         }
         if stream.write_all(answer.as_bytes()).is_err() {
             return;

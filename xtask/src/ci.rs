@@ -24,6 +24,10 @@ pub(crate) struct Count {
     pub(crate) ignored: u64,
     /// The names of those that passed.
     pub(crate) names: BTreeSet<String>,
+    /// What tests could not try on this machine, each with its reason.
+    pub(crate) skipped: Vec<String>,
+    /// The numbers from which tests drew by chance, which repeat a run.
+    pub(crate) seeds: Vec<String>,
 }
 
 /// Runs every stage even when an earlier one failed, so that one run says all; only what cannot be built is
@@ -55,6 +59,8 @@ pub(crate) fn run(root: &Path, all: bool) -> Result<bool> {
             // What the long list did not run either.
             ignored: count.ignored.saturating_sub(long.passed + long.failed),
             names: count.names,
+            skipped: [count.skipped, long.skipped].concat(),
+            seeds: [count.seeds, long.seeds].concat(),
         };
     }
     print!("\n{}", summary(&stages, &count));
@@ -71,7 +77,8 @@ fn summary(stages: &[Stage], count: &Count) -> String {
         0 => String::new(),
         n => format!("{n} not run: the long list, scripts/test --all, has them\n"),
     };
-    format!("{lines}{ignored}{} passed, {} failed\n", count.passed, count.failed)
+    let skipped: String = count.skipped.iter().map(|what| format!("SKIPPED: {what}\n")).collect();
+    format!("{lines}{skipped}{ignored}{} passed, {} failed\n", count.passed, count.failed)
 }
 
 /// Runs and times one stage, says how it went, and keeps that.
@@ -117,6 +124,8 @@ fn count_tests(cargo: &mut Command, count: &mut Count) -> Result<()> {
             count.ignored += ignored;
         }
         count.names.extend(parse_passed(&line).map(str::to_owned));
+        count.skipped.extend(parse_said(&line, "SKIPPED: ").map(str::to_owned));
+        count.seeds.extend(parse_said(&line, "SEED: ").map(str::to_owned));
     }
     let status = cargo.wait()?;
     match (status.success(), count.failed) {
@@ -141,6 +150,11 @@ fn parse_result(line: &str) -> Option<[u64; 3]> {
 /// Reads `test module::name ... ok`.
 fn parse_passed(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... ok")
+}
+
+/// Reads `SKIPPED: what, and why` or another such mark, which may stand behind the beginning of libtest's own line.
+fn parse_said<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
+    line.split_once(mark).map(|(_, what)| what.trim())
 }
 
 /// `3 min 20 s`, for people.
@@ -189,7 +203,7 @@ mod tests {
         let error = workspace.tests(&[], &mut count).unwrap_err();
         assert_eq!(error.to_string(), "1 failed");
         let names = BTreeSet::from(["good".to_owned()]);
-        assert_eq!(count, Count { passed: 1, failed: 1, ignored: 1, names });
+        assert_eq!(count, Count { passed: 1, failed: 1, ignored: 1, names, ..Count::default() });
         let mut long = Count::default();
         workspace.tests(&["--ignored"], &mut long).unwrap();
         assert_eq!((long.passed, long.failed, long.ignored), (1, 0, 0));
@@ -209,11 +223,18 @@ mod tests {
         let stage = |name: &str, passed| Stage { name: name.into(), seconds: 1.25, passed };
         let text = summary(
             &[stage("build", true), stage("tests", false)],
-            &Count { passed: 7, failed: 1, ignored: 2, ..Count::default() },
+            &Count {
+                passed: 7,
+                failed: 1,
+                ignored: 2,
+                skipped: vec!["Terraform: not there".into()],
+                ..Count::default()
+            },
         );
         let lines = [
             "build          1.2 s  ok",
             "tests          1.2 s  FAILED",
+            "SKIPPED: Terraform: not there",
             "2 not run: the long list, scripts/test --all, has them",
             "7 passed, 1 failed",
         ];
@@ -229,6 +250,8 @@ mod tests {
         assert_eq!(parse_result("test a::b ... ok"), None);
         assert_eq!(parse_passed("test a::b ... ok"), Some("a::b"));
         assert_eq!(parse_passed("test a::b ... ignored, long"), None);
+        assert_eq!(parse_said("test a::b ... SKIPPED: c: d", "SKIPPED: "), Some("c: d"));
+        assert_eq!(parse_said("test a::b ... ok", "SKIPPED: "), None);
     }
 
     #[test]

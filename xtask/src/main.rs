@@ -19,7 +19,7 @@ cargo xtask <task>
   codegen         write crates/wire/src/generated from specs/
   tidy            dependency edges, generated files, unfinished words, long files
   deny            licences, banned crates and sources of dependencies
-  bench [instance] [deploy] [build] [proxy] [--check] [--quick] [--against FILE.py]
+  bench [NAME...] [--check] [--quick] [--against FILE.py]
                   measures and writes docs/benchmarks.md; --check fails below a bar; --against runs another
                   program of the proxy bench's method beside it and fails when their ratios disagree
   vm              boots a virtual machine with cgroup version 2 and systemd, and tests the platform there

@@ -11,7 +11,50 @@ use std::path::Path;
 /// What the list is to hold and is found in tests, each with all tests that it is made of. It passes when each of
 /// them was seen to pass, so that one that was renamed or taken away is missed here.
 const PARTS: &[(&str, &[&str])] = &[
-    ("simulation with new seeds", &["tests::walk::many_random_walks_end_where_the_rows_say"]),
+    (
+        "simulation with new seeds",
+        &["new_seeds_for_minutes", "the_same_seed_is_the_same_walk", "a_thousand_seeds"],
+    ),
+    (
+        "every operation, cut at every step",
+        &[
+            "tests::cuts::create_cut_at_every_step",
+            "tests::cuts::delete_cut_at_every_step",
+            "tests::cuts::deployment_cut_at_every_step",
+            "tests::cuts::pause_cut_at_every_step",
+            "tests::cuts::resume_cut_at_every_step",
+            "tests::cuts::rolling_update_cut_at_every_step",
+            "tests::cuts::update_cut_at_every_step",
+        ],
+    ),
+    ("a day of operations with fifty kills", &["e23_kills::a_day_with_fifty_kills_ends_as_one_without"]),
+    (
+        "backup and restore",
+        &[
+            "e22_backup::an_empty_machine_gets_everything",
+            "e22_backup::over_a_live_directory_instances_are_adopted_and_routes_are_newer",
+            "e22_backup::rows_in_postgresql_and_from_there_into_the_directory",
+        ],
+    ),
+    (
+        "the store on PostgreSQL",
+        &[
+            "postgres::a_build_that_cannot_be_read_holds_up_no_other",
+            "postgres::a_name_is_given_once_and_an_operation_is_open_alone",
+            "postgres::a_refused_act_leaves_nothing_and_an_unknown_service_is_none",
+            "postgres::a_service_comes_back_as_it_was_also_after_closing",
+            "postgres::an_operation_advances_row_by_row",
+            "postgres::domains_go_with_their_service",
+            "postgres::epochs_only_grow_and_single_rows_are_kept",
+            "postgres::no_update_is_lost_and_none_is_seen_half",
+            "postgres::pages_neither_skip_nor_repeat_while_things_change",
+            "postgres::resources_come_and_go",
+            "postgres::what_is_not_json_is_refused_and_what_is_not_ours_is_named",
+            "postgres::wishes_of_slots_change_only_as_they_may",
+            "races::a_second_control_is_refused",
+            "races::a_session_that_ends_fails_its_call_and_no_other",
+        ],
+    ),
     (
         "fuzz",
         &[
@@ -29,12 +72,16 @@ const PARTS: &[(&str, &[&str])] = &[
         &["e10_examples::every_example_deploys_as_its_readme_says", "the_examples_build_on_real_bases"],
     ),
     (
-        "conformance with the AWS CLI and botocore",
+        "conformance with the AWS CLI, the SDKs and Terraform",
         &[
             "botocore_reads_what_we_answer",
             "e08_aws_cli::an_image_through_its_whole_life",
             "e08_aws_cli::git_to_url_then_under_load_then_broken",
             "e08_aws_cli::the_lines_of_env_are_all_that_the_cli_needs_and_a_wrong_signature_is_refused",
+            "e11_conformance::every_operation_and_every_error_by_boto3_and_the_aws_cli",
+            "e11_conformance::every_operation_by_the_sdk_for_javascript",
+            "e11_conformance::every_operation_by_the_sdk_for_rust",
+            "e11_conformance::terraform_applies_updates_imports_and_destroys_every_resource",
             "every_request_of_botocore_is_verified",
             "the_calls_of_botocore_are_read",
         ],
@@ -82,6 +129,12 @@ fn page(facts: &Facts, stages: &[Stage], short: &Count, long: &Count) -> Result<
         writeln!(page, "| {} | {} | {} |", s.name, word(s.passed), ci::human(s.seconds))?;
     }
     writeln!(page, "\nTests: {} passed, {} failed.", short.passed, short.failed)?;
+    for what in short.skipped.iter().chain(&long.skipped) {
+        writeln!(page, "SKIPPED: {what}")?;
+    }
+    for seed in short.seeds.iter().chain(&long.seeds) {
+        writeln!(page, "SEED: {seed}")?;
+    }
     writeln!(page, "Long tests: {} passed, {} failed. Among both:\n", long.passed, long.failed)?;
     writeln!(page, "| part | result | tests |\n|---|---|---|")?;
     for (part, tests) in PARTS {
@@ -103,9 +156,11 @@ mod tests {
             Stage { name: "demo".into(), seconds: 61.2, passed: true },
             Stage { name: "bench".into(), seconds: 2.0, passed: false },
         ];
-        let short = Count { passed: 300, failed: 1, ..Count::default() };
+        let skipped = vec!["Terraform: not there".to_owned()];
+        let short = Count { passed: 300, failed: 1, skipped, ..Count::default() };
         let names = PARTS[0].1.iter().map(|name| (*name).to_owned()).collect();
-        let long = Count { passed: 4, names, ..Count::default() };
+        let seeds = vec!["walks from 7".to_owned()];
+        let long = Count { passed: 4, names, seeds, ..Count::default() };
         let page = page(&facts, &stages, &short, &long).unwrap();
         for line in [
             "- Commit: abc\n",
@@ -113,12 +168,14 @@ mod tests {
             "| bench | **failed** | 2.0 s |",
             "Tests: 300 passed, 1 failed.",
             "Long tests: 4 passed, 0 failed.",
-            "| simulation with new seeds | passed | 1 |",
+            "SKIPPED: Terraform: not there\n",
+            "SEED: walks from 7\n",
+            &format!("| {} | passed | {} |", PARTS[0].0, PARTS[0].1.len()),
             "| fuzz | **failed** | 7 |",
         ] {
             assert!(page.contains(line), "{line}");
         }
         let error = complete(&short, &long).unwrap_err().to_string();
-        assert!(error.contains("manifests") && !error.contains("walks"), "{error}");
+        assert!(error.contains("manifests") && !error.contains(PARTS[0].1[0]), "{error}");
     }
 }

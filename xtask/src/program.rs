@@ -27,6 +27,11 @@ pub(crate) fn build(root: &Path, name: &str) -> Result<PathBuf> {
     artifact(cargo(root).args(["build", "--workspace", "--bin", name]), name, false)
 }
 
+/// Builds an example of a library of the workspace and says where cargo has put it.
+pub(crate) fn build_example(root: &Path, name: &str) -> Result<PathBuf> {
+    artifact(cargo(root).args(["build", "--workspace", "--example", name]), name, false)
+}
+
 /// Builds the unit tests of a library of the workspace and says where cargo has put their program.
 pub(crate) fn build_unit_tests(root: &Path, library: &str) -> Result<PathBuf> {
     artifact(cargo(root).args(["test", "--workspace", "--lib", "--no-run"]), library, true)

@@ -4,8 +4,8 @@
 //! up every right that it does not need, and runs. It never depends on the supervisor: it is in a session of
 //! its own, nothing ends it when the supervisor dies, and its log goes to a pipe that may be full or broken.
 
-mod privileges;
-mod reach;
+pub(crate) mod privileges;
+pub(crate) mod reach;
 
 use crate::supervisor::Role;
 use anyhow::{Context, Result, anyhow, bail};

@@ -3,13 +3,17 @@
 //! This is the only place that reads configuration. Every problem of the file is reported in one go with its
 //! line, because a person who fixes one error per start gives up before the last one.
 
+mod database;
 mod file;
 mod help;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use database::{DatabaseFlags, resolve as resolve_database};
 pub(crate) use file::FileProblem;
 
+use apron_control::PostgresDatabase;
+use apron_model::resource::Quotas;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -57,6 +61,8 @@ pub(crate) struct Arguments {
     /// The region that stands in names by default [default: us-east-1]
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<String>,
+    #[command(flatten)]
+    pub(crate) database: DatabaseFlags,
     /// Directory below which services may name git repositories as file://; may be repeated [default: none]
     #[arg(long = "source-root", value_name = "DIR")]
     pub(crate) source_roots: Vec<PathBuf>,
@@ -101,6 +107,8 @@ pub(crate) enum Apps {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
+    /// Where rows are kept; none for the file in the data directory.
+    pub(crate) database: Option<PostgresDatabase>,
     pub(crate) ephemeral: bool,
     pub(crate) api: SocketAddr,
     pub(crate) http: Apps,
@@ -118,6 +126,7 @@ pub(crate) struct Settings {
     pub(crate) build_environment: BuildEnvironment,
     pub(crate) node: NodeSettings,
     pub(crate) registries: RegistrySettings,
+    pub(crate) quotas: Quotas,
 }
 
 /// `[build_environment]`: variables of every build. One may hold a password, so only names are shown.
@@ -172,17 +181,19 @@ fn listed(problems: &[FileProblem]) -> String {
 pub(crate) fn resolve(arguments: &Arguments) -> Result<Settings, ConfigError> {
     let file = match &arguments.config {
         None => file::File::default(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-            file::parse(&text).map_err(|problems| ConfigError::Problems { path: path.clone(), problems })?
-        }
+        Some(path) => file::read(path)?,
     };
     let settings = combine(arguments, file)?;
     match settings.http == Apps::Off && settings.https == Apps::Off {
         true => Err(ConfigError::Flag("http and https are both off: no application could be reached".into())),
         false => Ok(settings),
     }
+}
+
+/// The users of control and of the proxy, as `apron serve` with this file has them.
+pub(crate) fn resolve_users(config: Option<&Path>) -> Result<(u32, u32), ConfigError> {
+    let file = config.map(file::read).transpose()?.unwrap_or_default();
+    Ok((file.control_uid.unwrap_or(CONTROL_UID), file.proxy_uid.unwrap_or(PROXY_UID)))
 }
 
 fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigError> {
@@ -197,9 +208,11 @@ fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigEr
         true => file.source_roots,
         false => arguments.source_roots.iter().map(|root| flag_root(root)).collect::<Result<_, _>>()?,
     };
+    let database = database::combine(&arguments.database, file.database, |name| std::env::var(name).ok())?;
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     Ok(Settings {
         data_dir,
+        database,
         ephemeral: arguments.ephemeral,
         api: arguments.api.or(file.api).unwrap_or(API),
         http: apps(arguments.http.or(file.http), 80, 8080),
@@ -215,6 +228,7 @@ fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigEr
         build_environment: file.build_environment,
         node: file.node,
         registries: file.registries,
+        quotas: file.quotas,
     })
 }
 

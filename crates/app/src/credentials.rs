@@ -1,16 +1,9 @@
 //! The root access key: made at the first start, kept in a file that the AWS CLI can read.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use apron_model::access::{self, KEY_RANDOM_BYTES};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-
-/// The letters and digits that AWS's own key ids are made of.
-const ID_ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const SECRET_ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-/// Lengths that clients expect of an access key.
-const ID_CHARACTERS: usize = 20;
-const SECRET_CHARACTERS: usize = 40;
 
 /// An access key. The secret has no Debug form, so that it cannot come into a log.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,6 +39,14 @@ pub(crate) fn read_or_make(data_dir: &Path) -> Result<AccessKey, CredentialsErro
     }
 }
 
+/// Makes the root key of a backup that of a data directory.
+pub(crate) fn restore(data_dir: &Path, text: &[u8]) -> Result<(), CredentialsError> {
+    let path = data_dir.join("credentials");
+    let key = std::str::from_utf8(text).ok().and_then(parse);
+    let key = key.ok_or_else(|| CredentialsError::Malformed(path.clone()))?;
+    write(&path, &key).map_err(|source| CredentialsError::Io { path, source })
+}
+
 /// Reads the `[default]` profile of a credentials file as the AWS CLI writes it.
 pub(crate) fn read(path: &Path) -> Result<AccessKey, CredentialsError> {
     let text =
@@ -72,26 +73,15 @@ fn parse(text: &str) -> Option<AccessKey> {
 }
 
 fn make() -> io::Result<AccessKey> {
-    let mut random = [0u8; ID_CHARACTERS + SECRET_CHARACTERS];
+    let mut random = [0u8; KEY_RANDOM_BYTES];
     getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
-    let (for_id, for_secret) = random.split_at(ID_CHARACTERS);
-    let letter = |alphabet: &[u8], byte: &u8| char::from(alphabet[usize::from(*byte) % alphabet.len()]);
-    // AKIA is how a long-lived key begins; some tools check it.
-    let id = "AKIA".chars().chain(for_id[4..].iter().map(|b| letter(ID_ALPHABET, b))).collect();
-    let secret = for_secret.iter().map(|b| letter(SECRET_ALPHABET, b)).collect();
+    let (id, secret) = access::new_key(&random);
     Ok(AccessKey { id, secret })
 }
 
 fn write(path: &Path, key: &AccessKey) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    match fs::remove_file(&temporary) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    write!(file, "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n", key.id, key.secret)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    let text = format!("[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n", key.id, key.secret);
+    crate::file::replace(path, text.as_bytes(), 0o600)
 }
 
 #[cfg(test)]
@@ -104,7 +94,7 @@ mod tests {
     fn a_key_is_made_once_and_only_its_owner_reads_it() {
         let scratch = Scratch::new();
         let key = read_or_make(scratch.path()).unwrap();
-        assert_eq!((key.id.len(), key.secret.len()), (ID_CHARACTERS, SECRET_CHARACTERS));
+        assert_eq!((key.id.len(), key.secret.len()), (20, 40));
         assert_eq!(read_or_make(scratch.path()).unwrap(), key);
         assert_eq!(fs::metadata(scratch.path().join("credentials")).unwrap().mode() & 0o777, 0o600);
         assert!(!format!("{key:?}").contains(&key.secret));

@@ -4,6 +4,7 @@ mod children;
 mod cli;
 mod config;
 mod credentials;
+mod file;
 mod listeners;
 mod log;
 mod proxy;

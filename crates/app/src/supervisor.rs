@@ -8,7 +8,8 @@
 
 mod apps;
 mod configs;
-mod directory;
+pub(crate) mod database;
+pub(crate) mod directory;
 mod keep;
 mod preflight;
 mod process;
@@ -23,6 +24,7 @@ use crate::listeners::{self, Listeners};
 use crate::log::say;
 use anyhow::{Context, Result, bail};
 use apron_compute::local::{protect, purge};
+use apron_control::backup::{self, Place};
 use directory::Directory;
 use keep::{Plan, Report, Stop};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -83,6 +85,8 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     preflight::machine()?;
     let directory = directory::prepare(&settings.data_dir, settings.control_uid, settings.proxy_uid)?;
     preflight::overlay(&directory.path.join("node"))?;
+    database::check(&directory.path, settings.database.as_ref())?;
+    backup::check_restored(&Place { data_dir: directory.path.clone(), database: settings.database.clone() })?;
     let key = credentials::read_or_make(&directory.path)?;
     raise_open_files();
     // Signals are taken from here on, so that an early one still stops in order.
@@ -144,6 +148,10 @@ async fn supervise(
         keepers.spawn(async move { keep::end(&old.process, grace, &mut stopped).await });
     }
     if let Ok(true) = started {
+        // Only a database with which the platform has worked is held on to.
+        if let Err(error) = database::remember(&directory.path, settings.database.as_ref()) {
+            say(&error.to_string());
+        }
         write_supervisor_record(&run, &bound);
         announce(&addresses);
         // Reports after the start are only logged, where they arise; the channel must not fill up.
@@ -319,7 +327,7 @@ pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
 fn write_supervisor_record(run: &Path, bound: &Bound) {
     let record = record::Record::of_this_process(bound.all());
     let bytes = serde_json::to_vec(&record).expect("numbers and strings always have a JSON form");
-    if let Err(error) = record::write_file(&run.join("supervisor.json"), &bytes) {
+    if let Err(error) = crate::file::replace(&run.join("supervisor.json"), &bytes, record::RECORD_MODE) {
         // What it serves does not depend on it.
         say(&format!(
             "apron commands will not find this platform: cannot write run/supervisor.json: {error}"

@@ -2,19 +2,26 @@
 //! as it is told to.
 //!
 //! Time does not pass here. Each `list` is one look, and every instance moves one step on its way at each look,
-//! so a test sees every phase and needs no clock. Around each effect the driver yields, so that a caller that is
-//! dropped at any of its await points is cut before or behind the effect.
+//! so a test sees every phase and needs no clock. Around each effect the driver passes a gate, so that a caller that
+//! is dropped at any of its await points is cut before or behind the effect.
+
+#[cfg(test)]
+mod tests;
 
 use crate::driver::{Can, Driver, DriverError, Hint, Output, OutputLine};
 use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec, SourceLocation};
-use apron_model::ids::{Digest, InstanceId, ServiceId};
+use apron_model::ids::{Digest, Generation, InstanceId, ServiceId};
 use apron_model::instance::{Exit, Fault, Health, InstanceSpec, Observed, Phase, Waterfall};
+use apron_model::limits;
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, stream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Hints that wait for a slow listener; more are dropped, as from any driver.
 const HINTS_MAX: usize = 256;
@@ -64,9 +71,35 @@ pub enum BuildScript {
     Hangs,
 }
 
+/// Awaited before and behind each effect. What it waits for decides which of several callers goes on.
+pub type Gate = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// What the driver did because it was told to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The wish for an instance was taken, also one that changed nothing.
+    Ensured { id: InstanceId, generation: Generation },
+    /// The instance was told to stop.
+    Removed(InstanceId),
+}
+
+/// Effects that are kept for whoever watches; of more only the latest.
+const EFFECTS_MAX: usize = 4096;
+
 /// The world, shared by all handles; it outlives every control that drives it.
-#[derive(Clone, Debug, Default)]
-pub struct World(Arc<Mutex<State>>);
+#[derive(Clone, Default)]
+pub struct World {
+    shared: Arc<Mutex<State>>,
+    /// Another build hangs.
+    hung: Arc<Notify>,
+    gate: Option<Gate>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("World").field(&self.state()).finish()
+    }
+}
 
 #[derive(Clone, Debug, Default)]
 struct State {
@@ -75,6 +108,14 @@ struct State {
     instances: BTreeMap<InstanceId, Instance>,
     listeners: Vec<mpsc::Sender<Hint>>,
     unreachable: bool,
+    /// So many of the next calls do not arrive; of so many others the answer is lost.
+    lost_calls: u32,
+    lost_answers: u32,
+    /// Builds that never end by themselves.
+    hanging: usize,
+    effects: VecDeque<Effect>,
+    /// So many instances have the memory that they need; more cannot be started for now.
+    room: Option<usize>,
     /// Why nothing can be removed.
     removes_nothing: Option<String>,
     next_address: u16,
@@ -96,11 +137,17 @@ impl World {
         World::default()
     }
 
-    /// A copy that goes its own way from here, with nobody listening.
+    /// The same world, whose callers pass this gate. Without one they only yield.
+    pub fn gated(&self, gate: Gate) -> World {
+        World { gate: Some(gate), ..self.clone() }
+    }
+
+    /// A copy that goes its own way from here, with nobody listening and no gate.
     pub fn fork(&self) -> World {
         let mut state = self.state().clone();
         state.listeners.clear();
-        World(Arc::new(Mutex::new(state)))
+        state.hanging = 0;
+        World { shared: Arc::new(Mutex::new(state)), ..World::default() }
     }
 
     /// Instances of this image behave so from their next look on. Others are healthy.
@@ -113,15 +160,39 @@ impl World {
         self.state().builds.insert(source.to_owned(), script);
     }
 
+    /// The images that its builds make, as they are scripted now.
+    pub fn images(&self) -> Vec<Digest> {
+        let image = |script: &BuildScript| match script {
+            BuildScript::Makes(outcome) | BuildScript::Interrupted { then: outcome, .. } => {
+                Some(outcome.image.clone())
+            }
+            BuildScript::Fails(_) | BuildScript::Hangs => None,
+        };
+        self.state().builds.values().filter_map(image).collect()
+    }
+
     /// Every call fails while this is set.
     pub fn set_unreachable(&self, unreachable: bool) {
         self.state().unreachable = unreachable;
         self.hint(&Hint::Instances);
     }
 
+    /// So many of the next calls do not arrive, and of so many after them the answer is lost: what was asked for is
+    /// done, and the caller does not know.
+    pub fn lose(&self, calls: u32, answers: u32) {
+        let mut state = self.state();
+        (state.lost_calls, state.lost_answers) = (calls, answers);
+    }
+
     /// Every removal is refused with this reason, as by a node that cannot write the wish down.
     pub fn refuse_removals(&self, reason: Option<&str>) {
         self.state().removes_nothing = reason.map(ToOwned::to_owned);
+    }
+
+    /// Memory for so many instances, those that stop included; None: for all.
+    pub fn set_room(&self, room: Option<usize>) {
+        self.state().room = room;
+        self.hint(&Hint::Instances);
     }
 
     /// A running instance ends by itself; at the next look but one it runs again.
@@ -155,6 +226,26 @@ impl World {
         self.hint(&Hint::Output(id.clone()));
     }
 
+    /// What there is, without that it moves on as by a look of the driver's caller.
+    pub fn observed(&self) -> Vec<Observed> {
+        self.state().instances.values().map(|instance| instance.observed.clone()).collect()
+    }
+
+    /// What was done since this was last asked for, oldest first.
+    pub fn take_effects(&self) -> Vec<Effect> {
+        self.state().effects.drain(..).collect()
+    }
+
+    /// Builds that run and never end by themselves.
+    pub fn hanging(&self) -> usize {
+        self.state().hanging
+    }
+
+    /// Told when another build hangs.
+    pub fn hung(&self) -> &Notify {
+        &self.hung
+    }
+
     /// Specs of everything that exists.
     pub fn specs(&self) -> Vec<InstanceSpec> {
         self.state().instances.values().map(|instance| instance.spec.clone()).collect()
@@ -174,20 +265,69 @@ impl World {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pass(&self) {
+        match &self.gate {
+            Some(gate) => gate().await,
+            None => tokio::task::yield_now().await,
+        }
     }
 
     fn reachable(&self) -> Result<MutexGuard<'_, State>, DriverError> {
-        let state = self.state();
+        let mut state = self.state();
         if state.unreachable {
-            Err(DriverError::Unreachable("the simulated node".to_owned()))
-        } else {
-            Ok(state)
+            return Err(unreachable());
         }
+        if state.lost_calls > 0 {
+            state.lost_calls -= 1;
+            return Err(unreachable());
+        }
+        Ok(state)
+    }
+
+    /// The way back of an answer.
+    fn answered(&self) -> Result<(), DriverError> {
+        let mut state = self.state();
+        if state.lost_calls == 0 && state.lost_answers > 0 {
+            state.lost_answers -= 1;
+            return Err(unreachable());
+        }
+        Ok(())
+    }
+}
+
+fn unreachable() -> DriverError {
+    DriverError::Unreachable("the simulated node".to_owned())
+}
+
+/// A build that never ends by itself, until its stream is dropped.
+struct Hanging(World);
+
+impl Hanging {
+    fn new(world: &World) -> Hanging {
+        world.state().hanging += 1;
+        world.hung.notify_one();
+        Hanging(world.clone())
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.hanging = state.hanging.saturating_sub(1);
     }
 }
 
 impl State {
+    fn note(&mut self, effect: Effect) {
+        if self.effects.len() == EFFECTS_MAX {
+            self.effects.pop_front();
+        }
+        self.effects.push_back(effect);
+    }
+
     fn make(&mut self, spec: &InstanceSpec) -> Instance {
         self.next_address += 1;
         let [high, low] = self.next_address.to_be_bytes();
@@ -210,6 +350,26 @@ impl State {
 }
 
 impl Instance {
+    /// It has its memory.
+    fn is_started(&self) -> bool {
+        match self.observed.phase {
+            Phase::Running | Phase::Exited(_) | Phase::Stopping => true,
+            Phase::Creating | Phase::Failed(_) => false,
+        }
+    }
+
+    /// One look later, without memory. False: it was tried so often that nobody expects more.
+    fn lacks_memory(&mut self) -> bool {
+        let tries = if self.looks == 0 { 0 } else { self.observed.restarts + 1 };
+        let moving = self.looks == 0 || tries < limits::START_TRIES_MAX;
+        self.looks = self.looks.saturating_add(1);
+        self.observed.restarts = if moving { tries } else { self.observed.restarts };
+        let reason = format!("{}: none is available", Fault::NO_MEMORY);
+        self.observed.phase = Phase::Failed(Fault::transient(reason));
+        self.observed.health = Health::Starting { hint: None };
+        moving
+    }
+
     /// One look later. False: nothing moves any more.
     fn step(&mut self, behaviour: &Behaviour) -> bool {
         let before = self.observed.clone();
@@ -260,13 +420,14 @@ impl Driver for World {
     }
 
     async fn ensure(&self, want: &InstanceSpec) -> Result<(), DriverError> {
-        tokio::task::yield_now().await;
+        self.pass().await;
         {
             let mut state = self.reachable()?;
             if let Some(Behaviour::Refused { reason }) = state.behaviours.get(&want.image) {
                 return Err(DriverError::Refused(reason.clone()));
             }
             state.ensured += 1;
+            state.note(Effect::Ensured { id: want.id.clone(), generation: want.generation });
             match state.instances.get_mut(&want.id) {
                 Some(known) if known.observed.generation >= want.generation => {}
                 Some(known) => {
@@ -280,37 +441,46 @@ impl Driver for World {
             }
         }
         self.hint(&Hint::Instances);
-        tokio::task::yield_now().await;
-        Ok(())
+        self.pass().await;
+        self.answered()
     }
 
     async fn remove(&self, id: &InstanceId, _grace: Duration) -> Result<(), DriverError> {
-        tokio::task::yield_now().await;
+        self.pass().await;
         {
             let mut state = self.reachable()?;
             if let Some(reason) = &state.removes_nothing {
                 return Err(DriverError::Refused(reason.clone()));
             }
             state.removed += 1;
+            state.note(Effect::Removed(id.clone()));
             if let Some(instance) = state.instances.get_mut(id) {
                 instance.observed.phase = Phase::Stopping;
                 instance.looks = 0;
             }
         }
         self.hint(&Hint::Instances);
-        tokio::task::yield_now().await;
-        Ok(())
+        self.pass().await;
+        self.answered()
     }
 
     async fn list(&self) -> Result<Vec<Observed>, DriverError> {
-        tokio::task::yield_now().await;
+        self.pass().await;
         let (list, moving) = {
             let mut state = self.reachable()?;
-            let State { instances, behaviours, .. } = &mut *state;
+            let State { instances, behaviours, room, .. } = &mut *state;
             let before = instances.len();
             instances.retain(|_, instance| instance.observed.phase != Phase::Stopping || instance.looks == 0);
             let mut moving = instances.len() != before;
+            let mut started = instances.values().filter(|instance| instance.is_started()).count();
             for instance in instances.values_mut() {
+                if !instance.is_started() {
+                    if room.is_some_and(|room| started >= room) {
+                        moving |= instance.lacks_memory();
+                        continue;
+                    }
+                    started += 1;
+                }
                 let behaviour = behaviours.get(&instance.spec.image).unwrap_or(&Behaviour::Healthy);
                 moving |= instance.step(behaviour);
             }
@@ -320,7 +490,8 @@ impl Driver for World {
         if moving {
             self.hint(&Hint::Instances);
         }
-        Ok(list)
+        self.pass().await;
+        self.answered().map(|()| list)
     }
 
     async fn changes(&self) -> Result<impl Stream<Item = Hint> + Send, DriverError> {
@@ -344,7 +515,7 @@ impl Driver for World {
     }
 
     async fn build(&self, spec: &BuildSpec) -> Result<impl Stream<Item = BuildEvent> + Send, DriverError> {
-        tokio::task::yield_now().await;
+        self.pass().await;
         let source = match &spec.source {
             SourceLocation::Git { url, .. } => url.clone(),
             SourceLocation::Upload { digest } => digest.as_str().to_owned(),
@@ -363,9 +534,15 @@ impl Driver for World {
             }
             Some(BuildScript::Hangs) => {
                 let line = BuildEvent::Line("waiting".to_owned());
+                drop(state);
+                let hanging = Hanging::new(self);
+                let never = stream::poll_fn(move |_| {
+                    let _until_dropped = &hanging;
+                    Poll::Pending
+                });
                 return Ok(futures_util::future::Either::Left(futures_util::StreamExt::chain(
                     stream::iter([line]),
-                    stream::pending(),
+                    never,
                 )));
             }
         };
@@ -374,71 +551,5 @@ impl Driver for World {
             BuildEvent::Stage { name: "build".to_owned(), ms: 1 },
         ];
         Ok(futures_util::future::Either::Right(stream::iter(lines.into_iter().chain(end))))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use apron_model::ids::Generation;
-    use apron_model::instance::{Command, HealthCheck, HealthProtocol, InstanceSize};
-
-    fn spec(n: u32) -> InstanceSpec {
-        InstanceSpec {
-            id: InstanceId::new(format!("{n:032x}")),
-            generation: Generation { epoch: 1, counter: 1 },
-            service: ServiceId::new("5".repeat(32)),
-            service_name: "web".to_owned(),
-            revision: 1,
-            image: Digest::new("sha256:a"),
-            command: Command::Image,
-            env: BTreeMap::new(),
-            port: 8080,
-            size: InstanceSize { cpu_units: 256, memory_mib: 512 },
-            health: HealthCheck {
-                protocol: HealthProtocol::Tcp,
-                interval_s: 5,
-                timeout_s: 2,
-                healthy_threshold: 1,
-                unhealthy_threshold: 5,
-            },
-            stop_grace_ms: 30_000,
-        }
-    }
-
-    /// What every driver must do: `ensure` twice, `remove` twice, an unknown id, an older generation.
-    #[tokio::test]
-    async fn it_obeys_like_any_driver() {
-        let world = World::new();
-        let newer = InstanceSpec { generation: Generation { epoch: 2, counter: 1 }, ..spec(1) };
-        world.ensure(&newer).await.unwrap();
-        world.ensure(&newer).await.unwrap();
-        world.ensure(&spec(1)).await.unwrap();
-        let first = world.list().await.unwrap();
-        assert_eq!((first.len(), first[0].generation.epoch), (1, 2));
-        assert_eq!(world.list().await.unwrap()[0].health, Health::Healthy);
-        for _ in 0..2 {
-            world.remove(&spec(1).id, Duration::ZERO).await.unwrap();
-            world.remove(&spec(9).id, Duration::ZERO).await.unwrap();
-        }
-        assert_eq!(world.list().await.unwrap()[0].phase, Phase::Stopping);
-        assert_eq!(world.list().await.unwrap(), []);
-    }
-
-    #[tokio::test]
-    async fn it_behaves_as_told_and_comes_to_rest() {
-        let world = World::new();
-        world.behave(&spec(1).image, Behaviour::Exits { code: 3, last_lines: vec!["no".to_owned()] });
-        world.ensure(&spec(1)).await.unwrap();
-        world.list().await.unwrap();
-        let seen = world.list().await.unwrap();
-        assert!(matches!(&seen[0].phase, Phase::Exited(exit) if exit.code == Some(3)), "{seen:?}");
-        world.behave(&spec(1).image, Behaviour::Healthy);
-        for _ in 0..5 {
-            world.list().await.unwrap();
-        }
-        let rest = world.list().await.unwrap();
-        assert_eq!((rest[0].health.clone(), rest[0].restarts), (Health::Healthy, 1));
-        assert_eq!(world.list().await.unwrap(), rest);
     }
 }

@@ -1,4 +1,4 @@
-//! Engine time and wall time, the only place of this crate that reads a clock.
+//! Engine time, wall time and chance: the only place of this crate that reads a clock or draws a random number.
 //!
 //! Engine time is CLOCK_BOOTTIME plus an offset that is stored with the boot's id. It is given out only below a
 //! stored reservation, and a new boot begins at the reservation: so it never goes back, whatever the machine or
@@ -21,6 +21,8 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// For display.
     fn wall(&self) -> WallTime;
+    /// 128 bits that never come again: fresh names follow from them.
+    fn seed(&self) -> u128;
 }
 
 /// The machine's clocks.
@@ -84,29 +86,75 @@ impl Clock for SystemClock {
     fn wall(&self) -> WallTime {
         WallTime(clock_ms(libc::CLOCK_REALTIME))
     }
+
+    fn seed(&self) -> u128 {
+        kernel_seed()
+    }
 }
 
-/// A clock that is set by hand.
+/// 128 bits of the kernel.
+fn kernel_seed() -> u128 {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes once the machine has booted");
+    u128::from_le_bytes(bytes)
+}
+
+/// A clock that is set by hand, and whose chance follows from one number.
 #[derive(Debug)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    now: AtomicU64,
+    /// What wall time is ahead of engine time; behind it, it wraps.
+    wall_ahead: AtomicU64,
+    seed: u128,
+    drawn: AtomicU64,
+}
 
 impl ManualClock {
+    /// Its names are other ones in every run.
     pub fn new(now: Timestamp) -> ManualClock {
-        ManualClock(AtomicU64::new(now.0))
+        ManualClock::seeded(now, kernel_seed())
     }
 
+    /// The same seed gives the same names in the same order.
+    pub fn seeded(now: Timestamp, seed: u128) -> ManualClock {
+        ManualClock { now: now.0.into(), wall_ahead: 0.into(), seed, drawn: 0.into() }
+    }
+
+    /// A clock that shows the same and draws the same from here on.
+    pub fn fork(&self) -> ManualClock {
+        let copy = |number: &AtomicU64| AtomicU64::new(number.load(Ordering::Acquire));
+        ManualClock {
+            now: copy(&self.now),
+            wall_ahead: copy(&self.wall_ahead),
+            seed: self.seed,
+            drawn: copy(&self.drawn),
+        }
+    }
+
+    /// Time passes, on both clocks.
     pub fn forward(&self, ms: u64) {
-        self.0.fetch_add(ms, Ordering::AcqRel);
+        self.now.fetch_add(ms, Ordering::AcqRel);
+    }
+
+    /// Somebody sets the wall clock, forward or back, never before 1970. Engine time does not notice.
+    pub fn set_wall(&self, wall: WallTime) {
+        self.wall_ahead.store(wall.0.wrapping_sub(self.now().0), Ordering::Release);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Acquire))
+        Timestamp(self.now.load(Ordering::Acquire))
     }
 
     fn wall(&self) -> WallTime {
-        WallTime(self.0.load(Ordering::Acquire))
+        WallTime(self.now().0.wrapping_add(self.wall_ahead.load(Ordering::Acquire)))
+    }
+
+    fn seed(&self) -> u128 {
+        let drawn = u128::from(self.drawn.fetch_add(1, Ordering::AcqRel) + 1);
+        // An odd factor: no two draws are alike.
+        self.seed.wrapping_add(drawn.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835))
     }
 }
 

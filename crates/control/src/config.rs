@@ -1,7 +1,9 @@
 //! What control is told by the supervisor, and the names that the platform goes by.
 
+use apron_model::resource::Quotas;
 use apron_model::routes;
 use apron_model::service::Service;
+use apron_store::PostgresDatabase;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +14,8 @@ use std::path::PathBuf;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub data_dir: PathBuf,
+    /// Where rows are kept; none for the SQLite file in the data directory.
+    pub database: Option<PostgresDatabase>,
     /// Proxies pull tables here; control binds it.
     pub control_socket: PathBuf,
     /// The node listens here.
@@ -27,6 +31,7 @@ pub struct Config {
     pub api_endpoint: String,
     pub apps_endpoint: String,
     pub registry: RegistryOptions,
+    pub quotas: Quotas,
     pub root_key: RootKey,
 }
 
@@ -83,7 +88,12 @@ impl Names {
 
     /// `ServiceUrl`: a host, with the port when it is not 443.
     pub fn service_url(&self, service: &Service) -> String {
-        format!("{}{}", routes::url_host(service, &self.apps_domain), self.apps_suffix)
+        format!("{}{}", self.service_host(service), self.apps_suffix)
+    }
+
+    /// The host name of its default URL.
+    pub fn service_host(&self, service: &Service) -> String {
+        routes::url_host(service, &self.apps_domain)
     }
 
     /// The URL for people; see `routes::shown_url`.

@@ -3,13 +3,16 @@
 //! It holds no state of its own: what it knows is in the rows, so starting it is the same as going on.
 
 use crate::clock::Clock;
+use crate::reconcile::backoff;
 use apron_model::draw::Draw;
+use apron_model::ids::{OperationId, ServiceId};
 use apron_model::operation::{Line, Wake};
 use apron_model::time::Timestamp;
 use apron_store::{Store, StoreError};
 use apron_telemetry::{Logs, Stream};
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -82,14 +85,7 @@ impl Hints {
 
 /// Time and names for one decision.
 pub(crate) fn draw(clock: &dyn Clock, epoch: u64) -> Draw {
-    Draw::new(clock.now(), clock.wall(), epoch, random_seed())
-}
-
-/// 128 bits of the kernel.
-fn random_seed() -> u128 {
-    let mut bytes = [0u8; 16];
-    getrandom::fill(&mut bytes).expect("the kernel gives random bytes once the machine has booted");
-    u128::from_le_bytes(bytes)
+    Draw::new(clock.now(), clock.wall(), epoch, clock.seed())
 }
 
 /// The epoch that newly wished generations carry; it grows when a peer reports a higher one.
@@ -123,6 +119,51 @@ pub(crate) struct Engine {
     pub(crate) logs: Logs,
     pub(crate) hints: Hints,
     pub(crate) epoch: Epoch,
+    pub(crate) paused: Paused,
+}
+
+/// Operations that could not be advanced: how often in a row, and when the next try is due.
+#[derive(Debug, Default)]
+pub(crate) struct Paused(Mutex<BTreeMap<OperationId, (u32, Timestamp)>>);
+
+impl Paused {
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<OperationId, (u32, Timestamp)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets those that are not open any more.
+    fn retain(&self, open: &VecDeque<(OperationId, ServiceId)>) {
+        let mut paused = self.locked();
+        if !paused.is_empty() {
+            paused.retain(|id, _| open.iter().any(|(one, _)| one == id));
+        }
+    }
+
+    fn until(&self, id: &OperationId) -> Option<Timestamp> {
+        self.locked().get(id).map(|(_, until)| *until)
+    }
+
+    fn failed(&self, id: &OperationId, now: Timestamp) -> Timestamp {
+        let mut paused = self.locked();
+        let failures = paused.get(id).map_or(0, |(failures, _)| failures.saturating_add(1));
+        let until = now + backoff(failures);
+        paused.insert(id.clone(), (failures, until));
+        until
+    }
+
+    fn went_on(&self, id: &OperationId) {
+        self.locked().remove(id);
+    }
+}
+
+/// What came of an operation's turn.
+enum Turn {
+    /// It waits for a fact, or for this time.
+    Waits(Timestamp),
+    /// It has taken as many steps as it may in a row.
+    GoesOn,
+    /// It is there no more, or its end has opened this one.
+    Ended(Option<OperationId>),
 }
 
 impl Engine {
@@ -143,31 +184,35 @@ impl Engine {
         }
     }
 
-    /// Advances every open operation as far as facts allow, and returns the earliest deadline. One that cannot
-    /// be read does not hold up the others.
+    /// Advances every open operation as far as facts allow, and returns the earliest deadline. One that cannot be
+    /// advanced is left alone for a while and does not hold up the others.
     pub(crate) async fn pass(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut earliest: Option<Timestamp> = None;
+        let mut look_at = |time: Timestamp| earliest = Some(earliest.map_or(time, |least| least.min(time)));
         let mut wrote = false;
-        for (id, _service) in self.store.operation_list_open().await? {
-            for _ in 0..STEPS_MAX {
-                let mut draw = draw(self.clock.as_ref(), self.epoch.get());
-                let advanced = match self.store.operation_advance(&id, &mut draw).await {
-                    Ok(Some(advanced)) => advanced,
-                    Ok(None) => break,
-                    Err(StoreError::Corrupt { table, column, reason }) => {
-                        tracing::error!(operation = %id, table, column, reason, "an operation cannot go on");
-                        break;
+        let mut due = VecDeque::from(self.store.operation_list_open().await?);
+        self.paused.retain(&due);
+        let now = self.clock.now();
+        while let Some((id, service)) = due.pop_front() {
+            if let Some(until) = self.paused.until(&id).filter(|until| *until > now) {
+                look_at(until);
+                continue;
+            }
+            match self.turn(&id, &service, &mut wrote).await {
+                Ok(turn) => {
+                    self.paused.went_on(&id);
+                    match turn {
+                        Turn::Waits(deadline) => look_at(deadline),
+                        // It has its turn at once.
+                        Turn::Ended(Some(next)) => due.push_back((next, service)),
+                        Turn::Ended(None) | Turn::GoesOn => {}
                     }
-                    Err(error) => return Err(error),
-                };
-                wrote |= advanced.wrote;
-                match advanced.wake {
-                    Wake::Done => break,
-                    Wake::ByFactOr(deadline) if !advanced.wrote => {
-                        earliest = Some(earliest.map_or(deadline, |time| time.min(deadline)));
-                        break;
-                    }
-                    Wake::ByFactOr(_) => {}
+                }
+                Err(error) if error.concerns_all() => return Err(error),
+                Err(error) => {
+                    let reason = crate::chain(&error);
+                    tracing::error!(operation = %id, reason, "an operation cannot go on; it is tried again");
+                    look_at(self.paused.failed(&id, now));
                 }
             }
         }
@@ -179,6 +224,39 @@ impl Engine {
             self.hints.routes();
         }
         carried.map(|()| earliest)
+    }
+
+    /// Takes the steps of one operation that facts allow.
+    async fn turn(
+        &self,
+        id: &OperationId,
+        service: &ServiceId,
+        wrote: &mut bool,
+    ) -> Result<Turn, StoreError> {
+        for _ in 0..STEPS_MAX {
+            let mut draw = draw(self.clock.as_ref(), self.epoch.get());
+            let advanced = match self.store.operation_advance(id, &mut draw).await {
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    let reason = format!("The platform's database is damaged: {error}");
+                    tracing::error!(operation = %id, reason, "an operation cannot go on; it is ended");
+                    self.store.operation_abandon(id, &reason, &draw).await?
+                }
+                advanced => advanced?,
+            };
+            let Some(advanced) = advanced else { return Ok(Turn::Ended(None)) };
+            *wrote |= advanced.wrote;
+            match advanced.wake {
+                Wake::Done if advanced.wrote => {
+                    // Its end may have opened the next one of the service.
+                    let service = self.store.service_get(service).await?;
+                    return Ok(Turn::Ended(service.and_then(|row| row.operation)));
+                }
+                Wake::Done => return Ok(Turn::Ended(None)),
+                Wake::ByFactOr(deadline) if !advanced.wrote => return Ok(Turn::Waits(deadline)),
+                Wake::ByFactOr(_) => {}
+            }
+        }
+        Ok(Turn::GoesOn)
     }
 
     /// Brings committed lines to the logs. Logs that take none keep them waiting, and nothing else.

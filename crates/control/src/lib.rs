@@ -5,6 +5,8 @@
 //! and other changes wait.
 
 pub mod api;
+pub mod backup;
+pub mod bench;
 mod clock;
 mod config;
 mod console;
@@ -21,8 +23,11 @@ pub use engine::Hints;
 pub use publish::PublishError;
 pub use start::{ControlError, run};
 
+pub use apron_store::{DatabaseUrlError, PostgresDatabase};
+
 use apron_images::content::Content;
 use apron_model::draw::Draw;
+use apron_model::resource::Quotas;
 use apron_store::Store;
 use apron_telemetry::Logs;
 use std::sync::Arc;
@@ -35,6 +40,7 @@ pub struct Platform {
     pub hints: Hints,
     pub clock: Arc<dyn Clock>,
     pub names: Names,
+    pub quotas: Quotas,
     pub(crate) uploads: api::uploads::Claims,
 }
 

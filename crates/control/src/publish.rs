@@ -311,24 +311,13 @@ impl Publisher {
             FromProxy::Hello { version, .. } if version != PROTOCOL_VERSION => {
                 Some(format!("the proxy speaks version {version} and control version {PROTOCOL_VERSION}"))
             }
-            FromProxy::Hello { generation, .. } => {
-                // The row comes before the first table, so that no control forgets whom it gave one.
-                let known = async {
-                    self.epoch.raise_above(generation.epoch, &self.store).await?;
-                    self.store.proxy_put(&process).await
-                };
-                match known.await {
-                    Ok(()) if self.proxies.connected(&process) => None,
-                    Ok(()) => Some("too many proxies are connected".to_owned()),
-                    Err(error @ StoreError::EpochTooFar { .. }) => {
-                        Some(format!("the proxy's table cannot be from this platform: {error}"))
-                    }
-                    Err(error) => {
-                        tracing::error!(error = %crate::chain(&error), "a proxy cannot be recorded");
-                        return;
-                    }
+            FromProxy::Hello { generation, .. } => match self.greet(&process, generation).await {
+                Ok(refusal) => refusal,
+                Err(error) => {
+                    tracing::error!(error = %crate::chain(&error), "a proxy cannot be recorded");
+                    return;
                 }
-            }
+            },
             FromProxy::Serving { .. } | FromProxy::Status { .. } => {
                 Some("a proxy says hello first".to_owned())
             }
@@ -342,6 +331,28 @@ impl Publisher {
         let _connection = Connection { publisher: &self, process: &process };
         self.hints.routes();
         self.speak(&process, &mut lines, &mut line, &mut write).await;
+    }
+
+    /// A proxy that has taken tables up to this generation said hello. Why it is refused, if it is; otherwise it is
+    /// connected from here on.
+    pub(crate) async fn greet(
+        &self,
+        process: &ProxyProcess,
+        generation: Generation,
+    ) -> Result<Option<String>, StoreError> {
+        // The row comes before the first table, so that no control forgets whom it gave one.
+        let known = async {
+            self.epoch.raise_above(generation.epoch, &self.store).await?;
+            self.store.proxy_put(process).await
+        };
+        match known.await {
+            Ok(()) if self.proxies.connected(process) => Ok(None),
+            Ok(()) => Ok(Some("too many proxies are connected".to_owned())),
+            Err(error @ StoreError::EpochTooFar { .. }) => {
+                Ok(Some(format!("the proxy's table cannot be from this platform: {error}")))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn speak(

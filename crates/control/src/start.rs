@@ -2,19 +2,20 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Names};
-use crate::engine::{Engine, Epoch, Hints};
+use crate::engine::{Engine, Epoch, Hints, Paused};
 use crate::publish::{self, Proxies, PublishError, Publisher};
 use crate::reconcile::builds::{Builds, Work};
 use crate::reconcile::housekeeping::Housekeeping;
 use crate::reconcile::instances::{self, Instances};
 use crate::reconcile::output::{self, Collector};
-use crate::reconcile::routes::Routes;
+use crate::reconcile::routes::{Known, Routes};
 use crate::{Platform, api};
 use apron_compute::driver::Driver;
 use apron_compute::local::client::Client;
 use apron_images::content::{Content, ContentError};
 use apron_images::registry::{Registry, RegistryConfig};
-use apron_store::{AccessKey, Rights, Store, StoreError};
+use apron_model::access::{ROOT_KEY_NAME, Rights};
+use apron_store::{AccessKey, Store, StoreError};
 use apron_telemetry::{Limits, LogError, Logs};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
@@ -105,7 +106,10 @@ pub(crate) async fn start<D: Driver>(
     shutdown: watch::Receiver<bool>,
 ) -> Result<Control, ControlError> {
     let lock = lock(&config.data_dir.join("control")).await?;
-    let store = Store::open(&config.data_dir.join("control/apron.db")).await?;
+    let store = match &config.database {
+        None => Store::open(&config.data_dir.join("control/apron.db")).await?,
+        Some(database) => Store::connect(database).await?,
+    };
     let clock = Arc::new(SystemClock::open(&store).await?);
     let shared_clock: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
     let logs = Logs::open(&config.data_dir.join("logs"), Limits::STANDARD)?;
@@ -117,8 +121,8 @@ pub(crate) async fn start<D: Driver>(
         .access_key_put(&AccessKey {
             id: config.root_key.id.clone(),
             secret: config.root_key.secret.clone(),
-            name: "root".to_owned(),
-            rights: Rights::Root,
+            name: ROOT_KEY_NAME.to_owned(),
+            rights: Rights::Admin,
             created_at: shared_clock.wall(),
         })
         .await?;
@@ -129,6 +133,7 @@ pub(crate) async fn start<D: Driver>(
         hints: hints.clone(),
         clock: Arc::clone(&shared_clock),
         names: Names::new(&config),
+        quotas: config.quotas,
         uploads: Default::default(),
     });
     let listener = publish::listen(&config.control_socket)?;
@@ -146,6 +151,7 @@ pub(crate) async fn start<D: Driver>(
         logs: logs.clone(),
         hints: hints.clone(),
         epoch: epoch.clone(),
+        paused: Paused::default(),
     };
     let builds = Builds::new(Work {
         store: store.clone(),
@@ -170,6 +176,8 @@ pub(crate) async fn start<D: Driver>(
         hints: hints.clone(),
         epoch: epoch.clone(),
         apps_domain: config.apps_domain.clone(),
+        is_alive: Arc::new(publish::is_alive),
+        known: Known::default(),
     };
     let publisher =
         Publisher { proxies, store: store.clone(), hints: hints.clone(), epoch, proxy_uid: config.proxy_uid };

@@ -11,7 +11,7 @@
 mod addresses;
 mod client;
 mod credentials;
-mod reference;
+pub mod reference;
 mod session;
 
 use crate::content::{Content, ContentError, Name, digest_of_bytes};

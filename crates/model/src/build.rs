@@ -48,6 +48,37 @@ pub fn shown_address(url: &str) -> String {
     }
 }
 
+/// The address of a repository with what a connection signs in with: a token, or `user:token`. An address that
+/// names a user already stays as it is, and so does one that is not fetched over HTTP.
+pub fn signed_address(url: &str, provider: &str, token: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    if !matches!(scheme, "https" | "http") || user_information(url).is_some() {
+        return url.to_owned();
+    }
+    let (user, password) = token.split_once(':').unwrap_or_else(|| {
+        // The users that providers document for tokens; with others any does.
+        let user = match provider {
+            "BITBUCKET" => "x-token-auth",
+            "GITLAB" => "oauth2",
+            _ => "x-access-token",
+        };
+        (user, token)
+    });
+    format!("{scheme}://{}:{}@{rest}", percent_encoded(user), percent_encoded(password))
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(char::from(byte))
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+        encoded
+    })
+}
+
 /// `user:password` of an address such as `https://user:password@host/path`, where it has one.
 pub fn user_information(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
@@ -114,6 +145,20 @@ pub enum BuildEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_signs_an_address_in() {
+        for (url, provider, token, signed) in [
+            ("https://h/a.git", "GITHUB", "t/1", "https://x-access-token:t%2F1@h/a.git"),
+            ("https://h/a.git", "BITBUCKET", "t", "https://x-token-auth:t@h/a.git"),
+            ("http://h:80/a", "GIT", "me:p@ss", "http://me:p%40ss@h:80/a"),
+            ("https://u:p@h/a", "GIT", "t", "https://u:p@h/a"),
+            ("file:///a", "GIT", "t", "file:///a"),
+        ] {
+            assert_eq!(signed_address(url, provider, token), signed);
+            assert_eq!(shown_address(signed), shown_address(url));
+        }
+    }
 
     #[test]
     fn passwords_are_not_shown() {

@@ -1,7 +1,7 @@
 //! What a pure decision may not make itself: the time and fresh names. The engine draws them, so that the same
 //! draw gives the same decision.
 
-use crate::ids::{BuildId, InstanceId, OperationId, ServiceId};
+use crate::ids::{BuildId, InstanceId, OperationId, ResourceId, ServiceId};
 use crate::time::{Timestamp, WallTime};
 
 /// Made for one decision. Names follow from the seed, so that a seed replays.
@@ -35,6 +35,10 @@ impl Draw {
 
     pub fn service_id(&mut self) -> ServiceId {
         ServiceId::new(self.hex())
+    }
+
+    pub fn resource_id(&mut self) -> ResourceId {
+        ResourceId::new(self.hex())
     }
 
     /// Ten lower-case letters and digits: how a service's URL begins. A letter comes first, as in host names.

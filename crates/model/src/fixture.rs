@@ -2,6 +2,7 @@
 //! of tests uses them; they are always compiled, so that tests do not need a second build of this crate.
 
 use crate::build::BuildOutcome;
+use crate::extension::InstanceTags;
 use crate::ids::{Digest, Generation, InstanceId, RevisionNumber, ServiceId};
 use crate::instance::{Health, HealthCheck, HealthProtocol, InstanceSize, Observed, Phase, Waterfall};
 use crate::reconcile::{Slot, SlotWish};
@@ -50,7 +51,9 @@ fn config(source: Source) -> ServiceConfig {
         },
         health_path: "/".to_owned(),
         scaling: Scaling {
-            arn: "arn".to_owned(),
+            arn: "arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/DefaultConfiguration/1/\
+                  00000000000000000000000000000001"
+                .to_owned(),
             name: "DefaultConfiguration".to_owned(),
             revision: 1,
             max_concurrency: 100,
@@ -60,6 +63,7 @@ fn config(source: Source) -> ServiceConfig {
         public: true,
         ip_address_type: IpAddressType::Ipv4,
         kms_key: None,
+        observability_enabled: None,
     }
 }
 
@@ -115,7 +119,13 @@ pub fn revision(service: &Service, number: RevisionNumber) -> Revision {
         build: None,
         image: Some(outcome().image),
         commit: None,
-        run: Some(RunConfig { start_command: None, port: 8080, port_env: None, env: BTreeMap::new() }),
+        run: Some(RunConfig {
+            start_command: None,
+            port: 8080,
+            port_env: None,
+            env: BTreeMap::new(),
+            tags: InstanceTags::default(),
+        }),
         served: true,
     }
 }

@@ -49,6 +49,10 @@ id! {
     BuildId
 }
 id! {
+    /// 32 lower-case hex digits, the last part of a shared resource's ARN.
+    ResourceId
+}
+id! {
     /// An OCI digest, `sha256:` and 64 hex digits.
     Digest
 }

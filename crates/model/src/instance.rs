@@ -254,6 +254,14 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// How a driver begins the reason when it cannot start an instance for want of memory.
+    pub const NO_MEMORY: &str = "not enough memory to start";
+
+    /// It could not be started for want of memory, which may come when something else ends.
+    pub fn lacks_memory(&self) -> bool {
+        !self.permanent && self.reason.starts_with(Self::NO_MEMORY)
+    }
+
     pub fn permanent(reason: impl Into<String>) -> Self {
         Fault { permanent: true, reason: reason.into(), last_lines: Vec::new() }.bounded()
     }

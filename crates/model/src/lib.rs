@@ -3,8 +3,10 @@
 //! Nothing here reads a clock, draws a random number, opens a file or waits. Types that derive serde are
 //! formats: they cross a process boundary or lie in a database, and their change needs thought.
 
+pub mod access;
 pub mod build;
 pub mod command;
+pub mod custom_domain;
 pub mod draw;
 pub mod extension;
 pub mod fixture;
@@ -14,6 +16,7 @@ pub mod limits;
 pub mod manifest;
 pub mod operation;
 pub mod reconcile;
+pub mod resource;
 pub mod routes;
 pub mod run;
 pub mod service;

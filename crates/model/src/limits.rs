@@ -54,6 +54,8 @@ pub const MANIFEST_BYTES_MAX: usize = 256 * 1024;
 /// Names and values of a service's variables together: Linux gives arguments and environment 2 MiB of stack at
 /// most, and what we add and the image's own must fit beside them.
 pub const ENVIRONMENT_BYTES_MAX: usize = 1024 * 1024;
+/// A start or build command: with what stands around it, it must fit into one argument, 128 KiB on Linux.
+pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
 /// Uploads that are open at once; each holds a file of up to `UPLOAD_BYTES_MAX`.
 pub const UPLOADS_OPEN_MAX: usize = 8;
 /// What all open uploads hold together.
@@ -62,6 +64,19 @@ pub const UPLOADS_BYTES_MAX: u64 = 2 * UPLOAD_BYTES_MAX;
 pub const UPLOAD_IDLE_MS_MAX: u64 = 10 * 60 * 1000;
 /// A long poll for log lines waits this long at most, as `specs/apron.json` says.
 pub const LOG_WAIT_S_MAX: u64 = 20;
+/// Access keys of a platform, its owner's included.
+pub const ACCESS_KEYS_MAX: usize = 100;
+/// What the audit log keeps of one call's parameters, as JSON.
+pub const AUDIT_PARAMETERS_BYTES_MAX: usize = 4 * 1024;
+/// Of an access key's id or an operation's name that a stranger presented.
+pub const AUDIT_CLAIM_CHARS_MAX: usize = 128;
+/// Calls that wait to be written to the audit log, and their bodies together; a call beyond is counted, a body
+/// beyond is left out.
+pub const AUDIT_QUEUE_MAX: usize = 4 * 1024;
+pub const AUDIT_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Lines about unknown keys and wrong signatures; further ones of the same minute are counted. Who has no key must
+/// not be able to push out what others did.
+pub const AUDIT_STRANGERS_PER_MINUTE_MAX: u32 = 10;
 /// Connections to the API that are served at once; further ones wait in the listener's backlog.
 pub const API_CONNECTIONS_MAX: usize = 256;
 /// The port of a service that names none, for every runtime and image.
@@ -99,6 +114,17 @@ pub const DELETED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 pub const GONE_SLOT_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Operations of one service that are listed; older ended ones are forgotten.
 pub const OPERATIONS_KEPT: usize = 200;
+/// Rows that are forgotten in one transaction, which calls wait for.
+pub const PURGE_ROWS_MAX: usize = 100;
+/// Operations that wait behind the open one of a service whose tag asks for that; the next is refused.
+pub const OPERATIONS_QUEUED_MAX: usize = 10;
+/// What the tags `apron:cpu` (CPU units, 1024 to a core) and `apron:memory` take beside AWS's pairs.
+pub const CPU_UNITS_MIN: u32 = 64;
+pub const CPU_UNITS_MAX: u32 = 16 * 1024;
+pub const MEMORY_MIB_MIN: u32 = 64;
+pub const MEMORY_MIB_MAX: u32 = 64 * 1024;
+/// The longest time in which failing checks of a new instance do not count; it lengthens `BECOME_HEALTHY_MS`.
+pub const HEALTH_CHECK_GRACE_S_MAX: u32 = 3_600;
 /// Pulls, unpacking and builds stop while the data directory's disk has less than this free, or than
 /// `DISK_FREE_FLOOR_PERCENT` of it if that is less, or room for less than that part of the files that it can hold. At
 /// half of that, instances are ended: whoever brings an image stops before somebody who serves does.

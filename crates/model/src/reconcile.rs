@@ -30,6 +30,8 @@ pub struct Slot {
 #[serde(rename_all = "snake_case")]
 pub enum SlotWish {
     Run,
+    /// Runs, and gets requests beside the instances of the active revision, with which it changes places one by one.
+    Beside,
     /// Gets no new requests; stops when its last request has ended, and at this time at the latest.
     Drain {
         until: Timestamp,
@@ -37,6 +39,16 @@ pub enum SlotWish {
     Stop,
     /// Was removed, or never came to be.
     Gone,
+}
+
+impl SlotWish {
+    /// The instance is to be there, in the table of proxies or not yet.
+    pub fn runs(self) -> bool {
+        match self {
+            SlotWish::Run | SlotWish::Beside => true,
+            SlotWish::Drain { .. } | SlotWish::Stop | SlotWish::Gone => false,
+        }
+    }
 }
 
 impl Slot {
@@ -63,7 +75,7 @@ pub struct FactChange {
 /// before that the operation that waits for the instance speaks, and of one that is to stop nobody needs to.
 pub fn change(slot: &Slot, fact: Option<Observed>) -> FactChange {
     let event = match (&slot.fact, &fact) {
-        (Some(before), Some(now)) if slot.wish == SlotWish::Run && slot.ever_healthy => event(before, now),
+        (Some(before), Some(now)) if slot.wish.runs() && slot.ever_healthy => event(before, now),
         _ => None,
     };
     FactChange { id: slot.id.clone(), service: slot.service.clone(), fact, event }
@@ -138,14 +150,16 @@ pub fn diff(slots: &[Slot], observed: &[Observed]) -> Vec<Step> {
     for (id, slot) in &rows {
         let id = (*id).clone();
         match (slot.wish, seen.get(&id)) {
-            (SlotWish::Run, None) => steps.push(Step::Ensure(id)),
-            (SlotWish::Run, Some(one)) if one.generation < slot.generation => steps.push(Step::Ensure(id)),
-            (SlotWish::Run | SlotWish::Drain { .. } | SlotWish::Stop, Some(one))
+            (SlotWish::Run | SlotWish::Beside, None) => steps.push(Step::Ensure(id)),
+            (SlotWish::Run | SlotWish::Beside, Some(one)) if one.generation < slot.generation => {
+                steps.push(Step::Ensure(id))
+            }
+            (SlotWish::Run | SlotWish::Beside | SlotWish::Drain { .. } | SlotWish::Stop, Some(one))
                 if one.generation > slot.generation =>
             {
                 steps.push(Step::Raise(id, one.generation.epoch));
             }
-            (SlotWish::Run | SlotWish::Drain { .. }, Some(_)) => {}
+            (SlotWish::Run | SlotWish::Beside | SlotWish::Drain { .. }, Some(_)) => {}
             (SlotWish::Drain { .. } | SlotWish::Stop, None) => steps.push(Step::Gone(id)),
             (SlotWish::Stop | SlotWish::Gone, Some(one)) => {
                 if one.phase != Phase::Stopping {
@@ -248,6 +262,9 @@ mod tests {
         check(SlotWish::Run, Some((4, Phase::Running)), &[Step::Ensure(id.clone())]);
         check(SlotWish::Run, Some((5, Phase::Running)), &[]);
         check(SlotWish::Run, Some((6, Phase::Running)), std::slice::from_ref(&raise));
+        check(SlotWish::Beside, None, &[Step::Ensure(id.clone())]);
+        check(SlotWish::Beside, Some((4, Phase::Running)), &[Step::Ensure(id.clone())]);
+        check(SlotWish::Beside, Some((5, Phase::Running)), &[]);
         check(UNTIL, None, &[Step::Gone(id.clone())]);
         check(UNTIL, Some((5, Phase::Running)), &[]);
         check(UNTIL, Some((4, Phase::Running)), &[]);
@@ -269,12 +286,12 @@ mod tests {
     #[test]
     fn it_converges() {
         let service = fixture::service("web", fixture::image_config("r/web"));
-        let wishes = [SlotWish::Run, UNTIL, SlotWish::Stop, SlotWish::Gone];
-        for first in 0..4 {
+        let wishes = [SlotWish::Run, SlotWish::Beside, UNTIL, SlotWish::Stop, SlotWish::Gone];
+        for first in 0..wishes.len() {
             for world in 0..8_u32 {
                 let mut slots: Vec<Slot> = (0..3).map(|n| fixture::slot(&service, 1, n)).collect();
                 for (n, slot) in slots.iter_mut().enumerate() {
-                    slot.wish = wishes[(first + n) % 4];
+                    slot.wish = wishes[(first + n) % wishes.len()];
                 }
                 let mut seen: Vec<Observed> = slots
                     .iter()

@@ -28,6 +28,7 @@ pub struct RouteService {
     /// Lower-case host names without a port; a host stands in one service only.
     pub hosts: Vec<String>,
     pub state: RouteState,
+    /// The active one. While instances are replaced one by one, some of them are of the next.
     pub revision: RevisionNumber,
     /// Target of concurrent requests per instance.
     pub max_concurrency: u32,
@@ -74,7 +75,7 @@ pub enum FromProxy {
     },
     /// Every loop routes by this generation.
     Serving { generation: Generation },
-    /// Renews the lease, every `limits::PROXY_STATUS_MS`.
+    /// Renews the lease, every `limits::PROXY_STATUS_MS`, and follows each `Serving`.
     Status {
         generation: Generation,
         /// Requests in flight per instance, also for instances that the table no longer names and that
@@ -152,15 +153,19 @@ fn route_state(state: State) -> Option<RouteState> {
     }
 }
 
-/// The healthy instances of the active revision. When every one that was healthy no longer is, all of those
+/// The healthy instances of the active revision, and those that change places with them. When every one that was healthy no longer is, all of those
 /// that still run are listed: a wrong health check must not turn a slow service into none.
 fn instances(service: &Service, slots: &[Slot]) -> Vec<RouteInstance> {
-    let active: Vec<&Slot> = slots
+    let routed: Vec<&Slot> = slots
         .iter()
-        .filter(|slot| Some(slot.revision) == service.active && slot.wish == SlotWish::Run)
+        .filter(|slot| match slot.wish {
+            SlotWish::Run => Some(slot.revision) == service.active,
+            SlotWish::Beside => true,
+            SlotWish::Drain { .. } | SlotWish::Stop | SlotWish::Gone => false,
+        })
         .collect();
     let named = |wanted: fn(&Health) -> bool| -> Vec<RouteInstance> {
-        let mut list: Vec<RouteInstance> = active
+        let mut list: Vec<RouteInstance> = routed
             .iter()
             .filter_map(|slot| slot.fact.as_ref())
             .filter(|fact| fact.phase == Phase::Running && wanted(&fact.health))
@@ -231,6 +236,29 @@ mod tests {
         slots[1].fact.as_mut().unwrap().health = Health::Starting { hint: None };
         let table = table(Generation::default(), &[(service, slots)], "apron.localhost");
         assert_eq!(table.services[0].instances.len(), 1);
+    }
+
+    #[test]
+    fn instances_that_change_places_are_listed_beside_each_other() {
+        let mut service = fixture::service("web", fixture::image_config("r/web"));
+        service.active = Some(1);
+        service.candidate = Some(2);
+        let mut slots = vec![
+            fixture::slot(&service, 1, 0),
+            fixture::slot(&service, 2, 1),
+            fixture::slot(&service, 2, 2),
+            fixture::slot(&service, 2, 3),
+        ];
+        for slot in &mut slots {
+            slot.fact = Some(fixture::healthy(slot));
+        }
+        slots[1].wish = SlotWish::Beside;
+        slots[2].wish = SlotWish::Beside;
+        slots[2].fact.as_mut().unwrap().health = Health::Unhealthy { reason: "500".to_owned() };
+        let expect = [slots[0].id.clone(), slots[1].id.clone()];
+        let table = table(Generation::default(), &[(service, slots)], "apron.localhost");
+        let listed: Vec<_> = table.services[0].instances.iter().map(|one| one.id.clone()).collect();
+        assert_eq!((listed.as_slice(), table.services[0].revision), (expect.as_slice(), 1));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::build::BuildOutcome;
 use crate::command;
-use crate::extension::Extensions;
+use crate::extension::InstanceTags;
 use crate::instance::InstanceSpec;
 use crate::limits;
 use crate::reconcile::Slot;
@@ -11,9 +11,13 @@ use crate::service::{Revision, RunConfig, Service, ServiceConfig, Source};
 use std::collections::BTreeMap;
 
 /// The run configuration of a new revision, once its image is known. The error is one sentence for the user.
+///
+/// Where `apprunner.yaml` and the API both have variables the file's alone count, as on AWS. The tags change that:
+/// `apron:env-merge` uses both, and `apron:config-merge` says whose wins where both have one; an API that wins uses
+/// both in any case.
 pub fn run_config(
     config: &ServiceConfig,
-    extensions: Extensions,
+    tags: InstanceTags,
     outcome: &BuildOutcome,
 ) -> Result<RunConfig, String> {
     match &config.source {
@@ -22,6 +26,7 @@ pub fn run_config(
             port: image.port,
             port_env: None,
             env: image.env.clone(),
+            tags,
         }),
         Source::Code(code) if code.from_file => {
             let mut run = RunConfig {
@@ -29,10 +34,16 @@ pub fn run_config(
                 port: outcome.port.unwrap_or(limits::PORT_DEFAULT),
                 port_env: outcome.port_env.clone(),
                 env: outcome.env.clone(),
+                tags,
             };
-            if let Some(values) = code.values.as_ref().filter(|_| extensions.api_over_file) {
-                run.env.extend(values.env.clone());
-                run.port = values.port.unwrap_or(run.port);
+            if let Some(values) = &code.values {
+                if tags.api_over_file {
+                    run.env.extend(values.env.clone());
+                    run.port = values.port.unwrap_or(run.port);
+                } else if tags.env_merge {
+                    let file = std::mem::replace(&mut run.env, values.env.clone());
+                    run.env.extend(file);
+                }
             }
             Ok(run)
         }
@@ -47,6 +58,7 @@ pub fn run_config(
                 port: values.port.unwrap_or(limits::PORT_DEFAULT),
                 port_env: None,
                 env: values.env.clone(),
+                tags,
             })
         }
     }
@@ -65,7 +77,7 @@ pub fn instance_spec(service: &Service, revision: &Revision, slot: &Slot) -> Opt
         command: command::decide(run.start_command.as_deref()),
         env: environment(service, revision, run),
         port: run.port,
-        size: revision.config.size,
+        size: run.tags.size(revision.config.size),
         health: revision.config.health.clone(),
         stop_grace_ms: limits::STOP_GRACE_MS,
     })
@@ -113,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_wins_unless_the_tag_says_api() {
+    fn the_file_wins_unless_the_tags_say_otherwise() {
         let mut config = fixture::code_config(true);
         let Source::Code(code) = &mut config.source else { panic!("code") };
         code.values = Some(CodeValues {
@@ -121,11 +133,21 @@ mod tests {
             build_command: None,
             start_command: Some("ignored".to_owned()),
             port: Some(9000),
-            env: BTreeMap::from([("A".to_owned(), "api".to_owned())]),
+            env: BTreeMap::from([("A".to_owned(), "api".to_owned()), ("C".to_owned(), "api".to_owned())]),
         });
-        let file = run_config(&config, Extensions::default(), &outcome()).unwrap();
+        let file = run_config(&config, InstanceTags::default(), &outcome()).unwrap();
         assert_eq!((file.port, file.env["A"].as_str()), (8000, "file"));
-        let api = run_config(&config, Extensions { api_over_file: true }, &outcome()).unwrap();
+        assert!(!file.env.contains_key("C"));
+        let both = InstanceTags { env_merge: true, ..Default::default() };
+        let merged = run_config(&config, both, &outcome()).unwrap();
+        assert_eq!((merged.port, merged.env["A"].as_str(), merged.env["C"].as_str()), (8000, "file", "api"));
+        assert_eq!(merged.tags, both, "the revision records it");
+        let tags = InstanceTags { api_over_file: true, ..Default::default() };
+        let api = run_config(&config, tags, &outcome()).unwrap();
+        assert_eq!(
+            run_config(&config, InstanceTags { env_merge: true, ..tags }, &outcome()).unwrap().env,
+            api.env
+        );
         assert_eq!((api.port, api.env["A"].as_str(), api.env["B"].as_str()), (9000, "api", "file"));
         assert_eq!(api.start_command.as_deref(), Some("python app.py"));
     }
@@ -133,18 +155,18 @@ mod tests {
     #[test]
     fn values_without_a_file_and_their_absence() {
         let mut config = fixture::code_config(false);
-        let run = run_config(&config, Extensions::default(), &outcome()).unwrap();
+        let run = run_config(&config, InstanceTags::default(), &outcome()).unwrap();
         assert_eq!((run.port, run.port_env), (8080, None));
         let Source::Code(code) = &mut config.source else { panic!("code") };
         code.values = None;
-        assert!(run_config(&config, Extensions::default(), &outcome()).is_err());
+        assert!(run_config(&config, InstanceTags::default(), &outcome()).is_err());
     }
 
     #[test]
     fn our_variables_are_always_there() {
         let service = fixture::service("web", fixture::code_config(true));
         let mut revision = fixture::revision(&service, 3);
-        let mut run = run_config(&service.config, Extensions::default(), &outcome()).unwrap();
+        let mut run = run_config(&service.config, InstanceTags::default(), &outcome()).unwrap();
         run.env.insert("PORT".to_owned(), "1".to_owned());
         run.env.insert("AWS_REGION".to_owned(), "eu-west-1".to_owned());
         revision.run = Some(run);
@@ -159,6 +181,12 @@ mod tests {
         assert_eq!(env("APRON_SERVICE"), Some("web"));
         assert_eq!(env("APRON_REVISION"), Some("3"));
         assert_eq!(env("APRON_COMMIT"), Some("abc123"));
+        assert_eq!(spec.size, service.config.size);
+        let tags = InstanceTags { memory_mib: Some(100), ..Default::default() };
+        let run = revision.run.clone().map(|run| RunConfig { tags, ..run });
+        let small = Revision { run, ..revision.clone() };
+        let spec_of_small = instance_spec(&service, &small, &fixture::slot(&service, 3, 1)).unwrap();
+        assert_eq!((spec_of_small.size.cpu_units, spec_of_small.size.memory_mib), (1024, 100));
         assert_eq!(spec.command, Command::Argv(vec!["python".to_owned(), "app.py".to_owned()]));
         revision.image = None;
         assert!(instance_spec(&service, &revision, &fixture::slot(&service, 3, 1)).is_none());

@@ -1,5 +1,6 @@
 //! A service: its configuration, which revisions it has, what may be done to it, and the status that it shows.
 
+use crate::extension::InstanceTags;
 use crate::ids::{BuildId, Digest, OperationId, RevisionNumber, ServiceId};
 use crate::instance::{HealthCheck, InstanceSize};
 use crate::operation::OperationKind;
@@ -27,7 +28,7 @@ pub struct Service {
     pub active: Option<RevisionNumber>,
     /// Being brought up by the open operation.
     pub candidate: Option<RevisionNumber>,
-    /// Drains until this time.
+    /// Served before the active one, and drains until this time.
     pub previous: Option<(RevisionNumber, Timestamp)>,
     /// The one open operation, if any.
     pub operation: Option<OperationId>,
@@ -44,6 +45,27 @@ impl Service {
     /// It was created, and no deployment of it has succeeded so far.
     pub fn never_served(&self) -> bool {
         self.state == State::CreateFailed && self.active.is_none()
+    }
+
+    /// Where a rollback goes that names no revision: to what served before the active one. For a paused service with
+    /// values that were never deployed it is the active one, whose values they replaced.
+    pub fn rollback_default<'a>(
+        &self,
+        revisions: impl IntoIterator<Item = &'a Revision>,
+    ) -> Option<RevisionNumber> {
+        let served: Vec<&Revision> = revisions.into_iter().filter(|one| one.served).collect();
+        if served.iter().any(|one| self.active == Some(one.number) && self.has_strayed_from(one)) {
+            return self.active;
+        }
+        let others = served.iter().map(|one| one.number).filter(|number| self.active != Some(*number));
+        let before = self.previous.map(|(number, _)| number);
+        // What served before may be forgotten, or older than the record of it.
+        others.max_by_key(|number| (Some(*number) == before, *number))
+    }
+
+    /// It is paused, and the next resume would bring up something else than this revision of it.
+    pub fn has_strayed_from(&self, revision: &Revision) -> bool {
+        self.state == State::Paused && self.config != revision.config
     }
 }
 
@@ -114,6 +136,8 @@ pub fn settled(state: State) -> Status {
 pub enum Action {
     Update,
     StartDeployment,
+    /// Back to a revision that has served.
+    Rollback,
     Pause,
     Resume,
     Delete,
@@ -139,8 +163,32 @@ pub enum Refusal {
     Deleted,
 }
 
-/// May this call happen now? The matrix of App Runner, with two additions: a paused service takes an update,
-/// which the next resume deploys, and a service whose deletion failed may be deleted again.
+impl Refusal {
+    /// A sentence for whoever asked for `action`, in the words that tools look for.
+    pub fn sentence(self, action: Action) -> String {
+        let shown = match self {
+            Refusal::Deleted => Status::Deleted,
+            Refusal::InProgress => Status::OperationInProgress,
+            Refusal::State(state) => settled(state),
+        };
+        let done = match action {
+            Action::StartDeployment => {
+                return "Can't start a deployment on the specified service, because it isn't in RUNNING state"
+                    .to_owned();
+            }
+            Action::Update => "updated",
+            Action::Rollback => "rolled back",
+            Action::Pause => "paused",
+            Action::Resume => "resumed",
+            Action::Delete => "deleted",
+        };
+        format!("Service cannot be {done} in the current state: {}.", shown.as_str())
+    }
+}
+
+/// May this call happen now? The matrix of App Runner, with additions: a paused service takes an update or a
+/// rollback, which the next resume deploys, and a service whose deletion failed may be deleted again. What of this
+/// an open operation changes, `operation::call` says.
 pub fn admit(service: &Service, action: Action) -> Result<Admission, Refusal> {
     use Admission::{Nothing, Open};
     if service.operation.is_some() {
@@ -151,24 +199,26 @@ pub fn admit(service: &Service, action: Action) -> Result<Admission, Refusal> {
         (State::Deleted, _) => Err(Refusal::Deleted),
         (State::Creating | State::Deleting, _) => Err(Refusal::InProgress),
 
-        (State::Running, Action::Update) => Ok(Open(OperationKind::UpdateService)),
+        (State::Running, Action::Update | Action::Rollback) => Ok(Open(OperationKind::UpdateService)),
         (State::Running, Action::StartDeployment) => Ok(Open(OperationKind::StartDeployment)),
         (State::Running, Action::Pause) => Ok(Open(OperationKind::PauseService)),
         (State::Running, Action::Resume) => Ok(Nothing),
 
-        (State::Paused, Action::Update) => Ok(Open(OperationKind::UpdateService)),
+        (State::Paused, Action::Update | Action::Rollback) => Ok(Open(OperationKind::UpdateService)),
         (State::Paused, Action::Resume) => Ok(Open(OperationKind::ResumeService)),
         (State::Paused, Action::Pause) => Ok(Nothing),
         (State::Paused, Action::StartDeployment) => Err(Refusal::State(state)),
 
         (State::CreateFailed, Action::Update) => Ok(Open(OperationKind::UpdateService)),
-        (State::CreateFailed, Action::StartDeployment | Action::Pause | Action::Resume) => {
-            Err(Refusal::State(state))
-        }
+        (
+            State::CreateFailed,
+            Action::StartDeployment | Action::Rollback | Action::Pause | Action::Resume,
+        ) => Err(Refusal::State(state)),
 
-        (State::DeleteFailed, Action::Update | Action::StartDeployment | Action::Pause | Action::Resume) => {
-            Err(Refusal::State(state))
-        }
+        (
+            State::DeleteFailed,
+            Action::Update | Action::StartDeployment | Action::Rollback | Action::Pause | Action::Resume,
+        ) => Err(Refusal::State(state)),
 
         (State::Running | State::Paused | State::CreateFailed | State::DeleteFailed, Action::Delete) => {
             Ok(Open(OperationKind::DeleteService))
@@ -192,6 +242,10 @@ pub struct ServiceConfig {
     pub public: bool,
     pub ip_address_type: IpAddressType,
     pub kms_key: Option<String>,
+    /// As somebody wrote it. Where nobody did, DescribeService shows nothing: Terraform would plan to take away what
+    /// its configuration does not have.
+    #[serde(default)]
+    pub observability_enabled: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,6 +340,9 @@ pub struct RunConfig {
     pub port: u16,
     pub port_env: Option<String>,
     pub env: BTreeMap<String, String>,
+    /// What the service's tags said of its instances when the revision was made.
+    #[serde(default)]
+    pub tags: InstanceTags,
 }
 
 #[cfg(test)]
@@ -317,13 +374,17 @@ mod tests {
         check(State::Paused, Update, open(OperationKind::UpdateService));
         check(State::Paused, StartDeployment, Err(Refusal::State(State::Paused)));
         check(State::CreateFailed, Update, open(OperationKind::UpdateService));
+        check(State::Running, Rollback, open(OperationKind::UpdateService));
+        check(State::Paused, Rollback, open(OperationKind::UpdateService));
+        check(State::CreateFailed, Rollback, Err(Refusal::State(State::CreateFailed)));
+        check(State::DeleteFailed, Rollback, Err(Refusal::State(State::DeleteFailed)));
         check(State::CreateFailed, Pause, Err(Refusal::State(State::CreateFailed)));
         check(State::DeleteFailed, Delete, open(OperationKind::DeleteService));
         check(State::DeleteFailed, Update, Err(Refusal::State(State::DeleteFailed)));
         for state in [State::Running, State::Paused, State::CreateFailed] {
             check(state, Delete, open(OperationKind::DeleteService));
         }
-        for action in [Update, StartDeployment, Pause, Resume, Delete] {
+        for action in [Update, StartDeployment, Rollback, Pause, Resume, Delete] {
             check(State::Deleted, action, Err(Refusal::Deleted));
             check(State::Deleting, action, Err(Refusal::InProgress));
         }

@@ -16,7 +16,8 @@ mod unheeded;
 pub use size::{SIZES, default_size};
 pub use unheeded::unheeded;
 
-use crate::service::{RepositoryType, Service, ServiceConfig};
+use crate::service::{RepositoryType, Scaling, Service, ServiceConfig};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How the address of an uploaded source begins; its digest follows.
@@ -33,14 +34,6 @@ pub enum InputError {
     Unsupported(String),
 }
 
-/// Whose names the ARNs of a request carry.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    pub region: &'a str,
-    /// Twelve digits.
-    pub account: &'a str,
-}
-
 /// A service that may be created, apart from a name that is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewService {
@@ -49,20 +42,22 @@ pub struct NewService {
     pub config: ServiceConfig,
 }
 
-/// The members that CreateService and UpdateService share. An absent one keeps what is there.
-#[derive(Clone, Debug, Default)]
+/// The members that CreateService and UpdateService share. An absent one keeps what is there. An update that waits
+/// for its turn is kept in this form.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceInput {
     pub source: Option<SourceInput>,
     pub instance: Option<InstanceInput>,
     pub health: Option<HealthInput>,
-    pub scaling_arn: Option<String>,
+    /// The auto scaling configuration that was named, as it was found.
+    pub scaling: Option<Scaling>,
     pub network: Option<NetworkInput>,
     pub observability_enabled: Option<bool>,
     pub kms_key: Option<String>,
 }
 
 /// Exactly one of `code` and `image` on creation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceInput {
     pub code: Option<CodeInput>,
     pub image: Option<ImageInput>,
@@ -71,7 +66,7 @@ pub struct SourceInput {
     pub connection_arn: Option<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeInput {
     pub repository_url: String,
     pub branch: String,
@@ -79,7 +74,7 @@ pub struct CodeInput {
     pub configuration: Option<CodeConfigurationInput>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeConfigurationInput {
     /// REPOSITORY: `apprunner.yaml` says how to build and run.
     pub from_file: bool,
@@ -88,7 +83,7 @@ pub struct CodeConfigurationInput {
     pub run: RunInput,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageInput {
     pub identifier: String,
     pub repository_type: RepositoryType,
@@ -96,7 +91,7 @@ pub struct ImageInput {
 }
 
 /// What code and image sources are both told about running.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInput {
     pub start_command: Option<String>,
     /// A decimal number as text, as AWS sends it.
@@ -105,7 +100,7 @@ pub struct RunInput {
     pub secrets: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceInput {
     /// "1024" or "1 vCPU".
     pub cpu: Option<String>,
@@ -114,7 +109,7 @@ pub struct InstanceInput {
     pub role_arn: Option<String>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthInput {
     pub http: Option<bool>,
     pub path: Option<String>,
@@ -124,32 +119,28 @@ pub struct HealthInput {
     pub unhealthy_threshold: Option<u32>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkInput {
     pub public: Option<bool>,
     pub vpc_egress: Option<bool>,
     pub dual_stack: Option<bool>,
 }
 
-/// A new service from what was written.
+/// A new service from what was written. `scaling` is the default of its region.
 pub fn new_service(
     name: &str,
     tags: impl IntoIterator<Item = (String, String)>,
     input: &ServiceInput,
-    place: Place<'_>,
+    scaling: &Scaling,
 ) -> Result<NewService, InputError> {
     check_name(name)?;
     let tags = laid_over(&BTreeMap::new(), tags)?;
-    Ok(NewService { name: name.to_owned(), tags, config: merge::configure(None, input, place)? })
+    Ok(NewService { name: name.to_owned(), tags, config: merge::configure(None, input, scaling)? })
 }
 
 /// The configuration that `service` has when `input` is laid over its present one.
-pub fn changed(
-    service: &Service,
-    input: &ServiceInput,
-    place: Place<'_>,
-) -> Result<ServiceConfig, InputError> {
-    merge::configure(Some(service), input, place)
+pub fn changed(service: &Service, input: &ServiceInput) -> Result<ServiceConfig, InputError> {
+    merge::configure(Some(service), input, &service.config.scaling)
 }
 
 /// Tags of one resource; AWS's quota.

@@ -93,6 +93,8 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
         let generation = tables.acknowledged_generation();
         if reported != Some(generation) {
             send(&mut write, &FromProxy::Serving { generation }).await?;
+            // An instance that this table took away and that answers nothing need not wait for the next tick.
+            send(&mut write, &status(tables)).await?;
             reported = Some(generation);
         }
         tokio::select! {
@@ -110,13 +112,16 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
                 ToProxy::Refused { reason } => return Err(LinkError::Refused(reason)),
             },
             () = tables.acknowledged() => {}
-            _ = tick.tick() => {
-                let (in_flight, requests) = tables.counts();
-                let generation = tables.acknowledged_generation();
-                send(&mut write, &FromProxy::Status { generation, in_flight, requests }).await?;
-            }
+            _ = tick.tick() => send(&mut write, &status(tables)).await?,
         }
     }
+}
+
+fn status(tables: &Tables) -> FromProxy {
+    // Before the counts: what a loop lets in by an older table between the two is then counted.
+    let generation = tables.acknowledged_generation();
+    let (in_flight, requests) = tables.counts();
+    FromProxy::Status { generation, in_flight, requests }
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);

@@ -2,11 +2,10 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::rows::{Columns, json};
+use crate::rows::{Columns, Connection, Row, Tx, json};
+use crate::sql::query;
 use apron_model::ids::{BuildId, OperationId, ServiceId};
 use apron_model::operation::{Build, BuildFact};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Sqlite, Transaction};
 
 impl Store {
     pub async fn build_get(&self, id: &BuildId) -> Result<Option<Build>, StoreError> {
@@ -17,7 +16,7 @@ impl Store {
     /// ends it.
     pub async fn build_list_wanted(&self) -> Result<Vec<Build>, StoreError> {
         let mut tx = self.read().await?;
-        let rows = sqlx::query("SELECT * FROM build WHERE wanted ORDER BY id").fetch_all(&mut *tx).await?;
+        let rows = query("SELECT * FROM build WHERE wanted ORDER BY id").fetch_all(&mut tx).await?;
         Ok(rows.iter().filter_map(|row| readable(build(row))).collect())
     }
 
@@ -25,11 +24,11 @@ impl Store {
     pub async fn build_fact_put(&self, id: &BuildId, fact: &BuildFact) -> Result<(), StoreError> {
         let failed = matches!(fact, BuildFact::Failed(_));
         let mut tx = self.write().await?;
-        sqlx::query("UPDATE build SET fact = $2, failures = failures + $3 WHERE id = $1 AND wanted")
+        query("UPDATE build SET fact = $2, failures = failures + $3 WHERE id = $1 AND wanted")
             .bind(id.as_str())
             .bind(json(fact))
             .bind(i64::from(failed))
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(())
@@ -42,7 +41,7 @@ fn readable(build: Result<Build, StoreError>) -> Option<Build> {
         .ok()
 }
 
-fn build(row: &SqliteRow) -> Result<Build, StoreError> {
+fn build(row: &Row) -> Result<Build, StoreError> {
     let columns = Columns { table: "build", row };
     Ok(Build {
         id: BuildId::new(columns.get::<String>("id")?),
@@ -55,13 +54,13 @@ fn build(row: &SqliteRow) -> Result<Build, StoreError> {
     })
 }
 
-pub(crate) async fn get(tx: &mut sqlx::SqliteConnection, id: &BuildId) -> Result<Option<Build>, StoreError> {
-    let row = sqlx::query("SELECT * FROM build WHERE id = $1").bind(id.as_str()).fetch_optional(tx).await?;
+pub(crate) async fn get(tx: &mut Connection, id: &BuildId) -> Result<Option<Build>, StoreError> {
+    let row = query("SELECT * FROM build WHERE id = $1").bind(id.as_str()).fetch_optional(tx).await?;
     row.as_ref().map(build).transpose()
 }
 
-pub(crate) async fn put(tx: &mut Transaction<'static, Sqlite>, build: &Build) -> Result<(), StoreError> {
-    sqlx::query(
+pub(crate) async fn put(tx: &mut Tx, build: &Build) -> Result<(), StoreError> {
+    query(
         "INSERT INTO build (id, service, operation, wish, wanted, failures, fact)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (id) DO UPDATE SET wanted = excluded.wanted",
@@ -73,7 +72,7 @@ pub(crate) async fn put(tx: &mut Transaction<'static, Sqlite>, build: &Build) ->
     .bind(build.wanted)
     .bind(i64::from(build.failures))
     .bind(json(&build.fact))
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }

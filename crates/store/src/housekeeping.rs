@@ -2,15 +2,19 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::rows::{Columns, int};
+use crate::rows::{Columns, Connection, int};
+use crate::sql::{query, query_scalar};
 use apron_model::build::{BuildSpec, SourceLocation};
 use apron_model::ids::{Digest, InstanceId, ServiceId};
 use apron_model::limits;
-use apron_model::operation::{BuildFact, BuildWish};
+use apron_model::operation::{Asked, BuildFact, BuildWish};
 use apron_model::service::{ServiceConfig, Source};
 use apron_model::source::UPLOAD_PREFIX;
 use apron_model::time::Timestamp;
 use std::collections::BTreeSet;
+
+/// Services that are forgotten at once; their logs are removed after them.
+const PURGE_SERVICES_MAX: i64 = 1_000;
 
 /// What was forgotten, so that others forget it too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,77 +24,337 @@ pub struct Purged {
 
 impl Store {
     /// Everything of the content store that a row names: images and uploaded sources of revisions, of services as
-    /// they are configured, and of builds that are not forgotten. What no row names may go.
+    /// they are configured, of operations that wait or may be repeated, and of builds that are not forgotten. What no row names may go.
     pub async fn content_list(&self) -> Result<BTreeSet<Digest>, StoreError> {
-        let mut tx = self.read().await?;
-        let mut named = BTreeSet::new();
-        for row in sqlx::query("SELECT image, config FROM revision").fetch_all(&mut *tx).await? {
-            let columns = Columns { table: "revision", row: &row };
-            named.extend(columns.get::<Option<String>>("image")?.map(Digest::new));
-            named.extend(uploaded(&columns.json("config")?));
-        }
-        let services = sqlx::query("SELECT config FROM service WHERE deleted_at IS NULL");
-        for row in services.fetch_all(&mut *tx).await? {
-            named.extend(uploaded(&Columns { table: "service", row: &row }.json("config")?));
-        }
-        for row in sqlx::query("SELECT wish, fact FROM build").fetch_all(&mut *tx).await? {
-            let columns = Columns { table: "build", row: &row };
-            if let BuildFact::Done(outcome) = columns.json("fact")? {
-                named.insert(outcome.image);
-            }
-            // A wish that cannot be read is followed by nobody.
-            if let Ok(BuildWish::Source(BuildSpec { source: SourceLocation::Upload { digest }, .. })) =
-                columns.json("wish")
-            {
-                named.insert(digest);
-            }
-        }
-        Ok(named)
+        content(&mut *self.read().await?).await
     }
 
-    /// Forgets deleted services whose time is over, old gone slots that the driver does not know either, ended
-    /// operations beyond the limit, and finished builds that no kept revision came from.
+    /// Forgets old gone slots that the driver does not know either, ended operations beyond the limit, finished
+    /// builds that no kept revision came from, and deleted services whose time is over.
+    ///
+    /// What may go is found beside the writer, which is held for a few rows at a time: calls come between.
     pub async fn purge(&self, now: Timestamp, present: &[InstanceId]) -> Result<Purged, StoreError> {
-        let mut tx = self.write().await?;
-        let rows = sqlx::query("DELETE FROM service WHERE purge_at <= $1 RETURNING id")
+        self.slots_purge(now, present).await?;
+        self.operations_purge().await?;
+        self.builds_purge().await?;
+        let over = query_scalar::<String>("SELECT id FROM service WHERE purge_at <= $1 LIMIT $2")
             .bind(int(now.0))
-            .fetch_all(&mut *tx)
+            .bind(PURGE_SERVICES_MAX)
+            .fetch_all(&mut *self.read().await?)
             .await?;
-        let services = rows
-            .iter()
-            .map(|row| Columns { table: "service", row }.get::<String>("id").map(ServiceId::new))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut purged = Purged::default();
+        for id in over {
+            let forgotten = self.service_forget(&id).await;
+            match forgotten {
+                Ok(()) => purged.services.push(ServiceId::new(id)),
+                // Those that are forgotten have to be told of; the others have their turn the next time.
+                Err(_) if !purged.services.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(purged)
+    }
+
+    async fn slots_purge(&self, now: Timestamp, present: &[InstanceId]) -> Result<(), StoreError> {
         let old = int(now.0.saturating_sub(limits::GONE_SLOT_KEPT_MS));
-        let present = crate::rows::json(&present);
-        sqlx::query("DELETE FROM slot WHERE gone_at < $1 AND id NOT IN (SELECT value FROM json_each($2))")
+        let present: BTreeSet<&str> = present.iter().map(InstanceId::as_str).collect();
+        let (mut gone_at, mut id) = (i64::MIN, String::new());
+        loop {
+            let rows = query(
+                "SELECT id, gone_at FROM slot WHERE gone_at < $1 AND (gone_at, id) > ($2, $3)
+                 ORDER BY gone_at, id LIMIT $4",
+            )
             .bind(old)
-            .bind(present)
-            .execute(&mut *tx)
+            .bind(gone_at)
+            .bind(&id)
+            .bind(limits::PURGE_ROWS_MAX as i64)
+            .fetch_all(&mut *self.read().await?)
             .await?;
-        sqlx::query(
-            "DELETE FROM operation WHERE seq IN (
-                 SELECT seq FROM (SELECT seq, ended_at,
-                     row_number() OVER (PARTITION BY service ORDER BY seq DESC) AS place FROM operation) AS numbered
-                 WHERE ended_at IS NOT NULL AND place > $1)",
-        )
-        .bind(limits::OPERATIONS_KEPT as i64)
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query(
-            "DELETE FROM build WHERE NOT EXISTS (SELECT 1 FROM revision WHERE revision.build = build.id)
+            let Some(last) = rows.last() else { return Ok(()) };
+            let last = Columns { table: "slot", row: last };
+            (gone_at, id) = (last.get("gone_at")?, last.get("id")?);
+            let mut tx = self.write().await?;
+            for row in &rows {
+                let id: &str = Columns { table: "slot", row }.get("id")?;
+                if !present.contains(id) {
+                    query("DELETE FROM slot WHERE id = $1").bind(id).execute(&mut tx).await?;
+                }
+            }
+            tx.commit().await?;
+        }
+    }
+
+    async fn operations_purge(&self) -> Result<(), StoreError> {
+        let kept = limits::OPERATIONS_KEPT as i64;
+        let services =
+            query_scalar::<String>("SELECT service FROM operation GROUP BY service HAVING COUNT(*) > $1")
+                .bind(kept)
+                .fetch_all(&mut *self.read().await?)
+                .await?;
+        for service in services {
+            let oldest_kept = query_scalar::<i64>(
+                "SELECT seq FROM operation WHERE service = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2",
+            )
+            .bind(&service)
+            .bind(kept - 1)
+            .fetch_optional(&mut *self.read().await?)
+            .await?;
+            let Some(oldest_kept) = oldest_kept else { continue };
+            self.operations_forget(&service, oldest_kept).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the operations of a service that have ended and are older than this one.
+    async fn operations_forget(&self, service: &str, before: i64) -> Result<(), StoreError> {
+        loop {
+            let mut tx = self.write().await?;
+            let deleted = query(
+                "DELETE FROM operation WHERE seq IN (SELECT seq FROM operation
+                     WHERE service = $1 AND seq < $2 AND ended_at IS NOT NULL ORDER BY seq LIMIT $3)",
+            )
+            .bind(service)
+            .bind(before)
+            .bind(limits::PURGE_ROWS_MAX as i64)
+            .execute(&mut tx)
+            .await?;
+            tx.commit().await?;
+            if deleted.rows_affected() < limits::PURGE_ROWS_MAX as u64 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn builds_purge(&self) -> Result<(), StoreError> {
+        let unneeded = query_scalar::<String>(
+            "SELECT id FROM build WHERE NOT EXISTS (
+                 SELECT 1 FROM revision WHERE revision.service = build.service AND revision.build = build.id)
              AND NOT EXISTS (SELECT 1 FROM operation WHERE operation.id = build.operation AND ended_at IS NULL)",
         )
-        .execute(&mut *tx)
+        .fetch_all(&mut *self.read().await?)
         .await?;
-        tx.commit().await?;
-        Ok(Purged { services })
+        // Nobody comes to need a build whose operation has ended.
+        for some in unneeded.chunks(limits::PURGE_ROWS_MAX) {
+            let mut tx = self.write().await?;
+            for id in some {
+                query("DELETE FROM build WHERE id = $1").bind(id).execute(&mut tx).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(())
     }
+
+    /// Forgets a service with all that refers to it.
+    async fn service_forget(&self, id: &str) -> Result<(), StoreError> {
+        self.operations_forget(id, i64::MAX).await?;
+        let mut tx = self.write().await?;
+        query("DELETE FROM service WHERE id = $1").bind(id).execute(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// See `content_list`.
+pub(crate) async fn content(tx: &mut Connection) -> Result<BTreeSet<Digest>, StoreError> {
+    let mut named = BTreeSet::new();
+    for row in query("SELECT image, config FROM revision").fetch_all(tx).await? {
+        let columns = Columns { table: "revision", row: &row };
+        named.extend(columns.get::<Option<String>>("image")?.map(Digest::new));
+        named.extend(uploaded(&columns.json("config")?));
+    }
+    let services = query("SELECT config FROM service WHERE deleted_at IS NULL");
+    for row in services.fetch_all(tx).await? {
+        named.extend(uploaded(&Columns { table: "service", row: &row }.json("config")?));
+    }
+    // What may be asked for again: what waits for its turn, and the last operation of a service.
+    let asked = query(
+        "SELECT asked FROM operation WHERE asked IS NOT NULL
+         AND (ended_at IS NULL OR seq IN (SELECT MAX(seq) FROM operation GROUP BY service))",
+    );
+    for row in asked.fetch_all(tx).await? {
+        let asked: Asked = Columns { table: "operation", row: &row }.json("asked")?;
+        named.extend(asked.repository_url().and_then(uploaded_at));
+    }
+    for row in query("SELECT wish, fact FROM build").fetch_all(tx).await? {
+        let columns = Columns { table: "build", row: &row };
+        if let BuildFact::Done(outcome) = columns.json("fact")? {
+            named.insert(outcome.image);
+        }
+        // A wish that cannot be read is followed by nobody.
+        if let Ok(BuildWish::Source(BuildSpec { source: SourceLocation::Upload { digest }, .. })) =
+            columns.json("wish")
+        {
+            named.insert(digest);
+        }
+    }
+    Ok(named)
 }
 
 /// The uploaded source that a configuration names.
 fn uploaded(config: &ServiceConfig) -> Option<Digest> {
     match &config.source {
-        Source::Code(code) => code.repository_url.strip_prefix(UPLOAD_PREFIX).map(Digest::new),
+        Source::Code(code) => uploaded_at(&code.repository_url),
         Source::Image(_) => None,
+    }
+}
+
+fn uploaded_at(repository_url: &str) -> Option<Digest> {
+    repository_url.strip_prefix(UPLOAD_PREFIX).map(Digest::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::both;
+    use apron_model::fixture;
+    use apron_model::ids::OperationId;
+    use apron_model::operation::{Operation, OperationKind};
+    use apron_model::service::State;
+    use apron_model::time::WallTime;
+
+    async fn count(store: &Store, table: &str) -> i64 {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+        query_scalar(sql).fetch_one(&mut store.read().await.unwrap()).await.unwrap()
+    }
+
+    async fn execute(store: &Store, sql: &'static str) {
+        let mut tx = store.write().await.unwrap();
+        query(sql).execute(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// More than one batch of everything goes, and nothing that is needed.
+    #[tokio::test]
+    async fn what_is_too_much_goes_and_the_rest_stays() {
+        let both = both("purge").await;
+        for store in &both.stores {
+            let service = fixture::service("web", fixture::image_config("registry.test/web:1"));
+            let open = Operation::pending(
+                OperationId::new("open"),
+                service.id.clone(),
+                OperationKind::CreateService,
+                WallTime(1),
+            );
+            store.service_create(&service, &open, 10).await.unwrap();
+            // The open one is the oldest of all, and 20 builds are its own.
+            execute(
+                store,
+                "INSERT INTO operation (id, service, kind, status, step, created_at, ended_at, updated_at)
+                 WITH RECURSIVE series (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM series WHERE n < 449)
+                 SELECT 'o' || n, service, kind, 'succeeded', step, 1, 2, 2 FROM operation, series",
+            )
+            .await;
+            execute(
+                store,
+                "INSERT INTO build (id, service, operation, wish, wanted, failures, fact)
+                 WITH RECURSIVE series (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM series WHERE n < 249)
+                 SELECT 'b' || n, service, CASE WHEN n < 20 THEN 'open' ELSE 'o1' END, '{}', FALSE, 0, '{}'
+                 FROM operation, series WHERE operation.id = 'open'",
+            )
+            .await;
+            execute(
+                store,
+                "INSERT INTO revision (service, number, created_at, config, build)
+                 SELECT id, 1, 1, config, 'b30' FROM service",
+            )
+            .await;
+            execute(
+                store,
+                "INSERT INTO slot (id, service, revision, epoch, counter, wish, gone_at, fact_at, ever_healthy, created_at)
+                 WITH RECURSIVE series (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM series WHERE n < 249)
+                 SELECT 's' || n, 'no longer there', 1, 1, 1, '{}', CASE WHEN n < 240 THEN n % 3 ELSE 1000 END, 1, TRUE, 1
+                 FROM series",
+            )
+            .await;
+            let present = [InstanceId::new("s7"), InstanceId::new("s239")];
+            let now = Timestamp(limits::GONE_SLOT_KEPT_MS + 500);
+            assert_eq!(store.purge(now, &present).await.unwrap(), Purged::default());
+            // The last 200, and the open one.
+            assert_eq!(count(store, "operation").await, limits::OPERATIONS_KEPT as i64 + 1);
+            let page = store.operation_list(&service.id, None, 1).await.unwrap();
+            assert_eq!(page.operations[0].id.as_str(), "o449");
+            assert_eq!(count(store, "build").await, 21);
+            assert_eq!(count(store, "slot").await, 12);
+
+            store
+                .service_act(&service.id, |row, _| {
+                    row.state = State::Deleted;
+                    row.deleted_at = Some(WallTime(3));
+                    row.purge_at = Some(Timestamp(4));
+                    Ok::<_, ()>(())
+                })
+                .await
+                .unwrap();
+            assert_eq!(store.purge(Timestamp(4), &present).await.unwrap().services, [service.id]);
+            for table in ["service", "operation", "build", "revision"] {
+                assert_eq!(count(store, table).await, 0, "{table}");
+            }
+        }
+    }
+
+    /// Every change to a service or a slot of it is read once, whoever made it.
+    #[tokio::test]
+    async fn what_changed_is_read_on_from_where_it_was_read() {
+        let both = both("changed").await;
+        for store in &both.stores {
+            let none = store.service_routes_changed(None).await.unwrap();
+            assert!(none.rows.is_empty());
+            let mut seen = none.seen;
+            let mut services = Vec::new();
+            for name in ["one", "two"] {
+                let mut service = fixture::service(name, fixture::image_config("registry.test/web:1"));
+                service.id = ServiceId::new(name);
+                service.url_label = name.to_owned();
+                let id = OperationId::new(name);
+                let kind = OperationKind::CreateService;
+                let open = Operation::pending(id, service.id.clone(), kind, WallTime(1));
+                store.service_create(&service, &open, 10).await.unwrap();
+                services.push(service);
+            }
+            let slot = fixture::slot(&services[1], 1, 1);
+            let mut changed = async |expect: &[&str]| {
+                let read = store.service_routes_changed(Some(seen)).await.unwrap();
+                seen = read.seen;
+                let ids: Vec<_> = read.rows.iter().map(|row| row.service.id.as_str().to_owned()).collect();
+                assert_eq!(ids, expect);
+                assert!(store.service_routes_changed(Some(seen)).await.unwrap().rows.is_empty());
+                read.rows
+            };
+            changed(&["one", "two"]).await;
+            store.service_routed_put(&[(services[0].id.clone(), 9)]).await.unwrap();
+            assert_eq!(changed(&["one"]).await[0].routed_version, 9);
+            let mut tx = store.write().await.unwrap();
+            crate::slot::insert(&mut tx, &slot).await.unwrap();
+            tx.commit().await.unwrap();
+            assert_eq!(changed(&["two"]).await[0].slots, std::slice::from_ref(&slot));
+            let change = apron_model::reconcile::change(&slot, Some(fixture::healthy(&slot)));
+            store.slot_facts_put(&[change], Timestamp(2), WallTime(2)).await.unwrap();
+            assert!(changed(&["two"]).await[0].slots[0].fact.is_some());
+            // Dropped without commit it is no change.
+            let mut tx = store.write().await.unwrap();
+            crate::slot::wish_put(&mut tx, &slot.id, apron_model::reconcile::SlotWish::Stop).await.unwrap();
+            drop(tx);
+            changed(&[]).await;
+            let mut tx = store.write().await.unwrap();
+            crate::slot::wish_put(&mut tx, &slot.id, apron_model::reconcile::SlotWish::Stop).await.unwrap();
+            tx.commit().await.unwrap();
+            changed(&["two"]).await;
+            store.slot_gone(std::slice::from_ref(&slot.id), Timestamp(3)).await.unwrap();
+            assert_eq!(changed(&["two"]).await[0].slots, []);
+            store
+                .service_act(&services[1].id, |row, _| {
+                    row.state = State::Deleted;
+                    row.deleted_at = Some(WallTime(3));
+                    row.purge_at = Some(Timestamp(4));
+                    Ok::<_, ()>(())
+                })
+                .await
+                .unwrap();
+            assert!(changed(&["two"]).await[0].service.deleted_at.is_some());
+            // The row with the highest number is gone, and the next change is found all the same.
+            store.purge(Timestamp(4), &[]).await.unwrap();
+            store.service_routed_put(&[(services[0].id.clone(), 10)]).await.unwrap();
+            changed(&["one"]).await;
+        }
     }
 }

@@ -3,11 +3,11 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::rows::{Columns, int, json};
+use crate::rows::{Columns, Tx, int, json};
+use crate::sql::query;
 use apron_model::ids::{OperationId, ServiceId};
 use apron_model::operation::Line;
 use apron_model::time::WallTime;
-use sqlx::{Sqlite, Transaction};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingLine {
@@ -23,10 +23,8 @@ impl Store {
     /// The oldest lines that the logs may not have yet, in order.
     pub async fn line_list(&self, max: u32) -> Result<Vec<PendingLine>, StoreError> {
         let mut tx = self.read().await?;
-        let rows = sqlx::query("SELECT * FROM line ORDER BY seq LIMIT $1")
-            .bind(i64::from(max))
-            .fetch_all(&mut *tx)
-            .await?;
+        let rows =
+            query("SELECT * FROM line ORDER BY seq LIMIT $1").bind(i64::from(max)).fetch_all(&mut tx).await?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "line", row };
@@ -44,25 +42,25 @@ impl Store {
     /// The logs have every line up to and with this one.
     pub async fn line_forget(&self, seq: u64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("DELETE FROM line WHERE seq <= $1").bind(int(seq)).execute(&mut *tx).await?;
+        query("DELETE FROM line WHERE seq <= $1").bind(int(seq)).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }
 }
 
 pub(crate) async fn append(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Tx,
     service: &ServiceId,
     operation: Option<&OperationId>,
     at: WallTime,
     line: &Line,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO line (service, operation, at, line) VALUES ($1, $2, $3, $4)")
+    query("INSERT INTO line (service, operation, at, line) VALUES ($1, $2, $3, $4)")
         .bind(service.as_str())
         .bind(operation.map(OperationId::as_str))
         .bind(int(at.0))
         .bind(json(line))
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }

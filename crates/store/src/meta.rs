@@ -2,9 +2,10 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
+use crate::rows::Tx;
+use crate::sql::{query, query_scalar};
 use apron_model::limits::EPOCH_STEP_MAX;
 use apron_model::time::Timestamp;
-use sqlx::{Sqlite, Transaction};
 
 /// Engine time is the boot clock plus `offset_ms`, for the boot it was made in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,14 +63,11 @@ impl Store {
     }
 }
 
-async fn text(tx: &mut Transaction<'static, Sqlite>, key: &str) -> Result<Option<String>, StoreError> {
-    Ok(sqlx::query_scalar("SELECT value FROM meta WHERE key = $1")
-        .bind(key)
-        .fetch_optional(&mut **tx)
-        .await?)
+async fn text(tx: &mut Tx, key: &str) -> Result<Option<String>, StoreError> {
+    Ok(query_scalar("SELECT value FROM meta WHERE key = $1").bind(key).fetch_optional(tx).await?)
 }
 
-async fn number(tx: &mut Transaction<'static, Sqlite>, key: &'static str) -> Result<u64, StoreError> {
+pub(crate) async fn number(tx: &mut Tx, key: &'static str) -> Result<u64, StoreError> {
     match text(tx, key).await? {
         None => Ok(0),
         Some(text) => text.parse().map_err(|error| StoreError::Corrupt {
@@ -80,11 +78,11 @@ async fn number(tx: &mut Transaction<'static, Sqlite>, key: &'static str) -> Res
     }
 }
 
-async fn put(tx: &mut Transaction<'static, Sqlite>, key: &str, value: &str) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
+async fn put(tx: &mut Tx, key: &str, value: &str) -> Result<(), StoreError> {
+    query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
         .bind(key)
         .bind(value)
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }

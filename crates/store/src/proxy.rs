@@ -4,6 +4,7 @@
 use crate::error::StoreError;
 use crate::open::Store;
 use crate::rows::{Columns, int};
+use crate::sql::query;
 
 /// A process of one boot of the machine; pid and start time together are never used twice in a boot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +18,7 @@ pub struct ProxyProcess {
 impl Store {
     pub async fn proxy_list(&self) -> Result<Vec<ProxyProcess>, StoreError> {
         let mut tx = self.read().await?;
-        let rows = sqlx::query("SELECT * FROM proxy ORDER BY pid, start_time").fetch_all(&mut *tx).await?;
+        let rows = query("SELECT * FROM proxy ORDER BY pid, start_time").fetch_all(&mut tx).await?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "proxy", row };
@@ -32,11 +33,11 @@ impl Store {
 
     pub async fn proxy_put(&self, proxy: &ProxyProcess) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("INSERT INTO proxy (pid, start_time, boot) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        query("INSERT INTO proxy (pid, start_time, boot) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
             .bind(i64::from(proxy.pid))
             .bind(int(proxy.start_time))
             .bind(&proxy.boot)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(())
@@ -44,11 +45,11 @@ impl Store {
 
     pub async fn proxy_forget(&self, proxy: &ProxyProcess) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("DELETE FROM proxy WHERE pid = $1 AND start_time = $2 AND boot = $3")
+        query("DELETE FROM proxy WHERE pid = $1 AND start_time = $2 AND boot = $3")
             .bind(i64::from(proxy.pid))
             .bind(int(proxy.start_time))
             .bind(&proxy.boot)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(())

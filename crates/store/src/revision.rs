@@ -2,10 +2,10 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::rows::{Columns, int, json};
+use crate::rows::{Columns, Connection, Tx, int, json};
+use crate::sql::query;
 use apron_model::ids::{BuildId, Digest, RevisionNumber, ServiceId};
 use apron_model::service::Revision;
-use sqlx::{Sqlite, Transaction};
 
 impl Store {
     pub async fn revision_get(
@@ -22,11 +22,8 @@ impl Store {
     }
 }
 
-pub(crate) async fn list(
-    tx: &mut sqlx::SqliteConnection,
-    service: &ServiceId,
-) -> Result<Vec<Revision>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM revision WHERE service = $1 ORDER BY number DESC")
+pub(crate) async fn list(tx: &mut Connection, service: &ServiceId) -> Result<Vec<Revision>, StoreError> {
+    let rows = query("SELECT * FROM revision WHERE service = $1 ORDER BY number DESC")
         .bind(service.as_str())
         .fetch_all(tx)
         .await?;
@@ -48,11 +45,8 @@ pub(crate) async fn list(
         .collect()
 }
 
-pub(crate) async fn put(
-    tx: &mut Transaction<'static, Sqlite>,
-    revision: &Revision,
-) -> Result<(), StoreError> {
-    sqlx::query(
+pub(crate) async fn put(tx: &mut Tx, revision: &Revision) -> Result<(), StoreError> {
+    query(
         "INSERT INTO revision (service, number, created_at, config, build, image, commit_id, run, served)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
@@ -65,33 +59,33 @@ pub(crate) async fn put(
     .bind(revision.commit.as_deref())
     .bind(revision.run.as_ref().map(json))
     .bind(revision.served)
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }
 
 pub(crate) async fn served(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Tx,
     service: &ServiceId,
     number: RevisionNumber,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE revision SET served = TRUE WHERE service = $1 AND number = $2")
+    query("UPDATE revision SET served = TRUE WHERE service = $1 AND number = $2")
         .bind(service.as_str())
         .bind(i64::from(number))
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }
 
 pub(crate) async fn forget(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Tx,
     service: &ServiceId,
     number: RevisionNumber,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM revision WHERE service = $1 AND number = $2")
+    query("DELETE FROM revision WHERE service = $1 AND number = $2")
         .bind(service.as_str())
         .bind(i64::from(number))
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }

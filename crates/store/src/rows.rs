@@ -1,20 +1,17 @@
 //! Reading columns: what does not fit becomes `Corrupt`, with the table and the column.
 
 use crate::error::StoreError;
+use crate::sql::Field;
 use apron_model::time::{Timestamp, WallTime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Decode, Row, Sqlite, Type};
 
-/// A statement whose values are being bound.
-pub(crate) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+pub(crate) use crate::sql::{Connection, Row, Statement, Tx};
 
 /// A row of a known table.
 pub(crate) struct Columns<'r> {
     pub(crate) table: &'static str,
-    pub(crate) row: &'r SqliteRow,
+    pub(crate) row: &'r Row,
 }
 
 impl<'r> Columns<'r> {
@@ -22,11 +19,8 @@ impl<'r> Columns<'r> {
         StoreError::Corrupt { table: self.table, column, reason: reason.to_string() }
     }
 
-    pub(crate) fn get<T: Decode<'r, Sqlite> + Type<Sqlite>>(
-        &self,
-        column: &'static str,
-    ) -> Result<T, StoreError> {
-        self.row.try_get(column).map_err(|error| self.corrupt(column, error))
+    pub(crate) fn get<T: Field<'r>>(&self, column: &'static str) -> Result<T, StoreError> {
+        self.row.get(column).map_err(|error| self.corrupt(column, error))
     }
 
     pub(crate) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
@@ -126,4 +120,24 @@ impl Drop for TestDirectory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// An empty database of each kind; they go when this is dropped.
+#[cfg(test)]
+pub(crate) struct Both {
+    pub(crate) stores: [crate::Store; 2],
+    _file: TestDirectory,
+    _server: crate::support::Database,
+}
+
+#[cfg(test)]
+pub(crate) async fn both(name: &str) -> Both {
+    let (file, server) = (test_directory(name), crate::support::Database::new());
+    let address = crate::PostgresDatabase::parse(&server.url()).unwrap();
+    let address = address.or_password(Some(crate::support::PASSWORD.to_owned()));
+    let stores = [
+        crate::Store::open(&file.path().join("a.db")).await.unwrap(),
+        crate::Store::connect(&address).await.unwrap(),
+    ];
+    Both { stores, _file: file, _server: server }
 }

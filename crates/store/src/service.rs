@@ -1,24 +1,23 @@
 //! Services: one row each, changed only together with what must change with it.
 
-use crate::error::StoreError;
+use crate::error::{Conflict, StoreError};
 use crate::open::Store;
-use crate::rows::{Columns, Statement, int, json, word};
-use crate::{operation, slot};
-use apron_model::ids::{OperationId, ServiceId};
+use crate::rows::{Columns, Connection, Row, Statement, Tx, int, json, word};
+use crate::sql::query;
+use crate::{custom_domain, meta, operation, resource, slot};
+use apron_model::ids::{OperationId, ResourceId, ServiceId};
 use apron_model::operation::Operation;
 use apron_model::reconcile::Slot;
-use apron_model::service::Service;
+use apron_model::service::{Service, ServiceConfig};
 use apron_model::time::WallTime;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Sqlite, Transaction};
 use std::collections::BTreeMap;
 
 /// Selects services, each with the id of its open operation, if any; one text that is known at compile time.
 macro_rules! concat_select {
     ($rest:literal) => {
         concat!(
-            "SELECT service.*, open.id AS open_operation FROM service
-             LEFT JOIN operation AS open ON open.service = service.id AND open.ended_at IS NULL ",
+            "SELECT service.*, (SELECT open.id FROM operation AS open
+                 WHERE open.service = service.id AND open.ended_at IS NULL AND NOT open.queued) AS open_operation FROM service ",
             $rest
         )
     };
@@ -39,13 +38,40 @@ pub struct ServiceRoutes {
     pub routed_version: u64,
 }
 
+/// Up to where changes have been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoutesSeen(u64);
+
+/// What `service_routes_changed` answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRoutesChanged {
+    pub rows: Vec<ServiceRoutes>,
+    pub seen: RoutesSeen,
+}
+
 impl Store {
     /// Makes a service and its first operation in one transaction.
     ///
-    /// Fails with `Conflict::NameTaken` when a service of this name exists in the region.
-    pub async fn service_create(&self, service: &Service, operation: &Operation) -> Result<(), StoreError> {
+    /// Fails with `Conflict::NameTaken` when a service of this name exists in the region, with
+    /// `Conflict::ServiceQuota` when the region has `services_max` of them, and with `Conflict::ResourceDeleted`
+    /// when a shared resource that it names has been deleted meanwhile.
+    pub async fn service_create(
+        &self,
+        service: &Service,
+        operation: &Operation,
+        services_max: u64,
+    ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
+        resource::region_ensure(&mut tx, &service.region).await?;
+        check_resources(&mut tx, service, None).await?;
         insert(&mut tx, service).await?;
+        let row = query("SELECT COUNT(*) AS services FROM service WHERE region = $1 AND deleted_at IS NULL")
+            .bind(&service.region)
+            .fetch_one(&mut tx)
+            .await?;
+        if (Columns { table: "service", row: &row }).count("services")? > services_max {
+            return Err(StoreError::Conflict(Conflict::ServiceQuota));
+        }
         operation::insert(&mut tx, operation).await?;
         tx.commit().await?;
         Ok(())
@@ -59,10 +85,10 @@ impl Store {
     /// The service of this name in the region that is not deleted.
     pub async fn service_find(&self, region: &str, name: &str) -> Result<Option<Service>, StoreError> {
         let mut tx = self.read().await?;
-        let row = sqlx::query(concat_select!("WHERE region = $1 AND name = $2 AND deleted_at IS NULL"))
+        let row = query(concat_select!("WHERE region = $1 AND name = $2 AND deleted_at IS NULL"))
             .bind(region)
             .bind(name)
-            .fetch_optional(&mut *tx)
+            .fetch_optional(&mut tx)
             .await?;
         row.as_ref().map(service).transpose()
     }
@@ -77,7 +103,7 @@ impl Store {
         let (created_at, id) =
             after.map_or((-1, ""), |cursor| (int(cursor.created_at.0), cursor.id.as_str()));
         let mut tx = self.read().await?;
-        let rows = sqlx::query(concat_select!(
+        let rows = query(concat_select!(
             "WHERE region = $1 AND deleted_at IS NULL AND (service.created_at, service.id) > ($2, $3)
              ORDER BY service.created_at, service.id LIMIT $4"
         ))
@@ -85,7 +111,7 @@ impl Store {
         .bind(created_at)
         .bind(id)
         .bind(i64::from(max))
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut tx)
         .await?;
         rows.iter().map(service).collect()
     }
@@ -112,48 +138,110 @@ impl Store {
             operation::insert(&mut tx, opened).await?;
         }
         if after != before {
+            check_resources(&mut tx, &after, Some(&before.config)).await?;
             put(&mut tx, &after).await?;
         }
         tx.commit().await?;
         Ok(Some(Ok(answer)))
     }
 
+    /// A page of the services that use an auto scaling configuration, oldest first.
+    pub async fn service_list_for_scaling(
+        &self,
+        region: &str,
+        scaling: &ResourceId,
+        after: Option<&ServiceCursor>,
+        max: u32,
+    ) -> Result<Vec<Service>, StoreError> {
+        let (created_at, id) =
+            after.map_or((-1, ""), |cursor| (int(cursor.created_at.0), cursor.id.as_str()));
+        let mut tx = self.read().await?;
+        // Said as a range, it is answered along the one index that has this order: by `scaling_id = $2` PostgreSQL may
+        // look for the few services of it among all.
+        let rows = query(concat_select!(
+            "WHERE region = $1 AND deleted_at IS NULL AND service.scaling_id <= $2
+                 AND (service.scaling_id, service.created_at, service.id) > ($2, $3, $4)
+             ORDER BY service.scaling_id, service.created_at, service.id LIMIT $5"
+        ))
+        .bind(region)
+        .bind(scaling.as_str())
+        .bind(created_at)
+        .bind(id)
+        .bind(i64::from(max))
+        .fetch_all(&mut tx)
+        .await?;
+        rows.iter().map(service).collect()
+    }
+
     /// Every service that proxies may have to know, with its slots.
     pub async fn service_routes(&self) -> Result<Vec<ServiceRoutes>, StoreError> {
+        Ok(self.service_routes_changed(None).await?.rows)
+    }
+
+    /// The services that were changed, or had a slot changed, since `seen` was read: also those that are deleted
+    /// now. Without `seen` all that are not deleted. In the order of their ids. One that cannot be read is left out,
+    /// with a warning.
+    pub async fn service_routes_changed(
+        &self,
+        seen: Option<RoutesSeen>,
+    ) -> Result<ServiceRoutesChanged, StoreError> {
         let mut tx = self.read().await?;
-        let rows = sqlx::query(concat_select!("WHERE deleted_at IS NULL ORDER BY service.id"))
-            .fetch_all(&mut *tx)
-            .await?;
-        let mut slots: BTreeMap<ServiceId, Vec<Slot>> = BTreeMap::new();
-        for slot in slot::list_present(&mut tx).await? {
-            slots.entry(slot.service.clone()).or_default().push(slot);
+        let newest = meta::number(&mut tx, "change").await?;
+        let rows = match seen {
+            None => query(concat_select!("WHERE deleted_at IS NULL ORDER BY service.id")),
+            Some(RoutesSeen(number)) if number == newest => {
+                return Ok(ServiceRoutesChanged { rows: Vec::new(), seen: RoutesSeen(newest) });
+            }
+            Some(RoutesSeen(number)) => {
+                query(concat_select!("WHERE service.changed > $1 ORDER BY service.id")).bind(int(number))
+            }
+        };
+        let rows = rows.fetch_all(&mut tx).await?;
+        let mut slots = match seen {
+            None => slot::list_by_service(&mut tx).await?,
+            Some(_) => BTreeMap::new(),
+        };
+        let mut changed = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let id = ServiceId::new(Columns { table: "service", row }.get::<String>("id")?);
+            let slots = match seen {
+                None => slots.remove(&id).unwrap_or(Ok(Vec::new())),
+                Some(_) => slot::list(&mut tx, &id).await,
+            };
+            match slots.and_then(|slots| routes(row, slots)) {
+                Ok(routes) => changed.push(routes),
+                // The others are to be reached.
+                Err(StoreError::Corrupt { table, column, reason }) => {
+                    tracing::warn!(service = %id, table, column, reason, "the routes of a service cannot change");
+                }
+                Err(error) => return Err(error),
+            }
         }
-        rows.iter()
-            .map(|row| {
-                let service = service(row)?;
-                let slots = slots.remove(&service.id).unwrap_or_default();
-                let routed_version = Columns { table: "service", row }.count("routed_version")?;
-                Ok(ServiceRoutes { service, slots, routed_version })
-            })
-            .collect()
+        Ok(ServiceRoutesChanged { rows: changed, seen: RoutesSeen(newest) })
     }
 
     /// Records which version of each service every live proxy serves.
     pub async fn service_routed_put(&self, versions: &[(ServiceId, u64)]) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for (id, version) in versions {
-            sqlx::query("UPDATE service SET routed_version = $2 WHERE id = $1 AND routed_version < $2")
+            query("UPDATE service SET routed_version = $2 WHERE id = $1 AND routed_version < $2")
                 .bind(id.as_str())
                 .bind(int(*version))
-                .execute(&mut *tx)
+                .execute(&mut tx)
                 .await?;
+            tx.changes(id.as_str());
         }
         tx.commit().await?;
         Ok(())
     }
 }
 
-pub(crate) fn service(row: &SqliteRow) -> Result<Service, StoreError> {
+fn routes(row: &Row, slots: Vec<Slot>) -> Result<ServiceRoutes, StoreError> {
+    let routed_version = Columns { table: "service", row }.count("routed_version")?;
+    Ok(ServiceRoutes { service: service(row)?, slots, routed_version })
+}
+
+pub(crate) fn service(row: &Row) -> Result<Service, StoreError> {
     let columns = Columns { table: "service", row };
     let previous = match (columns.small_option("previous")?, columns.time_option("previous_until")?) {
         (Some(number), Some(until)) => Some((number, until)),
@@ -180,44 +268,77 @@ pub(crate) fn service(row: &SqliteRow) -> Result<Service, StoreError> {
     })
 }
 
-pub(crate) async fn get(
-    tx: &mut sqlx::SqliteConnection,
-    id: &ServiceId,
-) -> Result<Option<Service>, StoreError> {
-    let row =
-        sqlx::query(concat_select!("WHERE service.id = $1")).bind(id.as_str()).fetch_optional(tx).await?;
+pub(crate) async fn get(tx: &mut Connection, id: &ServiceId) -> Result<Option<Service>, StoreError> {
+    let row = query(concat_select!("WHERE service.id = $1")).bind(id.as_str()).fetch_optional(tx).await?;
     row.as_ref().map(service).transpose()
 }
 
-async fn insert(tx: &mut Transaction<'static, Sqlite>, service: &Service) -> Result<(), StoreError> {
-    let insert = sqlx::query(
+async fn insert(tx: &mut Tx, service: &Service) -> Result<(), StoreError> {
+    let insert = query(
         "INSERT INTO service (id, updated_at, deleted_at, state, config, tags, active, candidate, previous,
-             previous_until, last_failure, route_version, purge_at, region, name, url_label, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             previous_until, last_failure, route_version, purge_at, scaling_id, connection_id, region, name, url_label,
+             created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     );
     bind(insert, service)
         .bind(&service.region)
         .bind(&service.name)
         .bind(&service.url_label)
         .bind(int(service.created_at.0))
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
+    tx.changes(service.id.as_str());
     Ok(())
 }
 
 /// Writes what may change. The open operation is not a column: it is the operation's row that says so.
-pub(crate) async fn put(tx: &mut Transaction<'static, Sqlite>, service: &Service) -> Result<(), StoreError> {
-    let update = sqlx::query(
+pub(crate) async fn put(tx: &mut Tx, service: &Service) -> Result<(), StoreError> {
+    let update = query(
         "UPDATE service SET updated_at = $2, deleted_at = $3, state = $4, config = $5, tags = $6, active = $7,
              candidate = $8, previous = $9, previous_until = $10, last_failure = $11, route_version = $12,
-             purge_at = $13
+             purge_at = $13, scaling_id = $14, connection_id = $15
          WHERE id = $1",
     );
-    bind(update, service).execute(&mut **tx).await?;
+    bind(update, service).execute(tx).await?;
+    tx.changes(service.id.as_str());
+    if service.deleted_at.is_some() {
+        custom_domain::forget_all(tx, &service.id).await?;
+    }
     Ok(())
 }
 
-/// Its id and what may change, $1 to $13.
+/// The shared resources that it comes to name are not deleted. What it named before it may go on to name, deleted or
+/// not: the row holds what it needs of them.
+pub(crate) async fn check_resources(
+    tx: &mut Tx,
+    service: &Service,
+    before: Option<&ServiceConfig>,
+) -> Result<(), StoreError> {
+    let config = &service.config;
+    let scaling =
+        Some(&config.scaling.arn).filter(|arn| before.is_none_or(|before| before.scaling.arn != **arn));
+    let connection = config
+        .connection_arn
+        .as_ref()
+        .filter(|arn| before.is_none_or(|before| before.connection_arn.as_ref() != Some(*arn)));
+    let row = query(
+        "SELECT 1 AS deleted FROM resource WHERE region = $1 AND deleted_at IS NOT NULL
+             AND ((kind = 'auto_scaling_configuration' AND id = $2) OR (kind = 'connection' AND id = $3)) LIMIT 1",
+    )
+    .bind(&service.region)
+    .bind(scaling.map(|arn| last_part(arn)))
+    .bind(connection.map(|arn| last_part(arn)))
+    .fetch_optional(tx)
+    .await?;
+    if row.is_some() { Err(StoreError::Conflict(Conflict::ResourceDeleted)) } else { Ok(()) }
+}
+
+/// The id that ends an ARN.
+fn last_part(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+/// Its id and what may change, $1 to $15.
 fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
     query
         .bind(service.id.as_str())
@@ -233,4 +354,6 @@ fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
         .bind(service.last_failure.as_deref())
         .bind(int(service.route_version))
         .bind(service.purge_at.map(|at| int(at.0)))
+        .bind(last_part(&service.config.scaling.arn))
+        .bind(service.config.connection_arn.as_deref().map(last_part))
 }

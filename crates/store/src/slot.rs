@@ -3,14 +3,16 @@
 use crate::error::StoreError;
 use crate::line;
 use crate::open::Store;
-use crate::rows::{Columns, int, json};
+use crate::rows::{Columns, Connection, Row, Tx, int, json};
+use crate::sql::{query, query_scalar};
+use apron_model::draw::Draw;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::Health;
-use apron_model::operation::Line;
+use apron_model::operation::{self, Line};
 use apron_model::reconcile::{FactChange, Slot, SlotWish};
+use apron_model::service::Service;
 use apron_model::time::{Timestamp, WallTime};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Sqlite, Transaction};
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Store {
     /// The slots of a service that are not gone.
@@ -21,13 +23,16 @@ impl Store {
     /// Every slot that is not gone, and of the others those whose containers a driver still has.
     pub async fn slot_list_all(&self, present: &[InstanceId]) -> Result<Vec<Slot>, StoreError> {
         let mut tx = self.read().await?;
-        let rows = sqlx::query(
-            "SELECT * FROM slot WHERE gone_at IS NULL OR id IN (SELECT value FROM json_each($1)) ORDER BY id",
-        )
-        .bind(json(&present))
-        .fetch_all(&mut *tx)
-        .await?;
-        rows.iter().map(slot).collect()
+        let mut slots = list_present(&mut tx).await?;
+        let known: BTreeSet<InstanceId> = slots.iter().map(|slot| slot.id.clone()).collect();
+        // Containers whose slots are gone are few, and soon none.
+        for id in present.iter().filter(|id| !known.contains(id)) {
+            let row =
+                query("SELECT * FROM slot WHERE id = $1").bind(id.as_str()).fetch_optional(&mut tx).await?;
+            slots.extend(row.as_ref().map(slot).transpose()?);
+        }
+        slots.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(slots)
     }
 
     /// Records what was seen of slots, and what their owners are told of it.
@@ -40,15 +45,14 @@ impl Store {
         let mut tx = self.write().await?;
         for FactChange { id, service, fact, event } in changes {
             let healthy = fact.as_ref().is_some_and(|fact| fact.health == Health::Healthy);
-            sqlx::query(
-                "UPDATE slot SET fact = $2, fact_at = $3, ever_healthy = ever_healthy OR $4 WHERE id = $1",
-            )
-            .bind(id.as_str())
-            .bind(fact.as_ref().map(json))
-            .bind(int(now.0))
-            .bind(healthy)
-            .execute(&mut *tx)
-            .await?;
+            query("UPDATE slot SET fact = $2, fact_at = $3, ever_healthy = ever_healthy OR $4 WHERE id = $1")
+                .bind(id.as_str())
+                .bind(fact.as_ref().map(json))
+                .bind(int(now.0))
+                .bind(healthy)
+                .execute(&mut tx)
+                .await?;
+            tx.changes(service.as_str());
             if let Some(event) = event {
                 line::append(&mut tx, service, None, wall, &Line::Event(event.clone())).await?;
             }
@@ -61,12 +65,15 @@ impl Store {
     pub async fn slot_stop(&self, ids: &[InstanceId]) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for id in ids {
-            let stop = json(&SlotWish::Stop);
-            sqlx::query("UPDATE slot SET wish = $2 WHERE id = $1 AND json_type(wish, '$.drain') IS NOT NULL")
+            let row = query("SELECT wish FROM slot WHERE id = $1")
                 .bind(id.as_str())
-                .bind(stop)
-                .execute(&mut *tx)
+                .fetch_optional(&mut tx)
                 .await?;
+            let Some(row) = row else { continue };
+            match (Columns { table: "slot", row: &row }).json("wish")? {
+                SlotWish::Drain { .. } => wish_put(&mut tx, id, SlotWish::Stop).await?,
+                SlotWish::Run | SlotWish::Beside | SlotWish::Stop | SlotWish::Gone => {}
+            }
         }
         tx.commit().await?;
         Ok(())
@@ -76,13 +83,18 @@ impl Store {
     pub async fn slot_gone(&self, ids: &[InstanceId], now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for id in ids {
-            sqlx::query("UPDATE slot SET wish = $2, gone_at = $3, fact = NULL, fact_at = $3 WHERE id = $1 AND wish <> $4")
-                .bind(id.as_str())
-                .bind(json(&SlotWish::Gone))
-                .bind(int(now.0))
-                .bind(json(&SlotWish::Run))
-                .execute(&mut *tx)
-                .await?;
+            let gone = query_scalar::<String>(
+                "UPDATE slot SET wish = $2, gone_at = $3, fact = NULL, fact_at = $3
+                 WHERE id = $1 AND wish <> $4 AND wish <> $5 RETURNING service",
+            )
+            .bind(id.as_str())
+            .bind(json(&SlotWish::Gone))
+            .bind(int(now.0))
+            .bind(json(&SlotWish::Run))
+            .bind(json(&SlotWish::Beside));
+            if let Some(service) = gone.fetch_optional(&mut tx).await? {
+                tx.changes(&service);
+            }
         }
         tx.commit().await?;
         Ok(())
@@ -94,12 +106,15 @@ impl Store {
         generation: Generation,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("UPDATE slot SET epoch = $2, counter = $3 WHERE id = $1")
-            .bind(id.as_str())
-            .bind(int(generation.epoch))
-            .bind(int(generation.counter))
-            .execute(&mut *tx)
-            .await?;
+        let raised = query_scalar::<String>(
+            "UPDATE slot SET epoch = $2, counter = $3 WHERE id = $1 RETURNING service",
+        )
+        .bind(id.as_str())
+        .bind(int(generation.epoch))
+        .bind(int(generation.counter));
+        if let Some(service) = raised.fetch_optional(&mut tx).await? {
+            tx.changes(&service);
+        }
         tx.commit().await?;
         Ok(())
     }
@@ -107,9 +122,9 @@ impl Store {
     /// The service of an instance and from where its output is to be read on. None: no such slot.
     pub async fn slot_output_get(&self, id: &InstanceId) -> Result<Option<(ServiceId, u64)>, StoreError> {
         let mut tx = self.read().await?;
-        let row = sqlx::query("SELECT service, output_next FROM slot WHERE id = $1")
+        let row = query("SELECT service, output_next FROM slot WHERE id = $1")
             .bind(id.as_str())
-            .fetch_optional(&mut *tx)
+            .fetch_optional(&mut tx)
             .await?;
         row.map(|row| {
             let columns = Columns { table: "slot", row: &row };
@@ -122,10 +137,10 @@ impl Store {
     pub async fn slot_output_put(&self, offsets: &[(InstanceId, u64)]) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for (id, next) in offsets {
-            sqlx::query("UPDATE slot SET output_next = $2 WHERE id = $1")
+            query("UPDATE slot SET output_next = $2 WHERE id = $1")
                 .bind(id.as_str())
                 .bind(int(*next))
-                .execute(&mut *tx)
+                .execute(&mut tx)
                 .await?;
         }
         tx.commit().await?;
@@ -133,7 +148,7 @@ impl Store {
     }
 }
 
-fn slot(row: &SqliteRow) -> Result<Slot, StoreError> {
+fn slot(row: &Row) -> Result<Slot, StoreError> {
     let columns = Columns { table: "slot", row };
     Ok(Slot {
         id: InstanceId::new(columns.get::<String>("id")?),
@@ -148,11 +163,8 @@ fn slot(row: &SqliteRow) -> Result<Slot, StoreError> {
     })
 }
 
-pub(crate) async fn list(
-    tx: &mut sqlx::SqliteConnection,
-    service: &ServiceId,
-) -> Result<Vec<Slot>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM slot WHERE service = $1 AND gone_at IS NULL ORDER BY revision, id")
+pub(crate) async fn list(tx: &mut Connection, service: &ServiceId) -> Result<Vec<Slot>, StoreError> {
+    let rows = query("SELECT * FROM slot WHERE service = $1 AND gone_at IS NULL ORDER BY revision, id")
         .bind(service.as_str())
         .fetch_all(tx)
         .await?;
@@ -160,13 +172,48 @@ pub(crate) async fn list(
 }
 
 /// All that are not gone, of every service.
-pub(crate) async fn list_present(tx: &mut sqlx::SqliteConnection) -> Result<Vec<Slot>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM slot WHERE gone_at IS NULL ORDER BY id").fetch_all(tx).await?;
+pub(crate) async fn list_present(tx: &mut Connection) -> Result<Vec<Slot>, StoreError> {
+    let rows = query("SELECT * FROM slot WHERE gone_at IS NULL ORDER BY id").fetch_all(tx).await?;
     rows.iter().map(slot).collect()
 }
 
-pub(crate) async fn insert(tx: &mut Transaction<'static, Sqlite>, slot: &Slot) -> Result<(), StoreError> {
-    sqlx::query(
+/// The same by their services. A service with one that cannot be read has the error.
+pub(crate) async fn list_by_service(
+    tx: &mut Connection,
+) -> Result<BTreeMap<ServiceId, Result<Vec<Slot>, StoreError>>, StoreError> {
+    let rows = query("SELECT * FROM slot WHERE gone_at IS NULL ORDER BY id").fetch_all(tx).await?;
+    let mut slots = BTreeMap::new();
+    for row in &rows {
+        let service = ServiceId::new(Columns { table: "slot", row }.get::<String>("service")?);
+        let of_service = slots.entry(service).or_insert_with(|| Ok(Vec::new()));
+        match (of_service, slot(row)) {
+            (Ok(list), Ok(one)) => list.push(one),
+            (list @ Ok(_), Err(error)) => *list = Err(error),
+            (Err(_), _) => {}
+        }
+    }
+    Ok(slots)
+}
+
+/// What becomes of the instances of a service whose operation was given up, also of those whose wish is unreadable.
+pub(crate) async fn leave_behind(tx: &mut Tx, service: &Service, draw: &Draw) -> Result<(), StoreError> {
+    let rows = query("SELECT id, revision, wish FROM slot WHERE service = $1 AND gone_at IS NULL")
+        .bind(service.id.as_str())
+        .fetch_all(&mut *tx)
+        .await?;
+    for row in &rows {
+        let columns = Columns { table: "slot", row };
+        let id = InstanceId::new(columns.get::<String>("id")?);
+        let wish = columns.json("wish").ok();
+        if let Some(wish) = operation::left_behind(service, columns.small("revision")?, wish, draw) {
+            wish_put(tx, &id, wish).await?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn insert(tx: &mut Tx, slot: &Slot) -> Result<(), StoreError> {
+    query(
         "INSERT INTO slot (id, service, revision, epoch, counter, wish, fact, fact_at, ever_healthy, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
@@ -180,20 +227,20 @@ pub(crate) async fn insert(tx: &mut Transaction<'static, Sqlite>, slot: &Slot) -
     .bind(int(slot.fact_at.0))
     .bind(slot.ever_healthy)
     .bind(int(slot.created_at.0))
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
+    tx.changes(slot.service.as_str());
     Ok(())
 }
 
-pub(crate) async fn wish_put(
-    tx: &mut Transaction<'static, Sqlite>,
-    id: &InstanceId,
-    wish: SlotWish,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE slot SET wish = $2 WHERE id = $1 AND gone_at IS NULL")
-        .bind(id.as_str())
-        .bind(json(&wish))
-        .execute(&mut **tx)
-        .await?;
+pub(crate) async fn wish_put(tx: &mut Tx, id: &InstanceId, wish: SlotWish) -> Result<(), StoreError> {
+    let put = query_scalar::<String>(
+        "UPDATE slot SET wish = $2 WHERE id = $1 AND gone_at IS NULL RETURNING service",
+    )
+    .bind(id.as_str())
+    .bind(json(&wish));
+    if let Some(service) = put.fetch_optional(tx).await? {
+        tx.changes(&service);
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! The store from outside, as its callers use it: pages, cursors, conflicts, durability, and what happens when a
-//! column does not hold what it should.
+//! The store from outside, as its callers use it, on both databases: pages, cursors, conflicts, durability, and what
+//! happens when a column does not hold what it should.
 
+use apron_model::access::Rights;
 use apron_model::draw::Draw;
 use apron_model::fixture;
 use apron_model::ids::{Generation, InstanceId, OperationId, ServiceId};
@@ -16,26 +17,108 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-struct Directory(PathBuf);
+mod races;
+mod shared;
+mod support;
 
-impl Directory {
-    fn new() -> Directory {
+use races::{a_name_is_given_once_and_an_operation_is_open_alone, no_update_is_lost_and_none_is_seen_half};
+use shared::{domains_go_with_their_service, resources_come_and_go};
+
+/// No test makes so many.
+const SERVICES_MAX: u64 = 1_000_000;
+
+/// An empty database of one of the two kinds; it goes when this is dropped.
+enum Database {
+    File(PathBuf),
+    Server(support::Database),
+}
+
+impl Database {
+    fn sqlite() -> Database {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("apron-store-suite-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
-        Directory(path)
+        Database::File(path)
     }
 
-    fn file(&self) -> PathBuf {
-        self.0.join("apron.db")
+    fn postgres() -> Database {
+        Database::Server(support::Database::new())
+    }
+
+    async fn try_open(&self) -> Result<Store, StoreError> {
+        match self {
+            Database::File(directory) => Store::open(&directory.join("apron.db")).await,
+            Database::Server(database) => {
+                let address = PostgresDatabase::parse(&database.url()).unwrap();
+                Store::connect(&address.or_password(Some(support::PASSWORD.to_owned()))).await
+            }
+        }
+    }
+
+    async fn open(&self) -> Store {
+        self.try_open().await.unwrap()
+    }
+
+    /// Says something to the database that the store would not.
+    async fn say(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+        match self {
+            Database::File(directory) => {
+                let url = format!("sqlite://{}", directory.join("apron.db").display());
+                let mut connection = sqlx::SqliteConnection::connect(&url).await?;
+                sqlx::raw_sql(sql).execute(&mut connection).await?;
+            }
+            Database::Server(database) => {
+                let options: sqlx::postgres::PgConnectOptions = database.url().parse()?;
+                let options = options.password(support::PASSWORD);
+                let mut connection = sqlx::PgConnection::connect_with(&options).await?;
+                sqlx::raw_sql(sql).execute(&mut connection).await?;
+            }
+        }
+        Ok(())
     }
 }
 
-impl Drop for Directory {
+impl Drop for Database {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        if let Database::File(directory) = self {
+            let _ = std::fs::remove_dir_all(directory);
+        }
     }
+}
+
+/// Runs each of these tests on both databases.
+macro_rules! on_both {
+    ($($test:ident)*) => {
+        mod sqlite {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Database::sqlite()).await;
+            }
+        )*}
+        mod postgres {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Database::postgres()).await;
+            }
+        )*}
+    };
+}
+
+on_both! {
+    a_service_comes_back_as_it_was_also_after_closing
+    pages_neither_skip_nor_repeat_while_things_change
+    a_refused_act_leaves_nothing_and_an_unknown_service_is_none
+    an_operation_advances_row_by_row
+    wishes_of_slots_change_only_as_they_may
+    a_build_that_cannot_be_read_holds_up_no_other
+    epochs_only_grow_and_single_rows_are_kept
+    what_is_not_json_is_refused_and_what_is_not_ours_is_named
+    a_damaged_row_ends_its_own_operation_and_hides_its_own_routes
+    no_update_is_lost_and_none_is_seen_half
+    a_name_is_given_once_and_an_operation_is_open_alone
+    resources_come_and_go
+    domains_go_with_their_service
 }
 
 fn service(draw: &mut Draw, name: &str, created_at: u64) -> Service {
@@ -58,7 +141,7 @@ async fn created(store: &Store, draw: &mut Draw, name: &str, at: u64) -> (Servic
     let row = service(draw, name, at);
     let operation =
         Operation::pending(draw.operation_id(), row.id.clone(), OperationKind::CreateService, WallTime(at));
-    store.service_create(&row, &operation).await.unwrap();
+    store.service_create(&row, &operation, SERVICES_MAX).await.unwrap();
     (Service { operation: Some(operation.id.clone()), ..row }, operation.id)
 }
 
@@ -66,23 +149,19 @@ fn draw() -> Draw {
     Draw::new(Timestamp(1), WallTime(1), 1, 42)
 }
 
-#[tokio::test]
-async fn a_service_comes_back_as_it_was_also_after_closing() {
-    let directory = Directory::new();
-    let store = Store::open(&directory.file()).await.unwrap();
+async fn a_service_comes_back_as_it_was_also_after_closing(database: Database) {
+    let store = database.open().await;
     let (row, _) = created(&store, &mut draw(), "web", 10).await;
     assert_eq!(store.service_get(&row.id).await.unwrap().as_ref(), Some(&row));
     assert_eq!(store.service_find("us-east-1", "web").await.unwrap().as_ref(), Some(&row));
     assert_eq!(store.service_find("eu-west-1", "web").await.unwrap(), None);
     store.close().await;
-    let store = Store::open(&directory.file()).await.unwrap();
+    let store = database.open().await;
     assert_eq!(store.service_get(&row.id).await.unwrap(), Some(row));
 }
 
-#[tokio::test]
-async fn pages_neither_skip_nor_repeat_while_things_change() {
-    let directory = Directory::new();
-    let store = Store::open(&directory.file()).await.unwrap();
+async fn pages_neither_skip_nor_repeat_while_things_change(database: Database) {
+    let store = database.open().await;
     let mut draw = draw();
     let mut names = Vec::new();
     for n in 0..7 {
@@ -98,17 +177,15 @@ async fn pages_neither_skip_nor_repeat_while_things_change() {
     early.url_label = "early00000".to_owned();
     let operation =
         Operation::pending(draw.operation_id(), early.id.clone(), OperationKind::CreateService, WallTime(1));
-    store.service_create(&early, &operation).await.unwrap();
+    store.service_create(&early, &operation, SERVICES_MAX).await.unwrap();
     let rest = store.service_list("us-east-1", Some(&cursor), 100).await.unwrap();
     let got: Vec<String> = first.into_iter().chain(rest).map(|row| row.name).collect();
     let expect: Vec<String> = names.into_iter().map(|(_, _, name)| name).collect();
     assert_eq!(got, expect);
 }
 
-#[tokio::test]
-async fn a_refused_act_leaves_nothing_and_an_unknown_service_is_none() {
-    let directory = Directory::new();
-    let store = Store::open(&directory.file()).await.unwrap();
+async fn a_refused_act_leaves_nothing_and_an_unknown_service_is_none(database: Database) {
+    let store = database.open().await;
     let (row, _) = created(&store, &mut draw(), "web", 10).await;
     let refused = store
         .service_act(&row.id, |service, _| {
@@ -124,10 +201,8 @@ async fn a_refused_act_leaves_nothing_and_an_unknown_service_is_none() {
 }
 
 /// An image deployment to its end by hand: every kind of row is written and read back.
-#[tokio::test]
-async fn an_operation_advances_row_by_row() {
-    let directory = Directory::new();
-    let store = Store::open(&directory.file()).await.unwrap();
+async fn an_operation_advances_row_by_row(database: Database) {
+    let store = database.open().await;
     let mut draw = draw();
     let (row, id) = created(&store, &mut draw, "web", 10).await;
     let begun = store.operation_advance(&id, &mut draw).await.unwrap().unwrap();
@@ -177,10 +252,8 @@ async fn an_operation_advances_row_by_row() {
     assert_eq!((line.service, line.operation, line.at), (row.id, None, WallTime(5)));
 }
 
-#[tokio::test]
-async fn wishes_of_slots_change_only_as_they_may() {
-    let directory = Directory::new();
-    let store = Store::open(&directory.file()).await.unwrap();
+async fn wishes_of_slots_change_only_as_they_may(database: Database) {
+    let store = database.open().await;
     let mut draw = draw();
     let (row, id) = created(&store, &mut draw, "web", 10).await;
     store.operation_advance(&id, &mut draw).await.unwrap();
@@ -231,30 +304,23 @@ async fn end(store: &Store, id: &OperationId, draw: &mut Draw) {
 }
 
 /// What one row of a build says wrongly is that build's own matter.
-#[tokio::test]
-async fn a_build_that_cannot_be_read_holds_up_no_other() {
-    let directory = Directory::new();
-    let store = Store::open(&directory.file()).await.unwrap();
+async fn a_build_that_cannot_be_read_holds_up_no_other(database: Database) {
+    let store = database.open().await;
     let mut draw = draw();
     let (_, first) = created(&store, &mut draw, "web", 10).await;
     let (_, second) = created(&store, &mut draw, "shop", 10).await;
     store.operation_advance(&first, &mut draw).await.unwrap();
     store.operation_advance(&second, &mut draw).await.unwrap();
-    let url = format!("sqlite://{}", directory.file().display());
-    let mut raw = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    sqlx::query("UPDATE build SET wish = '{}' WHERE operation = $1")
-        .bind(first.as_str())
-        .execute(&mut raw)
+    database
+        .say("UPDATE build SET wish = '{}' WHERE service = (SELECT id FROM service WHERE name = 'web')")
         .await
         .unwrap();
     let wanted = store.build_list_wanted().await.unwrap();
     assert_eq!(wanted.iter().map(|build| &build.operation).collect::<Vec<_>>(), [&second]);
 }
 
-#[tokio::test]
-async fn epochs_only_grow_and_single_rows_are_kept() {
-    let directory = Directory::new();
-    let store = Store::open(&directory.file()).await.unwrap();
+async fn epochs_only_grow_and_single_rows_are_kept(database: Database) {
+    let store = database.open().await;
     assert_eq!(store.epoch_raise(0).await.unwrap(), 1);
     assert_eq!(store.epoch_raise(40).await.unwrap(), 41);
     assert_eq!(store.epoch_raise(3).await.unwrap(), 42);
@@ -279,7 +345,7 @@ async fn epochs_only_grow_and_single_rows_are_kept() {
         id: "AKID".to_owned(),
         secret: "very secret".to_owned(),
         name: "root".to_owned(),
-        rights: Rights::Root,
+        rights: Rights::Admin,
         created_at: WallTime(1),
     };
     store.access_key_put(&key).await.unwrap();
@@ -288,16 +354,13 @@ async fn epochs_only_grow_and_single_rows_are_kept() {
     assert!(!format!("{key:?}").contains("very secret"));
 }
 
-#[tokio::test]
-async fn what_is_not_json_is_refused_and_what_is_not_ours_is_named() {
-    let directory = Directory::new();
-    let store = Store::open(&directory.file()).await.unwrap();
+async fn what_is_not_json_is_refused_and_what_is_not_ours_is_named(database: Database) {
+    let store = database.open().await;
     let (row, _) = created(&store, &mut draw(), "web", 10).await;
-    let url = format!("sqlite://{}", directory.file().display());
-    let mut raw = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    let refused = sqlx::query("UPDATE service SET config = '{' WHERE 1").execute(&mut raw).await;
-    assert!(refused.unwrap_err().to_string().contains("CHECK"));
-    sqlx::query("UPDATE service SET config = '{}' WHERE 1").execute(&mut raw).await.unwrap();
+    let refused = database.say("UPDATE service SET config = '{'").await.unwrap_err().to_string();
+    // SQLite's check is false, that of PostgreSQL fails.
+    assert!(refused.contains("CHECK") || refused.contains("type json"), "{refused}");
+    database.say("UPDATE service SET config = '{}'").await.unwrap();
     let corrupt = store.service_get(&row.id).await;
     assert!(
         matches!(corrupt, Err(StoreError::Corrupt { table: "service", column: "config", .. })),
@@ -305,26 +368,26 @@ async fn what_is_not_json_is_refused_and_what_is_not_ours_is_named() {
     );
 }
 
-/// Many writers at once: each transaction sees the one before, none fails.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writers_queue() {
-    let directory = Directory::new();
-    let store = Store::open(&directory.file()).await.unwrap();
-    let (row, _) = created(&store, &mut draw(), "web", 10).await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for n in 0..20 {
-        let (store, id) = (store.clone(), row.id.clone());
-        tasks.spawn(async move {
-            store
-                .service_act(&id, |service, _| {
-                    service.tags.insert(format!("n{n}"), String::new());
-                    Ok::<_, ()>(())
-                })
-                .await
-        });
-    }
-    while let Some(done) = tasks.join_next().await {
-        assert_eq!(done.unwrap().unwrap(), Some(Ok(())));
-    }
-    assert_eq!(store.service_get(&row.id).await.unwrap().unwrap().tags.len(), 21);
+async fn a_damaged_row_ends_its_own_operation_and_hides_its_own_routes(database: Database) {
+    let store = database.open().await;
+    let mut draw = draw();
+    let (good, _) = created(&store, &mut draw, "good", 10).await;
+    let (damaged, id) = created(&store, &mut draw, "damaged", 11).await;
+    database.say("UPDATE operation SET asked = '{\"no\": 1}' WHERE kind = 'create_service'").await.unwrap();
+    let Err(error @ StoreError::Corrupt { .. }) = store.operation_advance(&id, &mut draw).await else {
+        panic!("it was read");
+    };
+    assert!(!error.concerns_all());
+    let ended = store.operation_abandon(&id, &error.to_string(), &draw).await.unwrap().unwrap();
+    assert_eq!((ended.wrote, ended.wake), (true, Wake::Done));
+    let row = store.operation_get(&id).await.unwrap().unwrap();
+    assert_eq!((row.status, row.step), (OperationStatus::Failed, Step::Ended));
+    assert!(row.fault.unwrap().reason.contains("operation.asked"));
+    let service = store.service_get(&damaged.id).await.unwrap().unwrap();
+    assert_eq!((service.operation, service.state), (None, State::CreateFailed));
+    assert!(store.line_list(10).await.unwrap().iter().any(|one| one.service == damaged.id));
+
+    database.say("UPDATE service SET config = '{}' WHERE name = 'damaged'").await.unwrap();
+    let routes = store.service_routes().await.unwrap();
+    assert_eq!(routes.iter().map(|one| &one.service.id).collect::<Vec<_>>(), [&good.id]);
 }

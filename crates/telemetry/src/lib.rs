@@ -1,4 +1,4 @@
-//! Logs of services: taken in, kept within bounds, read back by cursor.
+//! Logs of services and of calls: taken in, kept within bounds, read back by cursor.
 //!
 //! This crate owns the files below `<data>/logs`. One process opens them, control; everything else reads
 //! through its API. A stream is a row of numbered lines in append-only segments; the oldest segment goes when

@@ -32,6 +32,8 @@ pub enum Stream {
     Deployment(ServiceId, OperationId),
     /// What its instances wrote.
     Application(ServiceId),
+    /// Who called the API.
+    Audit,
 }
 
 /// The number of a line in its stream, from 0. It stays right over rotation and restarts.
@@ -68,20 +70,34 @@ pub struct Page {
     pub end: bool,
 }
 
-/// Bounds of what is kept, per stream and per service.
+/// Bounds of what is kept, per stream and per service. A stream has no bound of age: what is old goes when new
+/// lines need its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub segment_bytes_max: u64,
     pub segments_max: usize,
     /// Deployment logs of one service; the oldest goes.
     pub deployments_max: usize,
+    /// As `segments_max`, for the audit log.
+    pub audit_segments_max: usize,
 }
 
 impl Limits {
     /// 8 MiB of each stream and 50 deployments: weeks of a talkative application's start-ups, and a disk use
-    /// of a service that cannot pass 416 MiB.
-    pub const STANDARD: Limits =
-        Limits { segment_bytes_max: 1024 * 1024, segments_max: 8, deployments_max: 50 };
+    /// of a service that cannot pass 416 MiB. 128 MiB of the audit log are some 300,000 calls.
+    pub const STANDARD: Limits = Limits {
+        segment_bytes_max: 1024 * 1024,
+        segments_max: 8,
+        deployments_max: 50,
+        audit_segments_max: 128,
+    };
+
+    fn segments_max(&self, stream: &Stream) -> usize {
+        match stream {
+            Stream::Events(_) | Stream::Deployment(..) | Stream::Application(_) => self.segments_max,
+            Stream::Audit => self.audit_segments_max,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +179,7 @@ impl Logs {
             // A batch never makes a segment more than one line larger than its bound.
             if index + 1 == lines.len() || rows.len() as u64 >= limits.segment_bytes_max / 4 {
                 let file = segments
-                    .append(&rows, count, limits.segment_bytes_max, limits.segments_max)
+                    .append(&rows, count, limits.segment_bytes_max, limits.segments_max(stream))
                     .map_err(|e| failed(&self.shared.dir, e))?;
                 lock(&self.shared.unsynced).insert(file);
                 rows.clear();
@@ -232,7 +248,7 @@ impl Logs {
     pub fn remove_service(&self, service: &ServiceId) -> Result<(), LogError> {
         let dir = self.shared.dir.join(checked(service.as_str())?);
         lock(&self.shared.loaded).retain(|stream, loaded| {
-            let other = stream.service() != service;
+            let other = stream.service() != Some(service);
             if !other {
                 loaded.progress.send_modify(|(_, ended)| *ended = true);
             }
@@ -285,24 +301,31 @@ impl Logs {
 }
 
 const DEPLOYMENT: &str = "deployment-";
+/// Beside the directories of services. The dot keeps it apart from every id.
+const AUDIT: &str = "audit.log";
 
 impl Stream {
-    fn service(&self) -> &ServiceId {
+    fn service(&self) -> Option<&ServiceId> {
         match self {
-            Stream::Events(id) | Stream::Deployment(id, _) | Stream::Application(id) => id,
+            Stream::Events(id) | Stream::Deployment(id, _) | Stream::Application(id) => Some(id),
+            Stream::Audit => None,
         }
     }
 
     fn dir(&self, root: &Path) -> Result<PathBuf, LogError> {
-        let service = root.join(checked(self.service().as_str())?);
+        let of = |service: &ServiceId| checked(service.as_str()).map(|id| root.join(id));
         Ok(match self {
-            Stream::Events(_) => service.join("events"),
-            Stream::Application(_) => service.join("application"),
-            Stream::Deployment(_, id) => service.join(format!("{DEPLOYMENT}{}", checked(id.as_str())?)),
+            Stream::Events(service) => of(service)?.join("events"),
+            Stream::Application(service) => of(service)?.join("application"),
+            Stream::Deployment(service, id) => {
+                of(service)?.join(format!("{DEPLOYMENT}{}", checked(id.as_str())?))
+            }
+            Stream::Audit => root.join(AUDIT),
         })
     }
 }
 
+/// An id that can name a directory.
 fn checked(id: &str) -> Result<&str, LogError> {
     let fits = !id.is_empty()
         && id.len() <= ID_BYTES_MAX

@@ -78,8 +78,8 @@ mod tests {
         assert_eq!(target, Target::AppRunner(apprunner::Operation::ListServices));
         let presented = Presented::read(&parts).unwrap();
         assert_eq!(presented.access_key_id(), "AKIDEXAMPLE");
-        let caller =
-            presented.verify(&SecretKey::new("secret"), &body, target.signing_name(), 1_800_000_100).unwrap();
+        let (caller, body) =
+            presented.verify(&SecretKey::new("secret"), body, target.signing_name(), 1_800_000_100).unwrap();
         assert_eq!(caller.region, "eu-west-1");
         assert_eq!(json::decode::<ListServicesRequest>(&body).unwrap(), input);
     }

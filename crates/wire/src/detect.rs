@@ -1,5 +1,6 @@
 //! Which operation of which API a request means.
 
+use crate::shape::Shape;
 use crate::{Error, apprunner, apron};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, Method};
@@ -30,7 +31,23 @@ impl Target {
             Target::Apron(operation) => operation.name(),
         }
     }
+
+    /// What its input must look like.
+    pub fn input_shape(self) -> &'static Shape {
+        match self {
+            Target::AppRunner(operation) => operation.input_shape(),
+            Target::Apron(operation) => operation.input_shape(),
+        }
+    }
+
+    /// Whether the call changes nothing. Both models name operations by their verbs, and these are the verbs that
+    /// only read.
+    pub fn only_reads(self) -> bool {
+        READING.iter().any(|verb| self.operation_name().starts_with(verb))
+    }
 }
+
+const READING: [&str; 3] = ["Describe", "Get", "List"];
 
 /// Reads method, path and headers.
 ///
@@ -94,6 +111,37 @@ mod tests {
             let target = format!("AppRunner.{}", operation.name());
             assert_eq!(detected(&target, json), Ok(Target::AppRunner(*operation)));
         }
+    }
+
+    /// An operation with another verb does not pass here until somebody has decided what it does.
+    #[test]
+    fn every_verb_is_known_to_read_or_to_change() {
+        const CHANGING: [&str; 16] = [
+            "Abort",
+            "Associate",
+            "Cancel",
+            "Complete",
+            "Create",
+            "Delete",
+            "Disassociate",
+            "Pause",
+            "Put",
+            "Resume",
+            "Retry",
+            "Rollback",
+            "Start",
+            "Tag",
+            "Untag",
+            "Update",
+        ];
+        let ours = apron::Operation::ALL.iter().copied().map(Target::Apron);
+        let all = apprunner::Operation::ALL.iter().copied().map(Target::AppRunner).chain(ours);
+        for target in all {
+            let changes = CHANGING.iter().any(|verb| target.operation_name().starts_with(verb));
+            assert_ne!(target.only_reads(), changes, "{}", target.operation_name());
+        }
+        assert!(Target::AppRunner(apprunner::Operation::ListTagsForResource).only_reads());
+        assert!(!Target::AppRunner(apprunner::Operation::TagResource).only_reads());
     }
 
     #[test]

@@ -84,7 +84,7 @@ fn cut(text: &str, chars_max: usize) -> &str {
 }
 
 /// Whether brackets outside of strings nest deeper than `max`; what is no JSON is found later.
-fn deeper_than(body: &[u8], max: usize) -> bool {
+pub(crate) fn deeper_than(body: &[u8], max: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for byte in body {
         match (in_string, byte) {

@@ -12,9 +12,11 @@
 //! Time is always an argument: no function here reads a clock, draws a random number or does I/O.
 
 pub mod client;
+pub mod conform;
 pub mod detect;
 pub mod error;
 pub mod json;
+pub mod parameters;
 pub mod shape;
 pub mod sigv4;
 pub mod time;
@@ -40,4 +42,9 @@ pub trait Call: serde::Serialize + serde::de::DeserializeOwned {
     const SIGNING_NAME: &'static str;
     /// What the body must look like.
     fn shape() -> &'static shape::Shape;
+    /// What the answer must look like.
+    fn output_shape() -> &'static shape::Shape;
+    /// Whether the operation may answer the error of this name. One that the API does not model at all is the
+    /// protocol's, and every operation may answer it.
+    fn models(error: &str) -> bool;
 }

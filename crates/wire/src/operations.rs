@@ -1,5 +1,5 @@
 //! Tests that hold for every operation of both APIs, by values made from the shapes themselves: rules and
-//! typed inputs come from one model and must agree.
+//! typed inputs and outputs come from one model and must agree.
 
 use crate::shape::{Problem, Shape, Text, check};
 use crate::{Error, apprunner, apron};
@@ -10,7 +10,9 @@ use serde_json::{Map, Value, json};
 struct Operation {
     name: &'static str,
     shape: &'static Shape,
+    output_shape: &'static Shape,
     reread: fn(usize, &[u8]) -> Result<Value, Error>,
+    reread_output: fn(usize, Value) -> Value,
     index: usize,
 }
 
@@ -23,12 +25,24 @@ impl Operation {
 fn operations() -> Vec<Operation> {
     let mut all = Vec::new();
     for (index, operation) in apprunner::Operation::ALL.iter().enumerate() {
-        let reread = |index: usize, body: &[u8]| apprunner::Operation::ALL[index].reread(body);
-        all.push(Operation { name: operation.name(), shape: operation.input_shape(), reread, index });
+        all.push(Operation {
+            name: operation.name(),
+            shape: operation.input_shape(),
+            output_shape: operation.output_shape(),
+            reread: |index, body| apprunner::Operation::ALL[index].reread(body),
+            reread_output: |index, body| apprunner::Operation::ALL[index].reread_output(body),
+            index,
+        });
     }
     for (index, operation) in apron::Operation::ALL.iter().enumerate() {
-        let reread = |index: usize, body: &[u8]| apron::Operation::ALL[index].reread(body);
-        all.push(Operation { name: operation.name(), shape: operation.input_shape(), reread, index });
+        all.push(Operation {
+            name: operation.name(),
+            shape: operation.input_shape(),
+            output_shape: operation.output_shape(),
+            reread: |index, body| apron::Operation::ALL[index].reread(body),
+            reread_output: |index, body| apron::Operation::ALL[index].reread_output(body),
+            index,
+        });
     }
     all
 }
@@ -75,13 +89,17 @@ fn sample(shape: &Shape, all: bool) -> Value {
 }
 
 #[test]
-fn rules_and_typed_inputs_agree() {
+fn rules_and_types_agree() {
     for operation in operations() {
         for all in [false, true] {
             let value = sample(operation.shape, all);
             let reread = operation.reread(&serde_json::to_vec(&value).unwrap());
             // Nothing is lost on the way through the typed input, and nothing is added.
             assert_eq!(reread, Ok(value), "{}", operation.name);
+            let output = sample(operation.output_shape, all);
+            assert_eq!(check(operation.output_shape, &output), Ok(()), "{}", operation.name);
+            let reread = (operation.reread_output)(operation.index, output.clone());
+            assert_eq!(reread, output, "{}", operation.name);
         }
     }
 }

@@ -7,13 +7,14 @@
 //! validation error).
 
 use crate::Error;
+use crate::json::MESSAGE_CHARS_MAX;
 use regex_lite::Regex;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-/// A message lists this many violations and counts the rest; AWS stops at ten as well.
-const VIOLATIONS_MAX: usize = 10;
+/// What is left in a message for "and so many more" behind the violations that fit.
+const REST_CHARS: usize = 16;
 /// A refused value is quoted up to this many characters.
 const QUOTED_CHARS_MAX: usize = 100;
 
@@ -28,6 +29,8 @@ pub enum Shape {
     /// Base64 text; the bounds count the decoded bytes.
     Blob {
         bytes: Length,
+        /// Never shown in a log.
+        sensitive: bool,
     },
     List {
         member: &'static Shape,
@@ -63,7 +66,7 @@ pub struct Text {
     pub pattern: Option<Pattern>,
     /// The values of an enum; empty when any text may stand.
     pub values: &'static [&'static str],
-    /// Never quoted in a message.
+    /// Never quoted in a message, never shown in a log.
     pub sensitive: bool,
 }
 
@@ -137,13 +140,20 @@ impl Problem {
             Problem::Rules(violations) => {
                 let plural = if violations.len() == 1 { "error" } else { "errors" };
                 let mut message = format!("{} validation {plural} detected: ", violations.len());
-                for (i, v) in violations.iter().take(VIOLATIONS_MAX).enumerate() {
+                for (i, v) in violations.iter().enumerate() {
                     let separator = if i == 0 { "" } else { "; " };
-                    let _ = write!(
-                        message,
+                    let one = format!(
                         "{separator}Value {} at '{}' failed to satisfy constraint: {}",
                         v.value, v.path, v.rule
                     );
+                    // Whole ones only, and how many are not said.
+                    let rest = violations.len() - i;
+                    let said = message.chars().count() + one.chars().count();
+                    if i > 0 && said + REST_CHARS > MESSAGE_CHARS_MAX {
+                        let _ = write!(message, "; and {rest} more");
+                        break;
+                    }
+                    message.push_str(&one);
                 }
                 // Every operation of both models may answer this error; a ValidationException none of them.
                 Error::new("InvalidRequestException", 400, message)
@@ -189,7 +199,7 @@ impl Check {
                 }
                 Ok(())
             }
-            Shape::Blob { bytes } => {
+            Shape::Blob { bytes, .. } => {
                 let Value::String(text) = value else { return self.wrong_type("a base64 string") };
                 // The decoder refuses what is no base64; here the size alone is told from the text.
                 let padding = text.bytes().rev().take(2).filter(|b| *b == b'=').count();

@@ -52,13 +52,15 @@ struct Case {
     target: String,
     headers: Vec<(String, String)>,
     body: String,
+    /// What the body holds, where it comes in chunks.
+    decoded: Option<String>,
 }
 
 impl Case {
     fn request(&self) -> (Parts, Vec<u8>) {
         let mut request = Request::builder().method(self.method.as_str()).uri(&self.target);
         for (name, value) in &self.headers {
-            request = request.header(name, value);
+            request = request.header(name, value.as_bytes());
         }
         (request.body(()).unwrap().into_parts().0, BASE64.decode(&self.body).unwrap())
     }
@@ -66,6 +68,9 @@ impl Case {
 
 static CASES: LazyLock<Vec<Case>> =
     LazyLock::new(|| serde_json::from_value(oracle("requests", &Value::Null)).unwrap());
+
+static SUITE: LazyLock<Vec<Case>> =
+    LazyLock::new(|| serde_json::from_value(oracle("suite", &Value::Null)).unwrap());
 
 fn case(name: &str) -> &'static Case {
     CASES.iter().find(|case| case.name == name).unwrap()
@@ -81,7 +86,8 @@ fn signed_at(parts: &Parts) -> u64 {
 fn verify(parts: &Parts, body: &[u8], secret: &str, service: &str, now_s: u64) -> Result<String, Error> {
     let presented = Presented::read(parts)?;
     assert_eq!(presented.access_key_id(), KEY);
-    presented.verify(&SecretKey::new(secret), body, service, now_s).map(|caller| caller.region)
+    let body = Bytes::copy_from_slice(body);
+    presented.verify(&SecretKey::new(secret), body, service, now_s).map(|(caller, _)| caller.region)
 }
 
 #[test]
@@ -138,6 +144,53 @@ fn every_change_of_a_signed_request_is_noticed() {
         let more = if case.target.contains('?') { "&more=1" } else { "?more=1" };
         changed.uri = format!("{}{more}", case.target).parse().unwrap();
         does_not_match(invalid(&changed, &body, SECRET, &case.service, now, "query"));
+    }
+}
+
+/// Requests of every odd form, in the header and as URLs: what botocore signs is verified, and only that.
+#[test]
+fn the_table_of_odd_requests_is_verified() {
+    assert_eq!(SUITE.len(), 181);
+    for case in SUITE.iter() {
+        let (parts, body) = case.request();
+        let now = signed_at(&parts);
+        let verified = |parts: &Parts, secret: &str| {
+            let body = Bytes::copy_from_slice(&body);
+            Presented::read(parts)?
+                .verify(&SecretKey::new(secret), body, "apprunner", now)
+                .map(|(_, body)| body)
+        };
+        let expected = case.decoded.as_ref().map_or(body.clone(), |data| BASE64.decode(data).unwrap());
+        match verified(&parts, SECRET) {
+            Ok(read) => assert!(read == expected, "{}: another body", case.name),
+            Err(error) => panic!("{}: {error}", case.name),
+        }
+        assert!(verified(&parts, "another secret").is_err(), "{}", case.name);
+        let mut changed = case.request().0;
+        changed.method = if parts.method == "PUT" { http::Method::POST } else { http::Method::PUT };
+        assert!(verified(&changed, SECRET).is_err(), "{}", case.name);
+    }
+}
+
+/// In the chunks of a body every byte counts, but those of what is not signed.
+#[test]
+fn every_change_of_a_signed_chunk_is_noticed() {
+    let small = |case: &&Case| case.name.starts_with("256 in signed chunks");
+    assert_eq!(SUITE.iter().filter(small).count(), 4);
+    for case in SUITE.iter().filter(small) {
+        let (parts, body) = case.request();
+        let now = signed_at(&parts);
+        for at in 0..body.len() {
+            let mut changed = body.clone();
+            changed[at] ^= 1;
+            let refused = verify(&parts, &changed, SECRET, "apprunner", now);
+            assert!(refused.is_err(), "{}: byte {at}", case.name);
+            assert!(
+                verify(&parts, &body[..at], SECRET, "apprunner", now).is_err(),
+                "{}: cut at {at}",
+                case.name
+            );
+        }
     }
 }
 

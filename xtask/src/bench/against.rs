@@ -100,7 +100,7 @@ mod tests {
                        "nginx": [{"us": 10.0}], "haproxy": [{"us": 11.0}]}"#;
         let theirs = ratios(json).unwrap();
         let ours = Ratios::from([("apron".into(), 1.43), ("nginx".into(), 1.0), ("haproxy".into(), 1.1)]);
-        let effort = Effort { rounds: 3, seconds: 6, starts: 0 };
+        let effort = Effort { rounds: 3, seconds: 6, starts: 0, rollouts: 0 };
         let compared = outcome("other.py", effort, &ours, &theirs).unwrap();
         assert!(compared.text.contains("| apron | 1.43 | 1.30 | +10.0 % |"), "{}", compared.text);
         assert!(compared.text.contains("| haproxy | 1.10 | 1.10 | +0.0 % |"), "{}", compared.text);

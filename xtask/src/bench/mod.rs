@@ -2,25 +2,30 @@
 //!
 //! A figure that counts is compared with something measured in the same run on the same machine, or is far from
 //! noise. Each bench owns one section of the page; sections of benches that did not run stay as they are.
-//! `instance`, `deploy` and `build` need root: they run a real platform (`platform.rs`).
+//! All but `proxy` need root: they run a real platform (`platform.rs`) or a real PostgreSQL.
 
 mod against;
+mod api;
 mod build;
 mod deploy;
 mod instance;
 mod interrupt;
+mod lists;
+mod load;
 mod platform;
 mod process;
 mod proxy;
 mod report;
+mod rollout;
 mod spread;
+mod verbs;
 
 use crate::facts;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Benches by name, in the order of the page.
-const NAMES: [&str; 4] = ["instance", "deploy", "build", "proxy"];
+const NAMES: [&str; 8] = ["instance", "deploy", "verbs", "rollout", "api", "lists", "build", "proxy"];
 
 /// How thoroughly to measure.
 #[derive(Clone, Copy)]
@@ -31,11 +36,13 @@ struct Effort {
     seconds: u32,
     /// Starts of an instance, deployments of an image.
     starts: usize,
+    /// Deployments in a row while requests come.
+    rollouts: usize,
 }
 
-const USUAL: Effort = Effort { rounds: 3, seconds: 6, starts: 20 };
+const USUAL: Effort = Effort { rounds: 3, seconds: 6, starts: 20, rollouts: 100 };
 /// For a look in between; its figures are not written to the page.
-const QUICK: Effort = Effort { rounds: 1, seconds: 2, starts: 3 };
+const QUICK: Effort = Effort { rounds: 1, seconds: 2, starts: 3, rollouts: 5 };
 
 /// One figure that has a bar.
 struct Verdict {
@@ -88,6 +95,10 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
         match name {
             "instance" => outcomes.push((name, instance::run(root, effort)?)),
             "deploy" => outcomes.push((name, deploy::run(root, effort)?)),
+            "verbs" => outcomes.push((name, verbs::run(root, effort)?)),
+            "rollout" => outcomes.push((name, rollout::run(root, effort)?)),
+            "api" => outcomes.push((name, api::run(root, effort)?)),
+            "lists" => outcomes.push((name, lists::run(root, effort)?)),
             "build" => outcomes.push((name, build::run(root, effort)?)),
             "proxy" => {
                 let program = platform::binary(root)?;

@@ -43,11 +43,17 @@ pub(super) struct Platform {
 impl Platform {
     /// Starts in a new data directory and waits until it takes requests.
     pub(super) fn start(program: &str, name: &str) -> Result<Platform> {
+        Platform::start_configured(program, name, "")
+    }
+
+    /// As `start`, with the text of a configuration file.
+    pub(super) fn start_configured(program: &str, name: &str, configuration: &str) -> Result<Platform> {
         let directory = Directory::new(name)?;
+        let configuration = directory.write("apron.toml", configuration)?;
         let log = std::fs::File::create(directory.0.join("serve.log"))?;
         let mut child = Command::new(program)
             .args(["serve", "--ephemeral", "--api", "127.0.0.1:0", "--http", "127.0.0.1:0"])
-            .args(["--https", "127.0.0.1:0", "--data-dir"])
+            .args(["--https", "127.0.0.1:0", "--config", &configuration, "--data-dir"])
             .arg(directory.0.join("data"))
             .process_group(0)
             .stdin(Stdio::null())
@@ -81,6 +87,24 @@ impl Platform {
         let archive = self.path("static-binary.tar")?;
         program::quiet(Command::new(root.join("examples/static-binary/make")).arg(&archive))?;
         self.run(&["image", "import", &archive]).map(drop)
+    }
+
+    /// Where applications answer HTTP.
+    pub(super) fn apps(&self) -> SocketAddr {
+        self.apps
+    }
+
+    /// Runs an `apron` command that must fail, and gives what it said on standard error.
+    pub(super) fn fail(&self, arguments: &[&str]) -> Result<String> {
+        interrupt::check()?;
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .args(["--data-dir", &self.path("data")?])
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run {}", self.program))?;
+        ensure!(!output.status.success(), "apron {} succeeded", arguments.join(" "));
+        Ok(String::from_utf8(output.stderr)?)
     }
 
     /// Runs an `apron` command against this platform to its end and gives what it printed.
@@ -118,10 +142,21 @@ impl Platform {
         arguments: &[&str],
         within: Duration,
     ) -> Result<Deployed> {
-        let arguments = [&["deploy", "--name", service], arguments].concat();
+        self.bring_up(service, revision, &[&["deploy", "--name", service], arguments].concat(), within)
+    }
+
+    /// Runs an `apron` command after which this revision of the service serves, and asks through the proxy until it
+    /// answers.
+    pub(super) fn bring_up(
+        &self,
+        service: &str,
+        revision: usize,
+        arguments: &[&str],
+        within: Duration,
+    ) -> Result<Deployed> {
         let end = format!("revision {revision}\n");
         let began = Instant::now();
-        let mut command = self.begin(&arguments)?;
+        let mut command = self.begin(arguments)?;
         let first_byte = loop {
             // A platform that does not serve this yet answers with an error page; one that broke shows below.
             if self.get(service).is_ok_and(|answer| answer.body.ends_with(&end)) {
@@ -137,7 +172,7 @@ impl Platform {
         if first_byte == Err(false) {
             let _ = command.kill();
         }
-        self.finish(command, &arguments)?;
+        self.finish(command, arguments)?;
         let Ok(first_byte) = first_byte else { bail!("revision {revision} of {service} did not answer") };
         Ok(Deployed { first_byte, whole: began.elapsed() })
     }
@@ -156,7 +191,8 @@ impl Platform {
         Ok(Answer { body: body.to_owned() })
     }
 
-    fn path(&self, name: &str) -> Result<String> {
+    /// A path below the platform's own directory; its data is in `data`.
+    pub(super) fn path(&self, name: &str) -> Result<String> {
         let directory =
             self.directory.as_ref().context("the platform has a directory until it is dropped")?;
         Ok(directory.0.join(name).display().to_string())

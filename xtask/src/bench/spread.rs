@@ -25,6 +25,17 @@ impl Spread {
         Ok(Spread { lowest: *lowest, median, highest: *highest })
     }
 
+    /// The value that all but `percent` of a hundred do not pass, by the nearest rank.
+    ///
+    /// # Errors
+    /// When there is nothing to sum up.
+    pub(super) fn percentile(values: impl IntoIterator<Item = f64>, percent: usize) -> Result<f64> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let rank = (values.len() * percent).div_ceil(100).max(1);
+        values.get(rank - 1).copied().context("nothing was measured")
+    }
+
     /// The cells of a table's row, with this many digits after the point.
     pub(super) fn cells(&self, digits: usize) -> String {
         format!("{:.digits$} | {:.digits$} | {:.digits$}", self.lowest, self.median, self.highest)
@@ -40,5 +51,8 @@ mod tests {
         assert_eq!(Spread::of([3.0, 1.0, 2.0]).unwrap().cells(1), "1.0 | 2.0 | 3.0");
         assert_eq!(Spread::of([4.0, 1.0]).unwrap().median, 2.5);
         assert!(Spread::of([]).is_err());
+        assert_eq!(Spread::percentile((1..=20).map(f64::from), 95).unwrap(), 19.0);
+        assert_eq!(Spread::percentile([3.0], 95).unwrap(), 3.0);
+        assert!(Spread::percentile([], 95).is_err());
     }
 }

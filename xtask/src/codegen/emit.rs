@@ -13,7 +13,7 @@ const DOC_WIDTH: usize = 106;
 pub(crate) fn api(spec: &Spec, api: &str) -> Result<String> {
     let inputs: Vec<&str> = spec.operations.values().map(|o| o.input.shape.as_str()).collect();
     let outputs = spec.operations.values().map(|o| o.output.shape.as_str());
-    let checked = spec.reachable(inputs.iter().copied())?;
+    let asked = spec.reachable(inputs.iter().copied())?;
     let used = spec.reachable(inputs.iter().copied().chain(outputs))?;
     ensure!(inputs.iter().collect::<BTreeSet<_>>().len() == inputs.len(), "two operations share an input");
     for (name, operation) in &spec.operations {
@@ -28,7 +28,7 @@ pub(crate) fn api(spec: &Spec, api: &str) -> Result<String> {
     for name in &used {
         let shape = spec.shape(name)?;
         match shape.kind.as_str() {
-            "structure" => structure(spec, name, shape, checked.contains(name), &mut body)?,
+            "structure" => structure(spec, name, shape, asked.contains(name), &mut body)?,
             "string" if !shape.values.is_empty() => enumeration(name, shape, &mut body)?,
             _ => {}
         }
@@ -37,15 +37,15 @@ pub(crate) fn api(spec: &Spec, api: &str) -> Result<String> {
     test_support(spec, &mut body)?;
     writeln!(
         body,
-        "/// What inputs must look like; `crate::shape` checks it.\nmod shapes {{\nuse super::*;\n"
+        "/// What inputs and outputs must look like; `crate::shape` checks it.\nmod shapes {{\nuse super::*;\n"
     )?;
     let mut members = BTreeSet::new();
-    for name in &checked {
+    for name in &used {
         let shape = spec.shape(name)?;
         members.extend(shape.members.0.iter().map(|(_, member)| member.shape.as_str()));
         members.extend(shape.member.iter().map(|member| member.shape.as_str()));
     }
-    for name in &checked {
+    for name in &used {
         let shape = spec.shape(name)?;
         let rules = rules(spec, shape).with_context(|| format!("shape {name}"))?;
         let (kind, constructor) =
@@ -131,6 +131,11 @@ fn operations(spec: &Spec, out: &mut String) -> Result<()> {
             operation.errors.iter().map(|e| format!("ErrorType::{}", error_variant(&e.shape))).collect();
         writeln!(out, "Operation::{name} => &[{}],", errors.join(", "))?;
     }
+    writeln!(out, "}}\n}}\n\n/// What its input must look like.")?;
+    writeln!(out, "pub fn input_shape(self) -> &'static Shape {{\nmatch self {{")?;
+    for (name, operation) in &spec.operations {
+        writeln!(out, "Operation::{name} => <{} as Call>::shape(),", operation.input.shape)?;
+    }
     writeln!(out, "}}\n}}\n}}\n")?;
     writeln!(
         out,
@@ -158,7 +163,14 @@ fn errors(spec: &Spec, out: &mut String) -> Result<()> {
     }
     writeln!(
         out,
-        "}}\n}}\n\n/// HTTP status: 500 where the fault is the server's.\npub fn status(self) -> u16 {{\nmatch self {{"
+        "}}\n}}\n\n/// The error of exactly this name.\npub fn parse(name: &str) -> Option<ErrorType> {{\nmatch name {{"
+    )?;
+    for (name, _) in &all {
+        writeln!(out, "{name:?} => Some(ErrorType::{}),", error_variant(name))?;
+    }
+    writeln!(
+        out,
+        "_ => None,\n}}\n}}\n\n/// HTTP status: 500 where the fault is the server's.\npub fn status(self) -> u16 {{\nmatch self {{"
     )?;
     for (name, shape) in &all {
         writeln!(out, "ErrorType::{} => {},", error_variant(name), if shape.fault { 500 } else { 400 })?;
@@ -284,23 +296,39 @@ fn calls(spec: &Spec, out: &mut String) -> Result<()> {
             "impl Call for {input} {{\ntype Output = {output};\nconst TARGET: &'static str = {target:?};"
         )?;
         writeln!(out, "const SIGNING_NAME: &'static str = SIGNING_NAME;")?;
-        writeln!(out, "fn shape() -> &'static Shape {{\n&shapes::{}\n}}\n}}\n", screaming(input))?;
+        writeln!(out, "fn shape() -> &'static Shape {{\n&shapes::{}\n}}", screaming(input))?;
+        writeln!(out, "fn output_shape() -> &'static Shape {{\n&shapes::{}\n}}", screaming(output))?;
+        writeln!(out, "fn models(error: &str) -> bool {{")?;
+        writeln!(
+            out,
+            "ErrorType::parse(error).is_none_or(|error| Operation::{name}.errors().contains(&error))\n}}\n}}\n"
+        )?;
     }
     Ok(())
 }
 
 /// For the tests that go over every operation.
 fn test_support(spec: &Spec, out: &mut String) -> Result<()> {
-    writeln!(out, "#[cfg(test)]\nimpl Operation {{\n/// What its input must look like.")?;
-    writeln!(out, "pub(crate) fn input_shape(self) -> &'static Shape {{\nmatch self {{")?;
+    writeln!(out, "#[cfg(test)]\nimpl Operation {{")?;
+    writeln!(out, "/// What its output must look like.")?;
+    writeln!(out, "pub(crate) fn output_shape(self) -> &'static Shape {{\nmatch self {{")?;
     for (name, operation) in &spec.operations {
-        writeln!(out, "Operation::{name} => <{} as Call>::shape(),", operation.input.shape)?;
+        writeln!(out, "Operation::{name} => <{} as Call>::output_shape(),", operation.input.shape)?;
     }
-    writeln!(out, "}}\n}}\n\n/// Reads a body as its input and writes that again.")?;
+    writeln!(out, "}}\n}}\n")?;
+    writeln!(out, "/// Reads a body as its input and writes that again.")?;
     writeln!(out, "pub(crate) fn reread(self, body: &[u8]) -> Result<serde_json::Value, Error> {{")?;
     writeln!(out, "fn reread<C: Call>(body: &[u8]) -> Result<serde_json::Value, Error> {{")?;
     writeln!(out, "crate::json::decode::<C>(body).map(|input| serde_json::to_value(input).unwrap())\n}}")?;
     writeln!(out, "match self {{")?;
+    for (name, operation) in &spec.operations {
+        writeln!(out, "Operation::{name} => reread::<{}>(body),", operation.input.shape)?;
+    }
+    writeln!(out, "}}\n}}\n\n/// Reads a body as its output and writes that again.")?;
+    writeln!(out, "pub(crate) fn reread_output(self, body: serde_json::Value) -> serde_json::Value {{")?;
+    writeln!(out, "fn reread<C: Call>(body: serde_json::Value) -> serde_json::Value {{")?;
+    writeln!(out, "let output: C::Output = serde_json::from_value(body).unwrap();")?;
+    writeln!(out, "serde_json::to_value(output).unwrap()\n}}\nmatch self {{")?;
     for (name, operation) in &spec.operations {
         writeln!(out, "Operation::{name} => reread::<{}>(body),", operation.input.shape)?;
     }
@@ -342,6 +370,11 @@ fn rules(spec: &Spec, shape: &Shape) -> Result<String> {
         let suffix = if spec.shape(name)?.kind == "string" { "_SHAPE" } else { "" };
         Ok(format!("&{}{suffix}", screaming(name)))
     };
+    // What is hidden from logs is what the rules say; no other kind has a place for the word.
+    ensure!(
+        !shape.sensitive || matches!(shape.kind.as_str(), "string" | "blob"),
+        "only strings and blobs may be sensitive"
+    );
     Ok(match shape.kind.as_str() {
         "boolean" => "Boolean".to_owned(),
         "timestamp" => "Timestamp".to_owned(),
@@ -356,7 +389,7 @@ fn rules(spec: &Spec, shape: &Shape) -> Result<String> {
             shape.values,
             shape.sensitive
         ),
-        "blob" => format!("Blob {{ bytes: {} }}", length()?),
+        "blob" => format!("Blob {{ bytes: {}, sensitive: {} }}", length()?, shape.sensitive),
         "list" => {
             let member = &shape.member.as_ref().context("a list without members")?.shape;
             format!("List {{ member: {}, length: {} }}", reference(member)?, length()?)

@@ -1,5 +1,6 @@
 //! Writes the Rust of both APIs from `specs/` into `crates/wire/src/generated/`.
 
+mod compatibility;
 mod emit;
 mod names;
 mod spec;
@@ -35,7 +36,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
 /// What the generated files should hold.
 pub(crate) fn generate(root: &Path) -> Result<Vec<Generated>> {
-    APIS.iter().map(|api| generate_api(root, api).with_context(|| format!("specs/{api}.json"))).collect()
+    let apis = APIS.iter().map(|api| generate_api(root, api).with_context(|| format!("specs/{api}.json")));
+    apis.chain(std::iter::once(compatibility::page(root))).collect()
 }
 
 fn generate_api(root: &Path, api: &str) -> Result<Generated> {

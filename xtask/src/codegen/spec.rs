@@ -100,6 +100,9 @@ pub(crate) struct Relaxation {
     pub(crate) shape: String,
     /// `min`, `max`, `pattern` or `enum`.
     pub(crate) rule: String,
+    /// The rule as AWS's model has it; null where ours stands in for another rule of the shape, which is lifted.
+    #[serde(default)]
+    pub(crate) aws: Value,
     /// The rule's new value; null removes it.
     pub(crate) ours: Value,
     pub(crate) reason: String,
@@ -112,27 +115,20 @@ impl Spec {
         Ok(spec)
     }
 
-    /// Applies the relaxations; one that names nothing, or changes nothing, is an error, so that the list
-    /// stays true.
+    /// Applies the relaxations. One that names nothing of the model, tells AWS's rule wrongly or changes nothing is an
+    /// error, so that the list stays true.
     pub(crate) fn relax(&mut self, relaxations: &[Relaxation]) -> Result<()> {
         for r in relaxations {
             let context = || format!("relaxation of {} {}", r.shape, r.rule);
             ensure!(!r.reason.is_empty(), "{}: has no reason", context());
             let shape = self.shapes.get_mut(&r.shape).with_context(context)?;
-            let ours = || r.ours.clone();
-            let changed = match r.rule.as_str() {
-                "min" => replace(&mut shape.min, serde_json::from_value(ours()).with_context(context)?),
-                "max" => replace(&mut shape.max, serde_json::from_value(ours()).with_context(context)?),
-                "pattern" => {
-                    replace(&mut shape.pattern, serde_json::from_value(ours()).with_context(context)?)
-                }
-                "enum" => {
-                    let values: Option<Vec<String>> = serde_json::from_value(ours()).with_context(context)?;
-                    replace(&mut shape.values, values.unwrap_or_default())
-                }
-                other => bail!("{}: there is no rule {other:?}", context()),
-            };
-            ensure!(changed, "{}: changes nothing", context());
+            let theirs = shape.rule(&r.rule).with_context(context)?;
+            ensure!(r.aws == theirs, "{}: \"aws\" must say what AWS's model does: {theirs}", context());
+            let lifted = |other: &Relaxation| other.shape == r.shape && !other.aws.is_null();
+            let stands_in = r.aws.is_null() && relaxations.iter().any(lifted);
+            ensure!(!r.aws.is_null() || stands_in, "{}: AWS has no such rule to relax", context());
+            ensure!(r.ours != r.aws, "{}: changes nothing", context());
+            shape.set_rule(&r.rule, r.ours.clone()).with_context(context)?;
         }
         Ok(())
     }
@@ -168,8 +164,95 @@ impl Spec {
     }
 }
 
-fn replace<T: PartialEq>(slot: &mut T, with: T) -> bool {
-    let changed = *slot != with;
-    *slot = with;
-    changed
+impl Shape {
+    /// The rule of this name as the model has it; null where it has none.
+    fn rule(&self, name: &str) -> Result<Value> {
+        Ok(match name {
+            "min" => self.min.into(),
+            "max" => self.max.into(),
+            "pattern" => self.pattern.clone().into(),
+            "enum" if self.values.is_empty() => Value::Null,
+            "enum" => self.values.clone().into(),
+            other => bail!("there is no rule {other:?}"),
+        })
+    }
+
+    fn set_rule(&mut self, name: &str, value: Value) -> Result<()> {
+        match name {
+            "min" => self.min = serde_json::from_value(value)?,
+            "max" => self.max = serde_json::from_value(value)?,
+            "pattern" => self.pattern = serde_json::from_value(value)?,
+            "enum" => self.values = serde_json::from_value::<Option<_>>(value)?.unwrap_or_default(),
+            other => bail!("there is no rule {other:?}"),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What applying this list to a small model says, if it is refused.
+    fn refused(relaxations: &str) -> Option<String> {
+        let model = r#"{
+            "metadata": {"apiVersion": "1", "jsonVersion": "1.0", "serviceFullName": "S", "signingName": "s",
+                "targetPrefix": "S"},
+            "operations": {},
+            "shapes": {
+                "Name": {"type": "string", "min": 4, "max": 40, "pattern": "[a-z]+"},
+                "Kind": {"type": "string", "enum": ["A", "B"]}
+            }
+        }"#;
+        let relaxations: Vec<Relaxation> = serde_json::from_str(relaxations).unwrap();
+        let refused = Spec::parse(model).unwrap().relax(&relaxations).err()?;
+        Some(format!("{refused:#}"))
+    }
+
+    #[test]
+    fn a_relaxation_is_about_a_rule_that_aws_has() {
+        for accepted in [
+            r#"[{"shape": "Name", "rule": "min", "aws": 4, "ours": 1, "reason": "r"}]"#,
+            r#"[{"shape": "Name", "rule": "pattern", "aws": "[a-z]+", "ours": null, "reason": "r"}]"#,
+            r#"[{"shape": "Kind", "rule": "enum", "aws": ["A", "B"], "ours": ["A"], "reason": "r"}]"#,
+            r#"[{"shape": "Kind", "rule": "enum", "aws": ["A", "B"], "ours": null, "reason": "r"},
+                {"shape": "Kind", "rule": "pattern", "aws": null, "ours": "[A-Z]", "reason": "r"}]"#,
+        ] {
+            assert_eq!(refused(accepted), None, "{accepted}");
+        }
+        for (list, says) in [
+            (
+                r#"[{"shape": "None", "rule": "min", "aws": 4, "ours": 1, "reason": "r"}]"#,
+                "relaxation of None",
+            ),
+            (
+                r#"[{"shape": "Name", "rule": "size", "aws": 4, "ours": 1, "reason": "r"}]"#,
+                "no rule \"size\"",
+            ),
+            (r#"[{"shape": "Name", "rule": "min", "aws": 3, "ours": 1, "reason": "r"}]"#, "does: 4"),
+            (r#"[{"shape": "Name", "rule": "min", "ours": 1, "reason": "r"}]"#, "does: 4"),
+            (r#"[{"shape": "Name", "rule": "min", "aws": 4, "ours": 4, "reason": "r"}]"#, "changes nothing"),
+            (r#"[{"shape": "Name", "rule": "min", "aws": 4, "ours": 1, "reason": ""}]"#, "no reason"),
+            (
+                r#"[{"shape": "Name", "rule": "min", "aws": 4, "ours": "1", "reason": "r"}]"#,
+                "relaxation of Name",
+            ),
+            (
+                r#"[{"shape": "Kind", "rule": "pattern", "aws": null, "ours": "[A-Z]", "reason": "r"}]"#,
+                "no such rule",
+            ),
+        ] {
+            let refused = refused(list).unwrap_or_else(|| panic!("{list} is accepted"));
+            assert!(refused.contains(says), "{list}: {refused}");
+        }
+    }
+
+    /// The list that the generator, the check of answers and the page on compatibility share.
+    #[test]
+    fn every_relaxation_of_app_runner_is_about_a_rule_that_aws_has() {
+        let specs = concat!(env!("CARGO_MANIFEST_DIR"), "/../specs");
+        let read = |name: &str| std::fs::read_to_string(format!("{specs}/{name}")).unwrap();
+        let relaxations: Vec<Relaxation> = serde_json::from_str(&read("apprunner.relaxed.json")).unwrap();
+        Spec::parse(&read("apprunner.json")).unwrap().relax(&relaxations).unwrap();
+    }
 }

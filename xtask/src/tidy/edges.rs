@@ -43,6 +43,7 @@ const RULES: &[Rule] = &[
         external: None,
     },
     Rule { name: "app", ours: &["compute", "control", "images", "model", "proxy", "wire"], external: None },
+    Rule { name: "sim", ours: &["compute", "control", "model", "store"], external: None },
 ];
 
 /// The page that says to people what the table says.

@@ -12,7 +12,7 @@ const CAPABILITY_MAX: libc::c_ulong = 63;
 
 /// Turns this process into `uid` with the group of the same number: no capability in any set, none to gain by
 /// executing anything. Called by root while this is the only thread. Verified before it returns.
-pub(super) fn become_user(uid: u32) -> Result<()> {
+pub(crate) fn become_user(uid: u32) -> Result<()> {
     nix::sys::prctl::set_no_new_privs().context("cannot set no_new_privs")?;
     for capability in 0..=CAPABILITY_MAX {
         // SAFETY: takes numbers only.

@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Makes `data_dir` reachable for `uid`. Does nothing when it is. Called by root while this is the only thread.
-pub(super) fn ensure(data_dir: &Path, uid: u32) -> Result<()> {
+pub(crate) fn ensure(data_dir: &Path, uid: u32) -> Result<()> {
     let Some(closed) = closed_parent(data_dir, uid)? else { return Ok(()) };
     let context = || format!("cannot open a way to {} for user {uid}", data_dir.display());
     unshare(CloneFlags::CLONE_NEWNS).with_context(context)?;

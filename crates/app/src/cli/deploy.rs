@@ -58,6 +58,9 @@ pub(crate) struct Arguments {
     /// apprunner.yaml alone count, and an image keeps its own
     #[arg(long, value_name = "K=V", value_parser = variable)]
     pub(super) env: Vec<(String, String)>,
+    /// Start command of an image, in place of its own [default: the one it had]
+    #[arg(long, value_name = "COMMAND")]
+    start_command: Option<String>,
     /// vCPUs, e.g. 0.5, or units, e.g. 1024 [default: 1]
     #[arg(long, value_parser = |text: &str| measure(text, "vCPU", 64.0))]
     cpu: Option<String>,
@@ -309,9 +312,18 @@ async fn source_of(
             let public = reference.starts_with("public.ecr.aws/");
             let kind = if public { ImageRepositoryType::EcrPublic } else { ImageRepositoryType::Ecr };
             let mut image = ImageRepository::new(reference.clone(), kind);
-            image.image_configuration =
-                Some(ImageConfiguration { runtime_environment_variables: env, port, ..Default::default() });
+            image.image_configuration = Some(ImageConfiguration {
+                runtime_environment_variables: env,
+                start_command: arguments.start_command.clone(),
+                port,
+                runtime_environment_secrets: None,
+            });
             return Ok(SourceConfiguration { image_repository: Some(image), ..by_hand() });
+        }
+        Target::Git(_) | Target::Directory(_) if arguments.start_command.is_some() => {
+            bail!(
+                "--start-command is for images; what is built from source is started as its apprunner.yaml says"
+            )
         }
         Target::Git(url) => (url.clone(), branch(arguments, url)),
         Target::Directory(directory) => (send(client, directory, progress).await?, BRANCH.to_owned()),

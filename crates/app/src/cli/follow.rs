@@ -3,11 +3,15 @@
 use super::client::Client;
 use super::progress::{Progress, printable};
 use anyhow::{Result, bail};
+use apron_model::limits;
 use apron_wire::apron::{DescribeOperationRequest, GetLogsRequest, LogStream, OperationStatus};
 use std::time::Duration;
 
-/// Every wait of an operation has a deadline; together they stay below this.
-const FOLLOW_MS_MAX: u64 = apron_model::limits::BUILD_MS_MAX * 2 + apron_model::limits::BECOME_HEALTHY_MS * 4;
+/// Every wait of an operation has a deadline; together they stay below this, however many wait before it.
+const FOLLOW_MS_MAX: u64 = OPERATION_MS_MAX * (limits::OPERATIONS_QUEUED_MAX as u64 + 1);
+const OPERATION_MS_MAX: u64 = limits::BUILD_MS_MAX * 2
+    + limits::BECOME_HEALTHY_MS * 4
+    + limits::HEALTH_CHECK_GRACE_S_MAX as u64 * 1_000;
 /// One long poll; short enough that an end without a last line shows soon.
 const POLL_S: i32 = 2;
 const LINES_PER_CALL: i32 = 1_000;

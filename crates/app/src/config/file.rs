@@ -1,11 +1,14 @@
 //! The TOML file of `--config`: one table of known keys, each with its reader.
 
-use super::{BuildEnvironment, LOOPS_MAX, Listen, NodeSettings, RegistrySettings};
+use super::database::DatabaseSettings;
+use super::{BuildEnvironment, ConfigError, LOOPS_MAX, Listen, NodeSettings, RegistrySettings};
+use apron_control::PostgresDatabase;
+use apron_model::resource::Quotas;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -17,6 +20,7 @@ pub(super) struct File {
     pub(super) https: Option<Listen>,
     pub(super) apps_domain: Option<String>,
     pub(super) region: Option<String>,
+    pub(super) database: DatabaseSettings,
     pub(super) account_id: Option<String>,
     pub(super) control_uid: Option<u32>,
     pub(super) proxy_uid: Option<u32>,
@@ -26,6 +30,7 @@ pub(super) struct File {
     pub(super) build_environment: BuildEnvironment,
     pub(super) node: NodeSettings,
     pub(super) registries: RegistrySettings,
+    pub(super) quotas: Quotas,
 }
 
 const KEYS: &[&str] = &[
@@ -34,6 +39,8 @@ const KEYS: &[&str] = &[
     "https",
     "apps_domain",
     "region",
+    "database",
+    "database_password_file",
     "account_id",
     "control_uid",
     "proxy_uid",
@@ -43,10 +50,29 @@ const KEYS: &[&str] = &[
     "build_environment",
     "node",
     "registries",
+    "quotas",
 ];
 const NODE_KEYS: &[&str] =
     &["address_ranges", "pairs_ready", "free_memory_min_mib", "dns", "egress_allow", "runtimes"];
 const REGISTRIES_KEYS: &[&str] = &["plain_http", "mirrors", "credentials"];
+
+/// In the order of `Reader::quotas`; the last is a number of its own range.
+const QUOTA_KEYS: [&str; 10] = [
+    "services",
+    "auto_scaling_configurations",
+    "auto_scaling_revisions",
+    "observability_configurations",
+    "observability_revisions",
+    "connections",
+    "vpc_connectors",
+    "vpc_ingress_connections",
+    "custom_domains_per_service",
+    INSTANCES_KEY,
+];
+const INSTANCES_KEY: &str = "instances_per_service";
+/// More rows than one machine's platform is made for.
+const QUOTA_MAX: u64 = 1_000_000;
+const INSTANCES_MAX: u64 = 1_000;
 
 /// Every build gets all of them; a few proxies and indexes are meant.
 const BUILD_VARIABLES_MAX: usize = 64;
@@ -65,6 +91,13 @@ impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
     }
+}
+
+/// Reads the file at this path.
+pub(super) fn read(path: &Path) -> Result<File, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    parse(&text).map_err(|problems| ConfigError::Problems { path: path.to_owned(), problems })
 }
 
 /// The file's content, or everything that is wrong with it.
@@ -105,6 +138,7 @@ impl Reader<'_> {
             https: self.parsed(table, "https", "an address like 0.0.0.0:443, or \"off\"", |t| t.parse().ok()),
             apps_domain: self.checked(table, "apps_domain", domain_checked),
             region: self.checked(table, "region", region_checked),
+            database: self.database(table),
             account_id: self.checked(table, "account_id", account_checked),
             // Zero is root, which these two must never be.
             control_uid: self.number(table, "control_uid", 1, u64::from(u32::MAX) - 1).map(|n| n as u32),
@@ -118,6 +152,7 @@ impl Reader<'_> {
                 .unwrap_or_default(),
             node: self.section(table, "node").map(|t| self.node(t)).unwrap_or_default(),
             registries: self.section(table, "registries").map(|t| self.registries(t)).unwrap_or_default(),
+            quotas: self.section(table, "quotas").map(|t| self.quotas(t)).unwrap_or_default(),
         };
         if let (Some(control), Some(proxy)) = (file.control_uid, file.proxy_uid)
             && control == proxy
@@ -129,6 +164,21 @@ impl Reader<'_> {
             );
         }
         file
+    }
+
+    fn database(&mut self, table: &Table<'_>) -> DatabaseSettings {
+        // What the text says is not repeated in a message: it may hold a password.
+        let check = |url: &str| PostgresDatabase::parse(url).map(|_| ()).map_err(|error| error.to_string());
+        let url = self.checked(table, "database", check);
+        DatabaseSettings {
+            database: url.and_then(|url| PostgresDatabase::parse(&url).ok()),
+            password_file: self.parsed(
+                table,
+                "database_password_file",
+                "the absolute path of a file",
+                absolute,
+            ),
+        }
     }
 
     fn source_roots(&mut self, table: &Table<'_>) -> Vec<PathBuf> {
@@ -224,6 +274,40 @@ impl Reader<'_> {
             mirrors,
             credentials: self.parsed(table, "credentials", "the absolute path of a file", absolute),
         }
+    }
+
+    fn quotas(&mut self, table: &Table<'_>) -> Quotas {
+        self.known(table, "quotas.", &QUOTA_KEYS);
+        let mut quotas = Quotas::default();
+        let Quotas {
+            services,
+            auto_scaling_configurations,
+            auto_scaling_revisions,
+            observability_configurations,
+            observability_revisions,
+            connections,
+            vpc_connectors,
+            vpc_ingress_connections,
+            custom_domains_per_service,
+            instances_per_service,
+        } = &mut quotas;
+        let numbers = [
+            services,
+            auto_scaling_configurations,
+            auto_scaling_revisions,
+            observability_configurations,
+            observability_revisions,
+            connections,
+            vpc_connectors,
+            vpc_ingress_connections,
+            custom_domains_per_service,
+        ];
+        for (key, quota) in QUOTA_KEYS.iter().zip(numbers) {
+            *quota = self.number(table, key, 0, QUOTA_MAX).unwrap_or(*quota);
+        }
+        let instances = self.number(table, INSTANCES_KEY, 1, INSTANCES_MAX);
+        *instances_per_service = instances.map_or(*instances_per_service, |number| number as u32);
+        quotas
     }
 
     fn problem(&mut self, at: Range<usize>, message: String) {

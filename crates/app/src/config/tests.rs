@@ -151,3 +151,28 @@ fn the_example_of_the_help_can_be_used() {
     // Its source root need not be on this machine.
     assert!(problems.iter().all(|p| p.message.contains("source_roots")), "{problems:?}");
 }
+
+#[test]
+fn a_database_is_read_and_its_password_never_shown() {
+    let file = file::parse("database = \"postgres://a:geheim@localhost/b\"\n").unwrap();
+    assert!(!format!("{file:?}").contains("geheim"));
+    let arguments = Arguments {
+        database: DatabaseFlags {
+            database: Some("postgres://a:geheim@localhost/b".into()),
+            ..Default::default()
+        },
+        ..Arguments::default()
+    };
+    let settings = resolve(&arguments).unwrap();
+    assert!(settings.database.is_some() && !format!("{settings:?}{arguments:?}").contains("geheim"));
+    let found = problems(
+        "region = \"r\"\ndatabase = \"postgres://a:geheim@db.lan/b\"\ndatabase_password_file = \"x\"",
+    );
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(
+        found[0].starts_with(
+            "line 2, column 12: 'database': the PostgreSQL server db.lan is not on this machine"
+        )
+    );
+    assert!(!found.concat().contains("geheim"), "{found:#?}");
+}

@@ -42,6 +42,7 @@ fn control(
 ) -> apron_control::Config {
     apron_control::Config {
         data_dir: data_dir.to_owned(),
+        database: settings.database.clone(),
         control_socket: data_dir.join(CONTROL_SOCKET),
         node_socket: data_dir.join("run/node.sock"),
         apps_domain: settings.apps_domain.clone(),
@@ -56,6 +57,7 @@ fn control(
             mirrors: settings.registries.mirrors.clone(),
             credentials: settings.registries.credentials.clone(),
         },
+        quotas: settings.quotas,
         root_key: apron_control::RootKey { id: key.id.clone(), secret: key.secret.clone() },
     }
 }

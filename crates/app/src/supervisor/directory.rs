@@ -19,15 +19,15 @@ pub(super) const CONTROL_SOCKET: &str = "run/control/control.sock";
 
 /// A data directory that is ready and ours for as long as the value lives.
 #[derive(Debug)]
-pub(super) struct Directory {
-    pub(super) path: PathBuf,
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
     /// Eight hex digits; the names of everything on the host carry it.
-    pub(super) id: String,
+    pub(crate) id: String,
     _lock: Flock<File>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DirectoryError {
+pub(crate) enum DirectoryError {
     #[error("{} is in use by another apron serve{}", path.display(), holder.as_ref().map(|h| format!(" (pid {h})")).unwrap_or_default())]
     InUse { path: PathBuf, holder: Option<String> },
     #[error(
@@ -48,7 +48,7 @@ pub(super) enum DirectoryError {
 }
 
 /// Makes what is missing, gives everything its owner and locks the directory. Needs root.
-pub(super) fn prepare(path: &Path, control_uid: u32, proxy_uid: u32) -> Result<Directory, DirectoryError> {
+pub(crate) fn prepare(path: &Path, control_uid: u32, proxy_uid: u32) -> Result<Directory, DirectoryError> {
     usable_disk(path)?;
     fs::create_dir_all(path).map_err(|e| PlaceError::new("make", path, e))?;
     // Links in the path would make two names of one directory, and records are compared by name.
@@ -148,7 +148,7 @@ fn id(path: &Path) -> Result<String, DirectoryError> {
             getrandom::fill(&mut bytes)
                 .map_err(|e| PlaceError::new("draw", path, io::Error::other(e.to_string())))?;
             let id = format!("{:08x}", u32::from_be_bytes(bytes));
-            super::record::write_file(path, format!("{id}\n").as_bytes())
+            crate::file::replace(path, format!("{id}\n").as_bytes(), super::record::RECORD_MODE)
                 .map_err(|e| PlaceError::new("write", path, e))?;
             Ok(id)
         }

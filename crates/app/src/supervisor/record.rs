@@ -5,12 +5,13 @@
 
 use super::Role;
 use super::process::{self, Process};
+use crate::file;
 use crate::listeners::{self, Listeners};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -80,23 +81,13 @@ pub(super) struct Survivor {
     pub(super) listeners: BTreeMap<String, Listeners>,
 }
 
+/// Records hold no secret, and `apron` commands of any user look for the platform.
+pub(super) const RECORD_MODE: u32 = 0o644;
+
 /// Writes the record of a child, whole or not at all.
 pub(super) fn write(run: &Path, role: Role, record: &Record) -> io::Result<()> {
     let bytes = serde_json::to_vec(record).expect("numbers and strings always have a JSON form");
-    write_file(&run.join(format!("{}.json", role.name())), &bytes)
-}
-
-/// Replaces a file of root's at once.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("json.new");
-    match fs::remove_file(&temporary) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    file::replace(&run.join(format!("{}.json", role.name())), &bytes, RECORD_MODE)
 }
 
 /// The living child of an earlier supervisor, with the listeners it could be relieved of. None when there is
@@ -157,6 +148,7 @@ fn read(path: &Path) -> io::Result<Option<Record>> {
 mod tests {
     use super::*;
     use crate::supervisor::scratch::Scratch;
+    use std::fs;
     use std::process::Command;
 
     #[tokio::test]

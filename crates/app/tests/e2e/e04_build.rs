@@ -194,12 +194,31 @@ fn every_runtime_from_repositories_over_http_and_https() {
         "Port": "8002",
         "RuntimeEnvironmentVariables": { "FROM_API": "yes" },
     });
-    let closed = format!("http://tester:open-sesame@{}{CLOSED}many", outside.public);
+    // The address that the build is given carries what the connection holds, so this is also a repository with a
+    // password in its address.
+    let token = dir.join("token");
+    fs::write(&token, "tester:open-sesame\n").unwrap();
+    platform.run(&["connection", "create", "closed"]);
+    let connections = platform.aws(&["list-connections", "--connection-name", "closed"]);
+    let connection = connections["ConnectionSummaryList"][0]["ConnectionArn"].clone();
+    let closed = format!("http://{}{CLOSED}many/.git", outside.public);
+    let mut many: Value = serde_json::from_str(&code(&closed, Some("apps/api"), Some(values))).unwrap();
+    many["AuthenticationConfiguration"] = json!({ "ConnectionArn": connection });
+    let refused = platform.aws_refused(&[
+        "create-service",
+        "--service-name",
+        "many",
+        "--source-configuration",
+        &many.to_string(),
+    ]);
+    assert!(refused.contains("PENDING_HANDSHAKE"), "{refused}");
+    let said = platform.run(&["connection", "complete", "closed", "--token-file", token.to_str().unwrap()]);
+    assert_eq!(said, "closed is AVAILABLE\n");
     let all = [
         ("webapp", code(&at("http", "webapp/.git"), None, None)),
         ("oldapp", code(&at("https", "oldapp/.git"), None, None)),
         ("nodeapp", code(&at("https", "nodeapp/.git"), None, None)),
-        ("many", code(&format!("{closed}/.git"), Some("apps/api"), Some(values))),
+        ("many", many.to_string()),
     ];
     let created = all.map(|(name, source)| (name, create(&platform, name, &source)));
     let failing = create(&platform, "fails", &code(&at("http", "fails/.git"), None, None));
@@ -299,7 +318,7 @@ fn a_directory_without_what_it_ignores_and_a_repository_on_this_machine() {
         write(name, text);
     }
     let said = platform.run(&["deploy", dir.to_str().unwrap(), "--name", "local", "--env", "BY=hand"]);
-    assert!(said.contains("Successfully built your application source code."), "{said}");
+    assert!(said.contains("Successfully built your application source code in "), "{said}");
     let local = report(&platform, "local");
     let expected =
         [".dockerignore", ".gitignore", "app.py", "apprunner.yaml", "deep/down/data.txt", "kept.secret"];

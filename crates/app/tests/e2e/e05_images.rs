@@ -1,10 +1,8 @@
 //! Point 5: images from an archive and from a real registry. Needs root.
 
-use crate::support::{Platform, eventually, http, image};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use crate::support::registry::Registry;
+use crate::support::{Platform, http, image};
+use std::time::Instant;
 
 #[test]
 fn an_imported_archive_serves() {
@@ -16,98 +14,13 @@ fn an_imported_archive_serves() {
     assert_eq!(http::get(&platform.apps, &platform.alias("hello"), "/").unwrap().body, "from an archive");
 }
 
-/// Debian's registry on a free port, ended with the test.
-struct Registry {
-    child: Child,
-    host: String,
-}
-
-impl Registry {
-    fn start(dir: &Path) -> Registry {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let host = format!("127.0.0.1:{port}");
-        let config = dir.join("registry.yml");
-        let root = dir.join("storage");
-        std::fs::write(
-            &config,
-            format!(
-                "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-                 http:\n  addr: {host}\n",
-                root.display()
-            ),
-        )
-        .unwrap();
-        let child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is installed: run scripts/test, which installs it");
-        let registry = Registry { child, host };
-        eventually(Duration::from_secs(10), "the registry", || {
-            http::get(&registry.host, &registry.host, "/v2/").map_err(|e| e.to_string())
-        });
-        registry
-    }
-
-    /// Pushes one blob in a single request.
-    fn push_blob(&self, repository: &str, digest: &str, content: &[u8]) {
-        let start = self.send("POST", &format!("/v2/{repository}/blobs/uploads/"), "", b"");
-        let location = start
-            .lines()
-            .find_map(|l| l.strip_prefix("Location: ").or(l.strip_prefix("location: ")))
-            .unwrap_or_else(|| panic!("no upload location: {start}"))
-            .trim()
-            .to_owned();
-        let path = location.split_once(&self.host).map_or(location.as_str(), |(_, path)| path);
-        let separator = if path.contains('?') { '&' } else { '?' };
-        let answer = self.send(
-            "PUT",
-            &format!("{path}{separator}digest={digest}"),
-            "application/octet-stream",
-            content,
-        );
-        assert!(answer.contains(" 201 "), "{answer}");
-    }
-
-    fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> String {
-        use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(&self.host).unwrap();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {content_type}\r\n\
-             Content-Length: {}\r\n\r\n",
-            self.host,
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn an_image_of_a_registry_serves_and_a_new_one_takes_over() {
     let platform = Platform::start();
     let dir = platform.scratch("registry");
     let registry = Registry::start(&dir);
     let push_for = |text: &str, tag: &str, architecture: &str| {
-        let image = image::oci(&dir, &[("TEXT", text)], architecture);
-        for (digest, content) in [&image.layer, &image.config] {
-            registry.push_blob("team/app", digest, content);
-        }
-        let media = "application/vnd.oci.image.manifest.v1+json";
-        let answer = registry.send("PUT", &format!("/v2/team/app/manifests/{tag}"), media, &image.manifest);
-        assert!(answer.contains(" 201 "), "{answer}");
+        registry.push("team/app", tag, &image::oci(&dir, &[("TEXT", text)], architecture));
     };
     let push = |text: &str| push_for(text, "latest", "amd64");
     push("first");

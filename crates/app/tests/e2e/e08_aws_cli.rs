@@ -148,14 +148,6 @@ fn an_image_through_its_whole_life() {
             "Service with the provided name already exists: life"
         )
     );
-    assert_eq!(
-        platform.aws_refused(&["list-connections"]),
-        refusal(
-            "InvalidRequestException",
-            "ListConnections",
-            "The operation ListConnections is not supported yet by this platform."
-        )
-    );
     let deleted = platform.aws(&["delete-service", "--service-arn", &arn]);
     assert_eq!(deleted["Service"]["Status"], "OPERATION_IN_PROGRESS");
     let service = platform.aws_service(&arn, "DELETED", minute);

@@ -15,7 +15,7 @@ fn every_example_deploys_as_its_readme_says() {
     for name in ["python", "node"] {
         let directory = root.join("examples").join(name);
         let said = platform.run(&["deploy", directory.to_str().unwrap(), "--env", "ADDED=by-hand"]);
-        assert!(said.contains("Successfully built your application source code."), "{said}");
+        assert!(said.contains("Successfully built your application source code in "), "{said}");
         let answer = http::get(&platform.apps, &platform.alias(name), "/").unwrap();
         assert_eq!(answer.status, 200, "{name}: {}", answer.body);
         assert!(

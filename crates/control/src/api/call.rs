@@ -1,10 +1,12 @@
 //! One call, from the request's bytes to the answer's.
 
+use super::audit::Record;
 use super::{Api, Waits, apprunner, apron, failure};
 use crate::{Platform, console};
+use apron_model::access::{self, Deed};
 use apron_model::limits;
 use apron_wire::apron::Operation;
-use apron_wire::sigv4::{Presented, SecretKey};
+use apron_wire::sigv4::{self, Presented, SecretKey};
 use apron_wire::{Call, Error, Target, detect, json};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -12,6 +14,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use tokio::sync::SemaphorePermit;
 
@@ -29,21 +32,23 @@ pub(super) struct Context<'a> {
 }
 
 /// Answers a request; whatever goes wrong is an answer too.
-pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn answer(api: &Api, request: Request<Incoming>, source: IpAddr) -> Response<Full<Bytes>> {
     if let Some(file) = console::answer(request.method(), request.uri().path()) {
         return file.map(Full::new);
     }
     let id = request_id(&api.platform.draw().hex());
+    let mut record = api.audit.record(id.clone(), source);
     // A broken invariant ends the call, not the process: nothing of it was committed, or all of it was.
-    let handled = AssertUnwindSafe(handle(api, request, &id)).catch_unwind().await;
-    let response = match handled {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => json::error(&error, &id),
-        Err(_) => {
-            tracing::error!(request = id, "a call broke an invariant");
-            json::error(&failure::internal("The call failed inside the platform; its log says more."), &id)
-        }
+    let handled = AssertUnwindSafe(handle(api, request, &id, &mut record)).catch_unwind().await;
+    let answered = handled.unwrap_or_else(|_| {
+        tracing::error!(request = id, "a call broke an invariant");
+        Err(failure::internal("The call failed inside the platform; its log says more."))
+    });
+    let (response, error) = match answered {
+        Ok(response) => (response, None),
+        Err(error) => (json::error(&error, &id), Some(error.code)),
     };
+    record.answered(response.status().as_u16(), error);
     response.map(Full::new)
 }
 
@@ -53,9 +58,18 @@ fn request_id(hex: &str) -> String {
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }
 
-async fn handle(api: &Api, request: Request<Incoming>, id: &str) -> Result<Response<Bytes>, Error> {
+async fn handle(
+    api: &Api,
+    request: Request<Incoming>,
+    id: &str,
+    record: &mut Record<'_>,
+) -> Result<Response<Bytes>, Error> {
     let (parts, body) = request.into_parts();
-    let target = detect::detect(&parts.method, parts.uri.path(), &parts.headers)?;
+    let target = detect::detect(&parts.method, parts.uri.path(), &parts.headers);
+    let named = parts.headers.get(detect::X_AMZ_TARGET).and_then(|target| target.to_str().ok());
+    let key_id = sigv4::presented_key(&parts);
+    record.claims(key_id.as_deref(), target.as_ref().ok().copied(), named);
+    let target = target?;
     // Who nobody knows gets no memory for a body, nor does a request of another time.
     let presented = Presented::read(&parts)?;
     let key = api.platform.store.access_key_get(presented.access_key_id()).await.map_err(failure::store)?;
@@ -77,7 +91,11 @@ async fn handle(api: &Api, request: Request<Incoming>, id: &str) -> Result<Respo
     let body = read_body(body, bytes_max, &api.waits).await?;
     // One that did not say its length and is small needs no place; its call may be a long poll.
     let _place = place.filter(|_| body.len() > SMALL_BODY_BYTES);
-    let caller = presented.verify(&SecretKey::new(key.secret), &body, target.signing_name(), now_s)?;
+    let (caller, body) = presented.verify(&SecretKey::new(key.secret), body, target.signing_name(), now_s)?;
+    record.verified(&key.name, &caller.region, &body);
+    if !access::may(key.rights, deed(target)) {
+        return Err(denied(&api.platform.names.account, &key.name, target));
+    }
     let context = Context { platform: &api.platform, region: &caller.region };
     tracing::debug!(request = id, operation = target.operation_name(), region = caller.region, "call");
     match target {
@@ -86,7 +104,32 @@ async fn handle(api: &Api, request: Request<Incoming>, id: &str) -> Result<Respo
     }
 }
 
-/// Decodes the input, runs the handler, encodes the output.
+/// What a call does, as far as rights go.
+fn deed(target: Target) -> Deed {
+    match target {
+        Target::Apron(
+            Operation::CreateAccessKey
+            | Operation::DeleteAccessKey
+            | Operation::GetAuditLog
+            | Operation::ListAccessKeys,
+        ) => Deed::Administer,
+        Target::Apron(_) | Target::AppRunner(_) if target.only_reads() => Deed::Read,
+        Target::Apron(_) | Target::AppRunner(_) => Deed::Change,
+    }
+}
+
+/// A refusal in AWS's words.
+fn denied(account: &str, key_name: &str, target: Target) -> Error {
+    Error::access_denied(format!(
+        "User: arn:aws:iam::{account}:user/{key_name} is not authorized to perform: {}:{} on resource: * because its \
+         access key has read-only rights",
+        target.signing_name(),
+        target.operation_name()
+    ))
+}
+
+/// Decodes the input, runs the handler, encodes the output. In builds for development no answer leaves that breaks
+/// the model.
 pub(super) async fn run<C, F>(
     body: &[u8],
     id: &str,
@@ -97,8 +140,14 @@ where
     F: Future<Output = Result<C::Output, Error>> + Send,
 {
     let input = json::decode::<C>(body)?;
-    let output = handler(input).await?;
-    Ok(json::answer(&output, id))
+    let answer = handler(input).await;
+    // Every test is then a test of this too; a release trusts what they have seen.
+    #[cfg(debug_assertions)]
+    if let Some(breach) = apron_wire::conform::breach::<C>(&answer) {
+        tracing::error!(request = id, breach, "an answer breaks the API's model");
+        return Err(failure::internal(breach));
+    }
+    Ok(json::answer(&answer?, id))
 }
 
 fn said_length(headers: &HeaderMap) -> Option<u64> {
@@ -145,6 +194,21 @@ fn late() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_shows_keys_or_calls_is_for_administrators() {
+        let ours = Operation::ALL.iter().copied().map(Target::Apron);
+        let all = apron_wire::apprunner::Operation::ALL.iter().copied().map(Target::AppRunner).chain(ours);
+        for target in all {
+            let name = target.operation_name();
+            let expected = match name.contains("AccessKey") || name.contains("Audit") {
+                true => Deed::Administer,
+                false if target.only_reads() => Deed::Read,
+                false => Deed::Change,
+            };
+            assert_eq!(deed(target), expected, "{name}");
+        }
+    }
 
     #[test]
     fn request_ids_look_like_those_of_aws() {

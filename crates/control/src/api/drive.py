@@ -6,6 +6,7 @@ Arguments: endpoint, access key id, secret, path of specs/apron.json, a director
 import base64
 import gzip
 import io
+import json
 import os
 import shutil
 import sys
@@ -312,7 +313,7 @@ def refusals():
         "EgressType": "VPC", "VpcConnectorArn": "arn:aws:apprunner:us-east-1:123456789012:vpcconnector/a/1/b"}})
     create("KmsKey is not supported yet", EncryptionConfiguration={
         "KmsKey": "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"})
-    create("AutoScalingConfigurationArn", AutoScalingConfigurationArn=
+    create("No auto scaling configuration with the ARN", AutoScalingConfigurationArn=
            "arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/mine/1/" + "0" * 32)
     create("ObservabilityEnabled=true is not supported yet", ObservabilityConfiguration={"ObservabilityEnabled": True})
     create("ObservabilityEnabled=true is not supported yet", ObservabilityConfiguration={
@@ -320,7 +321,7 @@ def refusals():
         "arn:aws:apprunner:us-east-1:123456789012:observabilityconfiguration/a/1/b"})
     source = {"CodeRepository": code_repository(), "AuthenticationConfiguration": {
         "ConnectionArn": "arn:aws:apprunner:us-east-1:123456789012:connection/github/" + "0" * 32}}
-    create("ConnectionArn is not supported yet", SourceConfiguration=source)
+    create("No connection with the ARN", SourceConfiguration=source)
     source = image("good:1")
     source["AuthenticationConfiguration"] = {"AccessRoleArn": "arn:aws:iam::1:user/not-a-role-at-all"}
     create("accessRoleArn", SourceConfiguration=source)
@@ -340,7 +341,7 @@ def refusals():
     refused("ResourceNotFoundException", missing, aws.list_tags_for_resource, ResourceArn=missing)
     refused("InvalidRequestException", "ARN of a service", aws.describe_service,
             ServiceArn="arn:aws:apprunner:us-east-1:123456789012:connection/a/b")
-    refused("InvalidRequestException", "ListConnections is not supported yet", aws.list_connections)
+    assert aws.list_connections()["ConnectionSummaryList"] == []
 
 
 def uploads():
@@ -426,10 +427,83 @@ def accepted_without_effect():
     wait(arn, "DELETED")
 
 
+def verbs():
+    arn = aws.create_service(ServiceName="verbs", SourceConfiguration=image("good:1"))["Service"]["ServiceArn"]
+    wait(arn, "RUNNING")
+    aws.update_service(ServiceArn=arn, SourceConfiguration=image("good:2"))
+    wait(arn, "RUNNING")
+    back = apron.rollback_service(ServiceArn=arn)
+    assert back["Revision"] == 1, back
+    service = wait(arn, "RUNNING")
+    assert operation(arn, back["OperationId"])["Status"] == "SUCCEEDED"
+    assert service["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"] == "good:1", service
+    shown = aws.list_operations(ServiceArn=arn)["OperationSummaryList"][0]
+    assert (shown["Id"], shown["Type"]) == (back["OperationId"], "UPDATE_SERVICE"), shown
+
+    first = apron.list_revisions(ServiceArn=arn, MaxResults=1)
+    assert [(row["Number"], row["State"]) for row in first["Revisions"]] == [(2, "PREVIOUS")] or \
+        first["Revisions"][0]["State"] == "DRAINING", first
+    rest = apron.list_revisions(ServiceArn=arn, NextToken=first["NextToken"])
+    assert [(row["Number"], row["State"]) for row in rest["Revisions"]] == [(1, "ACTIVE")], rest
+    assert "NextToken" not in rest, rest
+    one = apron.describe_revision(ServiceArn=arn, Revision=1)
+    assert one["Served"] and one["Configuration"]["ImageRepository"]["ImageIdentifier"] == "good:1", one
+    assert one["Configuration"]["Memory"] == 2048 and one["Configuration"]["Port"] == 8080, one
+
+    broken = aws.update_service(ServiceArn=arn, SourceConfiguration=image("bad:1"))
+    wait(arn, "RUNNING")
+    again = apron.retry_operation(ServiceArn=arn)["OperationId"]
+    assert again != broken["OperationId"]
+    wait(arn, "RUNNING")
+    said = apron.describe_operation(ServiceArn=arn, OperationId=again)
+    assert said["Status"] == "ROLLBACK_SUCCEEDED" and "does not exist" in said["Reason"], said
+    refused("InvalidStateException", "no open operation", apron.cancel_operation, ServiceArn=arn)
+    refused("InvalidStateException", "has ended", apron.cancel_operation, ServiceArn=arn, OperationId=again)
+    refused("InvalidStateException", "it succeeded", apron.retry_operation, ServiceArn=arn, OperationId=back["OperationId"])
+    refused("InvalidStateException", "the active revision already", apron.rollback_service, ServiceArn=arn, Revision=1)
+    refused("ResourceNotFoundException", "no revision 99", apron.rollback_service, ServiceArn=arn, Revision=99)
+    refused("ResourceNotFoundException", "no revision 99", apron.describe_revision, ServiceArn=arn, Revision=99)
+    refused("InvalidRequestException", "NextToken", apron.list_revisions, ServiceArn=arn, NextToken="x")
+    aws.delete_service(ServiceArn=arn)
+    wait(arn, "DELETED")
+
+    # What would hang is ended, and never speaks of a rollback.
+    hangs = {"CodeRepository": code_repository("https://git.test/hangs.git")}
+    arn = aws.create_service(ServiceName="hangs-on", SourceConfiguration=hangs)["Service"]["ServiceArn"]
+    ended = apron.cancel_operation(ServiceArn=arn)
+    wait(arn, "CREATE_FAILED")
+    said = apron.describe_operation(ServiceArn=arn, OperationId=ended["OperationId"])
+    assert (said["Status"], said["Reason"]) == ("FAILED", "Cancelled by a caller."), said
+    assert not any("roll" in line.lower() for line in deployment_log(arn, ended["OperationId"]))
+    aws.delete_service(ServiceArn=arn)
+    wait(arn, "DELETED")
+
+
 def upload_part_max():
     upload = apron.create_upload(Kind="SOURCE")
     apron.abort_upload(UploadId=upload["UploadId"])
     return upload["PartSizeMax"]
+
+
+def access():
+    made = apron.create_access_key(Name="viewer", Rights="READ_ONLY")
+    viewer = {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"]}
+    assert "viewer" not in made["AccessKeyId"] and len(made["SecretAccessKey"]) == 40, made["AccessKeyId"]
+    assert client("apprunner", **viewer).list_services()["ServiceSummaryList"] is not None
+    refused("AccessDeniedException", "is not authorized to perform: apprunner:CreateConnection on resource: *",
+            client("apprunner", **viewer).create_connection, ConnectionName="conn", ProviderType="GITHUB")
+    keys = apron.list_access_keys()["AccessKeys"]
+    assert [(row["Name"], row["Rights"]) for row in keys] == [("root", "ADMIN"), ("viewer", "READ_ONLY")], keys
+    assert apron.delete_access_key(AccessKeyId=made["AccessKeyId"])["AccessKey"] == keys[1]
+    refused("UnrecognizedClientException", "", client("apprunner", **viewer).list_services)
+    refused("InvalidRequestException", "cannot be deleted", apron.delete_access_key, AccessKeyId=key)
+    # All that this script has done stands there, in as many pages as it takes; lines come beside the calls.
+    names, page = [], {"Next": "0"}
+    deadline = time.monotonic() + 20
+    while not {"CreateAccessKey", "DeleteAccessKey"} <= set(names):
+        assert time.monotonic() < deadline, names
+        page = apron.get_audit_log(From=page["Next"], MaxLines=7, WaitSeconds=5)
+        names += [json.loads(line["Text"]).get("operation") for line in page["Lines"]]
 
 
 def platform():
@@ -438,7 +512,7 @@ def platform():
     assert said["AppsDomain"] == "apron.localhost" and said["Region"] == "us-east-1", said
 
 
-for case in (signatures, platform, lifecycle, code, failed_creation, many, accepted_without_effect, refusals, uploads, images, busy):
+for case in (signatures, platform, access, lifecycle, code, failed_creation, many, accepted_without_effect, verbs, refusals, uploads, images, busy):
     begun = time.monotonic()
     case()
     print(f"{case.__name__}: {time.monotonic() - begun:.2f} s")

@@ -40,9 +40,11 @@ pub(super) fn store(error: StoreError) -> Error {
     match error {
         StoreError::Full => internal("The disk under the platform's database is full; nothing was changed."),
         StoreError::Conflict(_)
+        | StoreError::Held(_)
         | StoreError::Corrupt { .. }
         | StoreError::EpochTooFar { .. }
         | StoreError::Database(_)
+        | StoreError::Unreachable(..)
         | StoreError::Migrate(_) => internal("The platform's database failed; nothing was changed."),
     }
 }

@@ -7,8 +7,11 @@
 
 mod apprunner;
 mod apron;
+mod audit;
 mod call;
 mod failure;
+#[cfg(test)]
+mod keys;
 mod page;
 #[cfg(test)]
 mod sockets;
@@ -18,11 +21,13 @@ mod tests;
 pub(crate) use apron::uploads;
 
 use crate::Platform;
+use crate::bench::CallError;
 use apron_model::limits;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -54,6 +59,8 @@ impl Waits {
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Open calls get this long to end when the process is to end.
 const DRAIN_MS_MAX: u64 = 5_000;
+/// The lines of the last calls get this long to be written.
+const WRITE_MS_MAX: u64 = 2_000;
 /// After a failed accept (no descriptors left, most likely) wait a moment, or the loop would spin.
 const ACCEPT_PAUSE_MS: u64 = 50;
 
@@ -63,8 +70,31 @@ struct Api {
     /// Bodies of more than a few kilobytes that are held in memory at once.
     large_bodies: Semaphore,
     waits: Waits,
+    audit: audit::Audit,
     /// True once the process is to end: long polls answer at once.
     shutdown: watch::Receiver<bool>,
+}
+
+/// One call of a caller with all rights, without a connection and a signature: for benches.
+pub(crate) async fn direct(
+    platform: &Platform,
+    region: &str,
+    operation: &str,
+    input: &serde_json::Value,
+) -> Result<serde_json::Value, CallError> {
+    let context = call::Context { platform, region };
+    let (_ending, shutdown) = watch::channel(false);
+    let (body, id) = (input.to_string(), "0");
+    let answer = match apron_wire::apprunner::Operation::parse(operation) {
+        Some(operation) => apprunner::dispatch(context, operation, body.as_bytes(), id).await,
+        None => match apron_wire::apron::Operation::parse(operation) {
+            Some(operation) => apron::dispatch(context, operation, body.as_bytes(), id, &shutdown).await,
+            None => Err(apron_wire::Error::unknown_operation(operation)),
+        },
+    };
+    let error = |code: &str, message: String| CallError { code: code.to_owned(), message };
+    let answer = answer.map_err(|refused| error(&refused.code, refused.message))?;
+    serde_json::from_slice(answer.body()).map_err(|broken| error("NotJson", broken.to_string()))
 }
 
 /// Serves both APIs until `shutdown` is true, then lets open calls end, within bounds.
@@ -85,8 +115,11 @@ async fn serve_within(
     waits: Waits,
     mut shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    let (audit, writer) = audit::audit(platform.logs.clone(), Arc::clone(&platform.clock));
+    let mut writer = tokio::spawn(writer.run());
     let api = Arc::new(Api {
         platform,
+        audit,
         large_bodies: Semaphore::new(call::LARGE_BODIES_MAX),
         waits,
         shutdown: shutdown.clone(),
@@ -104,10 +137,10 @@ async fn serve_within(
             } => accepted,
         };
         match accepted {
-            (Ok((stream, _)), Ok(place)) => {
+            (Ok((stream, peer)), Ok(place)) => {
                 let api = api.clone();
                 connections.spawn(async move {
-                    connection(stream, api).await;
+                    connection(stream, peer.ip(), api).await;
                     drop(place);
                 });
             }
@@ -123,6 +156,13 @@ async fn serve_within(
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), drained).await.is_err() {
         tracing::warn!("calls that did not end in time are cut off");
+        connections.shutdown().await;
+    }
+    // With the last of them the writer ends, once it has written.
+    drop(api);
+    if tokio::time::timeout(Duration::from_millis(WRITE_MS_MAX), &mut writer).await.is_err() {
+        writer.abort();
+        tracing::error!("the audit log lacks the last calls: its disk takes too long");
     }
     Ok(())
 }
@@ -133,14 +173,14 @@ async fn ending(shutdown: &mut watch::Receiver<bool>) {
     drop(shutdown.wait_for(|ending| *ending).await);
 }
 
-async fn connection(stream: TcpStream, api: Arc<Api>) {
+async fn connection(stream: TcpStream, source: IpAddr, api: Arc<Api>) {
     // Answers are one write; waiting for more to send with it would cost 40 ms.
     let _ = stream.set_nodelay(true);
     let mut shutdown = api.shutdown.clone();
     let head = api.waits.head;
     let service = service_fn(move |request| {
         let api = api.clone();
-        async move { Ok::<_, Infallible>(call::answer(&api, request).await) }
+        async move { Ok::<_, Infallible>(call::answer(&api, request, source).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

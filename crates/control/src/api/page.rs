@@ -20,18 +20,31 @@ pub(super) fn token(kind: &str, parts: &[&str]) -> String {
         text.push('.');
         text.push_str(part);
     }
+    hex(&text)
+}
+
+/// Text as lower-case hex digits: the form of a token, and of a part that may have dots.
+pub(super) fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Undoes `hex`; none for what it never gave.
+pub(super) fn unhex(digits: &str) -> Option<String> {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let bytes: Option<Vec<u8>> =
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect();
+    String::from_utf8(bytes?).ok()
 }
 
 /// The `N` parts of a token of this kind.
 pub(super) fn parse<const N: usize>(kind: &str, token: &str) -> Result<[String; N], Error> {
     let refused = || failure::invalid("NextToken is not one that this operation gave.");
-    if !token.len().is_multiple_of(2) || token.len() > 1024 || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if token.len() > 1024 {
         return Err(refused());
     }
-    let bytes: Option<Vec<u8>> =
-        (0..token.len()).step_by(2).map(|at| u8::from_str_radix(token.get(at..at + 2)?, 16).ok()).collect();
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(refused)?;
+    let text = unhex(token).ok_or_else(refused)?;
     let rest = text.strip_prefix(&format!("{kind}1.")).ok_or_else(refused)?;
     let parts: Vec<String> = rest.split('.').map(str::to_owned).collect();
     parts.try_into().map_err(|_| refused())

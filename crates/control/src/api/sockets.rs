@@ -3,8 +3,9 @@
 use super::tests::{Directory, platform};
 use super::{Waits, call, serve_within};
 use crate::Platform;
+use apron_model::access::Rights;
 use apron_model::limits;
-use apron_store::{AccessKey, Rights};
+use apron_store::AccessKey;
 use apron_wire::sigv4::{Credentials, SecretKey, sign};
 use bytes::Bytes;
 use http::Request;
@@ -16,10 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-const KEY: &str = "AKIDTEST";
-const SECRET: &str = "secret";
+pub(super) const KEY: &str = "AKIDTEST";
+pub(super) const SECRET: &str = "secret";
 /// Everything that must come at once comes in this time, also on a busy machine.
-const SOON: Duration = Duration::from_secs(5);
+pub(super) const SOON: Duration = Duration::from_secs(5);
 const WAITS: Waits = Waits {
     head: Duration::from_millis(400),
     place: Duration::from_millis(400),
@@ -27,21 +28,21 @@ const WAITS: Waits = Waits {
     body: Duration::from_millis(4_000),
 };
 
-struct Served {
-    address: SocketAddr,
-    platform: Arc<Platform>,
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
+    pub(super) platform: Arc<Platform>,
     _end: watch::Sender<bool>,
     _directory: Directory,
 }
 
-async fn served() -> Served {
+pub(super) async fn served() -> Served {
     let directory = Directory::new();
     let platform = Arc::new(platform(&directory).await);
     let key = AccessKey {
         id: KEY.to_owned(),
         secret: SECRET.to_owned(),
         name: "root".to_owned(),
-        rights: Rights::Root,
+        rights: Rights::Admin,
         created_at: platform.clock.wall(),
     };
     platform.store.access_key_put(&key).await.unwrap();

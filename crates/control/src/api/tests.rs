@@ -48,6 +48,7 @@ impl Drop for Directory {
 fn config(directory: &Path, endpoint: &str) -> Config {
     Config {
         data_dir: directory.to_owned(),
+        database: None,
         control_socket: directory.join("run/control.sock"),
         node_socket: directory.join("run/node.sock"),
         proxy_uid: 61901,
@@ -58,6 +59,7 @@ fn config(directory: &Path, endpoint: &str) -> Config {
         api_endpoint: endpoint.into(),
         apps_endpoint: "http://127.0.0.1:8080".into(),
         registry: RegistryOptions { plain_http: vec![], mirrors: Default::default(), credentials: None },
+        quotas: Default::default(),
         root_key: RootKey { id: "AKIDTEST".into(), secret: SECRET.into() },
     }
 }
@@ -162,6 +164,7 @@ pub(super) async fn platform(directory: &Directory) -> Platform {
         content: Content::open(directory.0.join("content")).unwrap(),
         hints: Hints::default(),
         names: Names::new(&config(&directory.0, "http://127.0.0.1:1")),
+        quotas: Default::default(),
         uploads: Default::default(),
     }
 }

@@ -10,10 +10,11 @@ use crate::engine::{Hints, SOURCE};
 use apron_compute::driver::{Driver, DriverError};
 use apron_images::content::Content;
 use apron_images::registry::Registry;
-use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec};
-use apron_model::ids::BuildId;
+use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec, SourceLocation, signed_address};
+use apron_model::ids::{BuildId, ResourceId};
 use apron_model::instance::Fault;
 use apron_model::operation::{Build, BuildFact, BuildWish};
+use apron_model::resource::{Body, Kind};
 use apron_model::time::Timestamp;
 use apron_store::{Store, StoreError};
 use apron_telemetry::{Logs, Stream};
@@ -22,13 +23,16 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 
 /// Builds use whole cores; more at once would only make each slower.
 const BUILDS_MAX: usize = 2;
 /// Pulls mostly wait for the network.
-const PULLS_MAX: usize = 4;
+const PULLS_MAX: usize = 16;
+/// Of those places, tries that come again may have so many: registries that say nothing must not hold up what needs
+/// none.
+const PULLS_AGAIN_MAX: usize = PULLS_MAX / 2;
 const SCAN_EVERY: Duration = Duration::from_secs(10);
 /// Who speaks in the deployment log while commands run.
 const BUILD_SOURCE: &str = "Build";
@@ -39,6 +43,8 @@ pub(crate) struct Builds<D> {
     running: BTreeMap<BuildId, Running>,
     /// Tries that ended without an image, and when the next one is due.
     paused: BTreeMap<BuildId, (u32, Timestamp)>,
+    /// Tries that one pass begins.
+    begun_max: usize,
 }
 
 struct Running {
@@ -70,7 +76,13 @@ impl<D: Driver> Builds<D> {
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             paused: BTreeMap::new(),
+            begun_max: usize::MAX,
         }
+    }
+
+    /// Begins one try in each pass, for benches: what several do at once comes in an order of chance.
+    pub(crate) fn one_by_one(self) -> Builds<D> {
+        Builds { begun_max: 1, ..self }
     }
 
     pub(crate) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
@@ -113,6 +125,10 @@ impl<D: Driver> Builds<D> {
         self.paused.retain(|id, _| due.contains_key(id));
         let now = self.work.clock.now();
         let mut wake: Option<Timestamp> = None;
+        let mut begun = 0;
+        // What was not tried yet first.
+        let mut due: Vec<(BuildId, Build)> = due.into_iter().collect();
+        due.sort_by(|(a, one), (b, other)| (one.failures, a).cmp(&(other.failures, b)));
         for (id, build) in due {
             if self.running.contains_key(&id) {
                 continue;
@@ -123,12 +139,28 @@ impl<D: Driver> Builds<D> {
             }
             let pull = matches!(build.wish, BuildWish::Image { .. });
             let busy = self.running.values().filter(|running| running.pull == pull).count();
-            if busy < if pull { PULLS_MAX } else { BUILDS_MAX } {
+            let places = match (pull, build.failures > 0) {
+                (true, true) => PULLS_AGAIN_MAX,
+                (true, false) => PULLS_MAX,
+                (false, _) => BUILDS_MAX,
+            };
+            if begun < self.begun_max && busy < places {
+                begun += 1;
                 let task = self.tasks.spawn(Arc::clone(&self.work).attempt(build));
                 self.running.insert(id, Running { task, pull });
             }
         }
         Ok(wake)
+    }
+
+    /// Waits until no more tries than these are open, of which there are others after each change.
+    pub(crate) async fn settle(&mut self, left: impl Fn() -> usize, changed: &Notify) {
+        while self.tasks.len() > left() {
+            tokio::select! {
+                Some(ended) = self.tasks.join_next_with_id() => self.reap(ended),
+                () = changed.notified() => {}
+            }
+        }
     }
 
     fn reap(&mut self, ended: Result<(Id, Ended), tokio::task::JoinError>) {
@@ -176,7 +208,14 @@ impl<D: Driver> Work<D> {
 
     /// None: cut short.
     async fn source(&self, build: &Build, spec: &BuildSpec) -> Option<BuildFact> {
-        let events = match self.driver.build(spec).await {
+        let spec = match self.signed_in(spec).await {
+            Ok(spec) => spec,
+            Err(error) => {
+                tracing::error!(error = %crate::chain(&error), "the connection of a service cannot be read");
+                return None;
+            }
+        };
+        let events = match self.driver.build(&spec).await {
             Ok(events) => events,
             Err(DriverError::Refused(reason)) => return Some(BuildFact::Failed(Fault::permanent(reason))),
             Err(DriverError::Unreachable(_)) => return None,
@@ -195,6 +234,23 @@ impl<D: Driver> Work<D> {
         }
         self.say(build, SOURCE, "[AppRunner] The build was interrupted and starts anew.");
         None
+    }
+
+    /// The build with what the service's connection signs in with, which is in no row of the build and in no log.
+    async fn signed_in(&self, spec: &BuildSpec) -> Result<BuildSpec, StoreError> {
+        let mut spec = spec.clone();
+        let SourceLocation::Git { url, .. } = &mut spec.source else { return Ok(spec) };
+        let Some(service) = self.store.service_get(&spec.service).await? else { return Ok(spec) };
+        let Some(arn) = &service.config.connection_arn else { return Ok(spec) };
+        let id = ResourceId::new(arn.rsplit('/').next().unwrap_or(arn));
+        let known = self.store.resource_get(Kind::Connection, &service.region, &id).await?;
+        let Some(Body::Connection(connection)) = known.map(|known| known.resource.body) else {
+            return Ok(spec);
+        };
+        if let Some(token) = self.store.connection_secret_get(&id).await?.access_token {
+            *url = signed_address(url, &connection.provider, &token);
+        }
+        Ok(spec)
     }
 
     async fn image(&self, build: &Build, reference: &str) -> BuildFact {

@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+/// Deleted shared resources that are forgotten at once; more of them wait for the next time.
+const RESOURCES_MAX: u32 = 1_000;
 const PURGE_EVERY: Duration = Duration::from_secs(10 * 60);
 
 pub(crate) struct Housekeeping<D> {
@@ -40,7 +42,13 @@ impl<D: Driver> Housekeeping<D> {
         }
     }
 
-    async fn purge(&self) {
+    pub(crate) async fn purge(&self) {
+        match self.store.resource_purge(self.clock.now(), RESOURCES_MAX).await {
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(error = %crate::chain(&error), "deleted resources are not forgotten")
+            }
+        }
         // Without the driver's word no row may go that a container could still need.
         let Ok(observed) = self.driver.list().await else { return };
         let present: Vec<_> = observed.into_iter().map(|one| one.id).collect();

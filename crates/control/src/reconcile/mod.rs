@@ -13,6 +13,6 @@ pub(crate) mod routes;
 use std::time::Duration;
 
 /// The pause after so many failures in a row: 200 ms, doubling, to half a minute.
-fn backoff(failures: u32) -> Duration {
+pub(crate) fn backoff(failures: u32) -> Duration {
     Duration::from_millis(200 << failures.min(8)).min(Duration::from_secs(30))
 }

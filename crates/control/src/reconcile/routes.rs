@@ -1,14 +1,16 @@
 //! Routes: proxies see the tables that follow from the rows, and what they acknowledge becomes facts.
 //!
-//! The same pass lets drained instances stop, because both need to know what every proxy was given.
+//! The same pass lets drained instances stop, because both need to know what every proxy was given. A pass reads what
+//! changed since the one before, so that what one service does costs little among thousands.
 
 use crate::clock::Clock;
 use crate::engine::{Epoch, Hints};
-use crate::publish::{Drained, Proxies, is_alive};
-use apron_model::ids::Generation;
-use apron_model::reconcile::SlotWish;
+use crate::publish::{Drained, Proxies};
+use apron_model::ids::{Generation, ServiceId};
+use apron_model::reconcile::{Slot, SlotWish};
 use apron_model::routes;
-use apron_store::{ServiceRoutes, Store, StoreError};
+use apron_model::service::Service;
+use apron_store::{ProxyProcess, RoutesSeen, ServiceRoutes, Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +27,64 @@ pub(crate) struct Routes {
     pub(crate) hints: Hints,
     pub(crate) epoch: Epoch,
     pub(crate) apps_domain: String,
+    /// Is this process of this boot still there?
+    pub(crate) is_alive: Arc<dyn Fn(&ProxyProcess) -> bool + Send + Sync>,
+    pub(crate) known: Known,
+}
+
+/// The rows as they were read last.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// None before they were read for the first time.
+    seen: Option<RoutesSeen>,
+    /// Those that are not deleted, in the order of their ids.
+    services: Vec<(Service, Vec<Slot>)>,
+    /// Of each of them the version that proxies serve.
+    routed: Vec<u64>,
+    /// A change since the newest table may show in the next one.
+    shows: bool,
+}
+
+impl Known {
+    fn find(&self, id: &ServiceId) -> Result<usize, usize> {
+        self.services.binary_search_by(|(service, _)| service.id.cmp(id))
+    }
+
+    /// Takes over what was read of one service.
+    fn take(&mut self, row: ServiceRoutes, apps_domain: &str) {
+        let ServiceRoutes { service, slots, routed_version } = row;
+        let pair = (service, slots);
+        // Alone in a table it shows all that it brings into the whole one.
+        let alone = |pair: &(Service, Vec<Slot>)| {
+            routes::table(Generation::default(), std::slice::from_ref(pair), apps_domain)
+        };
+        match (self.find(&pair.0.id), pair.0.deleted_at) {
+            (Ok(at), Some(_)) => {
+                self.services.remove(at);
+                self.routed.remove(at);
+                self.shows = true;
+            }
+            (Err(_), Some(_)) => {}
+            (Ok(at), None) => {
+                self.shows |= alone(&self.services[at]) != alone(&pair);
+                self.services[at] = pair;
+                self.routed[at] = routed_version;
+            }
+            (Err(at), None) => {
+                self.services.insert(at, pair);
+                self.routed.insert(at, routed_version);
+                self.shows = true;
+            }
+        }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.services.iter().flat_map(|(_, slots)| slots)
+    }
 }
 
 impl Routes {
-    pub(crate) async fn run(self, mut shutdown: watch::Receiver<bool>) {
+    pub(crate) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
         loop {
             let pause = match self.pass().await {
                 Ok(waiting) => {
@@ -53,15 +109,22 @@ impl Routes {
 
     /// Publishes what changed, records what is served, stops what is drained. True while something waits for
     /// proxies.
-    pub(crate) async fn pass(&self) -> Result<bool, StoreError> {
-        let rows = self.store.service_routes().await?;
-        let generation = self.publish(&rows);
+    pub(crate) async fn pass(&mut self) -> Result<bool, StoreError> {
+        let changed = self.store.service_routes_changed(self.known.seen).await?;
+        for row in changed.rows {
+            self.known.take(row, &self.apps_domain);
+        }
+        self.known.seen = Some(changed.seen);
+        let generation = self.publish();
         self.forget_dead().await?;
         let mut waiting = false;
-        let behind: Vec<_> = rows
+        let behind: Vec<_> = self
+            .known
+            .services
             .iter()
-            .filter(|row| row.routed_version < row.service.route_version)
-            .map(|row| (row.service.id.clone(), row.service.route_version))
+            .zip(&self.known.routed)
+            .filter(|((service, _), routed)| **routed < service.route_version)
+            .map(|((service, _), _)| (service.id.clone(), service.route_version))
             .collect();
         if !behind.is_empty() {
             if self.proxies.all_serve(generation) {
@@ -71,19 +134,23 @@ impl Routes {
                 waiting = true;
             }
         }
-        let draining = self.drain(&rows).await?;
+        let draining = self.drain().await?;
         self.proxies.set_draining(draining);
         Ok(waiting || draining)
     }
 
     /// Makes the table of these rows the newest one, if it differs, and returns the newest one's generation.
-    fn publish(&self, rows: &[ServiceRoutes]) -> Generation {
-        let services: Vec<_> = rows.iter().map(|row| (row.service.clone(), row.slots.clone())).collect();
+    fn publish(&mut self) -> Generation {
         let epoch = self.epoch.get();
         let newest = self.proxies.table();
         let present = newest.as_ref().map_or(Generation::default(), |table| table.generation);
-        let mut table = routes::table(present, &services, &self.apps_domain);
-        if newest.as_deref() == Some(&table) && present.epoch == epoch {
+        let current = newest.is_some() && present.epoch == epoch;
+        if current && !self.known.shows {
+            return present;
+        }
+        self.known.shows = false;
+        let mut table = routes::table(present, &self.known.services, &self.apps_domain);
+        if current && newest.as_deref() == Some(&table) {
             return present;
         }
         let counter = if present.epoch == epoch { present.counter + 1 } else { 1 };
@@ -94,11 +161,11 @@ impl Routes {
     }
 
     /// Stops slots that no proxy uses any more. True while some are not there yet.
-    async fn drain(&self, rows: &[ServiceRoutes]) -> Result<bool, StoreError> {
+    async fn drain(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let mut stop = Vec::new();
         let mut waiting = false;
-        for slot in rows.iter().flat_map(|row| &row.slots) {
+        for slot in self.known.slots() {
             let SlotWish::Drain { until } = slot.wish else { continue };
             match self.proxies.drained(&slot.id, now >= until) {
                 Drained::Yes => stop.push(slot.id.clone()),
@@ -109,8 +176,7 @@ impl Routes {
             self.store.slot_stop(&stop).await?;
             self.hints.instances();
         }
-        let present: BTreeSet<_> =
-            rows.iter().flat_map(|row| row.slots.iter().map(|slot| &slot.id)).collect();
+        let present: BTreeSet<_> = self.known.slots().map(|slot| &slot.id).collect();
         self.proxies.retain_instances(|id| present.contains(id));
         Ok(waiting)
     }
@@ -118,7 +184,7 @@ impl Routes {
     /// A proxy without a connection that has ended holds nothing up any more.
     async fn forget_dead(&self) -> Result<(), StoreError> {
         for process in self.proxies.disconnected() {
-            if !is_alive(&process) {
+            if !(self.is_alive)(&process) {
                 self.store.proxy_forget(&process).await?;
                 self.proxies.forget(&process);
             }

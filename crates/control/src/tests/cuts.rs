@@ -1,32 +1,150 @@
-//! A kill at any instant: every operation is cut at each of its await points, which lie between every two
-//! transactions and driver calls; control starts again over the same database, world and proxy, and must come
-//! to the same end.
+//! Every operation, in every way that it can end: what fails before the pivot ends in the old state, what fails
+//! behind it in the new one. And a kill at any instant: the same is done again, cut between every two transactions
+//! and driver calls; control starts over the same database, world and proxy, and must come to the same end.
+//!
+//! A kind of operation that has no row in `cases` does not compile.
 
 use super::rig::*;
-use apron_compute::sim::Behaviour;
+use crate::bench::ACCOUNT;
+use apron_compute::sim::{Behaviour, BuildScript};
 use apron_model::ids::{OperationId, ServiceId};
-use apron_model::operation::OperationStatus;
+use apron_model::instance::Fault;
+use apron_model::operation::{OperationKind, OperationStatus, Step};
+use apron_model::reconcile::SlotWish;
 use apron_model::service::*;
-use std::future::Future;
-use std::task::Poll;
+use serde_json::json;
+use std::collections::BTreeSet;
 
-/// Cuts per operation; with more await points than that they are spread evenly.
-const CUTS_MAX: usize = 60;
+/// Cuts of a case in CI, spread evenly; the long list takes every one.
+const CUTS: u64 = 6;
+/// Rounds in which every case ends. A deadline of half an hour takes a hundred.
+const ROUNDS_MAX: usize = 400;
+/// What a round takes of the clock while a deadline is waited for.
+const WAIT_MS: u64 = 50_000;
 
-/// Polls a future so often, then drops it: all that is in memory is gone, as after a kill. Returns the output,
-/// if it came to that, and the number of polls.
-pub(super) async fn cut<T>(future: impl Future<Output = T>, polls_max: usize) -> (Option<T>, usize) {
-    let mut future = Box::pin(future);
-    let mut polls = 0;
-    let output = std::future::poll_fn(|context| {
-        if polls == polls_max {
-            return Poll::Ready(None);
-        }
-        polls += 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await;
-    (output, polls)
+/// Where an operation waits for facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wait {
+    Building,
+    Starting,
+    Rolling,
+    Routing,
+    Returning,
+    RollingBack,
+    Removing,
+}
+
+/// The wait of a step. One that is new does not compile until it is decided what its cases are.
+fn wait(step: &Step) -> Option<Wait> {
+    match step {
+        Step::Queued | Step::Admitted | Step::Ended => None,
+        Step::Building { .. } => Some(Wait::Building),
+        Step::Starting { .. } => Some(Wait::Starting),
+        Step::Rolling { .. } => Some(Wait::Rolling),
+        Step::Routing { .. } => Some(Wait::Routing),
+        Step::Returning { .. } => Some(Wait::Returning),
+        Step::RollingBack { .. } => Some(Wait::RollingBack),
+        Step::Removing { .. } => Some(Wait::Removing),
+    }
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Nothing,
+    /// A fact says at this wait that it cannot be.
+    Fault(Wait),
+    /// No fact comes at this wait until its time is over.
+    Deadline(Wait),
+    /// Somebody ends it while it is at this wait.
+    Cancelled(Wait),
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// What was there before is there again.
+    Old,
+    /// What was asked for is there.
+    New,
+    /// It is not gone, and says so.
+    Undeleted,
+}
+
+/// Which waits an operation of this kind has, what can go wrong there, and how that ends.
+fn cases(kind: OperationKind) -> Vec<(Cause, Outcome)> {
+    use Cause::{Cancelled, Deadline, Fault, Nothing};
+    use Outcome::{New, Old, Undeleted};
+    match kind {
+        OperationKind::CreateService
+        | OperationKind::UpdateService
+        | OperationKind::StartDeployment
+        | OperationKind::ResumeService => vec![
+            (Nothing, New),
+            (Fault(Wait::Building), Old),
+            (Deadline(Wait::Building), Old),
+            (Fault(Wait::Starting), Old),
+            (Deadline(Wait::Starting), Old),
+            (Fault(Wait::Routing), Old),
+            // A proxy that lags is never a reason to go back.
+            (Deadline(Wait::Routing), New),
+            (Deadline(Wait::RollingBack), Old),
+            (Cancelled(Wait::Building), Old),
+            (Cancelled(Wait::Starting), Old),
+            (Cancelled(Wait::Routing), Old),
+        ],
+        OperationKind::PauseService => vec![(Nothing, New), (Deadline(Wait::Removing), New)],
+        OperationKind::DeleteService => vec![(Nothing, New), (Deadline(Wait::Removing), Undeleted)],
+    }
+}
+
+/// A rollback is an update that builds nothing.
+fn rollbacks() -> Vec<(Cause, Outcome)> {
+    let builds = |cause: &Cause| {
+        let at =
+            [Cause::Fault(Wait::Building), Cause::Deadline(Wait::Building), Cause::Cancelled(Wait::Building)];
+        at.contains(cause)
+    };
+    cases(OperationKind::UpdateService).into_iter().filter(|(cause, _)| !builds(cause)).collect()
+}
+
+/// What goes wrong while instances are replaced one by one does so when one has been.
+fn rolling() -> Vec<(Cause, Outcome)> {
+    use Cause::{Cancelled, Deadline, Fault, Nothing};
+    use Outcome::{New, Old};
+    vec![
+        (Nothing, New),
+        (Fault(Wait::Rolling), Old),
+        (Deadline(Wait::Rolling), Old),
+        (Cancelled(Wait::Rolling), Old),
+        (Fault(Wait::Routing), Old),
+        (Deadline(Wait::Routing), New),
+        (Cancelled(Wait::Routing), Old),
+        (Deadline(Wait::Returning), Old),
+    ]
+}
+
+/// How instances of the new revision come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Plain,
+    /// By RollbackService.
+    Back,
+    /// One by one, by the tag.
+    Rolling,
+}
+
+/// One operation under one cause.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    kind: OperationKind,
+    way: Way,
+    cause: Cause,
+}
+
+/// The ARN that a service of the tests has.
+fn arn(id: &ServiceId) -> String {
+    format!("arn:aws:apprunner:us-east-1:{ACCOUNT}:service/web/{id}")
 }
 
 /// What must be the same, cut or not.
@@ -40,130 +158,359 @@ struct End {
     config: ServiceConfig,
     images: Vec<String>,
     routed: Vec<(u32, usize)>,
+    waits: BTreeSet<Wait>,
     tells_its_end: bool,
 }
 
-async fn end(bench: &Bench, rig: &mut Rig, id: &ServiceId, operation: &OperationId) -> End {
-    let row = rig.settle(operation).await;
-    let service = rig.service(id).await;
-    let mut images: Vec<String> =
-        bench.world.specs().into_iter().map(|spec| spec.image.as_str().to_owned()).collect();
-    images.sort();
-    let served = bench.proxy.lock().unwrap().clone();
-    let routed = served.iter().flat_map(|table| &table.services);
-    let said = format!("Service status is set to {}.", settled(service.state).as_str());
-    End {
-        operation: row.status,
-        reason: row.fault.map(|fault| fault.reason),
-        state: service.state,
-        active: service.active,
-        candidate: service.candidate,
-        config: service.config,
-        images,
-        routed: routed.map(|service| (service.revision, service.instances.len())).collect(),
-        tells_its_end: rig.events(id).contains(&said),
-    }
-}
-
-/// Brings a bench to the start of an operation, then runs it uncut and with each cut.
-async fn check(prepare: impl AsyncFn(&mut Rig) -> (ServiceId, OperationId), behaviour: Option<Behaviour>) {
-    let template = Bench::new();
-    if let Some(behaviour) = behaviour {
-        template.world.behave(&image("c"), behaviour);
-    }
-    let mut rig = template.start().await;
-    let (id, operation) = prepare(&mut rig).await;
-    rig.store.close().await;
-    drop(rig);
-
-    let whole = template.fork();
-    let mut rig = whole.start().await;
-    let (expect, polls) = cut(end(&whole, &mut rig, &id, &operation), usize::MAX).await;
-    let expect = expect.expect("uncut");
-    drop(rig);
-
-    let stride = polls.div_ceil(CUTS_MAX);
-    for polls_max in (1..polls).step_by(stride) {
-        let bench = template.fork();
-        let mut rig = bench.start().await;
-        let (early, _) = cut(end(&bench, &mut rig, &id, &operation), polls_max).await;
-        drop(rig);
-        let got = match early {
-            Some(end) => end,
-            None => {
-                let mut rig = bench.start().await;
-                end(&bench, &mut rig, &id, &operation).await
+impl Case {
+    /// Brings a bench to where the operation has just been opened.
+    async fn prepare(self, rig: &mut Rig) -> (ServiceId, OperationId) {
+        if self.kind == OperationKind::CreateService {
+            return rig.create("web", config(BETTER)).await;
+        }
+        let (id, create) = rig.create("web", config(GOOD)).await;
+        rig.settle(&create).await;
+        if self.way == Way::Rolling {
+            let tags = json!([{ "Key": "apron:deploy", "Value": "rolling" }]);
+            rig.call("TagResource", json!({ "ResourceArn": arn(&id), "Tags": tags })).await.unwrap();
+        }
+        if self.way == Way::Back {
+            let update = rig.act(&id, Action::Update, Some(config(BETTER))).await.unwrap();
+            rig.settle(&update).await;
+            let answer = rig.call("RollbackService", json!({ "ServiceArn": arn(&id) })).await.unwrap();
+            return (id, OperationId::new(answer["OperationId"].as_str().unwrap()));
+        }
+        let action = match self.kind {
+            OperationKind::CreateService => unreachable!("it returned above"),
+            OperationKind::UpdateService => (Action::Update, Some(config(BETTER))),
+            OperationKind::StartDeployment => (Action::StartDeployment, None),
+            OperationKind::PauseService => (Action::Pause, None),
+            OperationKind::DeleteService => (Action::Delete, None),
+            OperationKind::ResumeService => {
+                let pause = rig.act(&id, Action::Pause, None).await.unwrap();
+                rig.settle(&pause).await;
+                // Another source, so that the resume builds.
+                let update = rig.act(&id, Action::Update, Some(config(BETTER))).await.unwrap();
+                rig.settle(&update).await;
+                (Action::Resume, None)
             }
         };
-        assert_eq!(got, expect, "cut after {polls_max} of {polls} polls");
+        let operation = rig.act(&id, action.0, action.1).await.unwrap();
+        (id, operation)
+    }
+
+    /// The source that the operation brings, and its image.
+    fn candidate(self) -> (&'static str, &'static str) {
+        match self.kind {
+            OperationKind::StartDeployment => (GOOD, "d"),
+            _ if self.way == Way::Back => (GOOD, "a"),
+            _ => (BETTER, "b"),
+        }
+    }
+
+    /// What served before.
+    fn old(self) -> (&'static str, &'static str) {
+        if self.way == Way::Back { (BETTER, "b") } else { (GOOD, "a") }
+    }
+
+    /// What is wrong from the beginning.
+    fn arrange(self, bench: &Bench) {
+        let (source, name) = self.candidate();
+        bench.world.script(source, BuildScript::Makes(outcome(image(name))));
+        match self.cause {
+            Cause::Nothing => {}
+            Cause::Fault(Wait::Building) => {
+                bench.world.script(source, BuildScript::Fails(Fault::permanent("line 3: 'run' is missing")));
+            }
+            Cause::Deadline(Wait::Building) => bench.world.script(source, BuildScript::Hangs),
+            Cause::Fault(Wait::Starting) => {
+                let exits = Behaviour::Exits { code: 1, last_lines: vec!["boom".to_owned()] };
+                bench.world.behave(&image(name), exits);
+            }
+            Cause::Deadline(Wait::Starting) => {
+                bench.world.behave(&image(name), Behaviour::Silent { hint: None });
+            }
+            Cause::Deadline(Wait::Removing) => bench.world.refuse_removals(Some("no space is left")),
+            // What happens at a later wait is done when it is reached.
+            Cause::Fault(Wait::Rolling | Wait::Routing)
+            | Cause::Deadline(Wait::Rolling | Wait::Routing | Wait::Returning)
+            | Cause::Deadline(Wait::RollingBack)
+            | Cause::Cancelled(Wait::Rolling | Wait::Routing) => {}
+            // So that it stays there.
+            Cause::Cancelled(Wait::Building) => bench.world.script(source, BuildScript::Hangs),
+            Cause::Cancelled(Wait::Starting) => {
+                bench.world.behave(&image(name), Behaviour::Silent { hint: None });
+            }
+            Cause::Cancelled(wait @ (Wait::Returning | Wait::RollingBack | Wait::Removing)) => {
+                unreachable!("behind the pivot nothing is ended: {wait:?}")
+            }
+            Cause::Fault(wait @ (Wait::Returning | Wait::RollingBack | Wait::Removing)) => {
+                unreachable!("no fact says at {wait:?} that it cannot be")
+            }
+        }
+    }
+
+    /// What is wrong at the wait that the operation is at. The same again when it is looked at again.
+    async fn hurt(self, bench: &Bench, rig: &mut Rig, id: &ServiceId, at: Option<Wait>) {
+        let halfway = at == Some(Wait::Rolling)
+            && rig.store.slot_list(id).await.unwrap().iter().any(|slot| slot.wish == SlotWish::Beside);
+        let late = match self.cause {
+            Cause::Deadline(Wait::Rolling) => halfway,
+            Cause::Deadline(wait) => at == Some(wait),
+            Cause::Nothing | Cause::Fault(_) | Cause::Cancelled(_) => false,
+        };
+        // Nobody takes the table that names the candidate.
+        rig.deaf = match self.cause {
+            Cause::Fault(Wait::Routing) => at == Some(Wait::Routing),
+            Cause::Deadline(Wait::Routing) | Cause::Cancelled(Wait::Routing) => at == Some(Wait::Routing),
+            Cause::Deadline(Wait::RollingBack) => {
+                matches!(at, Some(Wait::Routing | Wait::RollingBack))
+            }
+            Cause::Nothing | Cause::Fault(_) | Cause::Deadline(_) | Cause::Cancelled(_) => false,
+        };
+        let ends_there =
+            matches!(self.cause, Cause::Fault(Wait::Routing) | Cause::Deadline(Wait::RollingBack));
+        if ends_there && at == Some(Wait::Routing) {
+            let failing = image(self.candidate().1);
+            bench.world.behave(&failing, Behaviour::Exits { code: 1, last_lines: vec!["late".to_owned()] });
+        }
+        let silent = Behaviour::Silent { hint: None };
+        match self.cause {
+            Cause::Fault(Wait::Rolling) if halfway => {
+                let late = Behaviour::Exits { code: 1, last_lines: vec!["late".to_owned()] };
+                bench.world.behave(&image(self.candidate().1), late);
+            }
+            Cause::Deadline(Wait::Rolling) if halfway => {
+                bench.world.behave(&image(self.candidate().1), silent)
+            }
+            Cause::Deadline(Wait::Returning) if halfway => bench.world.behave(&image(self.old().1), silent),
+            _ => {}
+        }
+        if late {
+            bench.clock.forward(WAIT_MS);
+        }
+        let ends = match self.cause {
+            Cause::Cancelled(Wait::Rolling) | Cause::Deadline(Wait::Returning) => halfway,
+            Cause::Cancelled(wait) => at == Some(wait),
+            Cause::Nothing | Cause::Fault(_) | Cause::Deadline(_) => false,
+        };
+        if ends {
+            rig.call("CancelOperation", json!({ "ServiceArn": arn(id) })).await.unwrap();
+        }
+    }
+
+    /// Rounds until the operation has ended and nothing drains any more.
+    async fn run(self, bench: &Bench, rig: &mut Rig, id: &ServiceId, operation: &OperationId) -> End {
+        let mut waits = BTreeSet::new();
+        for _ in 0..ROUNDS_MAX {
+            let row = rig.store.operation_get(operation).await.unwrap().unwrap();
+            let at = wait(&row.step);
+            waits.extend(at);
+            self.hurt(bench, rig, id, at).await;
+            if row.status.is_ended() {
+                bench.world.refuse_removals(None);
+                bench.world.behave(&image(self.old().1), Behaviour::Healthy);
+                bench.clock.forward(WAIT_MS);
+                let slots = rig.store.slot_list(id).await.unwrap();
+                if slots.iter().all(|slot| slot.wish == SlotWish::Run && slot.serves()) {
+                    rig.round().await;
+                    return self.end(bench, rig, id, operation, waits).await;
+                }
+            }
+            rig.round().await;
+        }
+        panic!("{self:?} does not end: {:?}", rig.store.operation_view(operation).await);
+    }
+
+    async fn end(
+        self,
+        bench: &Bench,
+        rig: &mut Rig,
+        id: &ServiceId,
+        operation: &OperationId,
+        waits: BTreeSet<Wait>,
+    ) -> End {
+        let row = rig.store.operation_get(operation).await.unwrap().unwrap();
+        let service = rig.service(id).await;
+        let mut images: Vec<String> =
+            bench.world.specs().into_iter().map(|spec| spec.image.as_str().to_owned()).collect();
+        images.sort();
+        let served = bench.proxy.lock().unwrap().clone();
+        let routed = served.iter().flat_map(|table| &table.services);
+        let said = format!("Service status is set to {}.", settled(service.state).as_str());
+        End {
+            operation: row.status,
+            reason: row.fault.map(|fault| fault.reason),
+            state: service.state,
+            active: service.active,
+            candidate: service.candidate,
+            config: service.config,
+            images,
+            routed: routed.map(|service| (service.revision, service.instances.len())).collect(),
+            waits,
+            tells_its_end: rig.events(id).contains(&said),
+        }
+    }
+
+    /// The end that this outcome is.
+    fn check(self, outcome: Outcome, end: &End) {
+        use OperationStatus::{Failed, RollbackSucceeded, Succeeded};
+        let (status, state) = match (self.kind, outcome) {
+            (OperationKind::CreateService, Outcome::Old) => (Failed, State::CreateFailed),
+            (OperationKind::UpdateService | OperationKind::StartDeployment, Outcome::Old) => {
+                (RollbackSucceeded, State::Running)
+            }
+            (OperationKind::ResumeService, Outcome::Old) => (Failed, State::Paused),
+            (OperationKind::PauseService, Outcome::New) => (Succeeded, State::Paused),
+            (OperationKind::DeleteService, Outcome::New) => (Succeeded, State::Deleted),
+            (_, Outcome::New) => (Succeeded, State::Running),
+            (_, Outcome::Undeleted) => (Failed, State::DeleteFailed),
+            (kind @ (OperationKind::PauseService | OperationKind::DeleteService), Outcome::Old) => {
+                unreachable!("{kind:?} only goes forward")
+            }
+        };
+        assert_eq!((end.operation, end.state), (status, state), "{self:?} {end:?}");
+        assert_eq!(end.reason.is_some(), status != Succeeded, "{self:?} {end:?}");
+        assert!(end.tells_its_end && end.candidate.is_none(), "{self:?} {end:?}");
+        if let Cause::Fault(wait) | Cause::Deadline(wait) | Cause::Cancelled(wait) = self.cause {
+            assert!(end.waits.contains(&wait), "{self:?} never waits there: {:?}", end.waits);
+        }
+        let expect = match (state, outcome) {
+            (State::Running, Outcome::New) => Some(self.candidate()),
+            (State::Running, Outcome::Old) => Some(self.old()),
+            _ => None,
+        };
+        let Some((source, name)) = expect else {
+            assert_eq!(end.images, Vec::<String>::new(), "{self:?}: nothing is left");
+            return;
+        };
+        assert_eq!(end.images, [image(name).as_str(), image(name).as_str()], "{self:?}");
+        assert_eq!(end.config, config(source), "{self:?}");
+        assert_eq!(end.routed, [(end.active.unwrap(), 2)], "{self:?}");
     }
 }
 
-async fn running(rig: &mut Rig) -> ServiceId {
-    let (id, create) = rig.create("web", config(GOOD)).await;
-    rig.settle(&create).await;
-    id
+/// Uncut, then with so many cuts, or with each.
+async fn check(case: Case, outcome: Outcome, cuts_max: Option<u64>) {
+    let template = Bench::new();
+    let mut rig = template.start().await;
+    let (id, operation) = case.prepare(&mut rig).await;
+    case.arrange(&template);
+    drop(rig);
+
+    let whole = template.fork().await;
+    let mut rig = whole.start().await;
+    let (expect, passes) = whole.gate.alone(case.run(&whole, &mut rig, &id, &operation), None).await;
+    let expect = expect.expect("uncut");
+    case.check(outcome, &expect);
+
+    let stride = cuts_max.map_or(1, |max| passes.div_ceil(max).max(1));
+    // Other ones for each case.
+    let first = 1 + (case.kind as u64 + passes) % stride;
+    for cut in (first..passes).step_by(usize::try_from(stride).unwrap()) {
+        let bench = template.fork().await;
+        let mut rig = bench.start().await;
+        let (early, _) = bench.gate.alone(case.run(&bench, &mut rig, &id, &operation), Some(cut)).await;
+        drop(rig);
+        assert_eq!(early, None, "{case:?}: the same was done in fewer steps than {cut} of {passes}");
+        let mut rig = bench.start().await;
+        let got = case.run(&bench, &mut rig, &id, &operation).await;
+        // The waits that were seen before the cut are forgotten with it.
+        let got = End { waits: expect.waits.clone(), ..got };
+        assert_eq!(got, expect, "{case:?}: cut after {cut} of {passes} steps");
+    }
+}
+
+async fn check_kind(kind: OperationKind, cuts_max: Option<u64>) {
+    for (cause, outcome) in cases(kind) {
+        check(Case { kind, way: Way::Plain, cause }, outcome, cuts_max).await;
+    }
+    if kind == OperationKind::UpdateService {
+        for (cause, outcome) in rollbacks() {
+            check(Case { kind, way: Way::Back, cause }, outcome, cuts_max).await;
+        }
+    }
+}
+
+async fn check_rolling(cuts_max: Option<u64>) {
+    for (cause, outcome) in rolling() {
+        check(Case { kind: OperationKind::UpdateService, way: Way::Rolling, cause }, outcome, cuts_max).await;
+    }
 }
 
 #[tokio::test]
 async fn create() {
-    check(async |rig| rig.create("web", config(GOOD)).await, None).await;
+    check_kind(OperationKind::CreateService, Some(CUTS)).await;
 }
 
 #[tokio::test]
 async fn update() {
-    let prepare = async |rig: &mut Rig| {
-        let id = running(rig).await;
-        let operation = rig.act(&id, Action::Update, Some(config(BETTER))).await.unwrap();
-        (id, operation)
-    };
-    check(prepare, None).await;
+    check_kind(OperationKind::UpdateService, Some(CUTS)).await;
 }
 
 #[tokio::test]
-async fn broken_update() {
-    let prepare = async |rig: &mut Rig| {
-        let id = running(rig).await;
-        let operation = rig.act(&id, Action::Update, Some(config(BAD))).await.unwrap();
-        (id, operation)
-    };
-    check(prepare, Some(Behaviour::Exits { code: 1, last_lines: vec!["boom".to_owned()] })).await;
+async fn rolling_update() {
+    check_rolling(Some(CUTS)).await;
 }
 
 #[tokio::test]
-async fn failed_create() {
-    let prepare = async |rig: &mut Rig| rig.create("web", config(BAD)).await;
-    check(prepare, Some(Behaviour::Exits { code: 1, last_lines: Vec::new() })).await;
+async fn deployment() {
+    check_kind(OperationKind::StartDeployment, Some(CUTS)).await;
 }
 
 #[tokio::test]
 async fn pause() {
-    let prepare = async |rig: &mut Rig| {
-        let id = running(rig).await;
-        let operation = rig.act(&id, Action::Pause, None).await.unwrap();
-        (id, operation)
-    };
-    check(prepare, None).await;
+    check_kind(OperationKind::PauseService, Some(CUTS)).await;
 }
 
 #[tokio::test]
 async fn resume() {
-    let prepare = async |rig: &mut Rig| {
-        let id = running(rig).await;
-        let pause = rig.act(&id, Action::Pause, None).await.unwrap();
-        rig.settle(&pause).await;
-        let operation = rig.act(&id, Action::Resume, None).await.unwrap();
-        (id, operation)
-    };
-    check(prepare, None).await;
+    check_kind(OperationKind::ResumeService, Some(CUTS)).await;
 }
 
 #[tokio::test]
 async fn delete() {
-    let prepare = async |rig: &mut Rig| {
-        let id = running(rig).await;
-        let operation = rig.act(&id, Action::Delete, None).await.unwrap();
-        (id, operation)
-    };
-    check(prepare, None).await;
+    check_kind(OperationKind::DeleteService, Some(CUTS)).await;
+}
+
+#[tokio::test]
+#[ignore = "long: the long list runs it"]
+async fn create_cut_at_every_step() {
+    check_kind(OperationKind::CreateService, None).await;
+}
+
+#[tokio::test]
+#[ignore = "long: the long list runs it"]
+async fn update_cut_at_every_step() {
+    check_kind(OperationKind::UpdateService, None).await;
+}
+
+#[tokio::test]
+#[ignore = "long: the long list runs it"]
+async fn rolling_update_cut_at_every_step() {
+    check_rolling(None).await;
+}
+
+#[tokio::test]
+#[ignore = "long: the long list runs it"]
+async fn deployment_cut_at_every_step() {
+    check_kind(OperationKind::StartDeployment, None).await;
+}
+
+#[tokio::test]
+#[ignore = "long: the long list runs it"]
+async fn pause_cut_at_every_step() {
+    check_kind(OperationKind::PauseService, None).await;
+}
+
+#[tokio::test]
+#[ignore = "long: the long list runs it"]
+async fn resume_cut_at_every_step() {
+    check_kind(OperationKind::ResumeService, None).await;
+}
+
+#[tokio::test]
+#[ignore = "long: the long list runs it"]
+async fn delete_cut_at_every_step() {
+    check_kind(OperationKind::DeleteService, None).await;
 }

@@ -193,7 +193,8 @@ async fn output_is_looked_for_when_hints_were_missed() {
     let mut rig = bench.start().await;
     let (id, create) = rig.create("web", config(GOOD)).await;
     rig.settle(&create).await;
-    let Rig { collector, engine, logs, .. } = rig;
+    let Rig { control, logs, .. } = rig;
+    let crate::bench::Control { collector, engine, .. } = control;
     let (_told, output) = tokio::sync::mpsc::channel(1);
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
     let collecting = tokio::spawn(collector.run(engine.hints.clone(), output, shutdown));
@@ -298,7 +299,7 @@ async fn names_and_operations_are_unique() {
         kind,
         twin.created_at,
     );
-    let refused = rig.store.service_create(&twin, &operation).await;
+    let refused = rig.store.service_create(&twin, &operation, SERVICES_MAX).await;
     assert!(matches!(refused, Err(StoreError::Conflict(Conflict::NameTaken))), "{refused:?}");
     assert_eq!(rig.store.service_get(&twin.id).await.unwrap(), None, "nothing of it was written");
     // The index, not only the admission, keeps a second operation out.
@@ -363,4 +364,43 @@ async fn a_scan_finds_nothing_to_do() {
     }
     assert_eq!(bench.world.counts(), before);
     assert_eq!(rig.proxies.table(), table);
+}
+
+/// A deployment for whose second set of instances there is no memory replaces them one by one, and says so.
+#[tokio::test]
+async fn without_memory_for_a_second_set_instances_are_replaced_one_by_one() {
+    for room in [2, 3] {
+        let bench = Bench::new();
+        let mut rig = bench.start().await;
+        let (id, create) = rig.create("web", config(GOOD)).await;
+        rig.settle(&create).await;
+        bench.world.set_room(Some(room));
+        let update = rig.act(&id, Action::Update, Some(config(BETTER))).await.unwrap();
+        assert_eq!(rig.settle(&update).await.status, OperationStatus::Succeeded, "{room}");
+        let images: Vec<_> = bench.world.specs().into_iter().map(|spec| spec.image).collect();
+        assert_eq!(images, [image("b"), image("b")]);
+        let events = rig.events(&id);
+        assert!(events.iter().any(|line| line.contains("now replaced one by one")), "{events:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_only_instance_is_not_stopped_for_want_of_memory() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let one = |source| {
+        let mut config = config(source);
+        config.scaling.min_size = 1;
+        config
+    };
+    let (id, create) = rig.create("web", one(GOOD)).await;
+    rig.settle(&create).await;
+    let before = bench.world.specs();
+    bench.world.set_room(Some(1));
+    let update = rig.act(&id, Action::Update, Some(one(BETTER))).await.unwrap();
+    let ended = rig.settle(&update).await;
+    assert_eq!(ended.status, OperationStatus::RollbackSucceeded);
+    let reason = ended.fault.unwrap().reason;
+    assert!(reason.contains("not enough memory") && reason.contains("pause the service"), "{reason}");
+    assert_eq!(bench.world.specs(), before);
 }

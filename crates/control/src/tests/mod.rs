@@ -4,4 +4,4 @@ mod cuts;
 mod deployments;
 pub(crate) mod publishing;
 mod rig;
-mod walk;
+mod verbs;

@@ -170,6 +170,8 @@ async fn whole_control_deploys_by_itself_and_goes_on_after_a_restart() {
         },
         root_key: crate::RootKey { id: "AKID".to_owned(), secret: "s".to_owned() },
         data_dir: data.clone(),
+        database: None,
+        quotas: Default::default(),
     };
     let listener = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (_stop, shutdown) = watch::channel(false);
@@ -180,7 +182,7 @@ async fn whole_control_deploys_by_itself_and_goes_on_after_a_restart() {
     let store = Store::open(&data.join("control/apron.db")).await.unwrap();
     let row = new_service("web", super::rig::config(GOOD));
     let began = tokio::time::Instant::now();
-    store.service_create(&row.0, &row.1).await.unwrap();
+    store.service_create(&row.0, &row.1, SERVICES_MAX).await.unwrap();
     // The handler would hint; without it the scan finds the operation. The proxy follows every table.
     let ended = tokio::time::timeout(Duration::from_secs(15), async {
         loop {

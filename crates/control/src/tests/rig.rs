@@ -1,20 +1,12 @@
-//! A bench that outlives control, and control in pieces that a test moves by hand.
+//! Control over a bench, moved round by round.
 //!
-//! The bench has what survives a kill: the database, the driver's world, the proxy, the clock. The modelled proxy
-//! serves the table it took last, also while control is dead; after every round a checker looks whether an
-//! instance that it may send requests to has been stopped.
+//! One modelled proxy serves the table it took last, also while control is dead; after every round a checker looks
+//! whether an instance that it may send requests to has been stopped.
 
-use crate::clock::{Clock, ManualClock, boot_id};
-use crate::engine::{Engine, Epoch, Hints};
+use crate::bench;
+use crate::clock::{ManualClock, boot_id};
 use crate::publish::Proxies;
-use crate::reconcile::builds::{Builds, Work};
-use crate::reconcile::instances::Instances;
-use crate::reconcile::output::Collector;
-use crate::reconcile::routes::Routes;
-use apron_compute::driver::Driver;
 use apron_compute::sim::{BuildScript, World};
-use apron_images::content::Content;
-use apron_images::registry::{Registry, RegistryConfig};
 use apron_model::build::BuildOutcome;
 use apron_model::draw::Draw;
 use apron_model::fixture;
@@ -26,42 +18,36 @@ use apron_model::routes::{FromProxy, RouteTable};
 use apron_model::service::*;
 use apron_model::time::Timestamp;
 use apron_store::{ProxyProcess, Store};
-use apron_telemetry::{Cursor, Limits, Logs, Stream};
+use apron_telemetry::{Cursor, Logs, Stream};
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+
+pub(super) use crate::bench::DOMAIN;
 
 pub(super) const GOOD: &str = "https://git.test/good.git";
 pub(super) const BETTER: &str = "https://git.test/better.git";
 pub(super) const BAD: &str = "https://git.test/bad.git";
-pub(super) const DOMAIN: &str = "apron.test";
+/// More than any test makes.
+pub(super) const SERVICES_MAX: u64 = 100;
 /// Rounds after which nothing more is expected to happen by itself.
 const ROUNDS_MAX: usize = 400;
+/// The seed of what is drawn by chance: the same in every run, so that a failure comes again.
+const SEED: u128 = 1;
 
 /// What survives control.
 pub(super) struct Bench {
-    directory: PathBuf,
-    pub(super) world: World,
-    pub(super) clock: Arc<ManualClock>,
+    bench: bench::Bench,
     /// The table that the proxy serves.
     pub(super) proxy: Arc<Mutex<Option<Arc<RouteTable>>>>,
 }
 
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
+impl Deref for Bench {
+    type Target = bench::Bench;
+    fn deref(&self) -> &bench::Bench {
+        &self.bench
     }
-}
-
-fn directory() -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let memory = PathBuf::from("/dev/shm");
-    let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    let path = base.join(format!("apron-control-{}-{number}", std::process::id()));
-    std::fs::create_dir_all(&path).unwrap();
-    path
 }
 
 pub(super) fn image(name: &str) -> Digest {
@@ -92,36 +78,24 @@ impl Bench {
         world.script(GOOD, BuildScript::Makes(outcome(image("a"))));
         world.script(BETTER, BuildScript::Makes(outcome(image("b"))));
         world.script(BAD, BuildScript::Makes(outcome(image("c"))));
-        Bench {
-            directory: directory(),
-            world,
-            clock: Arc::new(ManualClock::new(Timestamp(1_000_000))),
-            proxy: Arc::new(Mutex::new(None)),
-        }
+        Bench { bench: bench::Bench::new(world, SEED), proxy: Arc::new(Mutex::new(None)) }
     }
 
     /// A data directory as the supervisor makes it.
     pub(super) fn data_dir(&self) -> PathBuf {
         for name in ["control", "logs", "content"] {
-            std::fs::create_dir_all(self.directory.join(name)).unwrap();
+            std::fs::create_dir_all(self.directory().join(name)).unwrap();
         }
-        self.directory.clone()
+        self.directory().to_owned()
     }
 
-    /// The same bench again, as it is now. No control may run on it.
-    pub(super) fn fork(&self) -> Bench {
-        let directory = directory();
-        let database = "apron.db";
-        std::fs::copy(self.directory.join(database), directory.join(database)).unwrap();
-        Bench {
-            directory,
-            world: self.world.fork(),
-            clock: Arc::new(ManualClock::new(self.clock.now())),
-            proxy: Arc::new(Mutex::new(self.proxy.lock().unwrap().clone())),
-        }
+    /// The same bench again, as it is now. No control may run on this one any more.
+    pub(super) async fn fork(&self) -> Bench {
+        let proxy = self.proxy.lock().unwrap().clone();
+        Bench { bench: self.bench.fork().await, proxy: Arc::new(Mutex::new(proxy)) }
     }
 
-    /// The test's own process stands for the proxy's: it lives.
+    /// The test's own process stands for the proxy's.
     fn process() -> ProxyProcess {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
         let start_time = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(19).unwrap();
@@ -130,64 +104,22 @@ impl Bench {
 
     /// Starts control, as after a kill.
     pub(super) async fn start(&self) -> Rig {
-        let store = Store::open(&self.directory.join("apron.db")).await.unwrap();
-        let logs = Logs::open(&self.directory.join("logs"), Limits::STANDARD).unwrap();
-        let content = Content::open(self.directory.join("content")).unwrap();
-        let registry = Registry::new(RegistryConfig {
-            plain_http: Vec::new(),
-            mirrors: BTreeMap::new(),
-            credentials: None,
-        });
-        let hints = Hints::default();
-        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
-        let driver = Arc::new(self.world.clone());
-        let epoch = Epoch::new(store.epoch_raise(0).await.unwrap());
-        let proxies = Proxies::new(Arc::clone(&clock), epoch.get(), store.proxy_list().await.unwrap());
+        let control = self.bench.start().await.unwrap();
         let process = Self::process();
-        store.proxy_put(&process).await.unwrap();
-        assert!(proxies.connected(&process));
+        // As a proxy's connection does it. What an earlier control was told of its table is told again.
+        control.engine.store.proxy_put(&process).await.unwrap();
+        assert!(control.publisher.proxies.connected(&process));
         Rig {
-            engine: Engine {
-                store: store.clone(),
-                clock: Arc::clone(&clock),
-                logs: logs.clone(),
-                hints: hints.clone(),
-                epoch: epoch.clone(),
-            },
-            builds: Builds::new(Work {
-                store: store.clone(),
-                driver: Arc::clone(&driver),
-                content,
-                registry,
-                logs: logs.clone(),
-                clock: Arc::clone(&clock),
-                hints: hints.clone(),
-            }),
-            instances: Instances::new(
-                store.clone(),
-                Arc::clone(&driver),
-                Arc::clone(&clock),
-                hints.clone(),
-                epoch.clone(),
-            ),
-            routes: Routes {
-                store: store.clone(),
-                clock,
-                proxies: proxies.clone(),
-                hints,
-                epoch,
-                apps_domain: DOMAIN.to_owned(),
-            },
-            collector: Collector::new(store.clone(), driver, logs.clone()),
-            proxies,
+            store: control.engine.store.clone(),
+            logs: control.engine.logs.clone(),
+            proxies: control.publisher.proxies.clone(),
+            control,
             process,
             proxy: Arc::clone(&self.proxy),
             busy: BTreeMap::new(),
             deaf: false,
             world: self.world.clone(),
             clock: Arc::clone(&self.clock),
-            store,
-            logs,
         }
     }
 }
@@ -196,11 +128,7 @@ impl Bench {
 pub(super) struct Rig {
     pub(super) store: Store,
     pub(super) logs: Logs,
-    pub(super) engine: Engine,
-    builds: Builds<World>,
-    pub(super) instances: Instances<World>,
-    pub(super) routes: Routes,
-    pub(super) collector: Collector<World>,
+    pub(super) control: bench::Control,
     pub(super) proxies: Proxies,
     process: ProxyProcess,
     proxy: Arc<Mutex<Option<Arc<RouteTable>>>>,
@@ -212,18 +140,41 @@ pub(super) struct Rig {
     clock: Arc<ManualClock>,
 }
 
+impl Deref for Rig {
+    type Target = bench::Control;
+    fn deref(&self) -> &bench::Control {
+        &self.control
+    }
+}
+
+impl DerefMut for Rig {
+    fn deref_mut(&mut self) -> &mut bench::Control {
+        &mut self.control
+    }
+}
+
 impl Rig {
     /// Every part has one turn, and the proxy after them.
     pub(super) async fn round(&mut self) {
         self.engine.pass().await.unwrap();
-        self.builds.pass().await.unwrap();
+        self.check_repeated().await;
+        self.pass_builds().await.unwrap();
         // The world may be told not to answer.
         let _ = self.instances.pass().await;
         self.routes.pass().await.unwrap();
         self.proxy_turn();
-        self.check_served().await;
+        self.check_served();
         tokio::task::yield_now().await;
         self.clock.forward(100);
+    }
+
+    /// A step that is taken again without a new fact writes nothing.
+    async fn check_repeated(&self) {
+        for (id, _) in self.store.operation_list_open().await.unwrap() {
+            let view = self.store.operation_view(&id).await.unwrap().unwrap();
+            let again = apron_model::operation::advance(&view, &mut self.draw());
+            assert_eq!(again.writes, [], "{:?}", view.operation);
+        }
     }
 
     fn proxy_turn(&self) {
@@ -244,10 +195,10 @@ impl Rig {
     }
 
     /// No request is lost: what the proxy's table names exists and is not being stopped.
-    async fn check_served(&self) {
+    fn check_served(&self) {
         let served = self.proxy.lock().unwrap().clone();
         let Some(table) = served else { return };
-        let observed = self.world.fork().list().await.unwrap_or_default();
+        let observed = self.world.observed();
         if observed.is_empty() {
             return;
         }
@@ -275,7 +226,7 @@ impl Rig {
     /// As the handler of CreateService does it.
     pub(super) async fn create(&self, name: &str, config: ServiceConfig) -> (ServiceId, OperationId) {
         let (service, operation) = service_of(self.draw(), name, config);
-        self.store.service_create(&service, &operation).await.unwrap();
+        self.store.service_create(&service, &operation, SERVICES_MAX).await.unwrap();
         (service.id, operation.id)
     }
 
@@ -297,6 +248,15 @@ impl Rig {
             Ok(operation.id)
         });
         acted.await.unwrap().expect("the service exists")
+    }
+
+    /// As a caller of either API.
+    pub(super) async fn call(
+        &self,
+        operation: &str,
+        input: serde_json::Value,
+    ) -> Result<serde_json::Value, bench::CallError> {
+        crate::api::direct(&self.control.platform, bench::REGION, operation, &input).await
     }
 
     pub(super) async fn service(&self, id: &ServiceId) -> Service {

@@ -91,8 +91,8 @@ impl Content {
         }
     }
 
-    /// Configuration and layers of an image.
-    fn parts(&self, image: &Digest) -> Result<Vec<Digest>, ContentError> {
+    /// Configuration and layers of an image; nothing for what is too large to be a manifest.
+    pub fn parts(&self, image: &Digest) -> Result<Vec<Digest>, ContentError> {
         // An archive of sources is not read to learn that it is no manifest.
         if self.blob_bytes(image)? > DOCUMENT_BYTES_MAX {
             return Ok(Vec::new());

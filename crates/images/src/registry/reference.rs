@@ -8,6 +8,14 @@ const TAG_BYTES_MAX: usize = 128;
 /// Where a reference without a host leads.
 pub(super) const DOCKER_HUB: &str = "docker.io";
 
+/// Whether a text names an image.
+///
+/// # Errors
+/// The reason, for people.
+pub fn check(text: &str) -> Result<(), String> {
+    Reference::parse(text).map(drop)
+}
+
 /// An image in a registry. Its parts can stand in a URL as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reference {

@@ -11,9 +11,9 @@ use crate::limits;
 use crate::service::State;
 
 pub(super) fn advance(view: &View, draw: &mut Draw) -> Advance {
-    let left = match removal::advance(view, State::Deleting, draw) {
+    let (left, took) = match removal::advance(view, State::Deleting, draw) {
         Removal::Going(advance) => return advance,
-        Removal::Over { left } => left,
+        Removal::Over { left, took } => (left, took),
     };
     let mut changes = Changes::new(view, draw);
     if left > 0 {
@@ -24,6 +24,7 @@ pub(super) fn advance(view: &View, draw: &mut Draw) -> Advance {
         changes.operation.fault = Some(Fault::transient(reason));
         return changes.end(OperationStatus::Failed, draw);
     }
+    changes.both(&format!("Every instance has stopped after {took}."));
     changes.writes.extend(view.revisions.iter().map(|one| Write::RevisionForget(one.number)));
     changes.service.state = State::Deleted;
     changes.service.active = None;

@@ -1,17 +1,20 @@
-//! Bringing a revision up: CreateService, UpdateService, StartDeployment, and ResumeService, which is the same
-//! with a revision that exists.
+//! Bringing a revision up: CreateService, UpdateService, StartDeployment, and ResumeService and rollbacks, which are
+//! the same with a revision that exists.
 //!
 //! ```text
 //! Admitted → Building → Starting → Routing → (pivot) ended
+//!                 │     or Rolling    │
 //!                 └────────┴──────────┴→ failed: the old wishes again
 //! ```
 //! Before every live proxy serves the candidate, any failure wishes the old state back; after it there is no
-//! way but forward. A proxy that lags is never a reason to roll back: the old instances wait for it.
+//! way but forward. A proxy that lags is never a reason to roll back: the old instances wait for it. The wish that
+//! an operation ends before its time is one more failure before the pivot, and comes too late after it.
 
 use super::failure::{self, Verdict};
+use super::rolling;
 use super::{
     Advance, Build, BuildFact, BuildWish, Changes, OperationKind, OperationStatus, Step, View, Wake, Write,
-    after,
+    after, instances, seconds, waited,
 };
 use crate::build::{BuildConfiguration, BuildOutcome, BuildSpec, SourceLocation};
 use crate::draw::Draw;
@@ -21,20 +24,27 @@ use crate::instance::Fault;
 use crate::limits;
 use crate::reconcile::{Slot, SlotWish};
 use crate::run;
-use crate::service::{Revision, ServiceConfig, Source, State};
+use crate::service::{Revision, RunConfig, ServiceConfig, Source, State};
 use crate::source;
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub(super) fn advance(view: &View, draw: &mut Draw) -> Advance {
+    if let Some(reason) = &view.operation.cancelled
+        && view.operation.step.is_before_the_pivot()
+    {
+        return fail(view, Fault::permanent(reason), draw);
+    }
     match view.operation.step.clone() {
         Step::Admitted => begin(view, draw),
         Step::Building { deadline, .. } => building(view, deadline, draw),
         Step::Starting { deadline, hindered } => starting(view, deadline, hindered, draw),
+        Step::Rolling { deadline, hindered } => rolling::forward(view, deadline, hindered, draw),
         Step::Routing { old, deadline } => routing(view, old, deadline, draw),
+        Step::Returning { deadline } => rolling::back(view, deadline, draw),
         Step::RollingBack { deadline } => rolling_back(view, deadline, draw),
-        Step::Removing { .. } | Step::Ended => {
+        Step::Queued | Step::Removing { .. } | Step::Ended => {
             unreachable!("a deployment has no such step: {:?}", view.operation.step)
         }
     }
@@ -52,18 +62,34 @@ fn begin(view: &View, draw: &mut Draw) -> Advance {
     }
     if view.operation.kind == OperationKind::UpdateService && service.state == State::Paused {
         // The new values are in the row already; the next resume deploys them.
-        changes.both("The service is paused: the new configuration is deployed when it is resumed.");
+        match view.operation.rollback() {
+            None => {
+                changes.both("The service is paused: the new configuration is deployed when it is resumed.")
+            }
+            Some(number) => {
+                // There is a revision that serves again if this one is to be taken back.
+                if let Some(before) = service.active.filter(|before| *before != number) {
+                    changes.service.previous = Some((before, draw.now));
+                }
+                changes.service.active = Some(number);
+                changes.both(&format!("The service is paused: revision {number} serves when it is resumed."));
+            }
+        }
         return changes.end(OperationStatus::Succeeded, draw);
     }
     changes.deployment(format!("Deployment with ID : {} started.", view.operation.id));
     if service.state == State::CreateFailed {
         changes.service.state = State::Creating;
     }
+    if let Some(number) = view.operation.rollback() {
+        changes.both(&format!("Going back to revision {number}, with its image and its configuration."));
+        return start(changes, number, draw);
+    }
     match made_already(view) {
         Made::Nothing => {}
         Made::Revision(last) => return start(changes, last.number, draw),
-        Made::Image(last) => {
-            changes.deployment(format!(
+        Made::Image(last, run) => {
+            changes.both(&format!(
                 "The source is unchanged: the image of revision {} is used again.",
                 last.number
             ));
@@ -72,6 +98,7 @@ fn begin(view: &View, draw: &mut Draw) -> Advance {
                 number,
                 created_at: draw.wall,
                 config: service.config.clone(),
+                run: Some(run),
                 served: false,
                 ..last.clone()
             })));
@@ -79,8 +106,9 @@ fn begin(view: &View, draw: &mut Draw) -> Advance {
         }
     }
     let id = draw.build_id();
-    let (wish, limit_ms) = build_wish(&service.config, &id, &service.id);
-    changes.deployment(match &wish {
+    let wish = build_wish(&service.config, &id, &service.id);
+    let deadline = after(draw, limit_ms(&wish));
+    changes.both(&match &wish {
         BuildWish::Source(_) => "Starting source code build.".to_owned(),
         BuildWish::Image { reference } => format!("Starting to deploy your application image {reference}"),
     });
@@ -93,14 +121,14 @@ fn begin(view: &View, draw: &mut Draw) -> Advance {
         failures: 0,
         fact: BuildFact::Unknown,
     })));
-    let deadline = after(draw, limit_ms);
     changes.step(Step::Building { build: id, deadline }, deadline)
 }
 
 /// What of the active revision an operation can use again.
 enum Made<'a> {
     Nothing,
-    Image(&'a Revision),
+    /// Its image, and what instances are told of it by now.
+    Image(&'a Revision, RunConfig),
     Revision(&'a Revision),
 }
 
@@ -108,15 +136,22 @@ enum Made<'a> {
 /// it. An update that changes nothing at all is asked for by whoever wants the source deployed again.
 fn made_already(view: &View) -> Made<'_> {
     let config = &view.service.config;
-    let Some(last) = view
-        .revision(view.service.active)
-        .filter(|last| last.image.is_some() && last.run.is_some() && last.config.source == config.source)
+    // A build would say what is wrong with the tags.
+    let Ok(extensions) = extension::read(&view.service.tags) else { return Made::Nothing };
+    let active = view.revision(view.service.active);
+    let Some((last, run)) = active
+        .filter(|last| last.image.is_some() && last.config.source == config.source && !view.operation.fresh)
+        .and_then(|last| Some((last, last.run.clone()?)))
     else {
         return Made::Nothing;
     };
-    match (view.operation.kind, last.config == *config) {
+    let tags = extensions.instance.upon(run.tags);
+    let unchanged = last.config == *config && run.tags == tags;
+    match (view.operation.kind, unchanged) {
         (OperationKind::ResumeService, true) => Made::Revision(last),
-        (OperationKind::ResumeService, false) | (OperationKind::UpdateService, false) => Made::Image(last),
+        (OperationKind::ResumeService, false) | (OperationKind::UpdateService, false) => {
+            Made::Image(last, RunConfig { tags, ..run })
+        }
         (OperationKind::UpdateService, true)
         | (OperationKind::CreateService | OperationKind::StartDeployment, _)
         | (OperationKind::PauseService | OperationKind::DeleteService, _) => Made::Nothing,
@@ -128,7 +163,7 @@ fn building(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
         return fail(view, Fault::permanent("The row of the build is missing."), draw);
     };
     match &build.fact {
-        BuildFact::Done(outcome) => built(view, build, outcome, draw),
+        BuildFact::Done(outcome) => built(view, build, outcome, deadline, draw),
         BuildFact::Failed(fault) if !build.is_due() => fail(view, fault.clone(), draw),
         BuildFact::Failed(fault) if draw.now >= deadline => fail(view, fault.clone(), draw),
         BuildFact::Unknown if draw.now >= deadline => {
@@ -142,20 +177,27 @@ fn building(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
     }
 }
 
-fn built(view: &View, build: &Build, outcome: &BuildOutcome, draw: &mut Draw) -> Advance {
+fn built(
+    view: &View,
+    build: &Build,
+    outcome: &BuildOutcome,
+    deadline: Timestamp,
+    draw: &mut Draw,
+) -> Advance {
     let service = &view.service;
     let run = extension::read(&service.tags)
         .map_err(|error| error.to_string())
-        .and_then(|extensions| run::run_config(&service.config, extensions, outcome));
+        .and_then(|extensions| run::run_config(&service.config, extensions.instance, outcome));
     let run = match run {
         Ok(run) => run,
         Err(reason) => return fail(view, Fault::permanent(reason), draw),
     };
     let mut changes = Changes::new(view, draw);
-    changes.deployment(match &build.wish {
-        BuildWish::Source(_) => "Successfully built your application source code.",
-        BuildWish::Image { .. } => "Successfully pulled your application image.",
-    });
+    let done = match &build.wish {
+        BuildWish::Source(_) => "Successfully built your application source code",
+        BuildWish::Image { .. } => "Successfully pulled your application image",
+    };
+    changes.both(&format!("{done} in {}.", waited(draw, deadline, limit_ms(&build.wish))));
     for warning in &outcome.warnings {
         changes.deployment(format!("Warning: {warning}"));
     }
@@ -174,24 +216,16 @@ fn built(view: &View, build: &Build, outcome: &BuildOutcome, draw: &mut Draw) ->
     start(changes, number, draw)
 }
 
-/// Wishes the instances of a revision whose image is known: as many as the service has at least.
+/// Wishes the instances of a revision whose image is known: as many as the service has at least, or the first where
+/// they replace others one by one.
 fn start(mut changes: Changes<'_>, number: RevisionNumber, draw: &mut Draw) -> Advance {
     changes.service.candidate = Some(number);
-    let count = changes.service.config.scaling.min_size.max(1);
+    let rolls = rolling::is_asked(changes.view, number);
+    let count = if rolls { 1 } else { changes.service.config.scaling.min_size.max(1) };
     for _ in 0..count {
-        let slot = Slot {
-            id: draw.instance_id(),
-            service: changes.service.id.clone(),
-            revision: number,
-            generation: Generation { epoch: draw.epoch, counter: 1 },
-            wish: SlotWish::Run,
-            fact: None,
-            fact_at: draw.now,
-            ever_healthy: false,
-            created_at: draw.now,
-        };
-        changes.writes.push(Write::Slot(Box::new(slot)));
+        changes.writes.push(new_slot(changes.view, number, draw));
     }
+    changes.event(format!("Starting {} of revision {number}.", instances(count as usize)));
     changes.deployment("Provisioning instances and deploying image for publicly accessible service.");
     let revision = changes
         .writes
@@ -201,43 +235,103 @@ fn start(mut changes: Changes<'_>, number: RevisionNumber, draw: &mut Draw) -> A
             _ => None,
         })
         .or(changes.view.revision(Some(number)));
+    let deadline = healthy_by(revision, draw);
     if let Some(words) = revision.map(failure::check_words) {
         changes.deployment(format!("Performing health check on {words}."));
     }
-    let deadline = after(draw, limits::BECOME_HEALTHY_MS);
-    changes.step(Step::Starting { deadline, hindered: None }, deadline)
+    let hindered = None;
+    let step =
+        if rolls { Step::Rolling { deadline, hindered } } else { Step::Starting { deadline, hindered } };
+    changes.step(step, deadline)
+}
+
+/// One more wished instance.
+pub(super) fn new_slot(view: &View, revision: RevisionNumber, draw: &mut Draw) -> Write {
+    Write::Slot(Box::new(Slot {
+        id: draw.instance_id(),
+        service: view.service.id.clone(),
+        revision,
+        generation: Generation { epoch: draw.epoch, counter: 1 },
+        wish: SlotWish::Run,
+        fact: None,
+        fact_at: draw.now,
+        ever_healthy: false,
+        created_at: draw.now,
+    }))
+}
+
+/// Until when an instance that is wished now has to be healthy.
+pub(super) fn healthy_by(revision: Option<&Revision>, draw: &Draw) -> Timestamp {
+    after(draw, limits::BECOME_HEALTHY_MS) + revision.map(failure::grace).unwrap_or_default()
 }
 
 fn starting(view: &View, deadline: Timestamp, hindered: Option<Timestamp>, draw: &mut Draw) -> Advance {
     match failure::judge(view, draw) {
-        Verdict::Failed(fault) => fail(view, fault, draw),
-        Verdict::Healthy => {
-            let mut changes = Changes::new(view, draw);
-            changes.deployment("Health check is successful. Routing traffic to application.");
-            changes.service.state = State::Running;
-            changes.service.active = view.service.candidate;
-            changes.reroute();
-            let deadline = after(draw, limits::ROUTE_MS_MAX);
-            changes.step(Step::Routing { old: view.service.active, deadline }, deadline)
+        Verdict::Healthy => route(view, draw),
+        Verdict::Hindered { fault, .. } if fault.lacks_memory() && rolling::may_help(view) => {
+            rolling::instead(view, &fault, draw)
         }
-        Verdict::Hindered { fault, .. } if draw.now >= deadline => fail(view, fault, draw),
+        verdict => {
+            not_yet(view, verdict, deadline, hindered, |hindered| Step::Starting { deadline, hindered }, draw)
+        }
+    }
+}
+
+/// Wishes that proxies send requests to the candidate, and to nothing else.
+pub(super) fn route(view: &View, draw: &Draw) -> Advance {
+    let mut changes = Changes::new(view, draw);
+    changes.deployment("Health check is successful. Routing traffic to application.");
+    let come: Vec<&Slot> = view.running(view.service.candidate).collect();
+    if let (Some(number), Some(first)) =
+        (view.service.candidate, come.iter().map(|slot| slot.created_at).min())
+    {
+        let took = seconds((draw.now - first).as_millis() as u64);
+        let come = instances(come.len());
+        changes.event(format!("Healthy: {come} of revision {number}, after {took}."));
+    }
+    let beside = view.running(view.service.candidate).filter(|slot| slot.wish == SlotWish::Beside);
+    changes.writes.extend(beside.map(|slot| Write::SlotWish(slot.id.clone(), SlotWish::Run)));
+    changes.service.state = State::Running;
+    changes.service.active = view.service.candidate;
+    changes.reroute();
+    let deadline = after(draw, limits::ROUTE_MS_MAX);
+    changes.step(Step::Routing { old: view.service.active, deadline }, deadline)
+}
+
+/// Waits for instances that are not healthy yet, or gives up. `step` is the present one, since a hindrance is known.
+pub(super) fn not_yet(
+    view: &View,
+    verdict: Verdict,
+    deadline: Timestamp,
+    hindered: Option<Timestamp>,
+    step: impl FnOnce(Option<Timestamp>) -> Step,
+    draw: &mut Draw,
+) -> Advance {
+    match verdict {
+        Verdict::Failed(fault) => fail(view, fault, draw),
+        Verdict::Hindered { fault, .. } if draw.now >= deadline => {
+            fail(view, failure::without_room(view, fault), draw)
+        }
         Verdict::Hindered { tries, fault } => match hindered {
             None => {
                 let mut changes = Changes::new(view, draw);
                 let reason = fault.reason.trim_end_matches('.');
                 changes.both(&format!("An instance cannot be started: {reason}. It is tried again."));
-                changes.step(Step::Starting { deadline, hindered: Some(draw.now) }, deadline)
+                changes.step(step(Some(draw.now)), deadline)
             }
             Some(since) => {
                 let until = since + Duration::from_millis(limits::START_HINDERED_MS);
                 match (tries >= limits::START_TRIES_MAX, draw.now >= until) {
-                    (true, true) => fail(view, fault, draw),
+                    (true, true) => fail(view, failure::without_room(view, fault), draw),
                     (true, false) => Advance::wait(until.min(deadline)),
                     (false, _) => Advance::wait(deadline),
                 }
             }
         },
-        Verdict::Wait { .. } if draw.now >= deadline => fail(view, failure::too_late(view), draw),
+        Verdict::Healthy | Verdict::Wait { .. } if draw.now >= deadline => {
+            fail(view, failure::too_late(view), draw)
+        }
+        Verdict::Healthy => Advance::wait(deadline),
         Verdict::Wait { ms } => {
             let sooner = ms.map_or(deadline, |ms| after(draw, ms));
             Advance { writes: Vec::new(), wake: Wake::ByFactOr(sooner.min(deadline)) }
@@ -254,16 +348,24 @@ fn routing(view: &View, old: Option<RevisionNumber>, deadline: Timestamp, draw: 
     }
     let mut changes = Changes::new(view, draw);
     let until = after(draw, limits::DRAIN_MS);
-    let old_slots = view
-        .slots
-        .iter()
-        .filter(|slot| slot.wish == SlotWish::Run && Some(slot.revision) != view.service.active);
-    changes.drain(old_slots.map(|slot| slot.id.clone()), until);
-    changes.service.previous = old.filter(|old| Some(*old) != view.service.active).map(|old| (old, until));
+    let old_slots =
+        view.slots.iter().filter(|slot| slot.wish.runs() && Some(slot.revision) != view.service.active);
+    let old_slots: Vec<&Slot> = old_slots.collect();
+    changes.drain(old_slots.iter().map(|slot| slot.id.clone()), until);
+    if let Some(old) = old.filter(|old| Some(*old) != view.service.active) {
+        changes.service.previous = Some((old, until));
+    }
     changes.writes.extend(view.service.active.map(Write::RevisionServed));
-    changes.writes.extend(forgotten_revisions(view, view.service.active).map(Write::RevisionForget));
+    changes.writes.extend(
+        forgotten_revisions(view, view.service.active, changes.service.previous).map(Write::RevisionForget),
+    );
     if view.is_routed() {
         changes.deployment("Successfully routed incoming traffic to application.");
+        let took = waited(draw, deadline, limits::ROUTE_MS_MAX);
+        changes.event(format!("Routed: every proxy uses the new instances after {took}."));
+        if !old_slots.is_empty() {
+            changes.event(format!("Draining: {} that served before.", instances(old_slots.len())));
+        }
     } else {
         changes.both(
             "Warning: not every proxy has confirmed the new route yet. Until then requests may still be answered as \
@@ -274,7 +376,7 @@ fn routing(view: &View, old: Option<RevisionNumber>, deadline: Timestamp, draw: 
 }
 
 /// What an operation that failed before its pivot leaves: the wishes from before it.
-fn fail(view: &View, fault: Fault, draw: &mut Draw) -> Advance {
+pub(super) fn fail(view: &View, fault: Fault, draw: &mut Draw) -> Advance {
     let fault = fault.bounded();
     let old = match view.operation.step {
         Step::Routing { old, .. } => old,
@@ -295,38 +397,54 @@ fn fail(view: &View, fault: Fault, draw: &mut Draw) -> Advance {
     changes.service.last_failure = Some(fault.reason.clone());
     changes.operation.fault = Some(fault);
     changes.service.active = old;
-    let candidates = view.running(view.service.candidate).map(|slot| slot.id.clone());
-    let routed = matches!(view.operation.step, Step::Routing { .. });
-    if routed {
-        // Proxies may have sent requests there.
-        changes.drain(candidates, after(draw, limits::DRAIN_MS));
-        changes.reroute();
-    } else {
-        changes.writes.extend(candidates.map(|id| Write::SlotWish(id, SlotWish::Stop)));
-    }
     changes.service.state = state_before(view, old);
+    let goes_on = failed_status(changes.service.state) == OperationStatus::RollbackSucceeded;
     if restores_configuration(view)
         && let Some(revision) = view.revision(old)
     {
         changes.service.config = revision.config.clone();
     }
     changes.service.candidate = None;
-    changes.writes.extend(forgotten_revisions(view, old).map(Write::RevisionForget));
-    if routed {
-        changes.operation.status = OperationStatus::RollbackInProgress;
-        let deadline = after(draw, limits::ROUTE_MS_MAX);
-        return changes.step(Step::RollingBack { deadline }, deadline);
+    changes.writes.extend(forgotten_revisions(view, old, view.service.previous).map(Write::RevisionForget));
+    if let Some(old) = old.filter(|old| goes_on && rolling::has_begun(view, *old)) {
+        return rolling::turn_back(changes, old, draw);
     }
-    let status = failed_status(changes.service.state);
-    changes.end(status, draw)
+    let is_routing = matches!(view.operation.step, Step::Routing { .. });
+    // Proxies may have sent requests there.
+    let (routed, unknown): (Vec<&Slot>, Vec<&Slot>) =
+        view.running(view.service.candidate).partition(|slot| is_routing || slot.wish == SlotWish::Beside);
+    changes.writes.extend(unknown.iter().map(|slot| Write::SlotWish(slot.id.clone(), SlotWish::Stop)));
+    if routed.is_empty() && !is_routing {
+        return taken_back(changes, draw);
+    }
+    changes.drain(routed.iter().map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS));
+    changes.reroute();
+    restore_routes(changes, draw)
+}
+
+/// Waits until proxies serve what was before.
+pub(super) fn restore_routes(mut changes: Changes<'_>, draw: &Draw) -> Advance {
+    if failed_status(changes.service.state) == OperationStatus::RollbackSucceeded {
+        changes.operation.status = OperationStatus::RollbackInProgress;
+    }
+    let deadline = after(draw, limits::ROUTE_MS_MAX);
+    changes.step(Step::RollingBack { deadline }, deadline)
 }
 
 fn rolling_back(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
     if !view.is_routed() && draw.now < deadline {
         return Advance::wait(deadline);
     }
-    let status = failed_status(view.service.state);
-    Changes::new(view, draw).end(status, draw)
+    taken_back(Changes::new(view, draw), draw)
+}
+
+/// The end of an operation that failed, with the old wishes in place again.
+fn taken_back(mut changes: Changes<'_>, draw: &Draw) -> Advance {
+    let status = failed_status(changes.service.state);
+    if let (OperationStatus::RollbackSucceeded, Some(active)) = (status, changes.service.active) {
+        changes.both(&format!("Rolled back: revision {active} goes on serving."));
+    }
+    changes.end(status, draw)
 }
 
 /// With an old revision serving again it was a rollback; otherwise it just failed.
@@ -361,9 +479,14 @@ fn next_number(view: &View) -> RevisionNumber {
     view.revisions.iter().map(|revision| revision.number).max().unwrap_or(0) + 1
 }
 
-/// Revisions that are of no more use. Kept are the newest that have served, the active one, those of which
-/// instances are left, and the newest of all, whose number must not come again and whose failure is shown.
-fn forgotten_revisions(view: &View, active: Option<RevisionNumber>) -> impl Iterator<Item = RevisionNumber> {
+/// Revisions that are of no more use. Kept are the newest that have served, the active one and the one before it, those
+/// of which instances are left, and the newest of all, whose number must not come again and whose failure is shown.
+fn forgotten_revisions(
+    view: &View,
+    active: Option<RevisionNumber>,
+    previous: Option<(RevisionNumber, Timestamp)>,
+) -> impl Iterator<Item = RevisionNumber> {
+    let previous = previous.map(|(number, _)| number);
     let mut served: Vec<RevisionNumber> = view
         .revisions
         .iter()
@@ -374,16 +497,23 @@ fn forgotten_revisions(view: &View, active: Option<RevisionNumber>) -> impl Iter
     served.truncate(limits::REVISIONS_KEPT);
     let newest = view.revisions.iter().map(|one| one.number).max();
     let left = view.slots.iter().map(|slot| slot.revision);
-    let kept: BTreeSet<RevisionNumber> = served.into_iter().chain(active).chain(newest).chain(left).collect();
+    let kept: BTreeSet<RevisionNumber> =
+        served.into_iter().chain(active).chain(previous).chain(newest).chain(left).collect();
     view.revisions.iter().map(|one| one.number).filter(move |number| !kept.contains(number))
 }
 
-/// The wish for the image of a configuration, and how long it may take.
-fn build_wish(config: &ServiceConfig, id: &BuildId, service: &ServiceId) -> (BuildWish, u64) {
+/// How long an image may take, in milliseconds.
+fn limit_ms(wish: &BuildWish) -> u64 {
+    match wish {
+        BuildWish::Source(_) => limits::BUILD_MS_MAX,
+        BuildWish::Image { .. } => limits::IMAGE_PULL_MS_MAX,
+    }
+}
+
+/// The wish for the image of a configuration.
+fn build_wish(config: &ServiceConfig, id: &BuildId, service: &ServiceId) -> BuildWish {
     match &config.source {
-        Source::Image(image) => {
-            (BuildWish::Image { reference: image.identifier.clone() }, limits::IMAGE_PULL_MS_MAX)
-        }
+        Source::Image(image) => BuildWish::Image { reference: image.identifier.clone() },
         Source::Code(code) => {
             let source = match code.repository_url.strip_prefix(source::UPLOAD_PREFIX) {
                 Some(digest) => SourceLocation::Upload { digest: Digest::new(digest) },
@@ -404,7 +534,7 @@ fn build_wish(config: &ServiceConfig, id: &BuildId, service: &ServiceId) -> (Bui
                 configuration,
                 service: service.clone(),
             };
-            (BuildWish::Source(spec), limits::BUILD_MS_MAX)
+            BuildWish::Source(spec)
         }
     }
 }

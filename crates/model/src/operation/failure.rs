@@ -6,6 +6,7 @@ use crate::instance::{Exit, Fault, Health, HealthProtocol, Phase};
 use crate::limits;
 use crate::reconcile::Slot;
 use crate::service::Revision;
+use std::time::Duration;
 
 /// What the facts say of the instances that are to become healthy.
 pub(super) enum Verdict {
@@ -28,6 +29,7 @@ pub(super) fn judge(view: &View, draw: &Draw) -> Verdict {
     let mut all_serve = true;
     let mut wait = None;
     let mut hindered: Option<(u32, &Fault)> = None;
+    let grace = view.revision(view.service.candidate).map(grace).unwrap_or_default();
     for slot in view.running(view.service.candidate) {
         all_serve &= slot.serves();
         if let Some(fault) = hopeless(slot) {
@@ -39,11 +41,13 @@ pub(super) fn judge(view: &View, draw: &Draw) -> Verdict {
             hindered = Some((tries, fault));
         }
         if let Some(hint) = wrong_port(slot) {
-            let stood_ms = (draw.now - slot.fact_at).as_millis() as u64;
-            match limits::WRONG_PORT_MS.checked_sub(stood_ms) {
-                None | Some(0) => return Verdict::Failed(unhealthy(view, Some(hint))),
-                Some(left) => wait = Some(wait.map_or(left, |ms: u64| ms.min(left))),
+            let counts = slot.fact_at.max(slot.created_at + grace);
+            let until = counts + Duration::from_millis(limits::WRONG_PORT_MS);
+            if draw.now >= until {
+                return Verdict::Failed(unhealthy(view, Some(hint)));
             }
+            let left = (until - draw.now).as_millis() as u64;
+            wait = Some(wait.map_or(left, |ms: u64| ms.min(left)));
         }
     }
     match hindered {
@@ -108,6 +112,25 @@ fn not_started(slot: &Slot) -> Option<(u32, &Fault)> {
     }
 }
 
+/// The latest try to start it found too little memory.
+pub(super) fn lacks_memory(slot: &Slot) -> bool {
+    not_started(slot).is_some_and(|(_, fault)| fault.lacks_memory())
+}
+
+/// The fault of a machine that has too little memory for a deployment, with what helps where nothing gives way.
+pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
+    let old = view.running(view.service.active).count();
+    if !fault.lacks_memory() || view.service.active == view.service.candidate || old != 1 {
+        return fault;
+    }
+    let reason = format!(
+        "{}. The only instance that serves would have to stop first: free memory, give instances less of it, or \
+         pause the service, update it and resume it.",
+        fault.reason.trim_end_matches('.')
+    );
+    Fault { reason, ..fault }
+}
+
 /// The process runs and listens somewhere else.
 fn wrong_port(slot: &Slot) -> Option<&str> {
     let fact = slot.fact.as_ref()?;
@@ -134,6 +157,11 @@ fn unhealthy(view: &View, hint: Option<&str>) -> Fault {
         reason.push_str(&format!(" The last answer: {hint}."));
     }
     Fault::permanent(reason)
+}
+
+/// In this time from its wish failing checks of an instance do not count.
+pub(super) fn grace(revision: &Revision) -> Duration {
+    revision.run.as_ref().map(|run| run.tags.health_check_grace()).unwrap_or_default()
 }
 
 /// "protocol `HTTP` [Path: '/'], [Port: '8080']", as App Runner's lines have it.

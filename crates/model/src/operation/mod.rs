@@ -5,13 +5,20 @@
 //! cannot fail, touches nothing, and called again with the same rows writes nothing new: so being killed
 //! between any two transactions costs time only. Undoing is wishing the old state again.
 
+mod abandoned;
+mod call;
 mod delete;
 mod deploy;
 mod failure;
 mod pause;
+mod queue;
 mod removal;
+mod rolling;
 #[cfg(test)]
 mod tests;
+
+pub use abandoned::{abandoned, left_behind};
+pub use call::{Call, CallError, Called, Cancelled, Standing, call, cancel};
 
 use crate::build::{BuildOutcome, BuildSpec};
 use crate::draw::Draw;
@@ -20,6 +27,7 @@ use crate::instance::Fault;
 use crate::limits;
 use crate::reconcile::{Slot, SlotWish};
 use crate::service::{Revision, Service, settled};
+use crate::source::ServiceInput;
 use crate::time::{Timestamp, WallTime};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -54,6 +62,17 @@ impl OperationKind {
             OperationKind::PauseService => "PAUSE_SERVICE",
             OperationKind::ResumeService => "RESUME_SERVICE",
             OperationKind::DeleteService => "DELETE_SERVICE",
+        }
+    }
+
+    /// One that brings a revision up, and may fail or be ended before it serves.
+    fn deploys(self) -> bool {
+        match self {
+            OperationKind::CreateService
+            | OperationKind::UpdateService
+            | OperationKind::StartDeployment
+            | OperationKind::ResumeService => true,
+            OperationKind::PauseService | OperationKind::DeleteService => false,
         }
     }
 
@@ -115,8 +134,42 @@ pub struct Operation {
     pub started_at: Option<WallTime>,
     pub ended_at: Option<WallTime>,
     pub updated_at: WallTime,
+    /// Nobody asked for it: a push began it, and no caller has joined it since.
+    pub automatic: bool,
+    /// Looks at the source anew even where its configuration leaves the source as it is, because it took the place
+    /// of a deployment.
+    pub fresh: bool,
+    /// What it is for beside its kind, where no other row says it.
+    pub asked: Option<Asked>,
+    /// The wish that it ends before its time, and the reason that it then has.
+    pub cancelled: Option<String>,
     /// Why it failed or was rolled back.
     pub fault: Option<Fault>,
+}
+
+/// What an operation is for beside its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// What was written is laid over the configuration that the service has when the turn of the operation comes,
+    /// whatever the operations before it make of that. One that failed keeps it to be repeated in the same way.
+    Update(Box<ServiceInput>),
+    /// Going back to what served before the revision that is active when the turn of the operation comes.
+    RevisionBefore,
+    /// Going back to this revision: its configuration and its image, without a build.
+    Revision(RevisionNumber),
+}
+
+impl Asked {
+    /// The repository that is asked for, which may be an upload.
+    pub fn repository_url(&self) -> Option<&str> {
+        match self {
+            Asked::Update(input) => {
+                input.source.as_ref()?.code.as_ref().map(|code| code.repository_url.as_str())
+            }
+            Asked::RevisionBefore | Asked::Revision(_) => None,
+        }
+    }
 }
 
 impl Operation {
@@ -132,7 +185,31 @@ impl Operation {
             started_at: None,
             ended_at: None,
             updated_at: now,
+            automatic: false,
+            fresh: false,
+            asked: None,
+            cancelled: None,
             fault: None,
+        }
+    }
+
+    /// It waits for its turn and has not been opened.
+    pub fn is_queued(&self) -> bool {
+        self.step == Step::Queued
+    }
+
+    /// The revision to go back to.
+    fn rollback(&self) -> Option<RevisionNumber> {
+        match self.asked {
+            Some(Asked::Revision(number)) => Some(number),
+            Some(Asked::Update(_) | Asked::RevisionBefore) | None => None,
+        }
+    }
+
+    fn is_rollback(&self) -> bool {
+        match self.asked {
+            Some(Asked::RevisionBefore | Asked::Revision(_)) => true,
+            Some(Asked::Update(_)) | None => false,
         }
     }
 }
@@ -141,6 +218,8 @@ impl Operation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
+    /// Behind the open operation of its service; opened in the transaction that ends the one before it.
+    Queued,
     /// Nothing is wished yet.
     Admitted,
     /// Waits for an image.
@@ -155,9 +234,21 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hindered: Option<Timestamp>,
     },
+    /// Instances change places one by one; waits for the candidate's that came last to be healthy, or for the active
+    /// revision's in whose place it came to be gone.
+    Rolling {
+        deadline: Timestamp,
+        /// As in `Starting`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hindered: Option<Timestamp>,
+    },
     /// The candidate is wished active; waits until every live proxy serves it, the pivot.
     Routing {
         old: Option<RevisionNumber>,
+        deadline: Timestamp,
+    },
+    /// Instances of the old revision that were replaced already come back one by one.
+    Returning {
         deadline: Timestamp,
     },
     /// The old revision is wished active again; waits until every live proxy serves it.
@@ -172,14 +263,31 @@ pub enum Step {
 }
 
 impl Step {
-    /// One word for people.
+    /// A failure of a deployment here leaves everything as it was before.
+    fn is_before_the_pivot(&self) -> bool {
+        match self {
+            Step::Queued
+            | Step::Admitted
+            | Step::Building { .. }
+            | Step::Starting { .. }
+            | Step::Rolling { .. }
+            | Step::Routing { .. } => true,
+            Step::Returning { .. } | Step::RollingBack { .. } | Step::Removing { .. } | Step::Ended => false,
+        }
+    }
+
+    /// One word or two for people.
     pub fn as_str(&self) -> &'static str {
         match self {
+            Step::Queued => "queued",
             Step::Admitted => "admitted",
             Step::Building { .. } => "building",
             Step::Starting { .. } => "starting",
+            Step::Rolling { .. } => "replacing instances",
             Step::Routing { .. } => "routing",
-            Step::RollingBack { .. } => "rolling back",
+            Step::Returning { .. } => "restoring instances",
+            // A first deployment that failed passes here too, and has nothing to roll back to.
+            Step::RollingBack { .. } => "restoring routes",
             Step::Removing { .. } => "removing",
             Step::Ended => "ended",
         }
@@ -235,6 +343,8 @@ impl Build {
 pub struct View {
     pub service: Service,
     pub operation: Operation,
+    /// Those that wait behind it, first come first.
+    pub queued: Vec<Operation>,
     pub revisions: Vec<Revision>,
     /// The build that the step names.
     pub build: Option<Build>,
@@ -251,19 +361,27 @@ impl View {
 
     /// Wished instances of a revision.
     fn running(&self, revision: Option<RevisionNumber>) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(move |slot| slot.wish == SlotWish::Run && Some(slot.revision) == revision)
+        self.slots.iter().filter(move |slot| slot.wish.runs() && Some(slot.revision) == revision)
     }
 
     fn is_routed(&self) -> bool {
-        self.routed_version >= self.service.route_version
+        is_routed(&self.service, self.routed_version)
     }
+}
+
+/// Every live proxy serves what the service's row wishes.
+fn is_routed(service: &Service, routed_version: u64) -> bool {
+    routed_version >= service.route_version
 }
 
 /// One row to write. Rows are written whole, in the transaction that read the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     Service(Box<Service>),
-    Operation(Operation),
+    /// A row that is there.
+    Operation(Box<Operation>),
+    /// A row that is new.
+    OperationNew(Box<Operation>),
     Revision(Box<Revision>),
     /// A deployment of it has succeeded.
     RevisionServed(RevisionNumber),
@@ -271,7 +389,8 @@ pub enum Write {
     Build(Box<Build>),
     Slot(Box<Slot>),
     SlotWish(InstanceId, SlotWish),
-    Line(Line),
+    /// To the service's events, or to the deployment log of this operation.
+    Line(OperationId, Line),
 }
 
 /// A line for people. Lines are rows first and reach the logs after the commit, so that none is lost.
@@ -307,7 +426,7 @@ impl Advance {
 
 /// The next step of an operation: the rows to write now, and what to wait for after them.
 pub fn advance(view: &View, draw: &mut Draw) -> Advance {
-    if view.operation.status.is_ended() {
+    if view.operation.status.is_ended() || view.operation.is_queued() {
         return Advance { writes: Vec::new(), wake: Wake::Done };
     }
     match view.operation.kind {
@@ -340,11 +459,15 @@ impl<'a> Changes<'a> {
     }
 
     fn event(&mut self, text: impl Into<String>) {
-        self.writes.push(Write::Line(Line::Event(text.into())));
+        self.line(Line::Event(text.into()));
     }
 
     fn deployment(&mut self, text: impl AsRef<str>) {
-        self.writes.push(Write::Line(Line::Deployment(format!("[AppRunner] {}", text.as_ref()))));
+        self.line(deployment_line(text.as_ref()));
+    }
+
+    fn line(&mut self, line: Line) {
+        self.writes.push(Write::Line(self.operation.id.clone(), line));
     }
 
     /// In the event log and in the deployment's.
@@ -356,7 +479,10 @@ impl<'a> Changes<'a> {
     /// The first lines of every operation.
     fn begin(&mut self) {
         self.event("Service status is set to OPERATION_IN_PROGRESS.");
-        self.both(&format!("{} started.", self.operation.kind.words()));
+        let Operation { id, kind, .. } = &self.operation;
+        let text =
+            format!("{} with ID : {id} started. Cause : {}.", kind.words(), call::cause(&self.operation));
+        self.both(&text);
     }
 
     fn drain(&mut self, slots: impl Iterator<Item = InstanceId>, until: Timestamp) {
@@ -367,13 +493,7 @@ impl<'a> Changes<'a> {
         self.service.route_version += 1;
     }
 
-    /// The operation goes on; facts or the deadline wake it.
-    fn step(mut self, step: Step, deadline: Timestamp) -> Advance {
-        self.operation.step = step;
-        self.finish(Wake::ByFactOr(deadline))
-    }
-
-    /// The operation ends here, the service being in the state that was set.
+    /// The operation ends here, the service being in the state that was set; the next one that waits is opened.
     fn end(mut self, status: OperationStatus, draw: &Draw) -> Advance {
         assert!(status.is_ended(), "an operation ends with a status of its end");
         self.operation.status = status;
@@ -382,21 +502,60 @@ impl<'a> Changes<'a> {
         self.service.operation = None;
         self.service.updated_at = draw.wall;
         self.service.candidate = None;
+        let Operation { id, kind, started_at, .. } = &self.operation;
+        let began = started_at.unwrap_or(draw.wall);
+        let took = seconds(draw.wall.0.saturating_sub(began.0));
+        let what = format!("{} with ID : {id}", kind.words());
         if status == OperationStatus::Succeeded {
+            self.both(&format!("{what} completed successfully in {took}."));
             self.service.last_failure = None;
-            self.both(&format!("{} completed successfully.", self.operation.kind.words()));
+            self.operation.asked = None;
+        } else {
+            self.both(&format!("{what} ended after {took}."));
         }
-        let status = settled(self.service.state).as_str();
-        self.both(&format!("Service status is set to {status}."));
-        self.writes.push(Write::Line(Line::DeploymentEnd));
-        self.finish(Wake::Done)
+        let next = queue::open_next(self.view, &mut self.service, &self.writes, draw.wall);
+        match &self.service.operation {
+            None => {
+                let status = settled(self.service.state).as_str();
+                self.both(&format!("Service status is set to {status}."));
+            }
+            Some(next) => self.both(&format!("The operation with ID : {next} is next.")),
+        }
+        self.line(Line::DeploymentEnd);
+        self.writes.push(Write::Operation(Box::new(self.operation)));
+        // Only now is the place of the open one free.
+        self.writes.extend(next);
+        self.writes.push(Write::Service(Box::new(self.service)));
+        Advance { writes: self.writes, wake: Wake::Done }
     }
 
-    fn finish(mut self, wake: Wake) -> Advance {
-        self.writes.push(Write::Operation(self.operation));
+    /// The operation goes on; facts or the deadline wake it.
+    fn step(mut self, step: Step, deadline: Timestamp) -> Advance {
+        self.operation.step = step;
+        self.writes.push(Write::Operation(Box::new(self.operation)));
         self.writes.push(Write::Service(Box::new(self.service)));
-        Advance { writes: self.writes, wake }
+        Advance { writes: self.writes, wake: Wake::ByFactOr(deadline) }
     }
+}
+
+/// A line of the deployment log in the platform's own voice.
+fn deployment_line(text: &str) -> Line {
+    Line::Deployment(format!("[AppRunner] {text}"))
+}
+
+/// Milliseconds as people read them.
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+/// How long a wait has taken by now that may take `limit_ms` until its deadline.
+fn waited(draw: &Draw, deadline: Timestamp, limit_ms: u64) -> String {
+    seconds((draw.now.0 + limit_ms).saturating_sub(deadline.0))
+}
+
+/// "1 instance", "2 instances".
+fn instances(count: usize) -> String {
+    format!("{count} instance{}", if count == 1 { "" } else { "s" })
 }
 
 fn after(draw: &Draw, ms: u64) -> Timestamp {

@@ -8,13 +8,15 @@ use crate::draw::Draw;
 use crate::service::State;
 
 pub(super) fn advance(view: &View, draw: &mut Draw) -> Advance {
-    let left = match removal::advance(view, State::Paused, draw) {
+    let (left, took) = match removal::advance(view, State::Paused, draw) {
         Removal::Going(advance) => return advance,
-        Removal::Over { left } => left,
+        Removal::Over { left, took } => (left, took),
     };
     let mut changes = Changes::new(view, draw);
     if left > 0 {
         changes.both(&format!("{left} instances have not ended yet; stopping them goes on."));
+    } else {
+        changes.both(&format!("Every instance has stopped after {took}."));
     }
     changes.end(OperationStatus::Succeeded, draw)
 }

@@ -1,7 +1,12 @@
 //! Every operation through generic harnesses: to the end with good facts, and with each wait failing in turn.
 
+mod calls;
 mod hindered;
 mod lines;
+mod queued;
+mod repeated;
+mod rollback;
+mod rolling;
 
 use super::*;
 use crate::fixture;
@@ -12,6 +17,11 @@ use crate::service::{ServiceConfig, State};
 /// Rows in memory, and facts as a test wants them.
 struct Rows {
     view: View,
+    /// The next operation, opened by the end of the one in the view.
+    next: Option<Operation>,
+    /// Operations that ended without having been opened.
+    never_opened: Vec<Operation>,
+    source_seen: Option<String>,
     builds: Vec<Build>,
     lines: Vec<Line>,
     now: Timestamp,
@@ -40,15 +50,29 @@ impl Rows {
         let id = OperationId::new("0".repeat(32));
         service.operation = Some(id.clone());
         let operation = Operation::pending(id, service.id.clone(), kind, WallTime(5));
-        let view = View { service, operation, revisions, build: None, slots, routed_version: 0 };
-        Rows { view, builds: Vec::new(), lines: Vec::new(), now: Timestamp(1000), draws: 1 }
+        let queued = Vec::new();
+        let view = View { service, operation, queued, revisions, build: None, slots, routed_version: 0 };
+        Rows {
+            view,
+            next: None,
+            never_opened: Vec::new(),
+            source_seen: None,
+            builds: Vec::new(),
+            lines: Vec::new(),
+            now: Timestamp(1000),
+            draws: 1,
+        }
+    }
+
+    fn draw(&mut self) -> Draw {
+        self.draws += 1;
+        Draw::new(self.now, WallTime(self.now.0), 1, self.draws)
     }
 
     /// One call, its writes applied. Then calls until nothing is written, which must come soon.
     fn advance(&mut self) -> Wake {
         for _ in 0..10 {
-            self.draws += 1;
-            let mut draw = Draw::new(self.now, WallTime(self.now.0), 1, self.draws);
+            let mut draw = self.draw();
             let again = advance(&self.view, &mut draw.clone());
             let advance = advance(&self.view, &mut draw);
             assert_eq!(again, advance, "the same rows and draw decide the same");
@@ -65,7 +89,23 @@ impl Rows {
         for write in writes {
             match write {
                 Write::Service(row) => view.service = *row,
-                Write::Operation(row) => view.operation = row,
+                Write::Operation(row) if row.id == view.operation.id => view.operation = *row,
+                Write::Operation(row) => {
+                    view.queued.retain(|one| one.id != row.id);
+                    match row.step {
+                        Step::Ended => self.never_opened.push(*row),
+                        Step::Admitted => {
+                            assert!(view.operation.status.is_ended(), "one is open at a time");
+                            assert_eq!(self.next.replace(*row), None, "one is opened at a time");
+                        }
+                        _ => panic!("no turn: {row:?}"),
+                    }
+                }
+                Write::OperationNew(row) if row.is_queued() => view.queued.push(*row),
+                Write::OperationNew(row) => {
+                    assert!(view.operation.status.is_ended(), "one is open at a time");
+                    view.operation = *row;
+                }
                 Write::Revision(row) => view.revisions.push(*row),
                 Write::RevisionServed(number) => {
                     let found = view.revisions.iter_mut().find(|one| one.number == number);
@@ -80,7 +120,7 @@ impl Rows {
                 Write::SlotWish(id, wish) => {
                     view.slots.iter_mut().find(|slot| slot.id == id).expect("a known slot").wish = wish;
                 }
-                Write::Line(line) => self.lines.push(line),
+                Write::Line(_, line) => self.lines.push(line),
             }
         }
         view.build = match &view.operation.step {
@@ -101,7 +141,7 @@ impl Rows {
     /// A fact for every instance of the candidate.
     fn seen(&mut self, fact: impl Fn(&Slot) -> Observed) {
         let (now, candidate) = (self.now, self.view.service.candidate);
-        let running = |slot: &&mut Slot| slot.wish == SlotWish::Run && Some(slot.revision) == candidate;
+        let running = |slot: &&mut Slot| slot.wish.runs() && Some(slot.revision) == candidate;
         for slot in self.view.slots.iter_mut().filter(running) {
             let fact = fact(slot);
             slot.ever_healthy |= fact.health == Health::Healthy;
@@ -119,16 +159,25 @@ impl Rows {
     }
 
     fn removed(&mut self) {
-        self.view.slots.retain(|slot| slot.wish == SlotWish::Run);
+        self.view.slots.retain(|slot| slot.wish.runs());
+    }
+
+    /// What is wished is there and healthy, and what is not is gone.
+    fn exchanged(&mut self) {
+        self.removed();
+        for slot in &mut self.view.slots {
+            slot.fact = Some(fixture::healthy(slot));
+            slot.ever_healthy = true;
+        }
     }
 
     fn running(&self) -> Vec<RevisionNumber> {
-        self.view.slots.iter().filter(|slot| slot.wish == SlotWish::Run).map(|slot| slot.revision).collect()
+        self.view.slots.iter().filter(|slot| slot.wish.runs()).map(|slot| slot.revision).collect()
     }
 
     /// Good facts until the end, each wait checked to be one.
     fn drive(&mut self) {
-        for _ in 0..10 {
+        for _ in 0..20 {
             match self.advance() {
                 Wake::Done => return,
                 Wake::ByFactOr(deadline) => assert!(deadline > self.now, "a wait ends in the future"),
@@ -136,12 +185,13 @@ impl Rows {
             match self.view.operation.step.clone() {
                 Step::Building { .. } => self.built(BuildFact::Done(fixture::outcome()), 0),
                 Step::Starting { .. } => self.healthy(),
+                Step::Rolling { .. } | Step::Returning { .. } => self.exchanged(),
                 Step::Routing { .. } | Step::RollingBack { .. } => self.routed(),
                 Step::Removing { .. } => {
                     self.routed();
                     self.removed();
                 }
-                Step::Admitted | Step::Ended => panic!("it waits in no step"),
+                Step::Queued | Step::Admitted | Step::Ended => panic!("it waits in no step"),
             }
         }
         panic!("it does not end: {:?}", self.view.operation);
@@ -157,6 +207,7 @@ impl Rows {
             match self.view.operation.step {
                 Step::Building { .. } => self.built(BuildFact::Done(fixture::outcome()), 0),
                 Step::Starting { .. } => self.healthy(),
+                Step::Rolling { .. } => self.exchanged(),
                 _ => panic!("it passed the wait: {:?}", self.view.operation.step),
             }
         }
@@ -165,7 +216,8 @@ impl Rows {
     fn ended(&self) -> (OperationStatus, State) {
         let view = &self.view;
         assert!(view.operation.status.is_ended(), "{:?}", view.operation);
-        assert!(view.operation.ended_at.is_some() && view.service.operation.is_none());
+        assert!(view.operation.ended_at.is_some());
+        assert_eq!(view.service.operation, self.next.as_ref().map(|next| next.id.clone()));
         assert_eq!(view.service.candidate, None);
         assert_eq!(self.lines.last(), Some(&Line::DeploymentEnd));
         assert!(self.builds.iter().all(|build| !build.is_due()), "nothing is built for nobody");
@@ -233,7 +285,12 @@ fn check_undone(kind: OperationKind, state: State, wait: fn(&Step) -> bool, fail
     fail(&mut rows);
     rows.advance();
     if matches!(rows.view.operation.step, Step::RollingBack { .. }) {
-        assert_eq!(rows.view.operation.status, OperationStatus::RollbackInProgress);
+        let shown = match state {
+            State::Running => OperationStatus::RollbackInProgress,
+            // What has nothing to roll back to does not speak of it.
+            _ => OperationStatus::InProgress,
+        };
+        assert_eq!(rows.view.operation.status, shown);
         rows.routed();
         rows.advance();
     }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 /// A port from AWS's text form.
 pub(super) fn port(text: &str) -> Result<u16, InputError> {
     match text.parse::<u16>() {
-        Ok(port) if port > 0 => Ok(port),
+        // A sign is no digit.
+        Ok(port) if port > 0 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(port),
         _ => invalid(format!("Port '{text}' is not valid: give a number from 1 to 65535.")),
     }
 }
@@ -41,6 +42,22 @@ pub(super) fn check(env: &BTreeMap<String, String>, port: Option<u16>) -> Result
         return invalid(format!(
             "The variables have {bytes} bytes together; at most {} fit.",
             limits::ENVIRONMENT_BYTES_MAX
+        ));
+    }
+    Ok(())
+}
+
+/// A start or build command that can be run: one argument of a program has at most 128 KiB on Linux.
+pub(super) fn check_command(member: &str, command: Option<&str>) -> Result<(), InputError> {
+    let Some(command) = command else { return Ok(()) };
+    if command.contains('\0') {
+        return invalid(format!("{member} is not valid: it has a zero byte."));
+    }
+    if command.len() > limits::COMMAND_BYTES_MAX {
+        return invalid(format!(
+            "{member} has {} bytes; at most {} are taken.",
+            command.len(),
+            limits::COMMAND_BYTES_MAX
         ));
     }
     Ok(())

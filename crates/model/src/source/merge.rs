@@ -1,8 +1,8 @@
 //! Lays what was written over what was there.
 
 use super::{
-    CodeConfigurationInput, CodeInput, HealthInput, ImageInput, InputError, NetworkInput, Place,
-    ServiceInput, SourceInput, environment, invalid, size, unsupported,
+    CodeConfigurationInput, CodeInput, HealthInput, ImageInput, InputError, NetworkInput, ServiceInput,
+    SourceInput, environment, invalid, size, unsupported,
 };
 use crate::instance::{HealthCheck, HealthProtocol};
 use crate::service::{
@@ -16,7 +16,7 @@ const PORT: u16 = 8080;
 pub(super) fn configure(
     service: Option<&Service>,
     input: &ServiceInput,
-    place: Place<'_>,
+    scaling: &Scaling,
 ) -> Result<ServiceConfig, InputError> {
     refuse_unsupported(input)?;
     let current = service.map(|service| &service.config);
@@ -27,6 +27,12 @@ pub(super) fn configure(
     };
     let instance = input.instance.clone().unwrap_or_default();
     let written_source = input.source.clone().unwrap_or_default();
+    if written_source.connection_arn.is_some() && matches!(source, Source::Image(_)) {
+        return invalid(
+            "AuthenticationConfiguration.ConnectionArn is for a CodeRepository; images are pulled with the registry \
+             credentials of the platform's configuration. Leave it out.",
+        );
+    }
     let (health, health_path) = health(current, &input.health.clone().unwrap_or_default())?;
     Ok(ServiceConfig {
         auto_deployments: written_source
@@ -50,10 +56,13 @@ pub(super) fn configure(
             .or_else(|| current.and_then(|config| config.instance_role_arn.clone())),
         health,
         health_path,
-        scaling: scaling(current, input.scaling_arn.as_deref(), place)?,
+        scaling: input.scaling.as_ref().unwrap_or(scaling).clone(),
         public: true,
         ip_address_type: IpAddressType::Ipv4,
         kms_key: current.and_then(|config| config.kms_key.clone()),
+        observability_enabled: input
+            .observability_enabled
+            .or_else(|| current.and_then(|config| config.observability_enabled)),
     })
 }
 
@@ -73,10 +82,6 @@ fn refuse_unsupported(input: &ServiceInput) -> Result<(), InputError> {
         ),
         _ if input.kms_key.is_some() => unsupported(
             "EncryptionConfiguration.KmsKey is not supported yet: there is no key service. Leave it out.",
-        ),
-        _ if input.source.as_ref().is_some_and(|source| source.connection_arn.is_some()) => unsupported(
-            "AuthenticationConfiguration.ConnectionArn is not supported yet: there are no connections, and git is \
-             fetched without them. Leave it out.",
         ),
         _ if input.observability_enabled == Some(true) => unsupported(
             "ObservabilityConfiguration.ObservabilityEnabled=true is not supported yet: traces are not collected. \
@@ -154,6 +159,8 @@ fn code_values(
     written: &CodeConfigurationInput,
 ) -> Result<Option<CodeValues>, InputError> {
     environment::refuse_secrets(&written.run)?;
+    environment::check_command("StartCommand", written.run.start_command.as_deref())?;
+    environment::check_command("BuildCommand", written.build_command.as_deref())?;
     let base = base.filter(|_| !written.from_file);
     let Some(runtime) = written.runtime.clone().or_else(|| base.map(|base| base.runtime.clone())) else {
         if written.from_file {
@@ -193,6 +200,7 @@ fn code_values(
 
 fn image_source(base: Option<&ImageSource>, written: &ImageInput) -> Result<ImageSource, InputError> {
     environment::refuse_secrets(&written.run)?;
+    environment::check_command("StartCommand", written.run.start_command.as_deref())?;
     if written.identifier.is_empty() || has_blank(&written.identifier) {
         return invalid(format!(
             "ImageIdentifier '{}' is not a reference: give registry/name:tag or registry/name@sha256:….",
@@ -221,6 +229,17 @@ fn image_source(base: Option<&ImageSource>, written: &ImageInput) -> Result<Imag
             .or_else(|| base.and_then(|base| base.start_command.clone())),
         env,
     })
+}
+
+/// A check that may take longer than until the next one would overtake itself.
+fn check_interval(interval_s: u32, timeout_s: u32) -> Result<(), InputError> {
+    if interval_s >= timeout_s {
+        return Ok(());
+    }
+    invalid(format!(
+        "HealthCheckConfiguration.Interval {interval_s} is less than Timeout {timeout_s}: give an Interval of at \
+         least {timeout_s} seconds."
+    ))
 }
 
 /// The URLs that a build can fetch from, or the archive that a client has uploaded.
@@ -283,6 +302,7 @@ fn health(
         healthy_threshold: written.healthy_threshold.unwrap_or(base.healthy_threshold),
         unhealthy_threshold: written.unhealthy_threshold.unwrap_or(base.unhealthy_threshold),
     };
+    check_interval(check.interval_s, check.timeout_s)?;
     for (name, value) in [
         ("Interval", check.interval_s),
         ("Timeout", check.timeout_s),
@@ -296,30 +316,4 @@ fn health(
         }
     }
     Ok((check, path))
-}
-
-/// The one auto scaling configuration that exists so far, by any of the three forms of its ARN.
-fn scaling(
-    current: Option<&ServiceConfig>,
-    written: Option<&str>,
-    place: Place<'_>,
-) -> Result<Scaling, InputError> {
-    let Place { region, account } = place;
-    let named = format!("arn:aws:apprunner:{region}:{account}:autoscalingconfiguration/DefaultConfiguration");
-    let revision = format!("{named}/1");
-    let full = format!("{revision}/00000000000000000000000000000001");
-    match (written, current) {
-        (Some(arn), _) if arn != named && arn != revision && arn != full => unsupported(format!(
-            "AutoScalingConfigurationArn '{arn}' is not supported yet: the only auto scaling configuration is {full}."
-        )),
-        (None, Some(config)) => Ok(config.scaling.clone()),
-        (Some(_), _) | (None, None) => Ok(Scaling {
-            arn: full,
-            name: "DefaultConfiguration".to_owned(),
-            revision: 1,
-            max_concurrency: 100,
-            min_size: 1,
-            max_size: 25,
-        }),
-    }
 }

@@ -3,7 +3,10 @@ use crate::fixture;
 use crate::instance::{HealthProtocol, InstanceSize};
 use crate::service::{Source, State};
 
-const PLACE: Place<'static> = Place { region: "us-east-1", account: "123456789012" };
+/// What a region's new services use.
+fn scaling() -> Scaling {
+    fixture::image_config("r/a:1").scaling
+}
 
 fn image(identifier: &str) -> ServiceInput {
     ServiceInput {
@@ -55,14 +58,14 @@ fn env(pairs: &[(&str, &str)]) -> Option<BTreeMap<String, String>> {
 /// What creating or changing gives: the configuration, or a part of the error's text.
 fn check(current: Option<&ServiceConfig>, input: &ServiceInput, expect: Result<(), &str>) -> ServiceConfig {
     let result = match current {
-        None => new_service("web", [], input, PLACE).map(|new| new.config),
-        Some(current) => changed(&fixture::service("web", current.clone()), input, PLACE),
+        None => new_service("web", [], input, &scaling()).map(|new| new.config),
+        Some(current) => changed(&fixture::service("web", current.clone()), input),
     };
     match (result, expect) {
         (Ok(config), Ok(())) => config,
         (Err(error), Err(part)) => {
             assert!(error.to_string().contains(part), "{error} does not say {part:?}");
-            new_service("web", [], &image("r/a:1"), PLACE).unwrap().config
+            new_service("web", [], &image("r/a:1"), &scaling()).unwrap().config
         }
         (result, expect) => panic!("{result:?}, expected {expect:?}"),
     }
@@ -76,11 +79,7 @@ fn defaults_are_those_of_aws() {
     assert_eq!((config.health.interval_s, config.health.timeout_s), (5, 2));
     assert_eq!((config.health.healthy_threshold, config.health.unhealthy_threshold), (1, 5));
     assert_eq!(config.health_path, "/");
-    assert_eq!(
-        config.scaling.arn,
-        "arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/DefaultConfiguration/1/\
-         00000000000000000000000000000001"
-    );
+    assert_eq!(config.scaling, scaling());
     assert!(config.auto_deployments && config.public && config.kms_key.is_none());
     let Source::Image(source) = config.source else { panic!("an image") };
     assert_eq!(source.port, 8080);
@@ -191,7 +190,7 @@ fn limits_of_environment() -> usize {
 
 #[test]
 fn what_is_not_built_is_refused_by_name() {
-    let with = |change: fn(&mut ServiceInput)| {
+    let with = |change: &dyn Fn(&mut ServiceInput)| {
         let mut input = image("r/a:1");
         change(&mut input);
         input
@@ -208,22 +207,19 @@ fn what_is_not_built_is_refused_by_name() {
     check(None, &private, Ok(()));
     check(
         None,
-        &with(|input| input.kms_key = Some("arn:aws:kms:…".into())),
+        &with(&|input| input.kms_key = Some("arn:aws:kms:…".into())),
         Err("KmsKey is not supported yet"),
     );
-    check(None, &with(|input| input.observability_enabled = Some(true)), Err("ObservabilityEnabled=true"));
-    check(None, &with(|input| input.scaling_arn = Some("arn:x".into())), Err("is not supported yet"));
-    check(
-        None,
-        &with(|input| {
-            input.scaling_arn = Some(
-                "arn:aws:apprunner:us-east-1:123456789012:autoscalingconfiguration/DefaultConfiguration"
-                    .into(),
-            )
-        }),
-        Ok(()),
-    );
-    check(None, &with(|input| run_of(input).secrets = env(&[("S", "arn")])), Err("'S'"));
+    check(None, &with(&|input| input.observability_enabled = Some(true)), Err("ObservabilityEnabled=true"));
+    let mut other = scaling();
+    other.min_size = 3;
+    let set = check(None, &with(&|input| input.scaling = Some(other.clone())), Ok(()));
+    assert_eq!((set.scaling.min_size, check(Some(&set), &image("r/a:1"), Ok(())).scaling), (3, other));
+    let connected = with(&|input| input.source.as_mut().unwrap().connection_arn = Some("arn".into()));
+    check(None, &connected, Err("is for a CodeRepository"));
+    let hasty = HealthInput { timeout_s: Some(6), ..Default::default() };
+    check(None, &with(&|input| input.health = Some(hasty.clone())), Err("Interval 5 is less than Timeout 6"));
+    check(None, &with(&|input| run_of(input).secrets = env(&[("S", "arn")])), Err("'S'"));
 }
 
 #[test]
@@ -261,13 +257,13 @@ fn sources_are_checked() {
 fn the_kind_of_source_changes_only_before_anything_served() {
     let mut service = fixture::service("web", check(None, &image("r/a:1"), Ok(())));
     let written = code(true, None, RunInput::default());
-    let refused = changed(&service, &written, PLACE).unwrap_err().to_string();
+    let refused = changed(&service, &written).unwrap_err().to_string();
     assert!(refused.contains("cannot be changed between") && refused.ends_with("apron rm web"), "{refused}");
     service.state = State::CreateFailed;
     service.active = None;
-    service.config = changed(&service, &written, PLACE).unwrap();
+    service.config = changed(&service, &written).unwrap();
     assert!(matches!(service.config.source, Source::Code(_)));
-    let config = changed(&service, &image("r/a:1"), PLACE).unwrap();
+    let config = changed(&service, &image("r/a:1")).unwrap();
     let Source::Image(source) = &config.source else { panic!("an image") };
     assert_eq!((source.identifier.as_str(), source.port), ("r/a:1", 8080));
 }
@@ -300,7 +296,7 @@ fn names_and_tags() {
         ("a.b", false),
         (&"x".repeat(41), false),
     ] {
-        assert_eq!(new_service(name, [], &image("r/a:1"), PLACE).is_ok(), valid, "{name}");
+        assert_eq!(new_service(name, [], &image("r/a:1"), &scaling()).is_ok(), valid, "{name}");
     }
     let tag = |k: &str, v: &str| (k.to_string(), v.to_string());
     assert!(laid_over(&BTreeMap::new(), [tag("aws:x", "")]).is_err());

@@ -74,6 +74,19 @@ fn hello_then_tables_then_serving_and_status() {
 }
 
 #[test]
+fn counts_come_with_every_table_and_do_not_wait_for_their_time() {
+    let origin = Origin::named("a");
+    let (_world, mut link) = world();
+    for counter in 1..=5 {
+        link.publish(table(counter, &[serving(&[origin.address])]));
+        // That the next one is served would be said sooner than what is said from time to time.
+        link.send(table(counter + 1, &[serving(&[origin.address])]));
+        let next = link.next();
+        assert!(matches!(&next, FromProxy::Status { .. }), "{next:?}");
+    }
+}
+
+#[test]
 fn an_instance_that_left_the_table_drains_and_its_idle_connections_close() {
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);

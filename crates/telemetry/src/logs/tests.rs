@@ -2,6 +2,9 @@ use super::*;
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+const TIGHT: Limits =
+    Limits { segment_bytes_max: 400, segments_max: 3, deployments_max: 2, audit_segments_max: 5 };
+
 struct Directory(PathBuf);
 
 impl Directory {
@@ -13,7 +16,7 @@ impl Directory {
         Directory(path)
     }
     fn logs(&self) -> Logs {
-        Logs::open(&self.0, Limits { segment_bytes_max: 400, segments_max: 3, deployments_max: 2 }).unwrap()
+        Logs::open(&self.0, TIGHT).unwrap()
     }
 }
 
@@ -64,6 +67,20 @@ fn rotation_keeps_numbers_and_says_what_is_gone() {
     let files = fs::read_dir(dir.0.join("s1/application")).unwrap();
     let sizes: Vec<u64> = files.map(|f| f.unwrap().metadata().unwrap().len()).collect();
     assert!(sizes.len() <= 3 && sizes.iter().all(|s| *s <= 400), "{sizes:?}");
+}
+
+#[test]
+fn the_audit_log_is_a_stream_with_a_bound_of_its_own() {
+    let dir = Directory::new();
+    let logs = dir.logs();
+    for n in 0..200 {
+        append(&logs, &Stream::Audit, &format!("line {n}"));
+    }
+    logs.remove_service(&ServiceId::new("audit")).unwrap();
+    let page = logs.read(&Stream::Audit, Cursor::START, 1000).unwrap();
+    assert_eq!((page.next, page.lines[0].text.as_str()), (Cursor(200), &*format!("line {}", page.dropped)));
+    let files = fs::read_dir(dir.0.join("audit.log")).unwrap();
+    assert_eq!(files.count(), 5);
 }
 
 #[test]

@@ -331,6 +331,69 @@ impl Operation {
             ],
         }
     }
+
+    /// What its input must look like.
+    pub fn input_shape(self) -> &'static Shape {
+        match self {
+            Operation::AssociateCustomDomain => <AssociateCustomDomainRequest as Call>::shape(),
+            Operation::CreateAutoScalingConfiguration => {
+                <CreateAutoScalingConfigurationRequest as Call>::shape()
+            }
+            Operation::CreateConnection => <CreateConnectionRequest as Call>::shape(),
+            Operation::CreateObservabilityConfiguration => {
+                <CreateObservabilityConfigurationRequest as Call>::shape()
+            }
+            Operation::CreateService => <CreateServiceRequest as Call>::shape(),
+            Operation::CreateVpcConnector => <CreateVpcConnectorRequest as Call>::shape(),
+            Operation::CreateVpcIngressConnection => <CreateVpcIngressConnectionRequest as Call>::shape(),
+            Operation::DeleteAutoScalingConfiguration => {
+                <DeleteAutoScalingConfigurationRequest as Call>::shape()
+            }
+            Operation::DeleteConnection => <DeleteConnectionRequest as Call>::shape(),
+            Operation::DeleteObservabilityConfiguration => {
+                <DeleteObservabilityConfigurationRequest as Call>::shape()
+            }
+            Operation::DeleteService => <DeleteServiceRequest as Call>::shape(),
+            Operation::DeleteVpcConnector => <DeleteVpcConnectorRequest as Call>::shape(),
+            Operation::DeleteVpcIngressConnection => <DeleteVpcIngressConnectionRequest as Call>::shape(),
+            Operation::DescribeAutoScalingConfiguration => {
+                <DescribeAutoScalingConfigurationRequest as Call>::shape()
+            }
+            Operation::DescribeCustomDomains => <DescribeCustomDomainsRequest as Call>::shape(),
+            Operation::DescribeObservabilityConfiguration => {
+                <DescribeObservabilityConfigurationRequest as Call>::shape()
+            }
+            Operation::DescribeService => <DescribeServiceRequest as Call>::shape(),
+            Operation::DescribeVpcConnector => <DescribeVpcConnectorRequest as Call>::shape(),
+            Operation::DescribeVpcIngressConnection => <DescribeVpcIngressConnectionRequest as Call>::shape(),
+            Operation::DisassociateCustomDomain => <DisassociateCustomDomainRequest as Call>::shape(),
+            Operation::ListAutoScalingConfigurations => {
+                <ListAutoScalingConfigurationsRequest as Call>::shape()
+            }
+            Operation::ListConnections => <ListConnectionsRequest as Call>::shape(),
+            Operation::ListObservabilityConfigurations => {
+                <ListObservabilityConfigurationsRequest as Call>::shape()
+            }
+            Operation::ListOperations => <ListOperationsRequest as Call>::shape(),
+            Operation::ListServices => <ListServicesRequest as Call>::shape(),
+            Operation::ListServicesForAutoScalingConfiguration => {
+                <ListServicesForAutoScalingConfigurationRequest as Call>::shape()
+            }
+            Operation::ListTagsForResource => <ListTagsForResourceRequest as Call>::shape(),
+            Operation::ListVpcConnectors => <ListVpcConnectorsRequest as Call>::shape(),
+            Operation::ListVpcIngressConnections => <ListVpcIngressConnectionsRequest as Call>::shape(),
+            Operation::PauseService => <PauseServiceRequest as Call>::shape(),
+            Operation::ResumeService => <ResumeServiceRequest as Call>::shape(),
+            Operation::StartDeployment => <StartDeploymentRequest as Call>::shape(),
+            Operation::TagResource => <TagResourceRequest as Call>::shape(),
+            Operation::UntagResource => <UntagResourceRequest as Call>::shape(),
+            Operation::UpdateDefaultAutoScalingConfiguration => {
+                <UpdateDefaultAutoScalingConfigurationRequest as Call>::shape()
+            }
+            Operation::UpdateService => <UpdateServiceRequest as Call>::shape(),
+            Operation::UpdateVpcIngressConnection => <UpdateVpcIngressConnectionRequest as Call>::shape(),
+        }
+    }
 }
 
 impl fmt::Display for Operation {
@@ -358,6 +421,18 @@ impl ErrorType {
             ErrorType::InvalidState => "InvalidStateException",
             ErrorType::ResourceNotFound => "ResourceNotFoundException",
             ErrorType::ServiceQuotaExceeded => "ServiceQuotaExceededException",
+        }
+    }
+
+    /// The error of exactly this name.
+    pub fn parse(name: &str) -> Option<ErrorType> {
+        match name {
+            "InternalServiceErrorException" => Some(ErrorType::InternalServiceError),
+            "InvalidRequestException" => Some(ErrorType::InvalidRequest),
+            "InvalidStateException" => Some(ErrorType::InvalidState),
+            "ResourceNotFoundException" => Some(ErrorType::ResourceNotFound),
+            "ServiceQuotaExceededException" => Some(ErrorType::ServiceQuotaExceeded),
+            _ => None,
         }
     }
 
@@ -1833,6 +1908,10 @@ pub enum ProviderType {
     Github,
     #[serde(rename = "BITBUCKET")]
     Bitbucket,
+    #[serde(rename = "GITLAB")]
+    Gitlab,
+    #[serde(rename = "GIT")]
+    Git,
 }
 
 impl ProviderType {
@@ -1841,6 +1920,8 @@ impl ProviderType {
         match self {
             ProviderType::Github => "GITHUB",
             ProviderType::Bitbucket => "BITBUCKET",
+            ProviderType::Gitlab => "GITLAB",
+            ProviderType::Git => "GIT",
         }
     }
 
@@ -1849,6 +1930,8 @@ impl ProviderType {
         match text {
             "GITHUB" => Some(ProviderType::Github),
             "BITBUCKET" => Some(ProviderType::Bitbucket),
+            "GITLAB" => Some(ProviderType::Gitlab),
+            "GIT" => Some(ProviderType::Git),
             _ => None,
         }
     }
@@ -2335,6 +2418,12 @@ impl Call for AssociateCustomDomainRequest {
     fn shape() -> &'static Shape {
         &shapes::ASSOCIATE_CUSTOM_DOMAIN_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::ASSOCIATE_CUSTOM_DOMAIN_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::AssociateCustomDomain.errors().contains(&error))
+    }
 }
 
 impl Call for CreateAutoScalingConfigurationRequest {
@@ -2343,6 +2432,13 @@ impl Call for CreateAutoScalingConfigurationRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::CREATE_AUTO_SCALING_CONFIGURATION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::CREATE_AUTO_SCALING_CONFIGURATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::CreateAutoScalingConfiguration.errors().contains(&error))
     }
 }
 
@@ -2353,6 +2449,12 @@ impl Call for CreateConnectionRequest {
     fn shape() -> &'static Shape {
         &shapes::CREATE_CONNECTION_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::CREATE_CONNECTION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::CreateConnection.errors().contains(&error))
+    }
 }
 
 impl Call for CreateObservabilityConfigurationRequest {
@@ -2361,6 +2463,13 @@ impl Call for CreateObservabilityConfigurationRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::CREATE_OBSERVABILITY_CONFIGURATION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::CREATE_OBSERVABILITY_CONFIGURATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::CreateObservabilityConfiguration.errors().contains(&error))
     }
 }
 
@@ -2371,6 +2480,12 @@ impl Call for CreateServiceRequest {
     fn shape() -> &'static Shape {
         &shapes::CREATE_SERVICE_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::CREATE_SERVICE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::CreateService.errors().contains(&error))
+    }
 }
 
 impl Call for CreateVpcConnectorRequest {
@@ -2379,6 +2494,12 @@ impl Call for CreateVpcConnectorRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::CREATE_VPC_CONNECTOR_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::CREATE_VPC_CONNECTOR_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::CreateVpcConnector.errors().contains(&error))
     }
 }
 
@@ -2389,6 +2510,13 @@ impl Call for CreateVpcIngressConnectionRequest {
     fn shape() -> &'static Shape {
         &shapes::CREATE_VPC_INGRESS_CONNECTION_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::CREATE_VPC_INGRESS_CONNECTION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::CreateVpcIngressConnection.errors().contains(&error))
+    }
 }
 
 impl Call for DeleteAutoScalingConfigurationRequest {
@@ -2397,6 +2525,13 @@ impl Call for DeleteAutoScalingConfigurationRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::DELETE_AUTO_SCALING_CONFIGURATION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DELETE_AUTO_SCALING_CONFIGURATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::DeleteAutoScalingConfiguration.errors().contains(&error))
     }
 }
 
@@ -2407,6 +2542,12 @@ impl Call for DeleteConnectionRequest {
     fn shape() -> &'static Shape {
         &shapes::DELETE_CONNECTION_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::DELETE_CONNECTION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DeleteConnection.errors().contains(&error))
+    }
 }
 
 impl Call for DeleteObservabilityConfigurationRequest {
@@ -2415,6 +2556,13 @@ impl Call for DeleteObservabilityConfigurationRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::DELETE_OBSERVABILITY_CONFIGURATION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DELETE_OBSERVABILITY_CONFIGURATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::DeleteObservabilityConfiguration.errors().contains(&error))
     }
 }
 
@@ -2425,6 +2573,12 @@ impl Call for DeleteServiceRequest {
     fn shape() -> &'static Shape {
         &shapes::DELETE_SERVICE_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::DELETE_SERVICE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DeleteService.errors().contains(&error))
+    }
 }
 
 impl Call for DeleteVpcConnectorRequest {
@@ -2433,6 +2587,12 @@ impl Call for DeleteVpcConnectorRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::DELETE_VPC_CONNECTOR_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DELETE_VPC_CONNECTOR_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DeleteVpcConnector.errors().contains(&error))
     }
 }
 
@@ -2443,6 +2603,13 @@ impl Call for DeleteVpcIngressConnectionRequest {
     fn shape() -> &'static Shape {
         &shapes::DELETE_VPC_INGRESS_CONNECTION_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::DELETE_VPC_INGRESS_CONNECTION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::DeleteVpcIngressConnection.errors().contains(&error))
+    }
 }
 
 impl Call for DescribeAutoScalingConfigurationRequest {
@@ -2451,6 +2618,13 @@ impl Call for DescribeAutoScalingConfigurationRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::DESCRIBE_AUTO_SCALING_CONFIGURATION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_AUTO_SCALING_CONFIGURATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::DescribeAutoScalingConfiguration.errors().contains(&error))
     }
 }
 
@@ -2461,6 +2635,12 @@ impl Call for DescribeCustomDomainsRequest {
     fn shape() -> &'static Shape {
         &shapes::DESCRIBE_CUSTOM_DOMAINS_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_CUSTOM_DOMAINS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DescribeCustomDomains.errors().contains(&error))
+    }
 }
 
 impl Call for DescribeObservabilityConfigurationRequest {
@@ -2469,6 +2649,13 @@ impl Call for DescribeObservabilityConfigurationRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::DESCRIBE_OBSERVABILITY_CONFIGURATION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_OBSERVABILITY_CONFIGURATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::DescribeObservabilityConfiguration.errors().contains(&error))
     }
 }
 
@@ -2479,6 +2666,12 @@ impl Call for DescribeServiceRequest {
     fn shape() -> &'static Shape {
         &shapes::DESCRIBE_SERVICE_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_SERVICE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DescribeService.errors().contains(&error))
+    }
 }
 
 impl Call for DescribeVpcConnectorRequest {
@@ -2487,6 +2680,12 @@ impl Call for DescribeVpcConnectorRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::DESCRIBE_VPC_CONNECTOR_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_VPC_CONNECTOR_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DescribeVpcConnector.errors().contains(&error))
     }
 }
 
@@ -2497,6 +2696,13 @@ impl Call for DescribeVpcIngressConnectionRequest {
     fn shape() -> &'static Shape {
         &shapes::DESCRIBE_VPC_INGRESS_CONNECTION_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_VPC_INGRESS_CONNECTION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::DescribeVpcIngressConnection.errors().contains(&error))
+    }
 }
 
 impl Call for DisassociateCustomDomainRequest {
@@ -2505,6 +2711,13 @@ impl Call for DisassociateCustomDomainRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::DISASSOCIATE_CUSTOM_DOMAIN_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DISASSOCIATE_CUSTOM_DOMAIN_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::DisassociateCustomDomain.errors().contains(&error))
     }
 }
 
@@ -2515,6 +2728,13 @@ impl Call for ListAutoScalingConfigurationsRequest {
     fn shape() -> &'static Shape {
         &shapes::LIST_AUTO_SCALING_CONFIGURATIONS_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_AUTO_SCALING_CONFIGURATIONS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::ListAutoScalingConfigurations.errors().contains(&error))
+    }
 }
 
 impl Call for ListConnectionsRequest {
@@ -2523,6 +2743,12 @@ impl Call for ListConnectionsRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::LIST_CONNECTIONS_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_CONNECTIONS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::ListConnections.errors().contains(&error))
     }
 }
 
@@ -2533,6 +2759,13 @@ impl Call for ListObservabilityConfigurationsRequest {
     fn shape() -> &'static Shape {
         &shapes::LIST_OBSERVABILITY_CONFIGURATIONS_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_OBSERVABILITY_CONFIGURATIONS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::ListObservabilityConfigurations.errors().contains(&error))
+    }
 }
 
 impl Call for ListOperationsRequest {
@@ -2541,6 +2774,12 @@ impl Call for ListOperationsRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::LIST_OPERATIONS_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_OPERATIONS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::ListOperations.errors().contains(&error))
     }
 }
 
@@ -2551,6 +2790,12 @@ impl Call for ListServicesRequest {
     fn shape() -> &'static Shape {
         &shapes::LIST_SERVICES_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_SERVICES_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::ListServices.errors().contains(&error))
+    }
 }
 
 impl Call for ListServicesForAutoScalingConfigurationRequest {
@@ -2559,6 +2804,13 @@ impl Call for ListServicesForAutoScalingConfigurationRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::LIST_SERVICES_FOR_AUTO_SCALING_CONFIGURATION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_SERVICES_FOR_AUTO_SCALING_CONFIGURATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::ListServicesForAutoScalingConfiguration.errors().contains(&error))
     }
 }
 
@@ -2569,6 +2821,12 @@ impl Call for ListTagsForResourceRequest {
     fn shape() -> &'static Shape {
         &shapes::LIST_TAGS_FOR_RESOURCE_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_TAGS_FOR_RESOURCE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::ListTagsForResource.errors().contains(&error))
+    }
 }
 
 impl Call for ListVpcConnectorsRequest {
@@ -2577,6 +2835,12 @@ impl Call for ListVpcConnectorsRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::LIST_VPC_CONNECTORS_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_VPC_CONNECTORS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::ListVpcConnectors.errors().contains(&error))
     }
 }
 
@@ -2587,6 +2851,13 @@ impl Call for ListVpcIngressConnectionsRequest {
     fn shape() -> &'static Shape {
         &shapes::LIST_VPC_INGRESS_CONNECTIONS_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_VPC_INGRESS_CONNECTIONS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::ListVpcIngressConnections.errors().contains(&error))
+    }
 }
 
 impl Call for PauseServiceRequest {
@@ -2595,6 +2866,12 @@ impl Call for PauseServiceRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::PAUSE_SERVICE_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::PAUSE_SERVICE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::PauseService.errors().contains(&error))
     }
 }
 
@@ -2605,6 +2882,12 @@ impl Call for ResumeServiceRequest {
     fn shape() -> &'static Shape {
         &shapes::RESUME_SERVICE_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::RESUME_SERVICE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::ResumeService.errors().contains(&error))
+    }
 }
 
 impl Call for StartDeploymentRequest {
@@ -2613,6 +2896,12 @@ impl Call for StartDeploymentRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::START_DEPLOYMENT_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::START_DEPLOYMENT_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::StartDeployment.errors().contains(&error))
     }
 }
 
@@ -2623,6 +2912,12 @@ impl Call for TagResourceRequest {
     fn shape() -> &'static Shape {
         &shapes::TAG_RESOURCE_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::TAG_RESOURCE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::TagResource.errors().contains(&error))
+    }
 }
 
 impl Call for UntagResourceRequest {
@@ -2631,6 +2926,12 @@ impl Call for UntagResourceRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::UNTAG_RESOURCE_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::UNTAG_RESOURCE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::UntagResource.errors().contains(&error))
     }
 }
 
@@ -2641,6 +2942,13 @@ impl Call for UpdateDefaultAutoScalingConfigurationRequest {
     fn shape() -> &'static Shape {
         &shapes::UPDATE_DEFAULT_AUTO_SCALING_CONFIGURATION_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::UPDATE_DEFAULT_AUTO_SCALING_CONFIGURATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::UpdateDefaultAutoScalingConfiguration.errors().contains(&error))
+    }
 }
 
 impl Call for UpdateServiceRequest {
@@ -2649,6 +2957,12 @@ impl Call for UpdateServiceRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::UPDATE_SERVICE_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::UPDATE_SERVICE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::UpdateService.errors().contains(&error))
     }
 }
 
@@ -2659,70 +2973,87 @@ impl Call for UpdateVpcIngressConnectionRequest {
     fn shape() -> &'static Shape {
         &shapes::UPDATE_VPC_INGRESS_CONNECTION_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::UPDATE_VPC_INGRESS_CONNECTION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error)
+            .is_none_or(|error| Operation::UpdateVpcIngressConnection.errors().contains(&error))
+    }
 }
 
 #[cfg(test)]
 impl Operation {
-    /// What its input must look like.
-    pub(crate) fn input_shape(self) -> &'static Shape {
+    /// What its output must look like.
+    pub(crate) fn output_shape(self) -> &'static Shape {
         match self {
-            Operation::AssociateCustomDomain => <AssociateCustomDomainRequest as Call>::shape(),
+            Operation::AssociateCustomDomain => <AssociateCustomDomainRequest as Call>::output_shape(),
             Operation::CreateAutoScalingConfiguration => {
-                <CreateAutoScalingConfigurationRequest as Call>::shape()
+                <CreateAutoScalingConfigurationRequest as Call>::output_shape()
             }
-            Operation::CreateConnection => <CreateConnectionRequest as Call>::shape(),
+            Operation::CreateConnection => <CreateConnectionRequest as Call>::output_shape(),
             Operation::CreateObservabilityConfiguration => {
-                <CreateObservabilityConfigurationRequest as Call>::shape()
+                <CreateObservabilityConfigurationRequest as Call>::output_shape()
             }
-            Operation::CreateService => <CreateServiceRequest as Call>::shape(),
-            Operation::CreateVpcConnector => <CreateVpcConnectorRequest as Call>::shape(),
-            Operation::CreateVpcIngressConnection => <CreateVpcIngressConnectionRequest as Call>::shape(),
+            Operation::CreateService => <CreateServiceRequest as Call>::output_shape(),
+            Operation::CreateVpcConnector => <CreateVpcConnectorRequest as Call>::output_shape(),
+            Operation::CreateVpcIngressConnection => {
+                <CreateVpcIngressConnectionRequest as Call>::output_shape()
+            }
             Operation::DeleteAutoScalingConfiguration => {
-                <DeleteAutoScalingConfigurationRequest as Call>::shape()
+                <DeleteAutoScalingConfigurationRequest as Call>::output_shape()
             }
-            Operation::DeleteConnection => <DeleteConnectionRequest as Call>::shape(),
+            Operation::DeleteConnection => <DeleteConnectionRequest as Call>::output_shape(),
             Operation::DeleteObservabilityConfiguration => {
-                <DeleteObservabilityConfigurationRequest as Call>::shape()
+                <DeleteObservabilityConfigurationRequest as Call>::output_shape()
             }
-            Operation::DeleteService => <DeleteServiceRequest as Call>::shape(),
-            Operation::DeleteVpcConnector => <DeleteVpcConnectorRequest as Call>::shape(),
-            Operation::DeleteVpcIngressConnection => <DeleteVpcIngressConnectionRequest as Call>::shape(),
+            Operation::DeleteService => <DeleteServiceRequest as Call>::output_shape(),
+            Operation::DeleteVpcConnector => <DeleteVpcConnectorRequest as Call>::output_shape(),
+            Operation::DeleteVpcIngressConnection => {
+                <DeleteVpcIngressConnectionRequest as Call>::output_shape()
+            }
             Operation::DescribeAutoScalingConfiguration => {
-                <DescribeAutoScalingConfigurationRequest as Call>::shape()
+                <DescribeAutoScalingConfigurationRequest as Call>::output_shape()
             }
-            Operation::DescribeCustomDomains => <DescribeCustomDomainsRequest as Call>::shape(),
+            Operation::DescribeCustomDomains => <DescribeCustomDomainsRequest as Call>::output_shape(),
             Operation::DescribeObservabilityConfiguration => {
-                <DescribeObservabilityConfigurationRequest as Call>::shape()
+                <DescribeObservabilityConfigurationRequest as Call>::output_shape()
             }
-            Operation::DescribeService => <DescribeServiceRequest as Call>::shape(),
-            Operation::DescribeVpcConnector => <DescribeVpcConnectorRequest as Call>::shape(),
-            Operation::DescribeVpcIngressConnection => <DescribeVpcIngressConnectionRequest as Call>::shape(),
-            Operation::DisassociateCustomDomain => <DisassociateCustomDomainRequest as Call>::shape(),
+            Operation::DescribeService => <DescribeServiceRequest as Call>::output_shape(),
+            Operation::DescribeVpcConnector => <DescribeVpcConnectorRequest as Call>::output_shape(),
+            Operation::DescribeVpcIngressConnection => {
+                <DescribeVpcIngressConnectionRequest as Call>::output_shape()
+            }
+            Operation::DisassociateCustomDomain => <DisassociateCustomDomainRequest as Call>::output_shape(),
             Operation::ListAutoScalingConfigurations => {
-                <ListAutoScalingConfigurationsRequest as Call>::shape()
+                <ListAutoScalingConfigurationsRequest as Call>::output_shape()
             }
-            Operation::ListConnections => <ListConnectionsRequest as Call>::shape(),
+            Operation::ListConnections => <ListConnectionsRequest as Call>::output_shape(),
             Operation::ListObservabilityConfigurations => {
-                <ListObservabilityConfigurationsRequest as Call>::shape()
+                <ListObservabilityConfigurationsRequest as Call>::output_shape()
             }
-            Operation::ListOperations => <ListOperationsRequest as Call>::shape(),
-            Operation::ListServices => <ListServicesRequest as Call>::shape(),
+            Operation::ListOperations => <ListOperationsRequest as Call>::output_shape(),
+            Operation::ListServices => <ListServicesRequest as Call>::output_shape(),
             Operation::ListServicesForAutoScalingConfiguration => {
-                <ListServicesForAutoScalingConfigurationRequest as Call>::shape()
+                <ListServicesForAutoScalingConfigurationRequest as Call>::output_shape()
             }
-            Operation::ListTagsForResource => <ListTagsForResourceRequest as Call>::shape(),
-            Operation::ListVpcConnectors => <ListVpcConnectorsRequest as Call>::shape(),
-            Operation::ListVpcIngressConnections => <ListVpcIngressConnectionsRequest as Call>::shape(),
-            Operation::PauseService => <PauseServiceRequest as Call>::shape(),
-            Operation::ResumeService => <ResumeServiceRequest as Call>::shape(),
-            Operation::StartDeployment => <StartDeploymentRequest as Call>::shape(),
-            Operation::TagResource => <TagResourceRequest as Call>::shape(),
-            Operation::UntagResource => <UntagResourceRequest as Call>::shape(),
+            Operation::ListTagsForResource => <ListTagsForResourceRequest as Call>::output_shape(),
+            Operation::ListVpcConnectors => <ListVpcConnectorsRequest as Call>::output_shape(),
+            Operation::ListVpcIngressConnections => {
+                <ListVpcIngressConnectionsRequest as Call>::output_shape()
+            }
+            Operation::PauseService => <PauseServiceRequest as Call>::output_shape(),
+            Operation::ResumeService => <ResumeServiceRequest as Call>::output_shape(),
+            Operation::StartDeployment => <StartDeploymentRequest as Call>::output_shape(),
+            Operation::TagResource => <TagResourceRequest as Call>::output_shape(),
+            Operation::UntagResource => <UntagResourceRequest as Call>::output_shape(),
             Operation::UpdateDefaultAutoScalingConfiguration => {
-                <UpdateDefaultAutoScalingConfigurationRequest as Call>::shape()
+                <UpdateDefaultAutoScalingConfigurationRequest as Call>::output_shape()
             }
-            Operation::UpdateService => <UpdateServiceRequest as Call>::shape(),
-            Operation::UpdateVpcIngressConnection => <UpdateVpcIngressConnectionRequest as Call>::shape(),
+            Operation::UpdateService => <UpdateServiceRequest as Call>::output_shape(),
+            Operation::UpdateVpcIngressConnection => {
+                <UpdateVpcIngressConnectionRequest as Call>::output_shape()
+            }
         }
     }
 
@@ -2789,9 +3120,74 @@ impl Operation {
             Operation::UpdateVpcIngressConnection => reread::<UpdateVpcIngressConnectionRequest>(body),
         }
     }
+
+    /// Reads a body as its output and writes that again.
+    pub(crate) fn reread_output(self, body: serde_json::Value) -> serde_json::Value {
+        fn reread<C: Call>(body: serde_json::Value) -> serde_json::Value {
+            let output: C::Output = serde_json::from_value(body).unwrap();
+            serde_json::to_value(output).unwrap()
+        }
+        match self {
+            Operation::AssociateCustomDomain => reread::<AssociateCustomDomainRequest>(body),
+            Operation::CreateAutoScalingConfiguration => {
+                reread::<CreateAutoScalingConfigurationRequest>(body)
+            }
+            Operation::CreateConnection => reread::<CreateConnectionRequest>(body),
+            Operation::CreateObservabilityConfiguration => {
+                reread::<CreateObservabilityConfigurationRequest>(body)
+            }
+            Operation::CreateService => reread::<CreateServiceRequest>(body),
+            Operation::CreateVpcConnector => reread::<CreateVpcConnectorRequest>(body),
+            Operation::CreateVpcIngressConnection => reread::<CreateVpcIngressConnectionRequest>(body),
+            Operation::DeleteAutoScalingConfiguration => {
+                reread::<DeleteAutoScalingConfigurationRequest>(body)
+            }
+            Operation::DeleteConnection => reread::<DeleteConnectionRequest>(body),
+            Operation::DeleteObservabilityConfiguration => {
+                reread::<DeleteObservabilityConfigurationRequest>(body)
+            }
+            Operation::DeleteService => reread::<DeleteServiceRequest>(body),
+            Operation::DeleteVpcConnector => reread::<DeleteVpcConnectorRequest>(body),
+            Operation::DeleteVpcIngressConnection => reread::<DeleteVpcIngressConnectionRequest>(body),
+            Operation::DescribeAutoScalingConfiguration => {
+                reread::<DescribeAutoScalingConfigurationRequest>(body)
+            }
+            Operation::DescribeCustomDomains => reread::<DescribeCustomDomainsRequest>(body),
+            Operation::DescribeObservabilityConfiguration => {
+                reread::<DescribeObservabilityConfigurationRequest>(body)
+            }
+            Operation::DescribeService => reread::<DescribeServiceRequest>(body),
+            Operation::DescribeVpcConnector => reread::<DescribeVpcConnectorRequest>(body),
+            Operation::DescribeVpcIngressConnection => reread::<DescribeVpcIngressConnectionRequest>(body),
+            Operation::DisassociateCustomDomain => reread::<DisassociateCustomDomainRequest>(body),
+            Operation::ListAutoScalingConfigurations => reread::<ListAutoScalingConfigurationsRequest>(body),
+            Operation::ListConnections => reread::<ListConnectionsRequest>(body),
+            Operation::ListObservabilityConfigurations => {
+                reread::<ListObservabilityConfigurationsRequest>(body)
+            }
+            Operation::ListOperations => reread::<ListOperationsRequest>(body),
+            Operation::ListServices => reread::<ListServicesRequest>(body),
+            Operation::ListServicesForAutoScalingConfiguration => {
+                reread::<ListServicesForAutoScalingConfigurationRequest>(body)
+            }
+            Operation::ListTagsForResource => reread::<ListTagsForResourceRequest>(body),
+            Operation::ListVpcConnectors => reread::<ListVpcConnectorsRequest>(body),
+            Operation::ListVpcIngressConnections => reread::<ListVpcIngressConnectionsRequest>(body),
+            Operation::PauseService => reread::<PauseServiceRequest>(body),
+            Operation::ResumeService => reread::<ResumeServiceRequest>(body),
+            Operation::StartDeployment => reread::<StartDeploymentRequest>(body),
+            Operation::TagResource => reread::<TagResourceRequest>(body),
+            Operation::UntagResource => reread::<UntagResourceRequest>(body),
+            Operation::UpdateDefaultAutoScalingConfiguration => {
+                reread::<UpdateDefaultAutoScalingConfigurationRequest>(body)
+            }
+            Operation::UpdateService => reread::<UpdateServiceRequest>(body),
+            Operation::UpdateVpcIngressConnection => reread::<UpdateVpcIngressConnectionRequest>(body),
+        }
+    }
 }
 
-/// What inputs must look like; `crate::shape` checks it.
+/// What inputs and outputs must look like; `crate::shape` checks it.
 mod shapes {
     use super::*;
 
@@ -2800,7 +3196,7 @@ mod shapes {
     pub(super) static AS_CONFIG_MAX_SIZE: Shape =
         Shape::Integer(Integer { long: false, min: Some(1), max: None });
     pub(super) static AS_CONFIG_MIN_SIZE: Shape =
-        Shape::Integer(Integer { long: false, min: Some(1), max: Some(25) });
+        Shape::Integer(Integer { long: false, min: Some(0), max: Some(25) });
     pub(super) static APP_RUNNER_RESOURCE_ARN: Text = Text {
         length: Length { min: 1, max: Some(1011) },
         pattern: Some(Pattern::new(
@@ -2817,9 +3213,41 @@ mod shapes {
         Member { name: "DomainName", required: true, shape: &DOMAIN_NAME_SHAPE },
         Member { name: "EnableWWWSubdomain", required: false, shape: &NULLABLE_BOOLEAN },
     ]);
+    pub(super) static ASSOCIATE_CUSTOM_DOMAIN_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "DNSTarget", required: true, shape: &STRING_SHAPE },
+        Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "CustomDomain", required: true, shape: &CUSTOM_DOMAIN },
+        Member { name: "VpcDNSTargets", required: true, shape: &VPC_DNS_TARGET_LIST },
+    ]);
     pub(super) static AUTHENTICATION_CONFIGURATION: Shape = Shape::Structure(&[
         Member { name: "ConnectionArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "AccessRoleArn", required: false, shape: &ROLE_ARN_SHAPE },
+    ]);
+    pub(super) static AUTO_SCALING_CONFIGURATION: Shape = Shape::Structure(&[
+        Member {
+            name: "AutoScalingConfigurationArn",
+            required: false,
+            shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
+        },
+        Member {
+            name: "AutoScalingConfigurationName",
+            required: false,
+            shape: &AUTO_SCALING_CONFIGURATION_NAME_SHAPE,
+        },
+        Member {
+            name: "AutoScalingConfigurationRevision",
+            required: false,
+            shape: &AUTO_SCALING_CONFIGURATION_REVISION,
+        },
+        Member { name: "Latest", required: false, shape: &LATEST },
+        Member { name: "Status", required: false, shape: &AUTO_SCALING_CONFIGURATION_STATUS_SHAPE },
+        Member { name: "MaxConcurrency", required: false, shape: &MAX_CONCURRENCY },
+        Member { name: "MinSize", required: false, shape: &MIN_SIZE },
+        Member { name: "MaxSize", required: false, shape: &MAX_SIZE },
+        Member { name: "CreatedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "DeletedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "HasAssociatedService", required: false, shape: &HAS_ASSOCIATED_SERVICE },
+        Member { name: "IsDefault", required: false, shape: &IS_DEFAULT },
     ]);
     pub(super) static AUTO_SCALING_CONFIGURATION_NAME: Text = Text {
         length: Length { min: 4, max: Some(32) },
@@ -2832,6 +3260,34 @@ mod shapes {
         sensitive: false,
     };
     static AUTO_SCALING_CONFIGURATION_NAME_SHAPE: Shape = Shape::Text(&AUTO_SCALING_CONFIGURATION_NAME);
+    pub(super) static AUTO_SCALING_CONFIGURATION_REVISION: Shape =
+        Shape::Integer(Integer { long: false, min: None, max: None });
+    pub(super) static AUTO_SCALING_CONFIGURATION_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["active", "inactive"],
+        sensitive: false,
+    };
+    static AUTO_SCALING_CONFIGURATION_STATUS_SHAPE: Shape = Shape::Text(&AUTO_SCALING_CONFIGURATION_STATUS);
+    pub(super) static AUTO_SCALING_CONFIGURATION_SUMMARY: Shape = Shape::Structure(&[
+        Member {
+            name: "AutoScalingConfigurationArn",
+            required: false,
+            shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
+        },
+        Member {
+            name: "AutoScalingConfigurationName",
+            required: false,
+            shape: &AUTO_SCALING_CONFIGURATION_NAME_SHAPE,
+        },
+        Member { name: "AutoScalingConfigurationRevision", required: false, shape: &INTEGER },
+        Member { name: "Status", required: false, shape: &AUTO_SCALING_CONFIGURATION_STATUS_SHAPE },
+        Member { name: "CreatedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "HasAssociatedService", required: false, shape: &HAS_ASSOCIATED_SERVICE },
+        Member { name: "IsDefault", required: false, shape: &IS_DEFAULT },
+    ]);
+    pub(super) static AUTO_SCALING_CONFIGURATION_SUMMARY_LIST: Shape =
+        Shape::List { member: &AUTO_SCALING_CONFIGURATION_SUMMARY, length: Length { min: 0, max: None } };
     pub(super) static BOOLEAN: Shape = Shape::Boolean;
     pub(super) static BUILD_COMMAND: Text = Text {
         length: Length { min: 0, max: None },
@@ -2840,6 +3296,22 @@ mod shapes {
         sensitive: true,
     };
     static BUILD_COMMAND_SHAPE: Shape = Shape::Text(&BUILD_COMMAND);
+    pub(super) static CERTIFICATE_VALIDATION_RECORD: Shape = Shape::Structure(&[
+        Member { name: "Name", required: false, shape: &STRING_SHAPE },
+        Member { name: "Type", required: false, shape: &STRING_SHAPE },
+        Member { name: "Value", required: false, shape: &STRING_SHAPE },
+        Member { name: "Status", required: false, shape: &CERTIFICATE_VALIDATION_RECORD_STATUS_SHAPE },
+    ]);
+    pub(super) static CERTIFICATE_VALIDATION_RECORD_LIST: Shape =
+        Shape::List { member: &CERTIFICATE_VALIDATION_RECORD, length: Length { min: 0, max: None } };
+    pub(super) static CERTIFICATE_VALIDATION_RECORD_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["PENDING_VALIDATION", "SUCCESS", "FAILED"],
+        sensitive: false,
+    };
+    static CERTIFICATE_VALIDATION_RECORD_STATUS_SHAPE: Shape =
+        Shape::Text(&CERTIFICATE_VALIDATION_RECORD_STATUS);
     pub(super) static CODE_CONFIGURATION: Shape = Shape::Structure(&[
         Member { name: "ConfigurationSource", required: true, shape: &CONFIGURATION_SOURCE_SHAPE },
         Member { name: "CodeConfigurationValues", required: false, shape: &CODE_CONFIGURATION_VALUES },
@@ -2869,6 +3341,13 @@ mod shapes {
         sensitive: false,
     };
     static CONFIGURATION_SOURCE_SHAPE: Shape = Shape::Text(&CONFIGURATION_SOURCE);
+    pub(super) static CONNECTION: Shape = Shape::Structure(&[
+        Member { name: "ConnectionName", required: false, shape: &CONNECTION_NAME_SHAPE },
+        Member { name: "ConnectionArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "ProviderType", required: false, shape: &PROVIDER_TYPE_SHAPE },
+        Member { name: "Status", required: false, shape: &CONNECTION_STATUS_SHAPE },
+        Member { name: "CreatedAt", required: false, shape: &TIMESTAMP },
+    ]);
     pub(super) static CONNECTION_NAME: Text = Text {
         length: Length { min: 4, max: Some(32) },
         pattern: Some(Pattern::new(
@@ -2880,6 +3359,22 @@ mod shapes {
         sensitive: false,
     };
     static CONNECTION_NAME_SHAPE: Shape = Shape::Text(&CONNECTION_NAME);
+    pub(super) static CONNECTION_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["PENDING_HANDSHAKE", "AVAILABLE", "ERROR", "DELETED"],
+        sensitive: false,
+    };
+    static CONNECTION_STATUS_SHAPE: Shape = Shape::Text(&CONNECTION_STATUS);
+    pub(super) static CONNECTION_SUMMARY: Shape = Shape::Structure(&[
+        Member { name: "ConnectionName", required: false, shape: &CONNECTION_NAME_SHAPE },
+        Member { name: "ConnectionArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "ProviderType", required: false, shape: &PROVIDER_TYPE_SHAPE },
+        Member { name: "Status", required: false, shape: &CONNECTION_STATUS_SHAPE },
+        Member { name: "CreatedAt", required: false, shape: &TIMESTAMP },
+    ]);
+    pub(super) static CONNECTION_SUMMARY_LIST: Shape =
+        Shape::List { member: &CONNECTION_SUMMARY, length: Length { min: 0, max: None } };
     pub(super) static CPU: Text = Text {
         length: Length { min: 3, max: Some(9) },
         pattern: Some(Pattern::new(
@@ -2902,11 +3397,18 @@ mod shapes {
         Member { name: "MaxSize", required: false, shape: &AS_CONFIG_MAX_SIZE },
         Member { name: "Tags", required: false, shape: &TAG_LIST },
     ]);
+    pub(super) static CREATE_AUTO_SCALING_CONFIGURATION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "AutoScalingConfiguration",
+        required: true,
+        shape: &AUTO_SCALING_CONFIGURATION,
+    }]);
     pub(super) static CREATE_CONNECTION_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ConnectionName", required: true, shape: &CONNECTION_NAME_SHAPE },
         Member { name: "ProviderType", required: true, shape: &PROVIDER_TYPE_SHAPE },
         Member { name: "Tags", required: false, shape: &TAG_LIST },
     ]);
+    pub(super) static CREATE_CONNECTION_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "Connection", required: true, shape: &CONNECTION }]);
     pub(super) static CREATE_OBSERVABILITY_CONFIGURATION_REQUEST: Shape = Shape::Structure(&[
         Member {
             name: "ObservabilityConfigurationName",
@@ -2916,6 +3418,11 @@ mod shapes {
         Member { name: "TraceConfiguration", required: false, shape: &TRACE_CONFIGURATION },
         Member { name: "Tags", required: false, shape: &TAG_LIST },
     ]);
+    pub(super) static CREATE_OBSERVABILITY_CONFIGURATION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "ObservabilityConfiguration",
+        required: true,
+        shape: &OBSERVABILITY_CONFIGURATION,
+    }]);
     pub(super) static CREATE_SERVICE_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ServiceName", required: true, shape: &SERVICE_NAME_SHAPE },
         Member { name: "SourceConfiguration", required: true, shape: &SOURCE_CONFIGURATION },
@@ -2935,12 +3442,18 @@ mod shapes {
             shape: &SERVICE_OBSERVABILITY_CONFIGURATION,
         },
     ]);
+    pub(super) static CREATE_SERVICE_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Service", required: true, shape: &SERVICE },
+        Member { name: "OperationId", required: true, shape: &UUID_SHAPE },
+    ]);
     pub(super) static CREATE_VPC_CONNECTOR_REQUEST: Shape = Shape::Structure(&[
         Member { name: "VpcConnectorName", required: true, shape: &VPC_CONNECTOR_NAME_SHAPE },
         Member { name: "Subnets", required: true, shape: &STRING_LIST },
         Member { name: "SecurityGroups", required: false, shape: &STRING_LIST },
         Member { name: "Tags", required: false, shape: &TAG_LIST },
     ]);
+    pub(super) static CREATE_VPC_CONNECTOR_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "VpcConnector", required: true, shape: &VPC_CONNECTOR }]);
     pub(super) static CREATE_VPC_INGRESS_CONNECTION_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member {
@@ -2951,39 +3464,106 @@ mod shapes {
         Member { name: "IngressVpcConfiguration", required: true, shape: &INGRESS_VPC_CONFIGURATION },
         Member { name: "Tags", required: false, shape: &TAG_LIST },
     ]);
+    pub(super) static CREATE_VPC_INGRESS_CONNECTION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "VpcIngressConnection",
+        required: true,
+        shape: &VPC_INGRESS_CONNECTION,
+    }]);
+    pub(super) static CUSTOM_DOMAIN: Shape = Shape::Structure(&[
+        Member { name: "DomainName", required: true, shape: &DOMAIN_NAME_SHAPE },
+        Member { name: "EnableWWWSubdomain", required: true, shape: &NULLABLE_BOOLEAN },
+        Member {
+            name: "CertificateValidationRecords",
+            required: false,
+            shape: &CERTIFICATE_VALIDATION_RECORD_LIST,
+        },
+        Member { name: "Status", required: true, shape: &CUSTOM_DOMAIN_ASSOCIATION_STATUS_SHAPE },
+    ]);
+    pub(super) static CUSTOM_DOMAIN_ASSOCIATION_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &[
+            "creating",
+            "create_failed",
+            "active",
+            "deleting",
+            "delete_failed",
+            "pending_certificate_dns_validation",
+            "binding_certificate",
+        ],
+        sensitive: false,
+    };
+    static CUSTOM_DOMAIN_ASSOCIATION_STATUS_SHAPE: Shape = Shape::Text(&CUSTOM_DOMAIN_ASSOCIATION_STATUS);
+    pub(super) static CUSTOM_DOMAIN_LIST: Shape =
+        Shape::List { member: &CUSTOM_DOMAIN, length: Length { min: 0, max: None } };
+    pub(super) static CUSTOMER_ACCOUNT_ID: Text = Text {
+        length: Length { min: 12, max: Some(12) },
+        pattern: Some(Pattern::new("[0-9]{12}", None, "[0-9]{12}")),
+        values: &[],
+        sensitive: false,
+    };
+    static CUSTOMER_ACCOUNT_ID_SHAPE: Shape = Shape::Text(&CUSTOMER_ACCOUNT_ID);
     pub(super) static DELETE_AUTO_SCALING_CONFIGURATION_REQUEST: Shape = Shape::Structure(&[
         Member { name: "AutoScalingConfigurationArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "DeleteAllRevisions", required: false, shape: &BOOLEAN },
     ]);
+    pub(super) static DELETE_AUTO_SCALING_CONFIGURATION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "AutoScalingConfiguration",
+        required: true,
+        shape: &AUTO_SCALING_CONFIGURATION,
+    }]);
     pub(super) static DELETE_CONNECTION_REQUEST: Shape = Shape::Structure(&[Member {
         name: "ConnectionArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static DELETE_CONNECTION_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "Connection", required: false, shape: &CONNECTION }]);
     pub(super) static DELETE_OBSERVABILITY_CONFIGURATION_REQUEST: Shape = Shape::Structure(&[Member {
         name: "ObservabilityConfigurationArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
+    }]);
+    pub(super) static DELETE_OBSERVABILITY_CONFIGURATION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "ObservabilityConfiguration",
+        required: true,
+        shape: &OBSERVABILITY_CONFIGURATION,
     }]);
     pub(super) static DELETE_SERVICE_REQUEST: Shape = Shape::Structure(&[Member {
         name: "ServiceArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static DELETE_SERVICE_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Service", required: true, shape: &SERVICE },
+        Member { name: "OperationId", required: true, shape: &UUID_SHAPE },
+    ]);
     pub(super) static DELETE_VPC_CONNECTOR_REQUEST: Shape = Shape::Structure(&[Member {
         name: "VpcConnectorArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static DELETE_VPC_CONNECTOR_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "VpcConnector", required: true, shape: &VPC_CONNECTOR }]);
     pub(super) static DELETE_VPC_INGRESS_CONNECTION_REQUEST: Shape = Shape::Structure(&[Member {
         name: "VpcIngressConnectionArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static DELETE_VPC_INGRESS_CONNECTION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "VpcIngressConnection",
+        required: true,
+        shape: &VPC_INGRESS_CONNECTION,
+    }]);
     pub(super) static DESCRIBE_AUTO_SCALING_CONFIGURATION_REQUEST: Shape = Shape::Structure(&[Member {
         name: "AutoScalingConfigurationArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
+    }]);
+    pub(super) static DESCRIBE_AUTO_SCALING_CONFIGURATION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "AutoScalingConfiguration",
+        required: true,
+        shape: &AUTO_SCALING_CONFIGURATION,
     }]);
     pub(super) static DESCRIBE_CUSTOM_DOMAINS_MAX_RESULTS: Shape =
         Shape::Integer(Integer { long: false, min: Some(1), max: Some(5) });
@@ -2992,29 +3572,56 @@ mod shapes {
         Member { name: "NextToken", required: false, shape: &STRING_SHAPE },
         Member { name: "MaxResults", required: false, shape: &DESCRIBE_CUSTOM_DOMAINS_MAX_RESULTS },
     ]);
+    pub(super) static DESCRIBE_CUSTOM_DOMAINS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "DNSTarget", required: true, shape: &STRING_SHAPE },
+        Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "CustomDomains", required: true, shape: &CUSTOM_DOMAIN_LIST },
+        Member { name: "VpcDNSTargets", required: true, shape: &VPC_DNS_TARGET_LIST },
+        Member { name: "NextToken", required: false, shape: &STRING_SHAPE },
+    ]);
     pub(super) static DESCRIBE_OBSERVABILITY_CONFIGURATION_REQUEST: Shape = Shape::Structure(&[Member {
         name: "ObservabilityConfigurationArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
+    }]);
+    pub(super) static DESCRIBE_OBSERVABILITY_CONFIGURATION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "ObservabilityConfiguration",
+        required: true,
+        shape: &OBSERVABILITY_CONFIGURATION,
     }]);
     pub(super) static DESCRIBE_SERVICE_REQUEST: Shape = Shape::Structure(&[Member {
         name: "ServiceArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static DESCRIBE_SERVICE_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "Service", required: true, shape: &SERVICE }]);
     pub(super) static DESCRIBE_VPC_CONNECTOR_REQUEST: Shape = Shape::Structure(&[Member {
         name: "VpcConnectorArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static DESCRIBE_VPC_CONNECTOR_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "VpcConnector", required: true, shape: &VPC_CONNECTOR }]);
     pub(super) static DESCRIBE_VPC_INGRESS_CONNECTION_REQUEST: Shape = Shape::Structure(&[Member {
         name: "VpcIngressConnectionArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static DESCRIBE_VPC_INGRESS_CONNECTION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "VpcIngressConnection",
+        required: true,
+        shape: &VPC_INGRESS_CONNECTION,
+    }]);
     pub(super) static DISASSOCIATE_CUSTOM_DOMAIN_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "DomainName", required: true, shape: &DOMAIN_NAME_SHAPE },
+    ]);
+    pub(super) static DISASSOCIATE_CUSTOM_DOMAIN_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "DNSTarget", required: true, shape: &STRING_SHAPE },
+        Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "CustomDomain", required: true, shape: &CUSTOM_DOMAIN },
+        Member { name: "VpcDNSTargets", required: true, shape: &VPC_DNS_TARGET_LIST },
     ]);
     pub(super) static DOMAIN_NAME: Text = Text {
         length: Length { min: 1, max: Some(255) },
@@ -3036,6 +3643,7 @@ mod shapes {
     static EGRESS_TYPE_SHAPE: Shape = Shape::Text(&EGRESS_TYPE);
     pub(super) static ENCRYPTION_CONFIGURATION: Shape =
         Shape::Structure(&[Member { name: "KmsKey", required: true, shape: &KMS_KEY_ARN_SHAPE }]);
+    pub(super) static HAS_ASSOCIATED_SERVICE: Shape = Shape::Boolean;
     pub(super) static HEALTH_CHECK_CONFIGURATION: Shape = Shape::Structure(&[
         Member { name: "Protocol", required: false, shape: &HEALTH_CHECK_PROTOCOL_SHAPE },
         Member { name: "Path", required: false, shape: &HEALTH_CHECK_PATH_SHAPE },
@@ -3102,6 +3710,7 @@ mod shapes {
         Member { name: "Memory", required: false, shape: &MEMORY_SHAPE },
         Member { name: "InstanceRoleArn", required: false, shape: &ROLE_ARN_SHAPE },
     ]);
+    pub(super) static INTEGER: Shape = Shape::Integer(Integer { long: false, min: None, max: None });
     pub(super) static IP_ADDRESS_TYPE: Text = Text {
         length: Length { min: 0, max: None },
         pattern: None,
@@ -3109,6 +3718,7 @@ mod shapes {
         sensitive: false,
     };
     static IP_ADDRESS_TYPE_SHAPE: Shape = Shape::Text(&IP_ADDRESS_TYPE);
+    pub(super) static IS_DEFAULT: Shape = Shape::Boolean;
     pub(super) static KMS_KEY_ARN: Text = Text {
         length: Length { min: 0, max: Some(256) },
         pattern: Some(Pattern::new(
@@ -3120,6 +3730,7 @@ mod shapes {
         sensitive: false,
     };
     static KMS_KEY_ARN_SHAPE: Shape = Shape::Text(&KMS_KEY_ARN);
+    pub(super) static LATEST: Shape = Shape::Boolean;
     pub(super) static LIST_AUTO_SCALING_CONFIGURATIONS_REQUEST: Shape = Shape::Structure(&[
         Member {
             name: "AutoScalingConfigurationName",
@@ -3130,9 +3741,21 @@ mod shapes {
         Member { name: "MaxResults", required: false, shape: &MAX_RESULTS },
         Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
     ]);
+    pub(super) static LIST_AUTO_SCALING_CONFIGURATIONS_RESPONSE: Shape = Shape::Structure(&[
+        Member {
+            name: "AutoScalingConfigurationSummaryList",
+            required: true,
+            shape: &AUTO_SCALING_CONFIGURATION_SUMMARY_LIST,
+        },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
+    ]);
     pub(super) static LIST_CONNECTIONS_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ConnectionName", required: false, shape: &CONNECTION_NAME_SHAPE },
         Member { name: "MaxResults", required: false, shape: &MAX_RESULTS },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
+    ]);
+    pub(super) static LIST_CONNECTIONS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "ConnectionSummaryList", required: true, shape: &CONNECTION_SUMMARY_LIST },
         Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
     ]);
     pub(super) static LIST_OBSERVABILITY_CONFIGURATIONS_REQUEST: Shape = Shape::Structure(&[
@@ -3145,6 +3768,14 @@ mod shapes {
         Member { name: "MaxResults", required: false, shape: &MAX_RESULTS },
         Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
     ]);
+    pub(super) static LIST_OBSERVABILITY_CONFIGURATIONS_RESPONSE: Shape = Shape::Structure(&[
+        Member {
+            name: "ObservabilityConfigurationSummaryList",
+            required: true,
+            shape: &OBSERVABILITY_CONFIGURATION_SUMMARY_LIST,
+        },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
+    ]);
     pub(super) static LIST_OPERATIONS_MAX_RESULTS: Shape =
         Shape::Integer(Integer { long: false, min: Some(1), max: Some(20) });
     pub(super) static LIST_OPERATIONS_REQUEST: Shape = Shape::Structure(&[
@@ -3152,22 +3783,40 @@ mod shapes {
         Member { name: "NextToken", required: false, shape: &STRING_SHAPE },
         Member { name: "MaxResults", required: false, shape: &LIST_OPERATIONS_MAX_RESULTS },
     ]);
+    pub(super) static LIST_OPERATIONS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "OperationSummaryList", required: false, shape: &OPERATION_SUMMARY_LIST },
+        Member { name: "NextToken", required: false, shape: &STRING_SHAPE },
+    ]);
     pub(super) static LIST_SERVICES_FOR_AUTO_SCALING_CONFIGURATION_REQUEST: Shape = Shape::Structure(&[
         Member { name: "AutoScalingConfigurationArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "MaxResults", required: false, shape: &MAX_RESULTS },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
+    ]);
+    pub(super) static LIST_SERVICES_FOR_AUTO_SCALING_CONFIGURATION_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "ServiceArnList", required: true, shape: &SERVICE_ARN_LIST },
         Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
     ]);
     pub(super) static LIST_SERVICES_REQUEST: Shape = Shape::Structure(&[
         Member { name: "NextToken", required: false, shape: &STRING_SHAPE },
         Member { name: "MaxResults", required: false, shape: &SERVICE_MAX_RESULTS },
     ]);
+    pub(super) static LIST_SERVICES_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "ServiceSummaryList", required: true, shape: &SERVICE_SUMMARY_LIST },
+        Member { name: "NextToken", required: false, shape: &STRING_SHAPE },
+    ]);
     pub(super) static LIST_TAGS_FOR_RESOURCE_REQUEST: Shape = Shape::Structure(&[Member {
         name: "ResourceArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static LIST_TAGS_FOR_RESOURCE_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "Tags", required: false, shape: &TAG_LIST }]);
     pub(super) static LIST_VPC_CONNECTORS_REQUEST: Shape = Shape::Structure(&[
         Member { name: "MaxResults", required: false, shape: &MAX_RESULTS },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
+    ]);
+    pub(super) static LIST_VPC_CONNECTORS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "VpcConnectors", required: true, shape: &VPC_CONNECTORS },
         Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
     ]);
     pub(super) static LIST_VPC_INGRESS_CONNECTIONS_FILTER: Shape = Shape::Structure(&[
@@ -3179,8 +3828,18 @@ mod shapes {
         Member { name: "MaxResults", required: false, shape: &MAX_RESULTS },
         Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
     ]);
+    pub(super) static LIST_VPC_INGRESS_CONNECTIONS_RESPONSE: Shape = Shape::Structure(&[
+        Member {
+            name: "VpcIngressConnectionSummaryList",
+            required: true,
+            shape: &VPC_INGRESS_CONNECTION_SUMMARY_LIST,
+        },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
+    ]);
+    pub(super) static MAX_CONCURRENCY: Shape = Shape::Integer(Integer { long: false, min: None, max: None });
     pub(super) static MAX_RESULTS: Shape =
         Shape::Integer(Integer { long: false, min: Some(1), max: Some(100) });
+    pub(super) static MAX_SIZE: Shape = Shape::Integer(Integer { long: false, min: None, max: None });
     pub(super) static MEMORY: Text = Text {
         length: Length { min: 3, max: Some(6) },
         pattern: Some(Pattern::new(
@@ -3192,6 +3851,7 @@ mod shapes {
         sensitive: false,
     };
     static MEMORY_SHAPE: Shape = Shape::Text(&MEMORY);
+    pub(super) static MIN_SIZE: Shape = Shape::Integer(Integer { long: false, min: None, max: None });
     pub(super) static NETWORK_CONFIGURATION: Shape = Shape::Structure(&[
         Member { name: "EgressConfiguration", required: false, shape: &EGRESS_CONFIGURATION },
         Member { name: "IngressConfiguration", required: false, shape: &INGRESS_CONFIGURATION },
@@ -3201,6 +3861,24 @@ mod shapes {
         Text { length: Length { min: 1, max: Some(1024) }, pattern: None, values: &[], sensitive: false };
     static NEXT_TOKEN_SHAPE: Shape = Shape::Text(&NEXT_TOKEN);
     pub(super) static NULLABLE_BOOLEAN: Shape = Shape::Boolean;
+    pub(super) static OBSERVABILITY_CONFIGURATION: Shape = Shape::Structure(&[
+        Member {
+            name: "ObservabilityConfigurationArn",
+            required: false,
+            shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
+        },
+        Member {
+            name: "ObservabilityConfigurationName",
+            required: false,
+            shape: &OBSERVABILITY_CONFIGURATION_NAME_SHAPE,
+        },
+        Member { name: "TraceConfiguration", required: false, shape: &TRACE_CONFIGURATION },
+        Member { name: "ObservabilityConfigurationRevision", required: false, shape: &INTEGER },
+        Member { name: "Latest", required: false, shape: &BOOLEAN },
+        Member { name: "Status", required: false, shape: &OBSERVABILITY_CONFIGURATION_STATUS_SHAPE },
+        Member { name: "CreatedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "DeletedAt", required: false, shape: &TIMESTAMP },
+    ]);
     pub(super) static OBSERVABILITY_CONFIGURATION_NAME: Text = Text {
         length: Length { min: 4, max: Some(32) },
         pattern: Some(Pattern::new(
@@ -3212,15 +3890,81 @@ mod shapes {
         sensitive: false,
     };
     static OBSERVABILITY_CONFIGURATION_NAME_SHAPE: Shape = Shape::Text(&OBSERVABILITY_CONFIGURATION_NAME);
+    pub(super) static OBSERVABILITY_CONFIGURATION_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["ACTIVE", "INACTIVE"],
+        sensitive: false,
+    };
+    static OBSERVABILITY_CONFIGURATION_STATUS_SHAPE: Shape = Shape::Text(&OBSERVABILITY_CONFIGURATION_STATUS);
+    pub(super) static OBSERVABILITY_CONFIGURATION_SUMMARY: Shape = Shape::Structure(&[
+        Member {
+            name: "ObservabilityConfigurationArn",
+            required: false,
+            shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
+        },
+        Member {
+            name: "ObservabilityConfigurationName",
+            required: false,
+            shape: &OBSERVABILITY_CONFIGURATION_NAME_SHAPE,
+        },
+        Member { name: "ObservabilityConfigurationRevision", required: false, shape: &INTEGER },
+    ]);
+    pub(super) static OBSERVABILITY_CONFIGURATION_SUMMARY_LIST: Shape =
+        Shape::List { member: &OBSERVABILITY_CONFIGURATION_SUMMARY, length: Length { min: 0, max: None } };
+    pub(super) static OPERATION_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &[
+            "PENDING",
+            "IN_PROGRESS",
+            "FAILED",
+            "SUCCEEDED",
+            "ROLLBACK_IN_PROGRESS",
+            "ROLLBACK_FAILED",
+            "ROLLBACK_SUCCEEDED",
+        ],
+        sensitive: false,
+    };
+    static OPERATION_STATUS_SHAPE: Shape = Shape::Text(&OPERATION_STATUS);
+    pub(super) static OPERATION_SUMMARY: Shape = Shape::Structure(&[
+        Member { name: "Id", required: false, shape: &UUID_SHAPE },
+        Member { name: "Type", required: false, shape: &OPERATION_TYPE_SHAPE },
+        Member { name: "Status", required: false, shape: &OPERATION_STATUS_SHAPE },
+        Member { name: "TargetArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "StartedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "EndedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "UpdatedAt", required: false, shape: &TIMESTAMP },
+    ]);
+    pub(super) static OPERATION_SUMMARY_LIST: Shape =
+        Shape::List { member: &OPERATION_SUMMARY, length: Length { min: 0, max: None } };
+    pub(super) static OPERATION_TYPE: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &[
+            "START_DEPLOYMENT",
+            "CREATE_SERVICE",
+            "PAUSE_SERVICE",
+            "RESUME_SERVICE",
+            "DELETE_SERVICE",
+            "UPDATE_SERVICE",
+        ],
+        sensitive: false,
+    };
+    static OPERATION_TYPE_SHAPE: Shape = Shape::Text(&OPERATION_TYPE);
     pub(super) static PAUSE_SERVICE_REQUEST: Shape = Shape::Structure(&[Member {
         name: "ServiceArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static PAUSE_SERVICE_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Service", required: true, shape: &SERVICE },
+        Member { name: "OperationId", required: false, shape: &UUID_SHAPE },
+    ]);
     pub(super) static PROVIDER_TYPE: Text = Text {
         length: Length { min: 0, max: None },
         pattern: None,
-        values: &["GITHUB", "BITBUCKET"],
+        values: &["GITHUB", "BITBUCKET", "GITLAB", "GIT"],
         sensitive: false,
     };
     static PROVIDER_TYPE_SHAPE: Shape = Shape::Text(&PROVIDER_TYPE);
@@ -3229,6 +3973,10 @@ mod shapes {
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static RESUME_SERVICE_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Service", required: true, shape: &SERVICE },
+        Member { name: "OperationId", required: false, shape: &UUID_SHAPE },
+    ]);
     pub(super) static ROLE_ARN: Text = Text {
         length: Length { min: 29, max: Some(1024) },
         pattern: Some(Pattern::new(
@@ -3265,6 +4013,40 @@ mod shapes {
         Text { length: Length { min: 1, max: Some(51200) }, pattern: None, values: &[], sensitive: true };
     pub(super) static RUNTIME_ENVIRONMENT_VARIABLES_VALUE: Text =
         Text { length: Length { min: 0, max: Some(51200) }, pattern: None, values: &[], sensitive: true };
+    pub(super) static SERVICE: Shape = Shape::Structure(&[
+        Member { name: "ServiceName", required: true, shape: &SERVICE_NAME_SHAPE },
+        Member { name: "ServiceId", required: true, shape: &SERVICE_ID_SHAPE },
+        Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "ServiceUrl", required: false, shape: &STRING_SHAPE },
+        Member { name: "CreatedAt", required: true, shape: &TIMESTAMP },
+        Member { name: "UpdatedAt", required: true, shape: &TIMESTAMP },
+        Member { name: "DeletedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "Status", required: true, shape: &SERVICE_STATUS_SHAPE },
+        Member { name: "SourceConfiguration", required: true, shape: &SOURCE_CONFIGURATION },
+        Member { name: "InstanceConfiguration", required: true, shape: &INSTANCE_CONFIGURATION },
+        Member { name: "EncryptionConfiguration", required: false, shape: &ENCRYPTION_CONFIGURATION },
+        Member { name: "HealthCheckConfiguration", required: false, shape: &HEALTH_CHECK_CONFIGURATION },
+        Member {
+            name: "AutoScalingConfigurationSummary",
+            required: true,
+            shape: &AUTO_SCALING_CONFIGURATION_SUMMARY,
+        },
+        Member { name: "NetworkConfiguration", required: true, shape: &NETWORK_CONFIGURATION },
+        Member {
+            name: "ObservabilityConfiguration",
+            required: false,
+            shape: &SERVICE_OBSERVABILITY_CONFIGURATION,
+        },
+    ]);
+    pub(super) static SERVICE_ARN_LIST: Shape =
+        Shape::List { member: &APP_RUNNER_RESOURCE_ARN_SHAPE, length: Length { min: 0, max: None } };
+    pub(super) static SERVICE_ID: Text = Text {
+        length: Length { min: 32, max: Some(32) },
+        pattern: Some(Pattern::new("[0-9a-f]{32}", None, "[0-9a-f]{32}")),
+        values: &[],
+        sensitive: false,
+    };
+    static SERVICE_ID_SHAPE: Shape = Shape::Text(&SERVICE_ID);
     pub(super) static SERVICE_MAX_RESULTS: Shape =
         Shape::Integer(Integer { long: false, min: Some(1), max: Some(20) });
     pub(super) static SERVICE_NAME: Text = Text {
@@ -3282,6 +4064,24 @@ mod shapes {
             shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
         },
     ]);
+    pub(super) static SERVICE_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["CREATE_FAILED", "RUNNING", "DELETED", "DELETE_FAILED", "PAUSED", "OPERATION_IN_PROGRESS"],
+        sensitive: false,
+    };
+    static SERVICE_STATUS_SHAPE: Shape = Shape::Text(&SERVICE_STATUS);
+    pub(super) static SERVICE_SUMMARY: Shape = Shape::Structure(&[
+        Member { name: "ServiceName", required: false, shape: &SERVICE_NAME_SHAPE },
+        Member { name: "ServiceId", required: false, shape: &SERVICE_ID_SHAPE },
+        Member { name: "ServiceArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "ServiceUrl", required: false, shape: &STRING_SHAPE },
+        Member { name: "CreatedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "UpdatedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "Status", required: false, shape: &SERVICE_STATUS_SHAPE },
+    ]);
+    pub(super) static SERVICE_SUMMARY_LIST: Shape =
+        Shape::List { member: &SERVICE_SUMMARY, length: Length { min: 0, max: None } };
     pub(super) static SOURCE_CODE_VERSION: Shape = Shape::Structure(&[
         Member { name: "Type", required: true, shape: &SOURCE_CODE_VERSION_TYPE_SHAPE },
         Member { name: "Value", required: true, shape: &STRING_SHAPE },
@@ -3314,6 +4114,8 @@ mod shapes {
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static START_DEPLOYMENT_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "OperationId", required: true, shape: &UUID_SHAPE }]);
     pub(super) static STRING: Text =
         Text { length: Length { min: 0, max: Some(51200) }, pattern: None, values: &[], sensitive: false };
     static STRING_SHAPE: Shape = Shape::Text(&STRING);
@@ -3337,23 +4139,39 @@ mod shapes {
         Member { name: "ResourceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "Tags", required: true, shape: &TAG_LIST },
     ]);
+    pub(super) static TAG_RESOURCE_RESPONSE: Shape = Shape::Structure(&[]);
     pub(super) static TAG_VALUE: Text =
         Text { length: Length { min: 0, max: Some(256) }, pattern: None, values: &[], sensitive: false };
     static TAG_VALUE_SHAPE: Shape = Shape::Text(&TAG_VALUE);
+    pub(super) static TIMESTAMP: Shape = Shape::Timestamp;
     pub(super) static TRACE_CONFIGURATION: Shape =
         Shape::Structure(&[Member { name: "Vendor", required: true, shape: &TRACING_VENDOR_SHAPE }]);
     pub(super) static TRACING_VENDOR: Text =
         Text { length: Length { min: 0, max: None }, pattern: None, values: &["AWSXRAY"], sensitive: false };
     static TRACING_VENDOR_SHAPE: Shape = Shape::Text(&TRACING_VENDOR);
+    pub(super) static UUID: Text = Text {
+        length: Length { min: 32, max: Some(32) },
+        pattern: Some(Pattern::new("[0-9a-f]{32}", None, "[0-9a-f]{32}")),
+        values: &[],
+        sensitive: false,
+    };
+    static UUID_SHAPE: Shape = Shape::Text(&UUID);
     pub(super) static UNTAG_RESOURCE_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ResourceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "TagKeys", required: true, shape: &TAG_KEY_LIST },
     ]);
+    pub(super) static UNTAG_RESOURCE_RESPONSE: Shape = Shape::Structure(&[]);
     pub(super) static UPDATE_DEFAULT_AUTO_SCALING_CONFIGURATION_REQUEST: Shape =
         Shape::Structure(&[Member {
             name: "AutoScalingConfigurationArn",
             required: true,
             shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
+        }]);
+    pub(super) static UPDATE_DEFAULT_AUTO_SCALING_CONFIGURATION_RESPONSE: Shape =
+        Shape::Structure(&[Member {
+            name: "AutoScalingConfiguration",
+            required: true,
+            shape: &AUTO_SCALING_CONFIGURATION,
         }]);
     pub(super) static UPDATE_SERVICE_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
@@ -3372,9 +4190,28 @@ mod shapes {
             shape: &SERVICE_OBSERVABILITY_CONFIGURATION,
         },
     ]);
+    pub(super) static UPDATE_SERVICE_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Service", required: true, shape: &SERVICE },
+        Member { name: "OperationId", required: true, shape: &UUID_SHAPE },
+    ]);
     pub(super) static UPDATE_VPC_INGRESS_CONNECTION_REQUEST: Shape = Shape::Structure(&[
         Member { name: "VpcIngressConnectionArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "IngressVpcConfiguration", required: true, shape: &INGRESS_VPC_CONFIGURATION },
+    ]);
+    pub(super) static UPDATE_VPC_INGRESS_CONNECTION_RESPONSE: Shape = Shape::Structure(&[Member {
+        name: "VpcIngressConnection",
+        required: true,
+        shape: &VPC_INGRESS_CONNECTION,
+    }]);
+    pub(super) static VPC_CONNECTOR: Shape = Shape::Structure(&[
+        Member { name: "VpcConnectorName", required: false, shape: &VPC_CONNECTOR_NAME_SHAPE },
+        Member { name: "VpcConnectorArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "VpcConnectorRevision", required: false, shape: &INTEGER },
+        Member { name: "Subnets", required: false, shape: &STRING_LIST },
+        Member { name: "SecurityGroups", required: false, shape: &STRING_LIST },
+        Member { name: "Status", required: false, shape: &VPC_CONNECTOR_STATUS_SHAPE },
+        Member { name: "CreatedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "DeletedAt", required: false, shape: &TIMESTAMP },
     ]);
     pub(super) static VPC_CONNECTOR_NAME: Text = Text {
         length: Length { min: 4, max: Some(40) },
@@ -3387,6 +4224,37 @@ mod shapes {
         sensitive: false,
     };
     static VPC_CONNECTOR_NAME_SHAPE: Shape = Shape::Text(&VPC_CONNECTOR_NAME);
+    pub(super) static VPC_CONNECTOR_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["ACTIVE", "INACTIVE"],
+        sensitive: false,
+    };
+    static VPC_CONNECTOR_STATUS_SHAPE: Shape = Shape::Text(&VPC_CONNECTOR_STATUS);
+    pub(super) static VPC_CONNECTORS: Shape =
+        Shape::List { member: &VPC_CONNECTOR, length: Length { min: 0, max: None } };
+    pub(super) static VPC_DNS_TARGET: Shape = Shape::Structure(&[
+        Member { name: "VpcIngressConnectionArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "VpcId", required: false, shape: &STRING_SHAPE },
+        Member { name: "DomainName", required: false, shape: &DOMAIN_NAME_SHAPE },
+    ]);
+    pub(super) static VPC_DNS_TARGET_LIST: Shape =
+        Shape::List { member: &VPC_DNS_TARGET, length: Length { min: 0, max: None } };
+    pub(super) static VPC_INGRESS_CONNECTION: Shape = Shape::Structure(&[
+        Member { name: "VpcIngressConnectionArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member {
+            name: "VpcIngressConnectionName",
+            required: false,
+            shape: &VPC_INGRESS_CONNECTION_NAME_SHAPE,
+        },
+        Member { name: "ServiceArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "Status", required: false, shape: &VPC_INGRESS_CONNECTION_STATUS_SHAPE },
+        Member { name: "AccountId", required: false, shape: &CUSTOMER_ACCOUNT_ID_SHAPE },
+        Member { name: "DomainName", required: false, shape: &DOMAIN_NAME_SHAPE },
+        Member { name: "IngressVpcConfiguration", required: false, shape: &INGRESS_VPC_CONFIGURATION },
+        Member { name: "CreatedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "DeletedAt", required: false, shape: &TIMESTAMP },
+    ]);
     pub(super) static VPC_INGRESS_CONNECTION_NAME: Text = Text {
         length: Length { min: 4, max: Some(40) },
         pattern: Some(Pattern::new(
@@ -3398,4 +4266,26 @@ mod shapes {
         sensitive: false,
     };
     static VPC_INGRESS_CONNECTION_NAME_SHAPE: Shape = Shape::Text(&VPC_INGRESS_CONNECTION_NAME);
+    pub(super) static VPC_INGRESS_CONNECTION_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &[
+            "AVAILABLE",
+            "PENDING_CREATION",
+            "PENDING_UPDATE",
+            "PENDING_DELETION",
+            "FAILED_CREATION",
+            "FAILED_UPDATE",
+            "FAILED_DELETION",
+            "DELETED",
+        ],
+        sensitive: false,
+    };
+    static VPC_INGRESS_CONNECTION_STATUS_SHAPE: Shape = Shape::Text(&VPC_INGRESS_CONNECTION_STATUS);
+    pub(super) static VPC_INGRESS_CONNECTION_SUMMARY: Shape = Shape::Structure(&[
+        Member { name: "VpcIngressConnectionArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "ServiceArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+    ]);
+    pub(super) static VPC_INGRESS_CONNECTION_SUMMARY_LIST: Shape =
+        Shape::List { member: &VPC_INGRESS_CONNECTION_SUMMARY, length: Length { min: 0, max: None } };
 }

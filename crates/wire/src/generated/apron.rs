@@ -7,6 +7,7 @@ use crate::shape::{Integer, Length, Member, Pattern, Shape, Text};
 use crate::value::{Blob, Hidden};
 use crate::{Call, Error};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What stands before the dot in `X-Amz-Target`.
@@ -19,56 +20,109 @@ pub const SIGNING_NAME: &str = "apron";
 pub enum Operation {
     /// Ends an upload and drops what was sent.
     AbortUpload,
+    /// Ends an operation before its time. One that brings a new version up ends as its failure does, with the
+    /// reason "Cancelled by a caller.": what was before it goes on. One that waits for its turn just ends.
+    /// Once every proxy serves the new version, and for a pause or a deletion, it is too late.
+    CancelOperation,
+    /// Gives a connection what it signs in with, which makes it AVAILABLE. What is given again replaces what
+    /// was given before.
+    CompleteConnection,
     /// Ends an upload, stores what was sent, and says by which name it can be deployed.
     CompleteUpload,
+    /// Makes an access key. Its secret is in this answer alone. Only keys with the rights ADMIN may call
+    /// this.
+    CreateAccessKey,
     /// Begins the upload of a source directory (a gzip-compressed tar) or of an image archive (OCI or docker,
     /// a tar).
     CreateUpload,
+    /// Deletes an access key: the next request that is signed with it is refused. The key of the platform's
+    /// owner, which is made again at each start, cannot be deleted. Only keys with the rights ADMIN may call
+    /// this.
+    DeleteAccessKey,
     /// Forgets the name of an image. Its content goes when no revision needs it any more.
     DeleteImage,
     /// Says how an operation on a service stands or ended, and why it failed.
     DescribeOperation,
     /// Says what this platform is and where it is reached.
     DescribePlatform,
+    /// Shows one revision of a service: what it was made of, and the configuration that a rollback to it
+    /// restores.
+    DescribeRevision,
     /// Says what a service does now: its revisions, their instances, and the operation that is open.
     DescribeStatus,
+    /// Reads the log of calls from a cursor on: who called what, from where, with which parameters, and what
+    /// came of it. With WaitSeconds it waits for new lines. Only keys with the rights ADMIN may call this.
+    GetAuditLog,
     /// Reads a log from a cursor on. With WaitSeconds it waits for new lines, so that a client can follow a
     /// log.
     GetLogs,
+    /// Lists all access keys, without their secrets, oldest first. Only keys with the rights ADMIN may call
+    /// this.
+    ListAccessKeys,
     /// Lists the images that this platform has by a name: imported ones, and the bases of builds.
     ListImages,
+    /// Lists the revisions of a service that are kept, newest first: those that served last, the active one,
+    /// and the newest even if it failed.
+    ListRevisions,
     /// Adds the next part to an upload: each begins where the one before it ended.
     PutUploadPart,
+    /// Repeats a creation, update, deployment, resume or rollback that failed, was rolled back or was
+    /// cancelled, with the configuration that it was for.
+    RetryOperation,
+    /// Goes back to a revision that has served: its instances start from the image that it has, and its
+    /// configuration is the service's again. Tags stay as they are. ListOperations shows it as
+    /// UPDATE_SERVICE. For a paused service it is stored, and the next resume brings that revision up.
+    RollbackService,
 }
 
 impl Operation {
     /// All of them, by name.
     pub const ALL: &'static [Operation] = &[
         Operation::AbortUpload,
+        Operation::CancelOperation,
+        Operation::CompleteConnection,
         Operation::CompleteUpload,
+        Operation::CreateAccessKey,
         Operation::CreateUpload,
+        Operation::DeleteAccessKey,
         Operation::DeleteImage,
         Operation::DescribeOperation,
         Operation::DescribePlatform,
+        Operation::DescribeRevision,
         Operation::DescribeStatus,
+        Operation::GetAuditLog,
         Operation::GetLogs,
+        Operation::ListAccessKeys,
         Operation::ListImages,
+        Operation::ListRevisions,
         Operation::PutUploadPart,
+        Operation::RetryOperation,
+        Operation::RollbackService,
     ];
 
     /// As it stands in `X-Amz-Target` after the dot.
     pub fn name(self) -> &'static str {
         match self {
             Operation::AbortUpload => "AbortUpload",
+            Operation::CancelOperation => "CancelOperation",
+            Operation::CompleteConnection => "CompleteConnection",
             Operation::CompleteUpload => "CompleteUpload",
+            Operation::CreateAccessKey => "CreateAccessKey",
             Operation::CreateUpload => "CreateUpload",
+            Operation::DeleteAccessKey => "DeleteAccessKey",
             Operation::DeleteImage => "DeleteImage",
             Operation::DescribeOperation => "DescribeOperation",
             Operation::DescribePlatform => "DescribePlatform",
+            Operation::DescribeRevision => "DescribeRevision",
             Operation::DescribeStatus => "DescribeStatus",
+            Operation::GetAuditLog => "GetAuditLog",
             Operation::GetLogs => "GetLogs",
+            Operation::ListAccessKeys => "ListAccessKeys",
             Operation::ListImages => "ListImages",
+            Operation::ListRevisions => "ListRevisions",
             Operation::PutUploadPart => "PutUploadPart",
+            Operation::RetryOperation => "RetryOperation",
+            Operation::RollbackService => "RollbackService",
         }
     }
 
@@ -76,15 +130,25 @@ impl Operation {
     pub fn parse(name: &str) -> Option<Operation> {
         match name {
             "AbortUpload" => Some(Operation::AbortUpload),
+            "CancelOperation" => Some(Operation::CancelOperation),
+            "CompleteConnection" => Some(Operation::CompleteConnection),
             "CompleteUpload" => Some(Operation::CompleteUpload),
+            "CreateAccessKey" => Some(Operation::CreateAccessKey),
             "CreateUpload" => Some(Operation::CreateUpload),
+            "DeleteAccessKey" => Some(Operation::DeleteAccessKey),
             "DeleteImage" => Some(Operation::DeleteImage),
             "DescribeOperation" => Some(Operation::DescribeOperation),
             "DescribePlatform" => Some(Operation::DescribePlatform),
+            "DescribeRevision" => Some(Operation::DescribeRevision),
             "DescribeStatus" => Some(Operation::DescribeStatus),
+            "GetAuditLog" => Some(Operation::GetAuditLog),
             "GetLogs" => Some(Operation::GetLogs),
+            "ListAccessKeys" => Some(Operation::ListAccessKeys),
             "ListImages" => Some(Operation::ListImages),
+            "ListRevisions" => Some(Operation::ListRevisions),
             "PutUploadPart" => Some(Operation::PutUploadPart),
+            "RetryOperation" => Some(Operation::RetryOperation),
+            "RollbackService" => Some(Operation::RollbackService),
             _ => None,
         }
     }
@@ -95,14 +159,29 @@ impl Operation {
             Operation::AbortUpload => {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
             }
+            Operation::CancelOperation => &[
+                ErrorType::InvalidRequest,
+                ErrorType::InvalidState,
+                ErrorType::ResourceNotFound,
+                ErrorType::InternalServiceError,
+            ],
+            Operation::CompleteConnection => {
+                &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
+            }
             Operation::CompleteUpload => &[
                 ErrorType::InvalidRequest,
                 ErrorType::InvalidState,
                 ErrorType::ResourceNotFound,
                 ErrorType::InternalServiceError,
             ],
+            Operation::CreateAccessKey => {
+                &[ErrorType::InvalidRequest, ErrorType::ServiceQuotaExceeded, ErrorType::InternalServiceError]
+            }
             Operation::CreateUpload => {
                 &[ErrorType::InvalidRequest, ErrorType::ServiceQuotaExceeded, ErrorType::InternalServiceError]
+            }
+            Operation::DeleteAccessKey => {
+                &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
             }
             Operation::DeleteImage => {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
@@ -111,19 +190,65 @@ impl Operation {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
             }
             Operation::DescribePlatform => &[ErrorType::InvalidRequest, ErrorType::InternalServiceError],
+            Operation::DescribeRevision => {
+                &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
+            }
             Operation::DescribeStatus => {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
             }
+            Operation::GetAuditLog => &[ErrorType::InvalidRequest, ErrorType::InternalServiceError],
             Operation::GetLogs => {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
             }
+            Operation::ListAccessKeys => &[ErrorType::InvalidRequest, ErrorType::InternalServiceError],
             Operation::ListImages => &[ErrorType::InvalidRequest, ErrorType::InternalServiceError],
+            Operation::ListRevisions => {
+                &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
+            }
             Operation::PutUploadPart => &[
                 ErrorType::InvalidRequest,
                 ErrorType::InvalidState,
                 ErrorType::ResourceNotFound,
                 ErrorType::InternalServiceError,
             ],
+            Operation::RetryOperation => &[
+                ErrorType::InvalidRequest,
+                ErrorType::InvalidState,
+                ErrorType::ResourceNotFound,
+                ErrorType::InternalServiceError,
+            ],
+            Operation::RollbackService => &[
+                ErrorType::InvalidRequest,
+                ErrorType::InvalidState,
+                ErrorType::ResourceNotFound,
+                ErrorType::InternalServiceError,
+            ],
+        }
+    }
+
+    /// What its input must look like.
+    pub fn input_shape(self) -> &'static Shape {
+        match self {
+            Operation::AbortUpload => <AbortUploadRequest as Call>::shape(),
+            Operation::CancelOperation => <CancelOperationRequest as Call>::shape(),
+            Operation::CompleteConnection => <CompleteConnectionRequest as Call>::shape(),
+            Operation::CompleteUpload => <CompleteUploadRequest as Call>::shape(),
+            Operation::CreateAccessKey => <CreateAccessKeyRequest as Call>::shape(),
+            Operation::CreateUpload => <CreateUploadRequest as Call>::shape(),
+            Operation::DeleteAccessKey => <DeleteAccessKeyRequest as Call>::shape(),
+            Operation::DeleteImage => <DeleteImageRequest as Call>::shape(),
+            Operation::DescribeOperation => <DescribeOperationRequest as Call>::shape(),
+            Operation::DescribePlatform => <DescribePlatformRequest as Call>::shape(),
+            Operation::DescribeRevision => <DescribeRevisionRequest as Call>::shape(),
+            Operation::DescribeStatus => <DescribeStatusRequest as Call>::shape(),
+            Operation::GetAuditLog => <GetAuditLogRequest as Call>::shape(),
+            Operation::GetLogs => <GetLogsRequest as Call>::shape(),
+            Operation::ListAccessKeys => <ListAccessKeysRequest as Call>::shape(),
+            Operation::ListImages => <ListImagesRequest as Call>::shape(),
+            Operation::ListRevisions => <ListRevisionsRequest as Call>::shape(),
+            Operation::PutUploadPart => <PutUploadPartRequest as Call>::shape(),
+            Operation::RetryOperation => <RetryOperationRequest as Call>::shape(),
+            Operation::RollbackService => <RollbackServiceRequest as Call>::shape(),
         }
     }
 }
@@ -156,6 +281,18 @@ impl ErrorType {
         }
     }
 
+    /// The error of exactly this name.
+    pub fn parse(name: &str) -> Option<ErrorType> {
+        match name {
+            "InternalServiceErrorException" => Some(ErrorType::InternalServiceError),
+            "InvalidRequestException" => Some(ErrorType::InvalidRequest),
+            "InvalidStateException" => Some(ErrorType::InvalidState),
+            "ResourceNotFoundException" => Some(ErrorType::ResourceNotFound),
+            "ServiceQuotaExceededException" => Some(ErrorType::ServiceQuotaExceeded),
+            _ => None,
+        }
+    }
+
     /// HTTP status: 500 where the fault is the server's.
     pub fn status(self) -> u16 {
         match self {
@@ -184,6 +321,128 @@ pub struct AbortUploadRequest {
 #[serde(rename_all = "PascalCase")]
 pub struct AbortUploadResponse {}
 
+/// What the holder of a key may do: everything, or see services and all that belongs to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum AccessKeyRights {
+    #[serde(rename = "ADMIN")]
+    Admin,
+    #[serde(rename = "READ_ONLY")]
+    ReadOnly,
+}
+
+impl AccessKeyRights {
+    /// As it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AccessKeyRights::Admin => "ADMIN",
+            AccessKeyRights::ReadOnly => "READ_ONLY",
+        }
+    }
+
+    /// The value of exactly this text.
+    pub fn parse(text: &str) -> Option<AccessKeyRights> {
+        match text {
+            "ADMIN" => Some(AccessKeyRights::Admin),
+            "READ_ONLY" => Some(AccessKeyRights::ReadOnly),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for AccessKeyRights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An access key without its secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AccessKeySummary {
+    /// What signatures carry.
+    pub access_key_id: String,
+    /// Who or what uses it.
+    pub name: String,
+    /// What its holder may do.
+    pub rights: AccessKeyRights,
+    /// When it was made.
+    pub created_at: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CancelOperationRequest {
+    /// The ARN of the service.
+    pub service_arn: String,
+    /// The operation; the open one by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation_id: Option<String>,
+}
+
+impl CancelOperationRequest {
+    /// With the required members; every other one is absent.
+    pub fn new(service_arn: impl Into<String>) -> Self {
+        CancelOperationRequest { service_arn: service_arn.into(), operation_id: None }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CancelOperationResponse {
+    /// The operation that ends.
+    pub operation_id: String,
+    /// Where it stood when that was asked for; of one that waited for its turn, how it has ended.
+    pub status: OperationStatus,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CompleteConnectionRequest {
+    /// The ARN of the connection, as CreateConnection named it.
+    pub connection_arn: String,
+    /// The token, or user:token, with which repositories are fetched over HTTPS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<String>,
+    /// A private key in OpenSSH's or PEM's form. Repositories are not fetched over SSH yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<String>,
+    /// What webhooks of the provider are signed with. Webhooks are not taken yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_secret: Option<String>,
+}
+
+impl fmt::Debug for CompleteConnectionRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompleteConnectionRequest")
+            .field("connection_arn", &self.connection_arn)
+            .field("access_token", &self.access_token.as_ref().map(|_| Hidden))
+            .field("ssh_key", &self.ssh_key.as_ref().map(|_| Hidden))
+            .field("webhook_secret", &self.webhook_secret.as_ref().map(|_| Hidden))
+            .finish()
+    }
+}
+
+impl CompleteConnectionRequest {
+    /// With the required members; every other one is absent.
+    pub fn new(connection_arn: impl Into<String>) -> Self {
+        CompleteConnectionRequest {
+            connection_arn: connection_arn.into(),
+            access_token: None,
+            ssh_key: None,
+            webhook_secret: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CompleteConnectionResponse {
+    /// The connection that was asked for.
+    pub connection_arn: String,
+    /// As ListConnections says it.
+    pub status: ConnectionStatus,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CompleteUploadRequest {
@@ -203,6 +462,116 @@ pub struct CompleteUploadResponse {
     pub images: Option<Vec<ImportedImage>>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ConfigurationSource {
+    #[serde(rename = "REPOSITORY")]
+    Repository,
+    #[serde(rename = "API")]
+    Api,
+}
+
+impl ConfigurationSource {
+    /// As it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ConfigurationSource::Repository => "REPOSITORY",
+            ConfigurationSource::Api => "API",
+        }
+    }
+
+    /// The value of exactly this text.
+    pub fn parse(text: &str) -> Option<ConfigurationSource> {
+        match text {
+            "REPOSITORY" => Some(ConfigurationSource::Repository),
+            "API" => Some(ConfigurationSource::Api),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ConfigurationSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ConnectionStatus {
+    #[serde(rename = "PENDING_HANDSHAKE")]
+    PendingHandshake,
+    #[serde(rename = "AVAILABLE")]
+    Available,
+    #[serde(rename = "ERROR")]
+    Error,
+    #[serde(rename = "DELETED")]
+    Deleted,
+}
+
+impl ConnectionStatus {
+    /// As it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ConnectionStatus::PendingHandshake => "PENDING_HANDSHAKE",
+            ConnectionStatus::Available => "AVAILABLE",
+            ConnectionStatus::Error => "ERROR",
+            ConnectionStatus::Deleted => "DELETED",
+        }
+    }
+
+    /// The value of exactly this text.
+    pub fn parse(text: &str) -> Option<ConnectionStatus> {
+        match text {
+            "PENDING_HANDSHAKE" => Some(ConnectionStatus::PendingHandshake),
+            "AVAILABLE" => Some(ConnectionStatus::Available),
+            "ERROR" => Some(ConnectionStatus::Error),
+            "DELETED" => Some(ConnectionStatus::Deleted),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ConnectionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateAccessKeyRequest {
+    /// Who or what will use it; no other key may have this name.
+    pub name: String,
+    /// What its holder may do.
+    pub rights: AccessKeyRights,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateAccessKeyResponse {
+    /// What signatures carry.
+    pub access_key_id: String,
+    /// What signatures are made with.
+    pub secret_access_key: String,
+    /// Who or what uses it.
+    pub name: String,
+    /// What its holder may do.
+    pub rights: AccessKeyRights,
+    /// When it was made.
+    pub created_at: f64,
+}
+
+impl fmt::Debug for CreateAccessKeyResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateAccessKeyResponse")
+            .field("access_key_id", &self.access_key_id)
+            .field("secret_access_key", &Hidden)
+            .field("name", &self.name)
+            .field("rights", &self.rights)
+            .field("created_at", &self.created_at)
+            .finish()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateUploadRequest {
@@ -217,6 +586,20 @@ pub struct CreateUploadResponse {
     pub upload_id: String,
     /// The most bytes that one part may have.
     pub part_size_max: i32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteAccessKeyRequest {
+    /// Which key.
+    pub access_key_id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteAccessKeyResponse {
+    /// What it was.
+    pub access_key: AccessKeySummary,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -306,6 +689,36 @@ pub struct DescribePlatformResponse {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+pub struct DescribeRevisionRequest {
+    /// The ARN of the service.
+    pub service_arn: String,
+    /// Its number.
+    pub revision: i32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribeRevisionResponse {
+    /// Counted from 1 for each service.
+    pub number: i32,
+    /// What the revision is for.
+    pub state: RevisionState,
+    /// When it was made.
+    pub created_at: f64,
+    /// The digest of its image, once known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The commit that it was built from, for git sources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// A deployment of it has succeeded, so that the service can be rolled back to it.
+    pub served: bool,
+    /// What it was made from and what its instances get.
+    pub configuration: RevisionConfiguration,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct DescribeStatusRequest {
     /// The ARN of the service.
     pub service_arn: String,
@@ -327,6 +740,34 @@ pub struct DescribeStatusResponse {
     /// The operation that is open; absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<OpenOperation>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetAuditLogRequest {
+    /// A cursor that an earlier answer gave; the beginning by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// How long to wait when there is nothing new; 0 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_seconds: Option<i32>,
+    /// The most lines to answer; 1000 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_lines: Option<i32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetAuditLogResponse {
+    /// Oldest first. The source of a line is the id of the access key; its text is a JSON object with the
+    /// members requestId, keyId, keyName, sourceAddress, region, service, operation, status, error and
+    /// parameters, of which those are absent that are not known; a line of the source apron has the member
+    /// message alone. Calls of this operation that read on from a cursor have no line. Parameters that the
+    /// API calls sensitive read HIDDEN_DUE_TO_SECURITY_REASONS; longer ones than 4096 bytes are cut and stand
+    /// there as a text.
+    pub lines: Vec<LogLine>,
+    /// Where to read on.
+    pub next: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -375,6 +816,39 @@ pub struct GetLogsResponse {
     pub end: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum HealthCheckProtocol {
+    #[serde(rename = "TCP")]
+    Tcp,
+    #[serde(rename = "HTTP")]
+    Http,
+}
+
+impl HealthCheckProtocol {
+    /// As it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HealthCheckProtocol::Tcp => "TCP",
+            HealthCheckProtocol::Http => "HTTP",
+        }
+    }
+
+    /// The value of exactly this text.
+    pub fn parse(text: &str) -> Option<HealthCheckProtocol> {
+        match text {
+            "TCP" => Some(HealthCheckProtocol::Tcp),
+            "HTTP" => Some(HealthCheckProtocol::Http),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for HealthCheckProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// IMPORTED came from an archive; BASE was assembled for builds, and is again when it is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ImageOrigin {
@@ -404,6 +878,39 @@ impl ImageOrigin {
 }
 
 impl fmt::Display for ImageOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ImageRepositoryType {
+    #[serde(rename = "ECR")]
+    Ecr,
+    #[serde(rename = "ECR_PUBLIC")]
+    EcrPublic,
+}
+
+impl ImageRepositoryType {
+    /// As it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ImageRepositoryType::Ecr => "ECR",
+            ImageRepositoryType::EcrPublic => "ECR_PUBLIC",
+        }
+    }
+
+    /// The value of exactly this text.
+    pub fn parse(text: &str) -> Option<ImageRepositoryType> {
+        match text {
+            "ECR" => Some(ImageRepositoryType::Ecr),
+            "ECR_PUBLIC" => Some(ImageRepositoryType::EcrPublic),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ImageRepositoryType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -543,6 +1050,17 @@ pub struct InstanceStatus {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+pub struct ListAccessKeysRequest {}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListAccessKeysResponse {
+    /// Oldest first.
+    pub access_keys: Vec<AccessKeySummary>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct ListImagesRequest {}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -550,6 +1068,36 @@ pub struct ListImagesRequest {}
 pub struct ListImagesResponse {
     /// All of them, by name.
     pub images: Vec<ImageSummary>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListRevisionsRequest {
+    /// The ARN of the service.
+    pub service_arn: String,
+    /// The most revisions of one answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_results: Option<i32>,
+    /// Where to read on, as the answer before said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+impl ListRevisionsRequest {
+    /// With the required members; every other one is absent.
+    pub fn new(service_arn: impl Into<String>) -> Self {
+        ListRevisionsRequest { service_arn: service_arn.into(), max_results: None, next_token: None }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListRevisionsResponse {
+    /// Newest first.
+    pub revisions: Vec<RevisionSummary>,
+    /// Where to read on; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
 }
 
 /// One line of a log.
@@ -732,7 +1280,7 @@ impl fmt::Display for OperationType {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PutUploadPartRequest {
     /// The upload, as CreateUpload named it.
@@ -743,11 +1291,187 @@ pub struct PutUploadPartRequest {
     pub data: Blob,
 }
 
+impl fmt::Debug for PutUploadPartRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutUploadPartRequest")
+            .field("upload_id", &self.upload_id)
+            .field("offset", &self.offset)
+            .field("data", &Hidden)
+            .finish()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PutUploadPartResponse {
     /// How many bytes the upload has now: the offset of the next part.
     pub size: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RetryOperationRequest {
+    /// The ARN of the service.
+    pub service_arn: String,
+    /// The operation to repeat; the last one by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation_id: Option<String>,
+}
+
+impl RetryOperationRequest {
+    /// With the required members; every other one is absent.
+    pub fn new(service_arn: impl Into<String>) -> Self {
+        RetryOperationRequest { service_arn: service_arn.into(), operation_id: None }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RetryOperationResponse {
+    /// The new operation; absent when the service is as that asked already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation_id: Option<String>,
+}
+
+/// The scaling of a revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RevisionAutoScaling {
+    /// Where the numbers come from.
+    pub auto_scaling_configuration_arn: String,
+    /// Requests at once for which one instance is meant.
+    pub max_concurrency: i32,
+    /// The fewest instances.
+    pub min_size: i32,
+    /// The most instances.
+    pub max_size: i32,
+}
+
+/// A repository of sources.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RevisionCodeRepository {
+    /// Where it is fetched from.
+    pub repository_url: String,
+    /// The branch.
+    pub branch: String,
+    /// The directory in it; / is its root.
+    pub source_directory: String,
+    /// Who says how it is built and run.
+    pub configuration_source: ConfigurationSource,
+    /// The runtime that the API named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// The build command that the API named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build_command: Option<String>,
+}
+
+impl fmt::Debug for RevisionCodeRepository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevisionCodeRepository")
+            .field("repository_url", &self.repository_url)
+            .field("branch", &self.branch)
+            .field("source_directory", &self.source_directory)
+            .field("configuration_source", &self.configuration_source)
+            .field("runtime", &self.runtime)
+            .field("build_command", &self.build_command.as_ref().map(|_| Hidden))
+            .finish()
+    }
+}
+
+/// The configuration of a revision, after file, API and tags were put together.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RevisionConfiguration {
+    /// Its source, if that is a repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_repository: Option<RevisionCodeRepository>,
+    /// Its source, if that is an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_repository: Option<RevisionImageRepository>,
+    /// A push to the source deploys it.
+    pub auto_deployments_enabled: bool,
+    /// What its instances run; the image's own command by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_command: Option<String>,
+    /// Where its instances listen; absent while its image is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<i32>,
+    /// What its instances are told, of apprunner.yaml and of the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime_environment_variables: Option<BTreeMap<String, String>>,
+    /// CPU units of an instance, 1024 to a core.
+    pub cpu: i32,
+    /// MiB of memory of an instance.
+    pub memory: i32,
+    /// How the health of its instances is checked.
+    pub health_check: RevisionHealthCheck,
+    /// How many instances it has.
+    pub auto_scaling: RevisionAutoScaling,
+    /// The role of its instances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_role_arn: Option<String>,
+    /// The role by which its image is pulled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_role_arn: Option<String>,
+    /// The connection by which its repository is fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_arn: Option<String>,
+}
+
+impl fmt::Debug for RevisionConfiguration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevisionConfiguration")
+            .field("code_repository", &self.code_repository)
+            .field("image_repository", &self.image_repository)
+            .field("auto_deployments_enabled", &self.auto_deployments_enabled)
+            .field("start_command", &self.start_command.as_ref().map(|_| Hidden))
+            .field("port", &self.port)
+            .field(
+                "runtime_environment_variables",
+                &self.runtime_environment_variables.as_ref().map(|_| Hidden),
+            )
+            .field("cpu", &self.cpu)
+            .field("memory", &self.memory)
+            .field("health_check", &self.health_check)
+            .field("auto_scaling", &self.auto_scaling)
+            .field("instance_role_arn", &self.instance_role_arn)
+            .field("access_role_arn", &self.access_role_arn)
+            .field("connection_arn", &self.connection_arn)
+            .finish()
+    }
+}
+
+/// The health check of a revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RevisionHealthCheck {
+    /// How an instance is asked.
+    pub protocol: HealthCheckProtocol,
+    /// What is asked for over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Seconds between two checks.
+    pub interval: i32,
+    /// Seconds after which a check has failed.
+    pub timeout: i32,
+    /// Good answers in a row that make an instance healthy.
+    pub healthy_threshold: i32,
+    /// Failures in a row that make a healthy instance unhealthy.
+    pub unhealthy_threshold: i32,
+    /// Seconds in which failing checks of a new instance do not count.
+    pub grace_seconds: i32,
+}
+
+/// An image of a registry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RevisionImageRepository {
+    /// The reference of the image, as it was given.
+    pub image_identifier: String,
+    /// The kind of its registry.
+    pub image_repository_type: ImageRepositoryType,
 }
 
 /// ACTIVE serves; CANDIDATE is being brought up; DRAINING ends its last requests; PREVIOUS has served and
@@ -813,6 +1537,55 @@ pub struct RevisionStatus {
     pub commit: Option<String>,
     /// Its instances.
     pub instances: Vec<InstanceStatus>,
+}
+
+/// One deployed configuration and its image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RevisionSummary {
+    /// Counted from 1 for each service.
+    pub number: i32,
+    /// What the revision is for.
+    pub state: RevisionState,
+    /// When it was made.
+    pub created_at: f64,
+    /// The digest of its image, once known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The commit that it was built from, for git sources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// A deployment of it has succeeded, so that the service can be rolled back to it.
+    pub served: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RollbackServiceRequest {
+    /// The ARN of the service.
+    pub service_arn: String,
+    /// The revision to go back to. By default it is the one that served before the active one when the
+    /// operation's turn comes; for a paused service with values that were not deployed yet it is the active
+    /// one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i32>,
+}
+
+impl RollbackServiceRequest {
+    /// With the required members; every other one is absent.
+    pub fn new(service_arn: impl Into<String>) -> Self {
+        RollbackServiceRequest { service_arn: service_arn.into(), revision: None }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RollbackServiceResponse {
+    /// The operation that does it.
+    pub operation_id: String,
+    /// The revision that it goes back to; absent where the operation waits for its turn and none was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -926,6 +1699,42 @@ impl Call for AbortUploadRequest {
     fn shape() -> &'static Shape {
         &shapes::ABORT_UPLOAD_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::ABORT_UPLOAD_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::AbortUpload.errors().contains(&error))
+    }
+}
+
+impl Call for CancelOperationRequest {
+    type Output = CancelOperationResponse;
+    const TARGET: &'static str = "Apron.CancelOperation";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::CANCEL_OPERATION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::CANCEL_OPERATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::CancelOperation.errors().contains(&error))
+    }
+}
+
+impl Call for CompleteConnectionRequest {
+    type Output = CompleteConnectionResponse;
+    const TARGET: &'static str = "Apron.CompleteConnection";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::COMPLETE_CONNECTION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::COMPLETE_CONNECTION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::CompleteConnection.errors().contains(&error))
+    }
 }
 
 impl Call for CompleteUploadRequest {
@@ -934,6 +1743,27 @@ impl Call for CompleteUploadRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::COMPLETE_UPLOAD_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::COMPLETE_UPLOAD_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::CompleteUpload.errors().contains(&error))
+    }
+}
+
+impl Call for CreateAccessKeyRequest {
+    type Output = CreateAccessKeyResponse;
+    const TARGET: &'static str = "Apron.CreateAccessKey";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::CREATE_ACCESS_KEY_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::CREATE_ACCESS_KEY_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::CreateAccessKey.errors().contains(&error))
     }
 }
 
@@ -944,6 +1774,27 @@ impl Call for CreateUploadRequest {
     fn shape() -> &'static Shape {
         &shapes::CREATE_UPLOAD_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::CREATE_UPLOAD_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::CreateUpload.errors().contains(&error))
+    }
+}
+
+impl Call for DeleteAccessKeyRequest {
+    type Output = DeleteAccessKeyResponse;
+    const TARGET: &'static str = "Apron.DeleteAccessKey";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::DELETE_ACCESS_KEY_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DELETE_ACCESS_KEY_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DeleteAccessKey.errors().contains(&error))
+    }
 }
 
 impl Call for DeleteImageRequest {
@@ -952,6 +1803,12 @@ impl Call for DeleteImageRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::DELETE_IMAGE_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DELETE_IMAGE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DeleteImage.errors().contains(&error))
     }
 }
 
@@ -962,6 +1819,12 @@ impl Call for DescribeOperationRequest {
     fn shape() -> &'static Shape {
         &shapes::DESCRIBE_OPERATION_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_OPERATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DescribeOperation.errors().contains(&error))
+    }
 }
 
 impl Call for DescribePlatformRequest {
@@ -970,6 +1833,27 @@ impl Call for DescribePlatformRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::DESCRIBE_PLATFORM_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_PLATFORM_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DescribePlatform.errors().contains(&error))
+    }
+}
+
+impl Call for DescribeRevisionRequest {
+    type Output = DescribeRevisionResponse;
+    const TARGET: &'static str = "Apron.DescribeRevision";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::DESCRIBE_REVISION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_REVISION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DescribeRevision.errors().contains(&error))
     }
 }
 
@@ -980,6 +1864,27 @@ impl Call for DescribeStatusRequest {
     fn shape() -> &'static Shape {
         &shapes::DESCRIBE_STATUS_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_STATUS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DescribeStatus.errors().contains(&error))
+    }
+}
+
+impl Call for GetAuditLogRequest {
+    type Output = GetAuditLogResponse;
+    const TARGET: &'static str = "Apron.GetAuditLog";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::GET_AUDIT_LOG_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::GET_AUDIT_LOG_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::GetAuditLog.errors().contains(&error))
+    }
 }
 
 impl Call for GetLogsRequest {
@@ -988,6 +1893,27 @@ impl Call for GetLogsRequest {
     const SIGNING_NAME: &'static str = SIGNING_NAME;
     fn shape() -> &'static Shape {
         &shapes::GET_LOGS_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::GET_LOGS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::GetLogs.errors().contains(&error))
+    }
+}
+
+impl Call for ListAccessKeysRequest {
+    type Output = ListAccessKeysResponse;
+    const TARGET: &'static str = "Apron.ListAccessKeys";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::LIST_ACCESS_KEYS_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_ACCESS_KEYS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::ListAccessKeys.errors().contains(&error))
     }
 }
 
@@ -998,6 +1924,27 @@ impl Call for ListImagesRequest {
     fn shape() -> &'static Shape {
         &shapes::LIST_IMAGES_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_IMAGES_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::ListImages.errors().contains(&error))
+    }
+}
+
+impl Call for ListRevisionsRequest {
+    type Output = ListRevisionsResponse;
+    const TARGET: &'static str = "Apron.ListRevisions";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::LIST_REVISIONS_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::LIST_REVISIONS_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::ListRevisions.errors().contains(&error))
+    }
 }
 
 impl Call for PutUploadPartRequest {
@@ -1007,23 +1954,69 @@ impl Call for PutUploadPartRequest {
     fn shape() -> &'static Shape {
         &shapes::PUT_UPLOAD_PART_REQUEST
     }
+    fn output_shape() -> &'static Shape {
+        &shapes::PUT_UPLOAD_PART_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::PutUploadPart.errors().contains(&error))
+    }
+}
+
+impl Call for RetryOperationRequest {
+    type Output = RetryOperationResponse;
+    const TARGET: &'static str = "Apron.RetryOperation";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::RETRY_OPERATION_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::RETRY_OPERATION_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::RetryOperation.errors().contains(&error))
+    }
+}
+
+impl Call for RollbackServiceRequest {
+    type Output = RollbackServiceResponse;
+    const TARGET: &'static str = "Apron.RollbackService";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::ROLLBACK_SERVICE_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::ROLLBACK_SERVICE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::RollbackService.errors().contains(&error))
+    }
 }
 
 #[cfg(test)]
 impl Operation {
-    /// What its input must look like.
-    pub(crate) fn input_shape(self) -> &'static Shape {
+    /// What its output must look like.
+    pub(crate) fn output_shape(self) -> &'static Shape {
         match self {
-            Operation::AbortUpload => <AbortUploadRequest as Call>::shape(),
-            Operation::CompleteUpload => <CompleteUploadRequest as Call>::shape(),
-            Operation::CreateUpload => <CreateUploadRequest as Call>::shape(),
-            Operation::DeleteImage => <DeleteImageRequest as Call>::shape(),
-            Operation::DescribeOperation => <DescribeOperationRequest as Call>::shape(),
-            Operation::DescribePlatform => <DescribePlatformRequest as Call>::shape(),
-            Operation::DescribeStatus => <DescribeStatusRequest as Call>::shape(),
-            Operation::GetLogs => <GetLogsRequest as Call>::shape(),
-            Operation::ListImages => <ListImagesRequest as Call>::shape(),
-            Operation::PutUploadPart => <PutUploadPartRequest as Call>::shape(),
+            Operation::AbortUpload => <AbortUploadRequest as Call>::output_shape(),
+            Operation::CancelOperation => <CancelOperationRequest as Call>::output_shape(),
+            Operation::CompleteConnection => <CompleteConnectionRequest as Call>::output_shape(),
+            Operation::CompleteUpload => <CompleteUploadRequest as Call>::output_shape(),
+            Operation::CreateAccessKey => <CreateAccessKeyRequest as Call>::output_shape(),
+            Operation::CreateUpload => <CreateUploadRequest as Call>::output_shape(),
+            Operation::DeleteAccessKey => <DeleteAccessKeyRequest as Call>::output_shape(),
+            Operation::DeleteImage => <DeleteImageRequest as Call>::output_shape(),
+            Operation::DescribeOperation => <DescribeOperationRequest as Call>::output_shape(),
+            Operation::DescribePlatform => <DescribePlatformRequest as Call>::output_shape(),
+            Operation::DescribeRevision => <DescribeRevisionRequest as Call>::output_shape(),
+            Operation::DescribeStatus => <DescribeStatusRequest as Call>::output_shape(),
+            Operation::GetAuditLog => <GetAuditLogRequest as Call>::output_shape(),
+            Operation::GetLogs => <GetLogsRequest as Call>::output_shape(),
+            Operation::ListAccessKeys => <ListAccessKeysRequest as Call>::output_shape(),
+            Operation::ListImages => <ListImagesRequest as Call>::output_shape(),
+            Operation::ListRevisions => <ListRevisionsRequest as Call>::output_shape(),
+            Operation::PutUploadPart => <PutUploadPartRequest as Call>::output_shape(),
+            Operation::RetryOperation => <RetryOperationRequest as Call>::output_shape(),
+            Operation::RollbackService => <RollbackServiceRequest as Call>::output_shape(),
         }
     }
 
@@ -1034,25 +2027,91 @@ impl Operation {
         }
         match self {
             Operation::AbortUpload => reread::<AbortUploadRequest>(body),
+            Operation::CancelOperation => reread::<CancelOperationRequest>(body),
+            Operation::CompleteConnection => reread::<CompleteConnectionRequest>(body),
             Operation::CompleteUpload => reread::<CompleteUploadRequest>(body),
+            Operation::CreateAccessKey => reread::<CreateAccessKeyRequest>(body),
             Operation::CreateUpload => reread::<CreateUploadRequest>(body),
+            Operation::DeleteAccessKey => reread::<DeleteAccessKeyRequest>(body),
             Operation::DeleteImage => reread::<DeleteImageRequest>(body),
             Operation::DescribeOperation => reread::<DescribeOperationRequest>(body),
             Operation::DescribePlatform => reread::<DescribePlatformRequest>(body),
+            Operation::DescribeRevision => reread::<DescribeRevisionRequest>(body),
             Operation::DescribeStatus => reread::<DescribeStatusRequest>(body),
+            Operation::GetAuditLog => reread::<GetAuditLogRequest>(body),
             Operation::GetLogs => reread::<GetLogsRequest>(body),
+            Operation::ListAccessKeys => reread::<ListAccessKeysRequest>(body),
             Operation::ListImages => reread::<ListImagesRequest>(body),
+            Operation::ListRevisions => reread::<ListRevisionsRequest>(body),
             Operation::PutUploadPart => reread::<PutUploadPartRequest>(body),
+            Operation::RetryOperation => reread::<RetryOperationRequest>(body),
+            Operation::RollbackService => reread::<RollbackServiceRequest>(body),
+        }
+    }
+
+    /// Reads a body as its output and writes that again.
+    pub(crate) fn reread_output(self, body: serde_json::Value) -> serde_json::Value {
+        fn reread<C: Call>(body: serde_json::Value) -> serde_json::Value {
+            let output: C::Output = serde_json::from_value(body).unwrap();
+            serde_json::to_value(output).unwrap()
+        }
+        match self {
+            Operation::AbortUpload => reread::<AbortUploadRequest>(body),
+            Operation::CancelOperation => reread::<CancelOperationRequest>(body),
+            Operation::CompleteConnection => reread::<CompleteConnectionRequest>(body),
+            Operation::CompleteUpload => reread::<CompleteUploadRequest>(body),
+            Operation::CreateAccessKey => reread::<CreateAccessKeyRequest>(body),
+            Operation::CreateUpload => reread::<CreateUploadRequest>(body),
+            Operation::DeleteAccessKey => reread::<DeleteAccessKeyRequest>(body),
+            Operation::DeleteImage => reread::<DeleteImageRequest>(body),
+            Operation::DescribeOperation => reread::<DescribeOperationRequest>(body),
+            Operation::DescribePlatform => reread::<DescribePlatformRequest>(body),
+            Operation::DescribeRevision => reread::<DescribeRevisionRequest>(body),
+            Operation::DescribeStatus => reread::<DescribeStatusRequest>(body),
+            Operation::GetAuditLog => reread::<GetAuditLogRequest>(body),
+            Operation::GetLogs => reread::<GetLogsRequest>(body),
+            Operation::ListAccessKeys => reread::<ListAccessKeysRequest>(body),
+            Operation::ListImages => reread::<ListImagesRequest>(body),
+            Operation::ListRevisions => reread::<ListRevisionsRequest>(body),
+            Operation::PutUploadPart => reread::<PutUploadPartRequest>(body),
+            Operation::RetryOperation => reread::<RetryOperationRequest>(body),
+            Operation::RollbackService => reread::<RollbackServiceRequest>(body),
         }
     }
 }
 
-/// What inputs must look like; `crate::shape` checks it.
+/// What inputs and outputs must look like; `crate::shape` checks it.
 mod shapes {
     use super::*;
 
     pub(super) static ABORT_UPLOAD_REQUEST: Shape =
         Shape::Structure(&[Member { name: "UploadId", required: true, shape: &UPLOAD_ID_SHAPE }]);
+    pub(super) static ABORT_UPLOAD_RESPONSE: Shape = Shape::Structure(&[]);
+    pub(super) static ACCESS_KEY_ID: Text =
+        Text { length: Length { min: 1, max: Some(128) }, pattern: None, values: &[], sensitive: false };
+    static ACCESS_KEY_ID_SHAPE: Shape = Shape::Text(&ACCESS_KEY_ID);
+    pub(super) static ACCESS_KEY_NAME: Text = Text {
+        length: Length { min: 1, max: Some(64) },
+        pattern: Some(Pattern::new("[A-Za-z0-9_.-]+", None, "[A-Za-z0-9_.-]+")),
+        values: &[],
+        sensitive: false,
+    };
+    static ACCESS_KEY_NAME_SHAPE: Shape = Shape::Text(&ACCESS_KEY_NAME);
+    pub(super) static ACCESS_KEY_RIGHTS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["ADMIN", "READ_ONLY"],
+        sensitive: false,
+    };
+    static ACCESS_KEY_RIGHTS_SHAPE: Shape = Shape::Text(&ACCESS_KEY_RIGHTS);
+    pub(super) static ACCESS_KEY_SUMMARY: Shape = Shape::Structure(&[
+        Member { name: "AccessKeyId", required: true, shape: &ACCESS_KEY_ID_SHAPE },
+        Member { name: "Name", required: true, shape: &ACCESS_KEY_NAME_SHAPE },
+        Member { name: "Rights", required: true, shape: &ACCESS_KEY_RIGHTS_SHAPE },
+        Member { name: "CreatedAt", required: true, shape: &TIMESTAMP },
+    ]);
+    pub(super) static ACCESS_KEY_SUMMARY_LIST: Shape =
+        Shape::List { member: &ACCESS_KEY_SUMMARY, length: Length { min: 0, max: None } };
     pub(super) static APP_RUNNER_RESOURCE_ARN: Text = Text {
         length: Length { min: 1, max: Some(1011) },
         pattern: Some(Pattern::new(
@@ -1064,22 +2123,137 @@ mod shapes {
         sensitive: false,
     };
     static APP_RUNNER_RESOURCE_ARN_SHAPE: Shape = Shape::Text(&APP_RUNNER_RESOURCE_ARN);
+    pub(super) static APPLICATION_ADDRESS: Text =
+        Text { length: Length { min: 0, max: None }, pattern: None, values: &[], sensitive: false };
+    static APPLICATION_ADDRESS_SHAPE: Shape = Shape::Text(&APPLICATION_ADDRESS);
+    pub(super) static BOOLEAN: Shape = Shape::Boolean;
+    pub(super) static BUILD_COMMAND: Text =
+        Text { length: Length { min: 0, max: None }, pattern: None, values: &[], sensitive: true };
+    static BUILD_COMMAND_SHAPE: Shape = Shape::Text(&BUILD_COMMAND);
+    pub(super) static CANCEL_OPERATION_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "OperationId", required: false, shape: &OPERATION_ID_SHAPE },
+    ]);
+    pub(super) static CANCEL_OPERATION_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "OperationId", required: true, shape: &OPERATION_ID_SHAPE },
+        Member { name: "Status", required: true, shape: &OPERATION_STATUS_SHAPE },
+    ]);
+    pub(super) static COMPLETE_CONNECTION_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "ConnectionArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "AccessToken", required: false, shape: &CONNECTION_SECRET_SHAPE },
+        Member { name: "SshKey", required: false, shape: &CONNECTION_SECRET_SHAPE },
+        Member { name: "WebhookSecret", required: false, shape: &CONNECTION_SECRET_SHAPE },
+    ]);
+    pub(super) static COMPLETE_CONNECTION_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "ConnectionArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "Status", required: true, shape: &CONNECTION_STATUS_SHAPE },
+    ]);
     pub(super) static COMPLETE_UPLOAD_REQUEST: Shape =
         Shape::Structure(&[Member { name: "UploadId", required: true, shape: &UPLOAD_ID_SHAPE }]);
+    pub(super) static COMPLETE_UPLOAD_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "RepositoryUrl", required: false, shape: &STRING_SHAPE },
+        Member { name: "Images", required: false, shape: &IMPORTED_IMAGE_LIST },
+    ]);
+    pub(super) static CONFIGURATION_SOURCE: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["REPOSITORY", "API"],
+        sensitive: false,
+    };
+    static CONFIGURATION_SOURCE_SHAPE: Shape = Shape::Text(&CONFIGURATION_SOURCE);
+    pub(super) static CONNECTION_SECRET: Text =
+        Text { length: Length { min: 1, max: Some(16384) }, pattern: None, values: &[], sensitive: true };
+    static CONNECTION_SECRET_SHAPE: Shape = Shape::Text(&CONNECTION_SECRET);
+    pub(super) static CONNECTION_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["PENDING_HANDSHAKE", "AVAILABLE", "ERROR", "DELETED"],
+        sensitive: false,
+    };
+    static CONNECTION_STATUS_SHAPE: Shape = Shape::Text(&CONNECTION_STATUS);
+    pub(super) static CREATE_ACCESS_KEY_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "Name", required: true, shape: &ACCESS_KEY_NAME_SHAPE },
+        Member { name: "Rights", required: true, shape: &ACCESS_KEY_RIGHTS_SHAPE },
+    ]);
+    pub(super) static CREATE_ACCESS_KEY_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "AccessKeyId", required: true, shape: &ACCESS_KEY_ID_SHAPE },
+        Member { name: "SecretAccessKey", required: true, shape: &SECRET_ACCESS_KEY_SHAPE },
+        Member { name: "Name", required: true, shape: &ACCESS_KEY_NAME_SHAPE },
+        Member { name: "Rights", required: true, shape: &ACCESS_KEY_RIGHTS_SHAPE },
+        Member { name: "CreatedAt", required: true, shape: &TIMESTAMP },
+    ]);
     pub(super) static CREATE_UPLOAD_REQUEST: Shape =
         Shape::Structure(&[Member { name: "Kind", required: true, shape: &UPLOAD_KIND_SHAPE }]);
+    pub(super) static CREATE_UPLOAD_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "UploadId", required: true, shape: &UPLOAD_ID_SHAPE },
+        Member { name: "PartSizeMax", required: true, shape: &INTEGER },
+    ]);
+    pub(super) static DELETE_ACCESS_KEY_REQUEST: Shape =
+        Shape::Structure(&[Member { name: "AccessKeyId", required: true, shape: &ACCESS_KEY_ID_SHAPE }]);
+    pub(super) static DELETE_ACCESS_KEY_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "AccessKey", required: true, shape: &ACCESS_KEY_SUMMARY }]);
     pub(super) static DELETE_IMAGE_REQUEST: Shape =
         Shape::Structure(&[Member { name: "Name", required: true, shape: &IMAGE_NAME_SHAPE }]);
+    pub(super) static DELETE_IMAGE_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "Digest", required: true, shape: &STRING_SHAPE }]);
     pub(super) static DESCRIBE_OPERATION_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "OperationId", required: true, shape: &OPERATION_ID_SHAPE },
     ]);
+    pub(super) static DESCRIBE_OPERATION_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "OperationId", required: true, shape: &OPERATION_ID_SHAPE },
+        Member { name: "Type", required: true, shape: &OPERATION_TYPE_SHAPE },
+        Member { name: "Status", required: true, shape: &OPERATION_STATUS_SHAPE },
+        Member { name: "Step", required: true, shape: &STRING_SHAPE },
+        Member { name: "StartedAt", required: true, shape: &TIMESTAMP },
+        Member { name: "UpdatedAt", required: true, shape: &TIMESTAMP },
+        Member { name: "EndedAt", required: false, shape: &TIMESTAMP },
+        Member { name: "Reason", required: false, shape: &STRING_SHAPE },
+        Member { name: "LastLines", required: true, shape: &OUTPUT_LINE_LIST },
+    ]);
     pub(super) static DESCRIBE_PLATFORM_REQUEST: Shape = Shape::Structure(&[]);
+    pub(super) static DESCRIBE_PLATFORM_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Version", required: true, shape: &STRING_SHAPE },
+        Member { name: "ApiEndpoint", required: true, shape: &STRING_SHAPE },
+        Member { name: "AppsEndpoint", required: true, shape: &STRING_SHAPE },
+        Member { name: "AppsDomain", required: true, shape: &STRING_SHAPE },
+        Member { name: "Region", required: true, shape: &STRING_SHAPE },
+        Member { name: "AccountId", required: true, shape: &STRING_SHAPE },
+    ]);
+    pub(super) static DESCRIBE_REVISION_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "Revision", required: true, shape: &REVISION_NUMBER },
+    ]);
+    pub(super) static DESCRIBE_REVISION_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Number", required: true, shape: &INTEGER },
+        Member { name: "State", required: true, shape: &REVISION_STATE_SHAPE },
+        Member { name: "CreatedAt", required: true, shape: &TIMESTAMP },
+        Member { name: "Image", required: false, shape: &STRING_SHAPE },
+        Member { name: "Commit", required: false, shape: &STRING_SHAPE },
+        Member { name: "Served", required: true, shape: &BOOLEAN },
+        Member { name: "Configuration", required: true, shape: &REVISION_CONFIGURATION },
+    ]);
     pub(super) static DESCRIBE_STATUS_REQUEST: Shape = Shape::Structure(&[Member {
         name: "ServiceArn",
         required: true,
         shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
     }]);
+    pub(super) static DESCRIBE_STATUS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Status", required: true, shape: &SERVICE_STATUS_SHAPE },
+        Member { name: "Reason", required: false, shape: &STRING_SHAPE },
+        Member { name: "Url", required: false, shape: &STRING_SHAPE },
+        Member { name: "Revisions", required: true, shape: &REVISION_STATUS_LIST },
+        Member { name: "Operation", required: false, shape: &OPEN_OPERATION },
+    ]);
+    pub(super) static GET_AUDIT_LOG_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "From", required: false, shape: &LOG_CURSOR_SHAPE },
+        Member { name: "WaitSeconds", required: false, shape: &LOG_WAIT_SECONDS },
+        Member { name: "MaxLines", required: false, shape: &LOG_MAX_LINES },
+    ]);
+    pub(super) static GET_AUDIT_LOG_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Lines", required: true, shape: &LOG_LINE_LIST },
+        Member { name: "Next", required: true, shape: &LOG_CURSOR_SHAPE },
+    ]);
     pub(super) static GET_LOGS_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "Stream", required: true, shape: &LOG_STREAM_SHAPE },
@@ -1088,13 +2262,102 @@ mod shapes {
         Member { name: "WaitSeconds", required: false, shape: &LOG_WAIT_SECONDS },
         Member { name: "MaxLines", required: false, shape: &LOG_MAX_LINES },
     ]);
+    pub(super) static GET_LOGS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Lines", required: true, shape: &LOG_LINE_LIST },
+        Member { name: "Next", required: true, shape: &LOG_CURSOR_SHAPE },
+        Member { name: "End", required: true, shape: &BOOLEAN },
+    ]);
+    pub(super) static HEALTH_CHECK_PROTOCOL: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["TCP", "HTTP"],
+        sensitive: false,
+    };
+    static HEALTH_CHECK_PROTOCOL_SHAPE: Shape = Shape::Text(&HEALTH_CHECK_PROTOCOL);
+    pub(super) static IMAGE_BYTES: Shape = Shape::Integer(Integer { long: true, min: Some(0), max: None });
     pub(super) static IMAGE_NAME: Text =
         Text { length: Length { min: 1, max: Some(512) }, pattern: None, values: &[], sensitive: false };
     static IMAGE_NAME_SHAPE: Shape = Shape::Text(&IMAGE_NAME);
+    pub(super) static IMAGE_ORIGIN: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["IMPORTED", "BASE"],
+        sensitive: false,
+    };
+    static IMAGE_ORIGIN_SHAPE: Shape = Shape::Text(&IMAGE_ORIGIN);
+    pub(super) static IMAGE_REPOSITORY_TYPE: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["ECR", "ECR_PUBLIC"],
+        sensitive: false,
+    };
+    static IMAGE_REPOSITORY_TYPE_SHAPE: Shape = Shape::Text(&IMAGE_REPOSITORY_TYPE);
+    pub(super) static IMAGE_SUMMARY: Shape = Shape::Structure(&[
+        Member { name: "Name", required: true, shape: &IMAGE_NAME_SHAPE },
+        Member { name: "Digest", required: true, shape: &STRING_SHAPE },
+        Member { name: "Origin", required: true, shape: &IMAGE_ORIGIN_SHAPE },
+        Member { name: "Bytes", required: true, shape: &IMAGE_BYTES },
+        Member { name: "UpdatedAt", required: true, shape: &TIMESTAMP },
+    ]);
+    pub(super) static IMAGE_SUMMARY_LIST: Shape =
+        Shape::List { member: &IMAGE_SUMMARY, length: Length { min: 0, max: None } };
+    pub(super) static IMPORTED_IMAGE: Shape = Shape::Structure(&[
+        Member { name: "Name", required: true, shape: &STRING_SHAPE },
+        Member { name: "Digest", required: true, shape: &STRING_SHAPE },
+    ]);
+    pub(super) static IMPORTED_IMAGE_LIST: Shape =
+        Shape::List { member: &IMPORTED_IMAGE, length: Length { min: 0, max: None } };
+    pub(super) static INSTANCE_HEALTH: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["STARTING", "HEALTHY", "UNHEALTHY"],
+        sensitive: false,
+    };
+    static INSTANCE_HEALTH_SHAPE: Shape = Shape::Text(&INSTANCE_HEALTH);
+    pub(super) static INSTANCE_PHASE: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["CREATING", "RUNNING", "EXITED", "FAILED", "STOPPING"],
+        sensitive: false,
+    };
+    static INSTANCE_PHASE_SHAPE: Shape = Shape::Text(&INSTANCE_PHASE);
+    pub(super) static INSTANCE_STATUS: Shape = Shape::Structure(&[
+        Member { name: "InstanceId", required: true, shape: &STRING_SHAPE },
+        Member { name: "Phase", required: true, shape: &INSTANCE_PHASE_SHAPE },
+        Member { name: "Health", required: true, shape: &INSTANCE_HEALTH_SHAPE },
+        Member { name: "Reason", required: false, shape: &STRING_SHAPE },
+        Member { name: "Address", required: false, shape: &APPLICATION_ADDRESS_SHAPE },
+        Member { name: "Restarts", required: true, shape: &INTEGER },
+        Member { name: "Waterfall", required: true, shape: &WATERFALL },
+    ]);
+    pub(super) static INSTANCE_STATUS_LIST: Shape =
+        Shape::List { member: &INSTANCE_STATUS, length: Length { min: 0, max: None } };
+    pub(super) static INTEGER: Shape = Shape::Integer(Integer { long: false, min: None, max: None });
+    pub(super) static LIST_ACCESS_KEYS_REQUEST: Shape = Shape::Structure(&[]);
+    pub(super) static LIST_ACCESS_KEYS_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "AccessKeys", required: true, shape: &ACCESS_KEY_SUMMARY_LIST }]);
     pub(super) static LIST_IMAGES_REQUEST: Shape = Shape::Structure(&[]);
+    pub(super) static LIST_IMAGES_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "Images", required: true, shape: &IMAGE_SUMMARY_LIST }]);
+    pub(super) static LIST_REVISIONS_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "MaxResults", required: false, shape: &MAX_RESULTS },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
+    ]);
+    pub(super) static LIST_REVISIONS_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "Revisions", required: true, shape: &REVISION_SUMMARY_LIST },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
+    ]);
     pub(super) static LOG_CURSOR: Text =
         Text { length: Length { min: 1, max: Some(1024) }, pattern: None, values: &[], sensitive: false };
     static LOG_CURSOR_SHAPE: Shape = Shape::Text(&LOG_CURSOR);
+    pub(super) static LOG_LINE: Shape = Shape::Structure(&[
+        Member { name: "Timestamp", required: true, shape: &TIMESTAMP },
+        Member { name: "Source", required: true, shape: &STRING_SHAPE },
+        Member { name: "Text", required: true, shape: &LOG_TEXT_SHAPE },
+    ]);
+    pub(super) static LOG_LINE_LIST: Shape =
+        Shape::List { member: &LOG_LINE, length: Length { min: 0, max: None } };
     pub(super) static LOG_MAX_LINES: Shape =
         Shape::Integer(Integer { long: false, min: Some(1), max: Some(1000) });
     pub(super) static LOG_STREAM: Text = Text {
@@ -1104,8 +2367,23 @@ mod shapes {
         sensitive: false,
     };
     static LOG_STREAM_SHAPE: Shape = Shape::Text(&LOG_STREAM);
+    pub(super) static LOG_TEXT: Text =
+        Text { length: Length { min: 0, max: None }, pattern: None, values: &[], sensitive: true };
+    static LOG_TEXT_SHAPE: Shape = Shape::Text(&LOG_TEXT);
     pub(super) static LOG_WAIT_SECONDS: Shape =
         Shape::Integer(Integer { long: false, min: Some(0), max: Some(20) });
+    pub(super) static MAX_RESULTS: Shape =
+        Shape::Integer(Integer { long: false, min: Some(1), max: Some(100) });
+    pub(super) static NEXT_TOKEN: Text =
+        Text { length: Length { min: 1, max: Some(1024) }, pattern: None, values: &[], sensitive: false };
+    static NEXT_TOKEN_SHAPE: Shape = Shape::Text(&NEXT_TOKEN);
+    pub(super) static OPEN_OPERATION: Shape = Shape::Structure(&[
+        Member { name: "Id", required: true, shape: &STRING_SHAPE },
+        Member { name: "Type", required: true, shape: &OPERATION_TYPE_SHAPE },
+        Member { name: "Status", required: true, shape: &OPERATION_STATUS_SHAPE },
+        Member { name: "Step", required: true, shape: &STRING_SHAPE },
+        Member { name: "Reason", required: false, shape: &STRING_SHAPE },
+    ]);
     pub(super) static OPERATION_ID: Text = Text {
         length: Length { min: 32, max: Some(36) },
         pattern: Some(Pattern::new("[0-9a-f-]+", None, "[0-9a-f-]+")),
@@ -1113,12 +2391,160 @@ mod shapes {
         sensitive: false,
     };
     static OPERATION_ID_SHAPE: Shape = Shape::Text(&OPERATION_ID);
+    pub(super) static OPERATION_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &[
+            "PENDING",
+            "IN_PROGRESS",
+            "FAILED",
+            "SUCCEEDED",
+            "ROLLBACK_IN_PROGRESS",
+            "ROLLBACK_FAILED",
+            "ROLLBACK_SUCCEEDED",
+        ],
+        sensitive: false,
+    };
+    static OPERATION_STATUS_SHAPE: Shape = Shape::Text(&OPERATION_STATUS);
+    pub(super) static OPERATION_TYPE: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &[
+            "START_DEPLOYMENT",
+            "CREATE_SERVICE",
+            "PAUSE_SERVICE",
+            "RESUME_SERVICE",
+            "DELETE_SERVICE",
+            "UPDATE_SERVICE",
+        ],
+        sensitive: false,
+    };
+    static OPERATION_TYPE_SHAPE: Shape = Shape::Text(&OPERATION_TYPE);
+    pub(super) static OUTPUT_LINE_LIST: Shape =
+        Shape::List { member: &LOG_TEXT_SHAPE, length: Length { min: 0, max: None } };
     pub(super) static PUT_UPLOAD_PART_REQUEST: Shape = Shape::Structure(&[
         Member { name: "UploadId", required: true, shape: &UPLOAD_ID_SHAPE },
         Member { name: "Offset", required: true, shape: &UPLOAD_OFFSET },
         Member { name: "Data", required: true, shape: &UPLOAD_DATA },
     ]);
-    pub(super) static UPLOAD_DATA: Shape = Shape::Blob { bytes: Length { min: 1, max: Some(4194304) } };
+    pub(super) static PUT_UPLOAD_PART_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "Size", required: true, shape: &UPLOAD_OFFSET }]);
+    pub(super) static RETRY_OPERATION_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "OperationId", required: false, shape: &OPERATION_ID_SHAPE },
+    ]);
+    pub(super) static RETRY_OPERATION_RESPONSE: Shape =
+        Shape::Structure(&[Member { name: "OperationId", required: false, shape: &OPERATION_ID_SHAPE }]);
+    pub(super) static REVISION_AUTO_SCALING: Shape = Shape::Structure(&[
+        Member { name: "AutoScalingConfigurationArn", required: true, shape: &STRING_SHAPE },
+        Member { name: "MaxConcurrency", required: true, shape: &INTEGER },
+        Member { name: "MinSize", required: true, shape: &INTEGER },
+        Member { name: "MaxSize", required: true, shape: &INTEGER },
+    ]);
+    pub(super) static REVISION_CODE_REPOSITORY: Shape = Shape::Structure(&[
+        Member { name: "RepositoryUrl", required: true, shape: &STRING_SHAPE },
+        Member { name: "Branch", required: true, shape: &STRING_SHAPE },
+        Member { name: "SourceDirectory", required: true, shape: &STRING_SHAPE },
+        Member { name: "ConfigurationSource", required: true, shape: &CONFIGURATION_SOURCE_SHAPE },
+        Member { name: "Runtime", required: false, shape: &STRING_SHAPE },
+        Member { name: "BuildCommand", required: false, shape: &BUILD_COMMAND_SHAPE },
+    ]);
+    pub(super) static REVISION_CONFIGURATION: Shape = Shape::Structure(&[
+        Member { name: "CodeRepository", required: false, shape: &REVISION_CODE_REPOSITORY },
+        Member { name: "ImageRepository", required: false, shape: &REVISION_IMAGE_REPOSITORY },
+        Member { name: "AutoDeploymentsEnabled", required: true, shape: &BOOLEAN },
+        Member { name: "StartCommand", required: false, shape: &START_COMMAND_SHAPE },
+        Member { name: "Port", required: false, shape: &INTEGER },
+        Member {
+            name: "RuntimeEnvironmentVariables",
+            required: false,
+            shape: &RUNTIME_ENVIRONMENT_VARIABLES,
+        },
+        Member { name: "Cpu", required: true, shape: &INTEGER },
+        Member { name: "Memory", required: true, shape: &INTEGER },
+        Member { name: "HealthCheck", required: true, shape: &REVISION_HEALTH_CHECK },
+        Member { name: "AutoScaling", required: true, shape: &REVISION_AUTO_SCALING },
+        Member { name: "InstanceRoleArn", required: false, shape: &STRING_SHAPE },
+        Member { name: "AccessRoleArn", required: false, shape: &STRING_SHAPE },
+        Member { name: "ConnectionArn", required: false, shape: &STRING_SHAPE },
+    ]);
+    pub(super) static REVISION_HEALTH_CHECK: Shape = Shape::Structure(&[
+        Member { name: "Protocol", required: true, shape: &HEALTH_CHECK_PROTOCOL_SHAPE },
+        Member { name: "Path", required: false, shape: &STRING_SHAPE },
+        Member { name: "Interval", required: true, shape: &INTEGER },
+        Member { name: "Timeout", required: true, shape: &INTEGER },
+        Member { name: "HealthyThreshold", required: true, shape: &INTEGER },
+        Member { name: "UnhealthyThreshold", required: true, shape: &INTEGER },
+        Member { name: "GraceSeconds", required: true, shape: &INTEGER },
+    ]);
+    pub(super) static REVISION_IMAGE_REPOSITORY: Shape = Shape::Structure(&[
+        Member { name: "ImageIdentifier", required: true, shape: &STRING_SHAPE },
+        Member { name: "ImageRepositoryType", required: true, shape: &IMAGE_REPOSITORY_TYPE_SHAPE },
+    ]);
+    pub(super) static REVISION_NUMBER: Shape =
+        Shape::Integer(Integer { long: false, min: Some(1), max: None });
+    pub(super) static REVISION_STATE: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["ACTIVE", "CANDIDATE", "DRAINING", "PREVIOUS", "FAILED"],
+        sensitive: false,
+    };
+    static REVISION_STATE_SHAPE: Shape = Shape::Text(&REVISION_STATE);
+    pub(super) static REVISION_STATUS: Shape = Shape::Structure(&[
+        Member { name: "Number", required: true, shape: &INTEGER },
+        Member { name: "State", required: true, shape: &REVISION_STATE_SHAPE },
+        Member { name: "Image", required: false, shape: &STRING_SHAPE },
+        Member { name: "Commit", required: false, shape: &STRING_SHAPE },
+        Member { name: "Instances", required: true, shape: &INSTANCE_STATUS_LIST },
+    ]);
+    pub(super) static REVISION_STATUS_LIST: Shape =
+        Shape::List { member: &REVISION_STATUS, length: Length { min: 0, max: None } };
+    pub(super) static REVISION_SUMMARY: Shape = Shape::Structure(&[
+        Member { name: "Number", required: true, shape: &INTEGER },
+        Member { name: "State", required: true, shape: &REVISION_STATE_SHAPE },
+        Member { name: "CreatedAt", required: true, shape: &TIMESTAMP },
+        Member { name: "Image", required: false, shape: &STRING_SHAPE },
+        Member { name: "Commit", required: false, shape: &STRING_SHAPE },
+        Member { name: "Served", required: true, shape: &BOOLEAN },
+    ]);
+    pub(super) static REVISION_SUMMARY_LIST: Shape =
+        Shape::List { member: &REVISION_SUMMARY, length: Length { min: 0, max: None } };
+    pub(super) static ROLLBACK_SERVICE_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "Revision", required: false, shape: &REVISION_NUMBER },
+    ]);
+    pub(super) static ROLLBACK_SERVICE_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "OperationId", required: true, shape: &OPERATION_ID_SHAPE },
+        Member { name: "Revision", required: false, shape: &INTEGER },
+    ]);
+    pub(super) static RUNTIME_ENVIRONMENT_VARIABLES: Shape = Shape::Map {
+        key: &RUNTIME_ENVIRONMENT_VARIABLES_KEY,
+        value: &RUNTIME_ENVIRONMENT_VARIABLES_VALUE,
+        length: Length { min: 0, max: None },
+    };
+    pub(super) static RUNTIME_ENVIRONMENT_VARIABLES_KEY: Text =
+        Text { length: Length { min: 0, max: None }, pattern: None, values: &[], sensitive: true };
+    pub(super) static RUNTIME_ENVIRONMENT_VARIABLES_VALUE: Text =
+        Text { length: Length { min: 0, max: None }, pattern: None, values: &[], sensitive: true };
+    pub(super) static SECRET_ACCESS_KEY: Text =
+        Text { length: Length { min: 1, max: Some(128) }, pattern: None, values: &[], sensitive: true };
+    static SECRET_ACCESS_KEY_SHAPE: Shape = Shape::Text(&SECRET_ACCESS_KEY);
+    pub(super) static SERVICE_STATUS: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["CREATE_FAILED", "RUNNING", "DELETED", "DELETE_FAILED", "PAUSED", "OPERATION_IN_PROGRESS"],
+        sensitive: false,
+    };
+    static SERVICE_STATUS_SHAPE: Shape = Shape::Text(&SERVICE_STATUS);
+    pub(super) static START_COMMAND: Text =
+        Text { length: Length { min: 0, max: None }, pattern: None, values: &[], sensitive: true };
+    static START_COMMAND_SHAPE: Shape = Shape::Text(&START_COMMAND);
+    pub(super) static STRING: Text =
+        Text { length: Length { min: 0, max: Some(51200) }, pattern: None, values: &[], sensitive: false };
+    static STRING_SHAPE: Shape = Shape::Text(&STRING);
+    pub(super) static TIMESTAMP: Shape = Shape::Timestamp;
+    pub(super) static UPLOAD_DATA: Shape =
+        Shape::Blob { bytes: Length { min: 1, max: Some(4194304) }, sensitive: true };
     pub(super) static UPLOAD_ID: Text = Text {
         length: Length { min: 32, max: Some(32) },
         pattern: Some(Pattern::new("[0-9a-f]{32}", None, "[0-9a-f]{32}")),
@@ -1134,4 +2560,11 @@ mod shapes {
     };
     static UPLOAD_KIND_SHAPE: Shape = Shape::Text(&UPLOAD_KIND);
     pub(super) static UPLOAD_OFFSET: Shape = Shape::Integer(Integer { long: true, min: Some(0), max: None });
+    pub(super) static WATERFALL: Shape = Shape::Structure(&[
+        Member { name: "NamespaceMs", required: false, shape: &INTEGER },
+        Member { name: "MountMs", required: false, shape: &INTEGER },
+        Member { name: "ExecMs", required: false, shape: &INTEGER },
+        Member { name: "ListeningMs", required: false, shape: &INTEGER },
+        Member { name: "HealthyMs", required: false, shape: &INTEGER },
+    ]);
 }

@@ -34,7 +34,7 @@ fn header(uri: &Uri, headers: &HeaderMap, name: &str) -> Result<String, Error> {
         let Ok(value) = std::str::from_utf8(value.as_bytes()) else {
             return Err(Error::invalid_signature(format!("The signed header '{name}' is not text.")));
         };
-        values.push(value.split_ascii_whitespace().collect::<Vec<_>>().join(" "));
+        values.push(value.split_whitespace().collect::<Vec<_>>().join(" "));
     }
     // HTTP/2 has no host header: the authority stands for it.
     if values.is_empty() && name == HOST.as_str() {

@@ -5,13 +5,14 @@
 //! refused before its body is read, and so is one of another time), and `Presented::verify` recomputes the signature with the key's secret.
 //!
 //! What is signed: method, path, query, `host`, every `x-amz-*` header but the session token, the hash of the
-//! body (unless the signed header `x-amz-content-sha256` says UNSIGNED-PAYLOAD). Session tokens are ignored:
-//! keys are our own and have none.
+//! body (unless the signed header `x-amz-content-sha256` says UNSIGNED-PAYLOAD, or that the body comes in chunks,
+//! see `chunks`). Session tokens are ignored: keys are our own and have none.
 
 mod canonical;
+mod chunks;
 mod presented;
 
-pub use presented::{Caller, Presented};
+pub use presented::{Caller, Presented, presented_key};
 
 use crate::{Error, time};
 use bytes::Bytes;
@@ -62,7 +63,8 @@ impl Scope {
 }
 
 /// Signs a request as the AWS SDKs do: adds `x-amz-date`, the session token if there is one, and
-/// `authorization`. The request must have its `host` header. `now_s` is wall time in seconds since 1970.
+/// `authorization`. The request must have its `host` header; its `x-amz-content-sha256` stands for the body's hash where
+/// it has one. `now_s` is wall time in seconds since 1970.
 ///
 /// # Errors
 /// When a name cannot stand in a header.
@@ -98,9 +100,13 @@ pub fn sign(
         &signed,
         canonical::query(request.uri(), &[])?,
     )?;
-    let payload = hex(&Sha256::digest(request.body()));
+    let payload = match request.headers().get(X_AMZ_CONTENT_SHA256).map(HeaderValue::to_str) {
+        Some(Ok(said)) => said.to_owned(),
+        Some(Err(_)) | None => hex(&Sha256::digest(request.body())),
+    };
     let to_sign = string_to_sign(&time, &scope, &format!("{canonical}{payload}"));
-    let signature = hex(&mac(&credentials.secret, &scope, &to_sign).finalize().into_bytes());
+    let key = signing_key(&credentials.secret, &scope);
+    let signature = hex(&hmac(&key, &to_sign).finalize().into_bytes());
     let value = format!(
         "{ALGORITHM} Credential={}/{}, SignedHeaders={}, Signature={signature}",
         credentials.access_key_id,
@@ -115,16 +121,16 @@ fn string_to_sign(time: &str, scope: &Scope, canonical_request: &str) -> String 
     format!("{ALGORITHM}\n{time}\n{}\n{}", scope.text(), hex(&Sha256::digest(canonical_request)))
 }
 
-/// The signature of a string, ready to be written or compared in constant time.
-fn mac(secret: &SecretKey, scope: &Scope, to_sign: &str) -> Hmac<Sha256> {
-    let step = |key: &[u8], text: &str| hmac(key, text).finalize().into_bytes();
-    let key = step(format!("AWS4{}", secret.0).as_bytes(), &scope.date);
-    let key = step(&key, &scope.region);
-    let key = step(&key, &scope.service);
-    let key = step(&key, TERMINATOR);
-    hmac(&key, to_sign)
+/// What signs within one scope.
+fn signing_key(secret: &SecretKey, scope: &Scope) -> Vec<u8> {
+    let mut key = format!("AWS4{}", secret.0).into_bytes();
+    for part in [&scope.date, &scope.region, &scope.service, TERMINATOR] {
+        key = hmac(&key, part).finalize().into_bytes().to_vec();
+    }
+    key
 }
 
+/// The signature of a text, ready to be written or compared in constant time.
 fn hmac(key: &[u8], text: &str) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(text.as_bytes());
@@ -136,6 +142,14 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// The bytes of 64 hex digits.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..64).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 
 #[cfg(test)]
@@ -188,7 +202,8 @@ mod tests {
                 vec![("host", host), ("x-amz-date", "20150830T123600Z"), ("authorization", &authorization)];
             headers.extend(content_type.map(|t| ("content-type", t)));
             let presented = Presented::read(&parts("GET", uri, &headers)).unwrap();
-            let caller = presented.verify(&SecretKey::new(SECRET), b"", service, NOW_S).unwrap();
+            let (caller, _) =
+                presented.verify(&SecretKey::new(SECRET), Bytes::new(), service, NOW_S).unwrap();
             assert_eq!((caller.access_key_id.as_str(), caller.region.as_str()), ("AKIDEXAMPLE", "us-east-1"));
         }
     }
@@ -241,6 +256,7 @@ mod tests {
             ("host;x-amz-date", "x-amz-date", "'Host' must be a 'SignedHeader'"),
             ("host;x-amz-date", "host", "'x-amz-date' must be a 'SignedHeader'"),
             ("host;x-amz-date", "x-amz-date;host", "SignedHeaders must be a sorted list"),
+            ("host;x-amz-date", "host;host;x-amz-date", "SignedHeaders must be a sorted list"),
             (
                 "host;x-amz-date",
                 "host;x-absent;x-amz-date",
@@ -286,7 +302,7 @@ mod tests {
 
     fn verify_fails(parts: &Parts) {
         if let Ok(presented) = Presented::read(parts) {
-            assert!(presented.verify(&SecretKey::new(SECRET), b"", "apprunner", NOW_S).is_err());
+            assert!(presented.verify(&SecretKey::new(SECRET), Bytes::new(), "apprunner", NOW_S).is_err());
         }
     }
 }

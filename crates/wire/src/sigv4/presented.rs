@@ -1,10 +1,12 @@
 //! A signature as a request presents it, and its verification.
 
+use super::chunks::{Chunks, Seal};
 use super::{
     ALGORITHM, Scope, SecretKey, TERMINATOR, X_AMZ_CONTENT_SHA256, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN,
 };
-use super::{canonical, hex, mac, string_to_sign};
+use super::{canonical, hex, hmac, signing_key, string_to_sign, unhex};
 use crate::{Error, time};
+use bytes::Bytes;
 use hmac::Mac;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HOST};
@@ -20,7 +22,7 @@ const SIGNED_HEADERS_MAX: usize = 64;
 /// The longest real region name has 14 characters. The name becomes part of host names.
 const REGION_BYTES_MAX: usize = 32;
 
-const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your \
+pub(super) const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your \
                         AWS Secret Access Key and signing method. Consult the service documentation for details.";
 
 /// What a verified signature says.
@@ -54,6 +56,8 @@ enum Payload {
     Unsigned,
     /// Said in a signed header; it must be the body's.
     Said(String),
+    /// The chunks of the body are signed one by one, or not at all.
+    InChunks(Chunks),
 }
 
 /// The parts of an `Authorization` header or of a presigned URL, as text.
@@ -126,35 +130,64 @@ impl Presented {
         check_time(self.time_s, self.expires_s, now_s)
     }
 
-    /// Recomputes the signature. `service` is what the call's credential must be scoped to, `now_s` wall time
-    /// in seconds since 1970.
+    /// Recomputes the signature and returns the caller and the body, out of its chunks if it came in such.
+    /// `service` is what the call's credential must be scoped to, `now_s` wall time in seconds since 1970.
     ///
     /// # Errors
-    /// `InvalidSignatureException`, saying whether service, time or signature is wrong.
-    pub fn verify(self, secret: &SecretKey, body: &[u8], service: &str, now_s: u64) -> Result<Caller, Error> {
+    /// `InvalidSignatureException`, saying whether service, time or signature is wrong; `SerializationException`
+    /// for a body that is not in the chunks that it should be in.
+    pub fn verify(
+        self,
+        secret: &SecretKey,
+        body: Bytes,
+        service: &str,
+        now_s: u64,
+    ) -> Result<(Caller, Bytes), Error> {
         self.check(service, now_s)?;
-        let body_hash = hex(&Sha256::digest(body));
-        let payload = match self.payload {
-            Payload::OfBody => body_hash,
+        let body_hash = || hex(&Sha256::digest(&body));
+        let payload = match &self.payload {
+            Payload::OfBody => body_hash(),
             Payload::Unsigned => "UNSIGNED-PAYLOAD".to_owned(),
-            Payload::Said(said) if said == body_hash => said,
+            Payload::Said(said) if *said == body_hash() => said.clone(),
             Payload::Said(_) => {
                 return Err(Error::invalid_signature(
                     "The x-amz-content-sha256 header does not match the hash of the request body.",
                 ));
             }
+            Payload::InChunks(chunks) => chunks.said.to_owned(),
         };
         let to_sign = string_to_sign(&self.time, &self.scope, &format!("{}{payload}", self.canonical));
+        let key = signing_key(secret, &self.scope);
         // Compares in constant time.
-        if mac(secret, &self.scope, &to_sign).verify_slice(&self.signature).is_err() {
+        if hmac(&key, &to_sign).verify_slice(&self.signature).is_err() {
             return Err(Error::invalid_signature(MISMATCH));
         }
-        Ok(Caller {
+        let body = match &self.payload {
+            Payload::OfBody | Payload::Unsigned | Payload::Said(_) => body,
+            Payload::InChunks(chunks) => {
+                let previous = hex(&self.signature);
+                chunks.decode(&body, Seal { key: &key, time: &self.time, scope: &self.scope, previous })?
+            }
+        };
+        let caller = Caller {
             access_key_id: self.access_key_id,
             region: self.scope.region,
             service: self.scope.service,
-        })
+        };
+        Ok((caller, body))
     }
+}
+
+/// The access key that a request presents, whatever else is wrong with its signature: for a log. It is as long as
+/// the request says.
+pub fn presented_key(request: &Parts) -> Option<String> {
+    let parameters = match from_header(&request.headers) {
+        Ok(Some(parameters)) => Some(parameters),
+        Ok(None) => from_query(request).ok().flatten(),
+        Err(_) => None,
+    };
+    let key = parameters?.credential.split('/').next().unwrap_or_default().to_owned();
+    Some(key).filter(|key| !key.is_empty())
 }
 
 /// A signature is good from `time_s` on for the skew, or for what a presigned URL says.
@@ -287,7 +320,7 @@ fn signed_headers(list: &str, headers: &HeaderMap) -> Result<Vec<String>, Error>
     let names: Vec<String> = list.split(';').map(str::to_owned).collect();
     let is_name =
         |n: &String| !n.is_empty() && n.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase());
-    if names.len() > SIGNED_HEADERS_MAX || !names.iter().all(is_name) || !names.is_sorted() {
+    if names.len() > SIGNED_HEADERS_MAX || !names.iter().all(is_name) || !names.is_sorted_by(|a, b| a < b) {
         return Err(Error::invalid_signature(
             "SignedHeaders must be a sorted list of lower-case header names.",
         ));
@@ -309,21 +342,18 @@ fn signed_headers(list: &str, headers: &HeaderMap) -> Result<Vec<String>, Error>
 /// What the signed header `x-amz-content-sha256` says; SDKs send it for few services.
 fn payload(headers: &HeaderMap) -> Result<Payload, Error> {
     let Some(value) = headers.get(X_AMZ_CONTENT_SHA256) else { return Ok(Payload::OfBody) };
-    match value.to_str().unwrap_or_default() {
+    let value = value.to_str().unwrap_or_default();
+    if let Some(chunks) = Chunks::read(value, headers)? {
+        return Ok(Payload::InChunks(chunks));
+    }
+    match value {
         "UNSIGNED-PAYLOAD" => Ok(Payload::Unsigned),
         hash if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
             Ok(Payload::Said(hash.to_owned()))
         }
         _ => Err(Error::invalid_signature(
-            "The x-amz-content-sha256 header must be the SHA-256 of the body in hex, or UNSIGNED-PAYLOAD.",
+            "The x-amz-content-sha256 header must be the SHA-256 of the body in hex, UNSIGNED-PAYLOAD, or one of the \
+             words for bodies in chunks.",
         )),
     }
-}
-
-/// The bytes of 64 hex digits.
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    (0..64).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }

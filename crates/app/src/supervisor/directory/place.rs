@@ -22,7 +22,7 @@ const DEPTH_MAX: usize = 32;
 /// Why a place cannot be used as it should.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {source}", path.display())]
-pub(in crate::supervisor) struct PlaceError {
+pub(crate) struct PlaceError {
     action: &'static str,
     path: PathBuf,
     source: io::Error,

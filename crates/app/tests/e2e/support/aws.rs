@@ -13,6 +13,12 @@ pub fn program() -> PathBuf {
     if installed.exists() { installed } else { PathBuf::from("aws") }
 }
 
+/// The Python beside it, which has boto3.
+pub fn python() -> PathBuf {
+    let installed = repository().join("target/awscli/bin/python3");
+    if installed.exists() { installed } else { PathBuf::from("python3") }
+}
+
 impl Platform {
     fn aws_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());

@@ -2,6 +2,7 @@
 //! that it makes on the machine removed at the end, also when the test panics. Needs root.
 #![allow(unreachable_pub, reason = "a module of a test program has no other public")]
 
+pub mod api;
 pub mod aws;
 pub mod bases;
 pub mod browser;
@@ -14,6 +15,7 @@ pub mod mounted;
 pub mod neighbourhood;
 pub mod platform;
 pub mod processes;
+pub mod registry;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -281,8 +281,8 @@ fn refuse_without_memory(available: Option<u64>, limit_mib: u64, free_min_mib: u
         return Ok(());
     }
     Err(Fault::transient(format!(
-        "not enough memory to start: {available} MiB are available, a start needs about {expected} MiB and \
-         {free_min_mib} MiB must stay free"
+        "{}: {available} MiB are available, a start needs about {expected} MiB and {free_min_mib} MiB must stay free",
+        Fault::NO_MEMORY
     )))
 }
 
@@ -325,7 +325,7 @@ mod tests {
     fn a_start_leaves_memory_free() {
         assert!(refuse_without_memory(Some(1000), 2048, 900).is_ok());
         let fault = refuse_without_memory(Some(900), 2048, 900).unwrap_err();
-        assert!(!fault.permanent);
+        assert!(fault.lacks_memory());
         assert!(
             fault.reason.contains("900 MiB are available, a start needs about 64 MiB"),
             "{}",

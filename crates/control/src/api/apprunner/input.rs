@@ -12,7 +12,7 @@ pub(super) fn create(request: wire::CreateServiceRequest) -> ServiceInput {
         source: Some(source(request.source_configuration)),
         instance: request.instance_configuration.map(instance),
         health: request.health_check_configuration.map(health),
-        scaling_arn: request.auto_scaling_configuration_arn,
+        scaling: None,
         network: request.network_configuration.map(network),
         observability_enabled: request.observability_configuration.map(|written| {
             written.observability_enabled || written.observability_configuration_arn.is_some()
@@ -26,7 +26,7 @@ pub(super) fn update(request: wire::UpdateServiceRequest) -> ServiceInput {
         source: request.source_configuration.map(source),
         instance: request.instance_configuration.map(instance),
         health: request.health_check_configuration.map(health),
-        scaling_arn: request.auto_scaling_configuration_arn,
+        scaling: None,
         network: request.network_configuration.map(network),
         observability_enabled: request.observability_configuration.map(|written| {
             written.observability_enabled || written.observability_configuration_arn.is_some()

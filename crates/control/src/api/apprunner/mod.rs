@@ -1,16 +1,22 @@
 //! App Runner's own operations.
 
 mod arn;
+mod auto_scaling_configuration;
+pub(super) mod connection;
+mod custom_domain;
 mod input;
+mod observability_configuration;
 mod operation;
+mod resource;
 mod service;
 mod tag;
 pub(super) mod view;
+mod vpc_connector;
+mod vpc_ingress_connection;
 
-pub(super) use service::lookup;
+pub(super) use service::{act, lookup, refused};
 
 use super::call::{Context, run};
-use super::failure;
 use apron_wire::Error;
 use apron_wire::apprunner::Operation;
 use bytes::Bytes;
@@ -36,32 +42,68 @@ pub(super) async fn dispatch(
         Operation::ListTagsForResource => run(body, id, |input| tag::list(context, input)).await,
         Operation::TagResource => run(body, id, |input| tag::put(context, input)).await,
         Operation::UntagResource => run(body, id, |input| tag::remove(context, input)).await,
-        Operation::AssociateCustomDomain
-        | Operation::CreateAutoScalingConfiguration
-        | Operation::CreateConnection
-        | Operation::CreateObservabilityConfiguration
-        | Operation::CreateVpcConnector
-        | Operation::CreateVpcIngressConnection
-        | Operation::DeleteAutoScalingConfiguration
-        | Operation::DeleteConnection
-        | Operation::DeleteObservabilityConfiguration
-        | Operation::DeleteVpcConnector
-        | Operation::DeleteVpcIngressConnection
-        | Operation::DescribeAutoScalingConfiguration
-        | Operation::DescribeCustomDomains
-        | Operation::DescribeObservabilityConfiguration
-        | Operation::DescribeVpcConnector
-        | Operation::DescribeVpcIngressConnection
-        | Operation::DisassociateCustomDomain
-        | Operation::ListAutoScalingConfigurations
-        | Operation::ListConnections
-        | Operation::ListObservabilityConfigurations
-        | Operation::ListServicesForAutoScalingConfiguration
-        | Operation::ListVpcConnectors
-        | Operation::ListVpcIngressConnections
-        | Operation::UpdateDefaultAutoScalingConfiguration
-        | Operation::UpdateVpcIngressConnection => {
-            Err(failure::invalid(format!("The operation {operation} is not supported yet by this platform.")))
+        Operation::AssociateCustomDomain => {
+            run(body, id, |input| custom_domain::associate(context, input)).await
+        }
+        Operation::DescribeCustomDomains => {
+            run(body, id, |input| custom_domain::describe(context, input)).await
+        }
+        Operation::DisassociateCustomDomain => {
+            run(body, id, |input| custom_domain::disassociate(context, input)).await
+        }
+        Operation::CreateAutoScalingConfiguration => {
+            run(body, id, |input| auto_scaling_configuration::create(context, input)).await
+        }
+        Operation::DescribeAutoScalingConfiguration => {
+            run(body, id, |input| auto_scaling_configuration::describe(context, input)).await
+        }
+        Operation::ListAutoScalingConfigurations => {
+            run(body, id, |input| auto_scaling_configuration::list(context, input)).await
+        }
+        Operation::DeleteAutoScalingConfiguration => {
+            run(body, id, |input| auto_scaling_configuration::delete(context, input)).await
+        }
+        Operation::UpdateDefaultAutoScalingConfiguration => {
+            run(body, id, |input| auto_scaling_configuration::update_default(context, input)).await
+        }
+        Operation::ListServicesForAutoScalingConfiguration => {
+            run(body, id, |input| auto_scaling_configuration::list_services(context, input)).await
+        }
+        Operation::CreateObservabilityConfiguration => {
+            run(body, id, |input| observability_configuration::create(context, input)).await
+        }
+        Operation::DescribeObservabilityConfiguration => {
+            run(body, id, |input| observability_configuration::describe(context, input)).await
+        }
+        Operation::ListObservabilityConfigurations => {
+            run(body, id, |input| observability_configuration::list(context, input)).await
+        }
+        Operation::DeleteObservabilityConfiguration => {
+            run(body, id, |input| observability_configuration::delete(context, input)).await
+        }
+        Operation::CreateConnection => run(body, id, |input| connection::create(context, input)).await,
+        Operation::ListConnections => run(body, id, |input| connection::list(context, input)).await,
+        Operation::DeleteConnection => run(body, id, |input| connection::delete(context, input)).await,
+        Operation::CreateVpcConnector => run(body, id, |input| vpc_connector::create(context, input)).await,
+        Operation::DescribeVpcConnector => {
+            run(body, id, |input| vpc_connector::describe(context, input)).await
+        }
+        Operation::ListVpcConnectors => run(body, id, |input| vpc_connector::list(context, input)).await,
+        Operation::DeleteVpcConnector => run(body, id, |input| vpc_connector::delete(context, input)).await,
+        Operation::CreateVpcIngressConnection => {
+            run(body, id, |input| vpc_ingress_connection::create(context, input)).await
+        }
+        Operation::DescribeVpcIngressConnection => {
+            run(body, id, |input| vpc_ingress_connection::describe(context, input)).await
+        }
+        Operation::ListVpcIngressConnections => {
+            run(body, id, |input| vpc_ingress_connection::list(context, input)).await
+        }
+        Operation::UpdateVpcIngressConnection => {
+            run(body, id, |input| vpc_ingress_connection::update(context, input)).await
+        }
+        Operation::DeleteVpcIngressConnection => {
+            run(body, id, |input| vpc_ingress_connection::delete(context, input)).await
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Services: create, describe, list, update, pause, resume, delete, and deploy anew.
 
-use super::{arn, input, view};
+use super::resource::{self, Missing};
+use super::{arn, connection, input, view};
 use crate::api::call::Context;
 use crate::api::{failure, page};
+use apron_images::registry::reference;
+use apron_model::extension;
 use apron_model::ids::{OperationId, ServiceId};
-use apron_model::operation::{Operation, OperationKind};
-use apron_model::service::{Action, Admission, Refusal, Service, State, admit, settled, status};
-use apron_model::source::{self, Place};
+use apron_model::operation::{self, Call, CallError, Called, Operation, OperationKind};
+use apron_model::resource::{Kind, Known, scaling_of};
+use apron_model::service::{Action, Refusal, Scaling, Service, State};
+use apron_model::source::{self, ServiceInput};
 use apron_model::time::WallTime;
-use apron_model::{extension, service};
 use apron_store::{Conflict, ServiceCursor, StoreError};
 use apron_wire::Error;
 use apron_wire::apprunner::{
@@ -18,6 +21,8 @@ use apron_wire::apprunner::{
     StartDeploymentRequest, StartDeploymentResponse, UpdateServiceRequest, UpdateServiceResponse,
 };
 
+/// Of an identifier that is none, so much is shown.
+const SHOWN_CHARS_MAX: usize = 100;
 /// Marks tokens of ListServices.
 const TOKEN: &str = "s";
 
@@ -27,8 +32,14 @@ pub(super) async fn create(
 ) -> Result<CreateServiceResponse, Error> {
     let tags = input::tags(request.tags.take().unwrap_or_default()).collect::<Vec<_>>();
     let name = request.service_name.clone();
-    let new =
-        source::new_service(&name, tags, &input::create(request), place(context)).map_err(failure::input)?;
+    let scaling = match request.auto_scaling_configuration_arn.take() {
+        Some(arn) => scaling(context, &arn).await?,
+        None => default_scaling(context).await?,
+    };
+    let input = input::create(request);
+    check_image(&input)?;
+    check_connection(context, &input).await?;
+    let new = source::new_service(&name, tags, &input, &scaling).map_err(failure::input)?;
     extension::read(&new.tags).map_err(|error| failure::invalid(format!("{error}.")))?;
 
     let mut draw = context.platform.draw();
@@ -53,11 +64,17 @@ pub(super) async fn create(
     };
     let operation =
         Operation::pending(draw.operation_id(), service.id.clone(), OperationKind::CreateService, draw.wall);
-    context.platform.store.service_create(&service, &operation).await.map_err(|error| match error {
+    let services_max = context.platform.quotas.services;
+    let created = context.platform.store.service_create(&service, &operation, services_max);
+    created.await.map_err(|error| match error {
         StoreError::Conflict(Conflict::NameTaken) => {
             failure::invalid(format!("Service with the provided name already exists: {name}"))
         }
-        error => failure::store(error),
+        StoreError::Conflict(Conflict::ServiceQuota) => failure::quota(format!(
+            "The region has {services_max} services, which is the quota. Delete one, or raise the quota in the \
+             configuration."
+        )),
+        error => changed_meanwhile(error),
     })?;
     context.platform.hints.operation();
     service.operation = Some(operation.id.clone());
@@ -104,124 +121,115 @@ pub(super) async fn list(
 
 pub(super) async fn update(
     context: Context<'_>,
-    request: UpdateServiceRequest,
+    mut request: UpdateServiceRequest,
 ) -> Result<UpdateServiceResponse, Error> {
     let arn = request.service_arn.clone();
-    let input = input::update(request);
-    let place = place(context);
-    let (service, operation) = act(context, &arn, Action::Update, |service| {
-        service.config = source::changed(service, &input, place).map_err(failure::input)?;
-        Ok(())
+    let scaling = match request.auto_scaling_configuration_arn.take() {
+        Some(arn) => Some(scaling(context, &arn).await?),
+        None => None,
+    };
+    let input = ServiceInput { scaling, ..input::update(request) };
+    check_image(&input)?;
+    check_connection(context, &input).await?;
+    let called = act(context, &arn, &Call::Update(Box::new(input))).await?;
+    Ok(UpdateServiceResponse {
+        service: view::service(context, &called.service),
+        operation_id: required(called.operation)?,
     })
-    .await?;
-    Ok(UpdateServiceResponse { service, operation_id: required(operation)? })
 }
 
 pub(super) async fn pause(
     context: Context<'_>,
     input: PauseServiceRequest,
 ) -> Result<PauseServiceResponse, Error> {
-    let (service, operation_id) = act(context, &input.service_arn, Action::Pause, |_| Ok(())).await?;
-    Ok(PauseServiceResponse { service, operation_id })
+    let called = act(context, &input.service_arn, &Call::Pause).await?;
+    Ok(PauseServiceResponse {
+        service: view::service(context, &called.service),
+        operation_id: called.operation.map(|id| id.to_string()),
+    })
 }
 
 pub(super) async fn resume(
     context: Context<'_>,
     input: ResumeServiceRequest,
 ) -> Result<ResumeServiceResponse, Error> {
-    let (service, operation_id) = act(context, &input.service_arn, Action::Resume, |_| Ok(())).await?;
-    Ok(ResumeServiceResponse { service, operation_id })
+    let called = act(context, &input.service_arn, &Call::Resume).await?;
+    Ok(ResumeServiceResponse {
+        service: view::service(context, &called.service),
+        operation_id: called.operation.map(|id| id.to_string()),
+    })
 }
 
 pub(super) async fn delete(
     context: Context<'_>,
     input: DeleteServiceRequest,
 ) -> Result<DeleteServiceResponse, Error> {
-    let (service, operation) = act(context, &input.service_arn, Action::Delete, |_| Ok(())).await?;
-    Ok(DeleteServiceResponse { service, operation_id: required(operation)? })
+    let called = act(context, &input.service_arn, &Call::Delete).await?;
+    Ok(DeleteServiceResponse {
+        service: view::service(context, &called.service),
+        operation_id: required(called.operation)?,
+    })
 }
 
 pub(super) async fn start_deployment(
     context: Context<'_>,
     input: StartDeploymentRequest,
 ) -> Result<StartDeploymentResponse, Error> {
-    let (_, operation) = act(context, &input.service_arn, Action::StartDeployment, |_| Ok(())).await?;
-    Ok(StartDeploymentResponse { operation_id: required(operation)? })
+    let call = Call::StartDeployment { automatic: false };
+    let called = act(context, &input.service_arn, &call).await?;
+    Ok(StartDeploymentResponse { operation_id: required(called.operation)? })
 }
 
 /// The service that an ARN names, also a deleted one for as long as it is remembered.
 pub(in crate::api) async fn lookup(context: Context<'_>, arn: &str) -> Result<Service, Error> {
-    let named = arn::parse(arn)?;
+    let (named, name, id) = arn::parse_service(arn)?;
     let missing = || not_found(arn);
-    if named.region != context.region || named.account != context.platform.names.account {
+    if !named.is_of(context) {
         return Err(missing());
     }
-    let found = context.platform.store.service_get(&named.id).await.map_err(failure::store)?;
-    found.filter(|service| service.region == named.region && service.name == named.name).ok_or_else(missing)
+    let found = context.platform.store.service_get(&id).await.map_err(failure::store)?;
+    found.filter(|service| service.region == named.region && service.name == name).ok_or_else(missing)
 }
 
-/// Admits the action, changes the row and opens its operation, in one transaction; shows the service as it is
-/// then. No operation where nothing is to be done.
-async fn act(
-    context: Context<'_>,
-    arn: &str,
-    action: Action,
-    change: impl FnOnce(&mut Service) -> Result<(), Error> + Send,
-) -> Result<(apron_wire::apprunner::Service, Option<String>), Error> {
+/// Makes a call on a service; the model decides about it within one transaction.
+pub(in crate::api) async fn act(context: Context<'_>, arn: &str, call: &Call) -> Result<Called, Error> {
     let found = lookup(context, arn).await?;
     let mut draw = context.platform.draw();
-    let (id, now) = (draw.operation_id(), draw.wall);
+    let now = draw.wall;
     let acted = context
         .platform
         .store
-        .service_act(&found.id, |service, open| {
-            match admit(service, action).map_err(|refusal| refused(arn, service, action, refusal))? {
-                Admission::Nothing => Ok((service.clone(), None)),
-                Admission::Open(kind) => {
-                    change(service)?;
-                    service.updated_at = now;
-                    *open = Some(Operation::pending(id.clone(), service.id.clone(), kind, now));
-                    Ok((Service { operation: Some(id.clone()), ..service.clone() }, Some(id)))
-                }
-            }
-        })
+        .service_call(&found.id, now, |standing| operation::call(standing, call, &mut draw))
         .await;
-    let (service, operation): (Service, Option<OperationId>) = match acted {
-        Ok(Some(acted)) => acted?,
+    let called = match acted {
+        Ok(Some(Ok(called))) => called,
+        Ok(Some(Err(error))) => return Err(refused(arn, call.action(), error)),
         Ok(None) => return Err(not_found(arn)),
         // Another call was faster by less than a transaction.
         Err(StoreError::Conflict(Conflict::OperationOpen)) => {
-            return Err(refused(arn, &found, action, Refusal::InProgress));
+            return Err(refused(arn, call.action(), CallError::Refused(Refusal::InProgress)));
         }
-        Err(error) => return Err(failure::store(error)),
+        Err(error) => return Err(changed_meanwhile(error)),
     };
-    if operation.is_some() {
+    if called.operation.is_some() {
         context.platform.hints.operation();
     }
-    Ok((view::service(context, &service), operation.map(|id| id.to_string())))
+    Ok(called)
 }
 
-/// A refusal in the words that tools look for.
-fn refused(arn: &str, service: &Service, action: Action, refusal: Refusal) -> Error {
-    let shown = match refusal {
-        Refusal::Deleted => return not_found(arn),
-        Refusal::InProgress => service::Status::OperationInProgress,
-        Refusal::State(state) => settled(state),
-    };
-    debug_assert!(refusal == Refusal::InProgress || status(service) == shown);
-    let done = match action {
-        // Its model has no error for a wrong state.
-        Action::StartDeployment => {
-            return failure::invalid(
-                "Can't start a deployment on the specified service, because it isn't in RUNNING state",
-            );
+/// A refusal as the caller's tools expect it.
+pub(in crate::api) fn refused(arn: &str, action: Action, error: CallError) -> Error {
+    match error {
+        CallError::Refused(Refusal::Deleted) => not_found(arn),
+        // The model of StartDeployment has no error for a wrong state.
+        CallError::Refused(refusal) if action == Action::StartDeployment => {
+            failure::invalid(refusal.sentence(action))
         }
-        Action::Update => "updated",
-        Action::Pause => "paused",
-        Action::Resume => "resumed",
-        Action::Delete => "deleted",
-    };
-    failure::invalid_state(format!("Service cannot be {done} in the current state: {}.", shown.as_str()))
+        CallError::Refused(refusal) => failure::invalid_state(refusal.sentence(action)),
+        CallError::Input(error) => failure::input(error),
+        CallError::Unknown(sentence) => failure::not_found(sentence),
+        CallError::Impossible(sentence) => failure::invalid_state(sentence),
+    }
 }
 
 fn not_found(arn: &str) -> Error {
@@ -229,10 +237,61 @@ fn not_found(arn: &str) -> Error {
 }
 
 /// Updates, deletions and deployments always open an operation.
-fn required(operation: Option<String>) -> Result<String, Error> {
-    operation.ok_or_else(|| failure::internal("The call was admitted without an operation."))
+fn required(operation: Option<OperationId>) -> Result<String, Error> {
+    operation
+        .map(|id| id.to_string())
+        .ok_or_else(|| failure::internal("The call was admitted without an operation."))
 }
 
-fn place<'a>(context: Context<'a>) -> Place<'a> {
-    Place { region: context.region, account: &context.platform.names.account }
+/// The auto scaling configuration that an ARN names, whole or in part, as a service keeps it.
+async fn scaling(context: Context<'_>, arn: &str) -> Result<Scaling, Error> {
+    let known = resource::find_active(context, Kind::AutoScalingConfiguration, arn, Missing::Invalid).await?;
+    kept(context, &known)
+}
+
+/// What a new service uses that names none.
+async fn default_scaling(context: Context<'_>) -> Result<Scaling, Error> {
+    let known = context.platform.store.scaling_default_get(context.region).await.map_err(failure::store)?;
+    let known =
+        known.ok_or_else(|| failure::internal("The region has no default auto scaling configuration."))?;
+    kept(context, &known)
+}
+
+fn kept(context: Context<'_>, known: &Known) -> Result<Scaling, Error> {
+    let arn = arn::resource(context, &known.resource);
+    scaling_of(known, arn).map_err(|error| resource::refused(error, Missing::Invalid))
+}
+
+/// An image that is named can be asked for; what is there is found out by the deployment.
+fn check_image(input: &ServiceInput) -> Result<(), Error> {
+    match input.source.as_ref().and_then(|source| source.image.as_ref()) {
+        None => Ok(()),
+        Some(image) => reference::check(&image.identifier).map_err(|why| {
+            failure::invalid(format!(
+                "ImageIdentifier '{}' is not an image reference: {why}.",
+                image.identifier.chars().take(SHOWN_CHARS_MAX).collect::<String>().escape_debug()
+            ))
+        }),
+    }
+}
+
+/// A connection that is named can be used.
+async fn check_connection(context: Context<'_>, input: &ServiceInput) -> Result<(), Error> {
+    match input.source.as_ref().and_then(|source| source.connection_arn.as_deref()) {
+        None => Ok(()),
+        Some(arn) => connection::check(context, arn).await,
+    }
+}
+
+/// What was looked up before the transaction may be gone in it.
+fn changed_meanwhile(error: StoreError) -> Error {
+    match error {
+        StoreError::Conflict(Conflict::ResourceDeleted) => failure::invalid(
+            "The auto scaling configuration or the connection that the service names has just been deleted.",
+        ),
+        StoreError::Conflict(Conflict::HasIngress) => {
+            failure::invalid("The service has a VPC ingress connection. Delete that first.")
+        }
+        error => failure::store(error),
+    }
 }

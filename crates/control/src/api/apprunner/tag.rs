@@ -1,8 +1,12 @@
-//! Tags of services. They act at once and are no part of a revision; an operation may be open meanwhile.
+//! Tags of services and of shared resources. They act at once and are no part of a revision; an operation may be
+//! open meanwhile.
 
+use super::arn::{self, Arn, Named};
+use super::resource::{self, Missing};
 use super::{input, lookup};
 use crate::api::call::Context;
 use crate::api::failure;
+use apron_model::resource::{ResourceError, tagged};
 use apron_model::service::Service;
 use apron_model::{extension, source};
 use apron_wire::Error;
@@ -10,14 +14,23 @@ use apron_wire::apprunner::{
     ListTagsForResourceRequest, ListTagsForResourceResponse, Tag, TagResourceRequest, TagResourceResponse,
     UntagResourceRequest, UntagResourceResponse,
 };
+use std::collections::BTreeMap;
+
+type Tags = BTreeMap<String, String>;
 
 pub(super) async fn list(
     context: Context<'_>,
     input: ListTagsForResourceRequest,
 ) -> Result<ListTagsForResourceResponse, Error> {
-    let service = lookup(context, &input.resource_arn).await?;
+    let arn = &input.resource_arn;
+    let tags = match parse(arn)?.named {
+        Named::Service { .. } => lookup(context, arn).await?.tags,
+        Named::Resource(selector) => {
+            resource::find_active(context, selector.kind, arn, Missing::NotFound).await?.resource.tags
+        }
+    };
     let tag = |(key, value): (String, String)| Tag { key: Some(key), value: Some(value) };
-    Ok(ListTagsForResourceResponse { tags: Some(service.tags.into_iter().map(tag).collect()) })
+    Ok(ListTagsForResourceResponse { tags: Some(tags.into_iter().map(tag).collect()) })
 }
 
 pub(super) async fn put(
@@ -25,11 +38,8 @@ pub(super) async fn put(
     request: TagResourceRequest,
 ) -> Result<TagResourceResponse, Error> {
     let tags: Vec<_> = input::tags(request.tags).collect();
-    change(context, &request.resource_arn, move |service| {
-        let all = source::laid_over(&service.tags, tags).map_err(failure::input)?;
-        extension::read(&all).map_err(|error| failure::invalid(format!("{error}.")))?;
-        service.tags = all;
-        Ok(())
+    change(context, &request.resource_arn, move |current| {
+        source::laid_over(current, tags).map_err(|error| error.to_string())
     })
     .await?;
     Ok(TagResourceResponse {})
@@ -40,31 +50,62 @@ pub(super) async fn remove(
     request: UntagResourceRequest,
 ) -> Result<UntagResourceResponse, Error> {
     let keys = request.tag_keys;
-    change(context, &request.resource_arn, move |service| {
-        for key in &keys {
-            service.tags.remove(key);
-        }
-        Ok(())
+    change(context, &request.resource_arn, move |current| {
+        let mut tags = current.clone();
+        tags.retain(|key, _| !keys.contains(key));
+        Ok(tags)
     })
     .await?;
     Ok(UntagResourceResponse {})
 }
 
+fn parse(arn: &str) -> Result<Arn, Error> {
+    arn::parse(arn).ok_or_else(|| {
+        failure::invalid(format!(
+            "'{}' is not the ARN of a service or of another resource that has tags.",
+            arn.escape_debug()
+        ))
+    })
+}
+
+/// Lets `change` say what the tags of the named thing become; its error is for the caller.
 async fn change(
     context: Context<'_>,
     arn: &str,
-    change: impl FnOnce(&mut Service) -> Result<(), Error> + Send,
+    change: impl FnOnce(&Tags) -> Result<Tags, String> + Send,
+) -> Result<(), Error> {
+    match parse(arn)?.named {
+        Named::Service { .. } => of_service(context, arn, change).await,
+        Named::Resource(selector) => {
+            resource::change(context, selector.kind, arn, Missing::NotFound, |resource, _| {
+                let tags = change(&resource.tags).map_err(ResourceError::Invalid)?;
+                resource.tags = tagged(resource.kind(), &tags, [])?;
+                Ok(())
+            })
+            .await?;
+            Ok(())
+        }
+    }
+}
+
+async fn of_service(
+    context: Context<'_>,
+    arn: &str,
+    change: impl FnOnce(&Tags) -> Result<Tags, String> + Send,
 ) -> Result<(), Error> {
     let service = lookup(context, arn).await?;
     let gone = || failure::not_found(format!("Service with the provided ARN is not found: {arn}"));
     context
         .platform
         .store
-        .service_act(&service.id, |service, _| {
+        .service_act(&service.id, |service: &mut Service, _| {
             if service.deleted_at.is_some() {
                 return Err(gone());
             }
-            change(service)
+            let tags = change(&service.tags).map_err(failure::invalid)?;
+            extension::read(&tags).map_err(|error| failure::invalid(format!("{error}.")))?;
+            service.tags = tags;
+            Ok(())
         })
         .await
         .map_err(failure::store)?

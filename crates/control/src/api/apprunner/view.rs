@@ -55,9 +55,11 @@ pub(super) fn service(context: Context<'_>, service: &service::Service) -> wire:
                 IpAddressType::DualStack => wire::IpAddressType::DualStack,
             }),
         },
-        observability_configuration: Some(wire::ServiceObservabilityConfiguration {
-            observability_enabled: false,
-            observability_configuration_arn: None,
+        observability_configuration: config.observability_enabled.map(|observability_enabled| {
+            wire::ServiceObservabilityConfiguration {
+                observability_enabled,
+                observability_configuration_arn: None,
+            }
         }),
     }
 }

@@ -19,33 +19,57 @@ const LINES: usize = 1_000;
 pub(super) async fn get(
     context: Context<'_>,
     input: GetLogsRequest,
-    mut shutdown: watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
 ) -> Result<GetLogsResponse, Error> {
     let service = lookup(context, &input.service_arn).await?;
     let stream = stream(context, &service.id, &input).await?;
-    let from = match &input.from {
+    let asked = Asked { from: input.from, wait_s: input.wait_seconds, lines: input.max_lines };
+    let page = page(context, &stream, asked, shutdown).await?;
+    let (next, end) = (page.next.to_string(), page.end);
+    Ok(GetLogsResponse { lines: lines(page), next, end })
+}
+
+/// Which part of a log; what is absent has a default.
+pub(super) struct Asked {
+    /// A cursor that an earlier page gave.
+    pub(super) from: Option<String>,
+    /// Seconds to wait where there is nothing new.
+    pub(super) wait_s: Option<i32>,
+    /// The most lines.
+    pub(super) lines: Option<i32>,
+}
+
+/// A page of a log, after a wait for its lines if that was asked for.
+///
+/// # Errors
+/// `InvalidRequestException` for a cursor that is none.
+pub(super) async fn page(
+    context: Context<'_>,
+    stream: &Stream,
+    asked: Asked,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<Page, Error> {
+    let from = match &asked.from {
         None => Cursor::START,
         Some(text) => text
             .parse::<Cursor>()
             .map_err(|_| failure::invalid("From is not a cursor that this operation gave as Next."))?,
     };
-    let max =
-        input.max_lines.and_then(|max| usize::try_from(max).ok()).map_or(LINES, |max| max.clamp(1, LINES));
-    let wait_s =
-        input.wait_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0).min(limits::LOG_WAIT_S_MAX);
+    let max = asked.lines.and_then(|max| usize::try_from(max).ok()).map_or(LINES, |max| max.clamp(1, LINES));
+    let wait_s = asked.wait_s.and_then(|s| u64::try_from(s).ok()).unwrap_or(0).min(limits::LOG_WAIT_S_MAX);
 
     let logs = &context.platform.logs;
-    let mut page = read(logs, &stream, from, max).await?;
+    let mut page = read(logs, stream, from, max).await?;
     if wait_s > 0 && page.lines.is_empty() && !page.end {
         let waited = tokio::select! {
-            waited = logs.wait(&stream, from, Duration::from_secs(wait_s)) => waited,
+            waited = logs.wait(stream, from, Duration::from_secs(wait_s)) => waited,
             () = ending(&mut shutdown) => Ok(false),
         };
         if waited.map_err(failure::logs)? {
-            page = read(logs, &stream, from, max).await?;
+            page = read(logs, stream, from, max).await?;
         }
     }
-    Ok(answer(page))
+    Ok(page)
 }
 
 async fn stream(context: Context<'_>, service: &ServiceId, input: &GetLogsRequest) -> Result<Stream, Error> {
@@ -70,7 +94,8 @@ async fn read(logs: &Logs, stream: &Stream, from: Cursor, max: usize) -> Result<
     read.map_err(|_| failure::internal("The log could not be read."))?.map_err(failure::logs)
 }
 
-fn answer(page: Page) -> GetLogsResponse {
+/// The lines of a page for its reader, who is told what he missed.
+pub(super) fn lines(page: Page) -> Vec<LogLine> {
     let mut lines = Vec::with_capacity(page.lines.len() + 1);
     if page.dropped > 0 {
         lines.push(LogLine {
@@ -84,5 +109,5 @@ fn answer(page: Page) -> GetLogsResponse {
         source: line.source,
         text: line.text,
     }));
-    GetLogsResponse { lines, next: page.next.to_string(), end: page.end }
+    lines
 }

@@ -1,14 +1,17 @@
-//! DescribeOperation: how one operation stands or ended, and why it failed.
+//! DescribeOperation, CancelOperation and RetryOperation: how one operation stands or ended and why it failed, its end
+//! before its time, and the same once more.
 
-use crate::api::apprunner::lookup;
 use crate::api::apprunner::view::seconds;
+use crate::api::apprunner::{act, lookup, refused};
 use crate::api::call::Context;
 use crate::api::failure;
 use apron_model::ids::{OperationId, ServiceId};
-use apron_model::operation::{self, Operation, OperationKind};
+use apron_model::operation::{self, Call, Operation, OperationKind};
+use apron_model::service::Action;
 use apron_wire::Error;
 use apron_wire::apron::{
-    DescribeOperationRequest, DescribeOperationResponse, OperationStatus, OperationType,
+    CancelOperationRequest, CancelOperationResponse, DescribeOperationRequest, DescribeOperationResponse,
+    OperationStatus, OperationType, RetryOperationRequest, RetryOperationResponse,
 };
 
 pub(super) async fn describe(
@@ -29,6 +32,47 @@ pub(super) async fn describe(
         reason,
         last_lines: last_lines.unwrap_or_default(),
     })
+}
+
+pub(super) async fn cancel(
+    context: Context<'_>,
+    input: CancelOperationRequest,
+) -> Result<CancelOperationResponse, Error> {
+    let service = lookup(context, &input.service_arn).await?;
+    let id = match &input.operation_id {
+        None => None,
+        Some(id) => Some(find(context, &service.id, id).await?.id),
+    };
+    let draw = context.platform.draw();
+    let store = &context.platform.store;
+    let cancelled = store
+        .service_call(&service.id, draw.wall, |standing| operation::cancel(standing, id.as_ref(), &draw))
+        .await
+        .map_err(failure::store)?
+        .ok_or_else(|| failure::not_found("The service is gone."))?
+        .map_err(|error| refused(&input.service_arn, Action::Update, error))?;
+    context.platform.hints.operation();
+    Ok(CancelOperationResponse {
+        operation_id: cancelled.operation.to_string(),
+        status: status(cancelled.status),
+    })
+}
+
+pub(super) async fn retry(
+    context: Context<'_>,
+    input: RetryOperationRequest,
+) -> Result<RetryOperationResponse, Error> {
+    let service = lookup(context, &input.service_arn).await?;
+    let before = match &input.operation_id {
+        Some(id) => find(context, &service.id, id).await?,
+        None => {
+            let last = context.platform.store.operation_list(&service.id, None, 1).await;
+            let mut last = last.map_err(failure::store)?.operations;
+            last.pop().ok_or_else(|| failure::not_found("The service has no operation that is kept."))?
+        }
+    };
+    let called = act(context, &input.service_arn, &Call::Retry(Box::new(before))).await?;
+    Ok(RetryOperationResponse { operation_id: called.operation.map(|id| id.to_string()) })
 }
 
 /// An operation of this service; ids of other services' operations are as good as unknown.

@@ -1,18 +1,18 @@
 //! DescribeStatus: what a service is doing and why, down to its instances.
 
-use super::operation;
+use super::{operation, revision};
 use crate::api::apprunner::lookup;
 use crate::api::apprunner::view::int;
 use crate::api::call::Context;
 use crate::api::failure;
 use apron_model::ids::OperationId;
 use apron_model::instance::{self, Exit, Health, Phase};
-use apron_model::reconcile::{Slot, SlotWish};
+use apron_model::reconcile::Slot;
 use apron_model::service::{Revision, Service, Status, status};
 use apron_wire::Error;
 use apron_wire::apron::{
     DescribeStatusRequest, DescribeStatusResponse, InstanceHealth, InstancePhase, InstanceStatus,
-    OpenOperation, RevisionState, RevisionStatus, ServiceStatus, Waterfall,
+    OpenOperation, RevisionStatus, ServiceStatus, Waterfall,
 };
 
 pub(super) async fn describe(
@@ -60,26 +60,16 @@ fn service_status(status: Status) -> ServiceStatus {
 }
 
 fn revision_status(service: &Service, revision: &Revision, slots: &[Slot]) -> RevisionStatus {
-    let slots: Vec<&Slot> = slots.iter().filter(|slot| slot.revision == revision.number).collect();
-    let drains = slots.iter().any(|slot| matches!(slot.wish, SlotWish::Drain { .. }));
-    let number = Some(revision.number);
-    let state = if service.active == number {
-        RevisionState::Active
-    } else if service.candidate == number {
-        RevisionState::Candidate
-    } else if drains {
-        RevisionState::Draining
-    } else if !revision.served {
-        RevisionState::Failed
-    } else {
-        RevisionState::Previous
-    };
     RevisionStatus {
         number: int(revision.number),
-        state,
+        state: revision::state(service, revision, slots),
         image: revision.image.as_ref().map(ToString::to_string),
         commit: revision.commit.clone(),
-        instances: slots.into_iter().map(instance_status).collect(),
+        instances: slots
+            .iter()
+            .filter(|slot| slot.revision == revision.number)
+            .map(instance_status)
+            .collect(),
     }
 }
 

@@ -389,7 +389,7 @@ mod tests {
             apron_model::operation::OperationKind::CreateService,
             platform.clock.wall(),
         );
-        platform.store.service_create(&service, &operation).await.unwrap();
+        platform.store.service_create(&service, &operation, 1).await.unwrap();
         housekeeping::sweep(&platform.store, content, Duration::from_secs(3600)).await;
         assert!(content.has(&unused) && content.has(&forgotten), "young content is left alone");
         housekeeping::sweep(&platform.store, content, Duration::ZERO).await;

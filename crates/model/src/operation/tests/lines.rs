@@ -3,15 +3,27 @@
 use super::*;
 
 #[test]
-fn a_deployment_is_told_as_app_runner_tells_it() {
+fn every_step_is_told_with_its_cause_and_how_long_it_took() {
+    let id = "0".repeat(32);
     let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, asked());
+    rows.drive_to(|step| matches!(step, Step::Building { .. }));
+    rows.now.0 += 12_340;
+    rows.drive_to(|step| matches!(step, Step::Starting { .. }));
+    rows.now.0 += 2_560;
+    rows.drive_to(|step| matches!(step, Step::Routing { .. }));
+    rows.now.0 += 100;
     rows.drive();
     assert_eq!(
         events(&rows),
         [
             "Service status is set to OPERATION_IN_PROGRESS.",
-            "Service creation started.",
-            "Service creation completed successfully.",
+            &format!("Service creation with ID : {id} started. Cause : CreateService."),
+            "Starting source code build.",
+            "Successfully built your application source code in 12.3 s.",
+            "Starting 1 instance of revision 1.",
+            "Healthy: 1 instance of revision 1, after 2.5 s.",
+            "Routed: every proxy uses the new instances after 0.1 s.",
+            &format!("Service creation with ID : {id} completed successfully in 15.0 s."),
             "Service status is set to RUNNING.",
         ]
     );
@@ -20,6 +32,20 @@ fn a_deployment_is_told_as_app_runner_tells_it() {
         Line::Event(_) | Line::DeploymentEnd => true,
     });
     assert!(all_prefixed);
+    // What serves is replaced, and a push is named as what it is.
+    let mut rows = Rows::admitted(State::Running, OperationKind::StartDeployment, asked());
+    rows.view.operation.automatic = true;
+    rows.drive();
+    let said = events(&rows);
+    assert!(said.iter().any(|text| text.ends_with("Cause : its source has changed.")), "{said:?}");
+    assert!(said.contains(&"Draining: 1 instance that served before."), "{said:?}");
+    let mut rows = Rows::admitted(State::Running, OperationKind::PauseService, asked());
+    rows.advance();
+    rows.now.0 += 1_500;
+    rows.drive();
+    let said = events(&rows);
+    assert!(said.contains(&"Draining 1 instance."), "{said:?}");
+    assert!(said.contains(&"Every instance has stopped after 1.5 s."), "{said:?}");
 }
 
 fn events(rows: &Rows) -> Vec<&str> {

@@ -1,0 +1,305 @@
+//! Instances that are replaced one by one, in a world that takes one step at a time, in any order.
+
+use super::*;
+use crate::ids::Generation;
+use crate::routes;
+use std::collections::BTreeSet;
+
+const OLD: RevisionNumber = 1;
+const NEW: RevisionNumber = 2;
+const NO_MEMORY: &str = "not enough memory to start: 5 MiB are available";
+
+/// A service, its world, and what must hold at each step.
+struct World {
+    rows: Rows,
+    dice: u64,
+    /// Instances for which there is memory.
+    room: usize,
+    /// Instances that there are at most.
+    most: usize,
+    /// Instances that proxies know at least.
+    least: usize,
+    broken: Option<RevisionNumber>,
+}
+
+impl World {
+    /// So many instances of revision 1, and a deployment that brings so many of the next.
+    fn new(old: u32, new: u32, dice: u64) -> World {
+        let mut config = asked();
+        config.scaling.min_size = new;
+        let mut rows = Rows::admitted(State::Running, OperationKind::UpdateService, config);
+        rows.view.revisions[0].config.scaling.min_size = old;
+        for number in 1..old {
+            let slot = fixture::slot(&rows.view.service, OLD, number);
+            rows.view.slots.push(slot);
+        }
+        rows.exchanged();
+        let (most, least) = (old.max(new) as usize + 1, old.min(new) as usize);
+        World { rows, dice, room: usize::MAX, most, least, broken: None }
+    }
+
+    fn rolling(old: u32, new: u32, dice: u64) -> World {
+        let mut world = World::new(old, new, dice);
+        world.rows.tag("apron:deploy", "rolling");
+        world
+    }
+
+    fn listed(&self) -> usize {
+        let (service, slots) = (self.rows.view.service.clone(), self.rows.view.slots.clone());
+        routes::table(Generation::default(), &[(service, slots)], "a.test").services[0].instances.len()
+    }
+
+    fn count(&self, revision: RevisionNumber) -> usize {
+        self.rows.running().into_iter().filter(|one| *one == revision).count()
+    }
+
+    fn check(&self) {
+        let (slots, listed) = (&self.rows.view.slots, self.listed());
+        assert!(slots.len() <= self.most, "{} instances: {slots:#?}", slots.len());
+        assert!(listed >= self.least, "{listed} of {} are routed: {slots:#?}", self.least);
+    }
+
+    /// The place of a slot that something can happen to: it is not seen to serve yet, or it is to go.
+    fn moves(&self) -> Vec<usize> {
+        let slots = self.rows.view.slots.iter().enumerate();
+        slots.filter(|(_, slot)| !slot.wish.runs() || !slot.serves()).map(|(place, _)| place).collect()
+    }
+
+    /// One thing happens, or time passes.
+    fn step(&mut self) {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let moves = self.moves();
+        let moved = moves.get((self.dice >> 33) as usize % moves.len().max(1)).copied();
+        self.rows.now = Timestamp(self.rows.now.0 + 1_000);
+        let Some(place) = moved else { return self.rows.routed() };
+        let there = self.rows.view.slots.iter().filter(|slot| slot.serves()).count();
+        let slot = &mut self.rows.view.slots[place];
+        if !slot.wish.runs() {
+            self.rows.view.slots.remove(place);
+            return;
+        }
+        let restarts = slot.fact.as_ref().map_or(0, |fact| fact.restarts + 1);
+        let fact = match () {
+            () if self.broken == Some(slot.revision) => exited(slot),
+            () if there >= self.room => Observed {
+                phase: Phase::Failed(Fault::transient(NO_MEMORY)),
+                health: Health::Starting { hint: None },
+                address: None,
+                restarts,
+                ..fixture::healthy(slot)
+            },
+            () => fixture::healthy(slot),
+        };
+        slot.ever_healthy |= fact.health == Health::Healthy;
+        slot.fact = Some(fact);
+        slot.fact_at = self.rows.now;
+    }
+
+    /// Until `is`, or the end.
+    fn until(&mut self, is: impl Fn(&World) -> bool) {
+        for _ in 0..1_000 {
+            if self.rows.advance() == Wake::Done || is(self) {
+                return self.check();
+            }
+            self.check();
+            if matches!(self.rows.view.operation.step, Step::Building { .. }) {
+                self.rows.built(BuildFact::Done(fixture::outcome()), 0);
+            } else {
+                self.step();
+            }
+        }
+        panic!("it does not end: {:?}", self.rows.view);
+    }
+
+    fn ends(&mut self) -> (OperationStatus, State) {
+        self.until(|_| false);
+        let beside = self.rows.view.slots.iter().filter(|slot| slot.wish == SlotWish::Beside).count();
+        assert_eq!(beside, 0, "no exchange is left: {:?}", self.rows.view.slots);
+        self.rows.ended()
+    }
+
+    fn told(&self, words: &str) -> usize {
+        let told = |line: &&Line| matches!(line, Line::Event(text) if text.contains(words));
+        self.rows.lines.iter().filter(told).count()
+    }
+}
+
+const NEW_SERVES: (OperationStatus, State) = (OperationStatus::Succeeded, State::Running);
+const OLD_SERVES: (OperationStatus, State) = (OperationStatus::RollbackSucceeded, State::Running);
+
+#[test]
+fn one_comes_and_one_goes_until_all_are_new() {
+    for (old, new) in (1..5).flat_map(|old| (1..5).map(move |new| (old, new))) {
+        for dice in 0..8 {
+            let mut world = World::rolling(old, new, dice);
+            assert_eq!(world.ends(), NEW_SERVES, "{old} {new}");
+            assert_eq!((world.count(OLD), world.count(NEW)), (0, new as usize));
+            assert_eq!(world.rows.view.service.active, Some(NEW));
+        }
+    }
+    let mut world = World::rolling(3, 3, 1);
+    let mut mixed = BTreeSet::new();
+    while !world.rows.view.operation.status.is_ended() {
+        let before = (world.count(OLD), world.count(NEW));
+        world.until(|world| (world.count(OLD), world.count(NEW)) != before);
+        mixed.insert((world.count(OLD), world.count(NEW)));
+    }
+    let expect = [(0, 3), (1, 2), (1, 3), (2, 1), (2, 2), (3, 1)];
+    assert_eq!(mixed.into_iter().collect::<Vec<_>>(), expect);
+}
+
+#[test]
+fn what_has_nothing_to_replace_comes_up_at_once() {
+    for (kind, state) in
+        [(OperationKind::CreateService, State::Creating), (OperationKind::ResumeService, State::Paused)]
+    {
+        let mut config = asked();
+        config.scaling.min_size = 3;
+        let mut rows = Rows::admitted(state, kind, config);
+        rows.tag("apron:deploy", "rolling");
+        rows.drive_to(|step| matches!(step, Step::Starting { .. }));
+        assert_eq!(rows.running().len(), 3);
+        rows.drive();
+        assert_eq!(rows.ended(), NEW_SERVES);
+    }
+}
+
+/// Wherever it is cut off, as many of the old revision serve in the end as before, and never fewer than that in all.
+#[test]
+fn each_failure_in_its_course_brings_all_old_ones_back() {
+    type Hurt = (fn(&mut World), &'static str);
+    let hurts: [Hurt; 3] = [
+        (|world| drop(world.rows.cancel(None).unwrap()), "Cancelled by a caller"),
+        (|world| world.broken = Some(NEW), "Container exit code: 7"),
+        (
+            |world| {
+                // Whatever is new fails at once, also what serves.
+                for slot in &mut world.rows.view.slots {
+                    if slot.revision == NEW && slot.wish.runs() {
+                        slot.fact = Some(exited(slot));
+                    }
+                }
+                world.least = 0;
+            },
+            "Container exit code: 7",
+        ),
+    ];
+    for (hurt, says) in hurts {
+        for (old, new) in [(1, 1), (3, 3), (4, 2), (2, 4)] {
+            for (place, dice) in (1..=new as usize).flat_map(|place| (0..8).map(move |dice| (place, dice))) {
+                let mut world = World::rolling(old, new, dice);
+                world.until(|world| world.count(NEW) == place);
+                hurt(&mut world);
+                let ended = world.ends();
+                if world.rows.view.operation.fault.is_none() {
+                    // With the last one new it was too late for that.
+                    assert_eq!((ended, world.count(NEW), place), (NEW_SERVES, new as usize, new as usize));
+                    continue;
+                }
+                assert_eq!(ended, OLD_SERVES, "{says} at {place}");
+                assert_eq!((world.count(OLD), world.count(NEW)), (old as usize, 0), "{says} at {place}");
+                assert_eq!(world.rows.view.service.active, Some(OLD));
+                assert_eq!(world.rows.view.service.config, world.rows.view.revisions[0].config);
+                let reason = world.rows.view.service.last_failure.clone().unwrap();
+                assert!(reason.contains(says) && world.told(says) > 0, "{reason}");
+            }
+        }
+    }
+}
+
+#[test]
+fn until_proxies_serve_the_last_new_one_it_can_be_ended() {
+    let mut world = World::rolling(3, 3, 1);
+    world.until(|world| matches!(world.rows.view.operation.step, Step::Routing { .. }));
+    assert_eq!((world.count(OLD), world.count(NEW)), (1, 3));
+    world.rows.cancel(None).unwrap();
+    world.until(|world| matches!(world.rows.view.operation.step, Step::Returning { .. }));
+    assert_eq!(world.rows.view.operation.status, OperationStatus::RollbackInProgress);
+    assert!(world.rows.cancel(None).is_err());
+    assert_eq!(world.ends(), OLD_SERVES);
+    assert_eq!((world.count(OLD), world.count(NEW)), (3, 0));
+}
+
+#[test]
+fn a_second_set_for_which_memory_is_lacking_comes_one_by_one() {
+    for (old, new, room) in [(2, 2, 2), (3, 3, 3), (3, 3, 4), (3, 3, 5), (4, 2, 4), (2, 3, 3), (1, 3, 3)] {
+        for (dice, tag) in (0..16).flat_map(|dice| [(dice, "all"), (dice, "rolling")]) {
+            let mut world = World::new(old, new, dice);
+            world.rows.tag("apron:deploy", tag);
+            world.room = room;
+            world.most = (old + new) as usize;
+            world.least = (old.min(new) as usize - 1).max(1);
+            assert_eq!(world.ends(), NEW_SERVES, "{old} {new} {room} {tag}");
+            assert_eq!((world.count(OLD), world.count(NEW)), (0, new as usize));
+            let by_itself = usize::from(tag == "all");
+            assert_eq!(
+                world.told("Instances are now replaced one by one"),
+                by_itself,
+                "{:?}",
+                world.rows.lines
+            );
+            // And back again where it fails half-way.
+            let mut world = World::new(old, new, dice);
+            world.rows.tag("apron:deploy", tag);
+            world.room = room;
+            world.most = (old + new) as usize;
+            world.least = 1;
+            world.until(|world| world.count(OLD) < old as usize);
+            world.broken = Some(NEW);
+            assert_eq!(world.ends(), OLD_SERVES, "{old} {new} {room} {tag}");
+            assert_eq!((world.count(OLD), world.count(NEW)), (old as usize, 0));
+        }
+    }
+}
+
+#[test]
+fn the_only_instance_that_serves_is_never_stopped_for_another() {
+    for (new, tag) in [(1, "all"), (1, "rolling"), (3, "all"), (3, "rolling")] {
+        let mut world = World::new(1, new, 1);
+        world.rows.tag("apron:deploy", tag);
+        (world.room, world.most) = (1, 4);
+        assert_eq!(world.ends(), OLD_SERVES, "{new} {tag}");
+        assert_eq!((world.count(OLD), world.count(NEW), world.listed()), (1, 0, 1));
+        let reason = world.rows.view.service.last_failure.clone().unwrap();
+        let says = "The only instance that serves would have to stop first: ";
+        assert!(reason.starts_with(NO_MEMORY) && reason.contains(says), "{reason}");
+    }
+    // Another hindrance is not for want of memory.
+    let mut world = World::new(3, 3, 1);
+    world.most = 6;
+    world.until(|world| matches!(world.rows.view.operation.step, Step::Starting { .. }));
+    let full = Fault::transient("the disk of /data is full");
+    world.rows.seen(|slot| Observed { phase: Phase::Failed(full.clone()), ..fixture::healthy(slot) });
+    world.rows.advance();
+    assert!(matches!(world.rows.view.operation.step, Step::Starting { .. }));
+}
+
+/// Old ones that do not come back do not keep the operation open, and are still wished.
+#[test]
+fn what_does_not_come_back_in_time_holds_no_operation_open() {
+    let mut world = World::rolling(3, 3, 1);
+    world.until(|world| world.count(NEW) == 3);
+    world.rows.cancel(None).unwrap();
+    world.rows.advance();
+    world.rows.removed();
+    world.rows.advance();
+    world.rows.now = Timestamp(world.rows.now.0 + limits::BECOME_HEALTHY_MS + limits::REMOVE_MS_MAX);
+    world.rows.advance();
+    assert_eq!((world.count(OLD), world.count(NEW)), (3, 0));
+    world.rows.routed();
+    assert_eq!(world.rows.advance(), Wake::Done);
+    assert_eq!(world.rows.ended(), OLD_SERVES);
+    assert_eq!(world.told("Warning: not every instance of revision 1 serves again yet"), 1);
+}
+
+#[test]
+fn an_old_one_that_does_not_go_in_time_is_waited_for_no_longer() {
+    let mut world = World::rolling(3, 3, 1);
+    world.until(|world| world.count(OLD) == 2);
+    assert_eq!(world.count(NEW), 1);
+    world.rows.now = Timestamp(world.rows.now.0 + limits::REMOVE_MS_MAX);
+    world.rows.advance();
+    assert_eq!((world.count(OLD), world.count(NEW)), (2, 2));
+    world.most += 1;
+    assert_eq!(world.ends(), NEW_SERVES);
+}

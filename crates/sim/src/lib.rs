@@ -1,0 +1,62 @@
+//! A seeded world. Clients call, instances fail, messages are lost, proxies and the node come and go, control is
+//! killed at any step: all by dice, in one thread and in virtual time, so that a number repeats a walk. What runs is
+//! the whole of control: API handlers, engine, reconcilers, and the store over a real database.
+//!
+//! Checkers stand apart from the walk. They see rows, the driver's effects and what proxies serve, and know nothing
+//! of what was done.
+
+mod checkers;
+mod clients;
+mod dice;
+mod faults;
+mod history;
+mod outcome;
+mod proxies;
+mod walk;
+
+pub use outcome::{Failure, Outcome};
+pub use walk::walk;
+
+/// Calls, faults and passes of a walk, where nothing else is said.
+pub const STEPS: u64 = 70;
+
+/// Walks one seed after the other on threads of their own, one per core. The first failure of each thread ends it.
+///
+/// Gives the walks that were made, and the failures.
+pub fn walks(seeds: impl Iterator<Item = u64> + Send, steps: u64) -> (u64, Vec<Failure>) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let seeds = std::sync::Mutex::new(seeds);
+    let walker = |core: usize| {
+        stay_on(core);
+        let mut made = 0;
+        loop {
+            let seed = seeds.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+            let Some(seed) = seed else { return (made, None) };
+            made += 1;
+            if let Err(failure) = walk(seed, steps) {
+                return (made, Some(failure));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let walker = &walker;
+        let walkers: Vec<_> = (0..cores).map(|core| scope.spawn(move || walker(core))).collect();
+        let mut made = 0;
+        let mut failures = Vec::new();
+        for ended in walkers {
+            let (count, failure) = ended.join().expect("a walk's panic is caught");
+            made += count;
+            failures.extend(failure);
+        }
+        (made, failures)
+    })
+}
+
+/// A walk and its database's threads take turns, so they share one core: waking another one takes longer than what
+/// it would do. A machine that does not allow it is only slower.
+fn stay_on(core: usize) {
+    let mut set = nix::sched::CpuSet::new();
+    if set.set(core).is_ok() {
+        let _ = nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set);
+    }
+}

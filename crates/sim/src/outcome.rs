@@ -1,0 +1,39 @@
+//! How walks end.
+
+use std::fmt;
+
+/// How a walk ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The same for two walks in which the same happened.
+    pub history: u64,
+    /// Lines of that history.
+    pub events: u64,
+    pub calls: u64,
+    pub kills: u64,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcome { history, events, calls, kills } = self;
+        write!(f, "{calls} calls, {kills} kills, {events} events, history {history:016x}")
+    }
+}
+
+/// What was wrong, where, and what came before it.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub step: u64,
+    pub reason: String,
+    /// The last of what happened, a line each.
+    pub history: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { seed, step, reason, history } = self;
+        write!(f, "seed {seed}, step {step}: {reason}\nWhat came before:\n{history}")?;
+        write!(f, "cargo run -p sim -- --seed {seed} repeats it")
+    }
+}

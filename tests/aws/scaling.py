@@ -1,0 +1,157 @@
+"""Auto scaling configurations: revisions, the latest one, the default, use by services, and their end."""
+
+from harness import UNKNOWN_ID, hexadecimal, recent
+
+INVALID, MISSING, QUOTA = "InvalidRequestException", "ResourceNotFoundException", "ServiceQuotaExceededException"
+KIND = "autoscalingconfiguration"
+REVISIONS_MAX = 5
+NAMES_MAX = 10
+LIST = "AutoScalingConfigurationSummaryList"
+
+
+def built_in(platform):
+    return platform.arn(KIND, "DefaultConfiguration", "1", "0" * 31 + "1")
+
+
+def create(platform, name, **more):
+    made = platform.good("CreateAutoScalingConfiguration", AutoScalingConfigurationName=name, **more)
+    return made["AutoScalingConfiguration"]
+
+
+def describe(platform, named):
+    return platform.good(
+        "DescribeAutoScalingConfiguration", AutoScalingConfigurationArn=named)["AutoScalingConfiguration"]
+
+
+def delete(platform, named, **more):
+    return platform.good(
+        "DeleteAutoScalingConfiguration", AutoScalingConfigurationArn=named, **more)["AutoScalingConfiguration"]
+
+
+def summaries(platform, **filters):
+    return platform.good("ListAutoScalingConfigurations", **filters)[LIST]
+
+
+def revisions(platform):
+    first = create(platform, "scale", Tags=[{"Key": "team", "Value": "blue"}])
+    named = first["AutoScalingConfigurationArn"]
+    prefix, _, identifier = named.rpartition("/")
+    assert prefix == platform.arn(KIND, "scale", "1") and hexadecimal(identifier), named
+    assert {name: first[name] for name in first if name not in ("AutoScalingConfigurationArn", "CreatedAt")} == {
+        "AutoScalingConfigurationName": "scale", "AutoScalingConfigurationRevision": 1, "Latest": True,
+        "Status": "active", "MaxConcurrency": 100, "MinSize": 1, "MaxSize": 25, "HasAssociatedService": False,
+        "IsDefault": False}, first
+    assert recent(first["CreatedAt"])
+    listed = platform.good("ListTagsForResource", ResourceArn=named)["Tags"]
+    assert listed == [{"Key": "team", "Value": "blue"}], listed
+    second = create(platform, "scale", MaxConcurrency=50, MinSize=2, MaxSize=3)
+    assert (second["AutoScalingConfigurationRevision"], second["Latest"]) == (2, True), second
+    assert (second["MaxConcurrency"], second["MinSize"], second["MaxSize"]) == (50, 2, 3), second
+    assert describe(platform, named) == first | {"Latest": False}
+    # Without a revision: the latest. Without an id: that revision.
+    for name in (second["AutoScalingConfigurationArn"], platform.arn(KIND, "scale"), platform.arn(KIND, "scale", "2")):
+        assert describe(platform, name) == second, name
+    assert describe(platform, platform.arn(KIND, "scale", "1"))["AutoScalingConfigurationArn"] == named
+    lists(platform)
+    deleted = delete(platform, platform.arn(KIND, "scale"))
+    assert deleted["AutoScalingConfigurationRevision"] == 2 and deleted["Status"] == "inactive", deleted
+    assert recent(deleted["DeletedAt"])
+    assert describe(platform, named)["Latest"] is True
+    platform.refused("DeleteAutoScalingConfiguration", INVALID, "",
+                     AutoScalingConfigurationArn=named, DeleteAllRevisions=True)
+    create(platform, "scale")
+    delete(platform, platform.arn(KIND, "scale"), DeleteAllRevisions=True)
+    assert "scale" not in [row["AutoScalingConfigurationName"] for row in summaries(platform)]
+    platform.refused("DescribeAutoScalingConfiguration", MISSING, "",
+                     AutoScalingConfigurationArn=platform.arn(KIND, "scale"))
+
+
+def lists(platform):
+    rows = [row["AutoScalingConfigurationArn"] for row in summaries(platform)]
+    assert built_in(platform) in rows and len([row for row in rows if f":{KIND}/scale/" in row]) == 1, rows
+    every = summaries(platform, LatestOnly=False, AutoScalingConfigurationName="scale")
+    assert {row["AutoScalingConfigurationRevision"] for row in every} == {1, 2}, every
+    latest = summaries(platform, AutoScalingConfigurationName="scale")
+    assert [row["AutoScalingConfigurationRevision"] for row in latest] == [2], latest
+    assert summaries(platform, AutoScalingConfigurationName="nobody") == []
+    row = latest[0]
+    assert set(row) == {"AutoScalingConfigurationArn", "AutoScalingConfigurationName", "Status", "CreatedAt",
+                        "AutoScalingConfigurationRevision", "HasAssociatedService", "IsDefault"}, row
+    assert (row["Status"], row["HasAssociatedService"], row["IsDefault"]) == ("active", False, False), row
+    platform.paged("ListAutoScalingConfigurations", LIST, 1, LatestOnly=False)
+
+
+def the_default(platform):
+    shown = describe(platform, built_in(platform))
+    assert (shown["MaxConcurrency"], shown["MinSize"], shown["MaxSize"]) == (100, 1, 25), shown
+    assert shown["IsDefault"] is True and shown["Status"] == "active", shown
+    mine = create(platform, "mine", MaxSize=2)["AutoScalingConfigurationArn"]
+    try:
+        made = platform.good("UpdateDefaultAutoScalingConfiguration", AutoScalingConfigurationArn=mine)
+        assert made["AutoScalingConfiguration"]["IsDefault"] is True
+        defaults = [row for row in summaries(platform) if row["IsDefault"]]
+        assert [row["AutoScalingConfigurationArn"] for row in defaults] == [mine], defaults
+        assert describe(platform, built_in(platform))["IsDefault"] is False
+        platform.refused("DeleteAutoScalingConfiguration", INVALID, "default", AutoScalingConfigurationArn=mine)
+        service = platform.running("default-scaled")
+        shown = platform.settled(service, "RUNNING")["AutoScalingConfigurationSummary"]
+        assert shown["AutoScalingConfigurationArn"] == mine, shown
+    finally:
+        platform.good("UpdateDefaultAutoScalingConfiguration",
+                      AutoScalingConfigurationArn=platform.arn(KIND, "DefaultConfiguration"))
+    platform.remove(service)
+    delete(platform, mine)
+
+
+def in_use(platform):
+    named = create(platform, "used", MaxSize=3)["AutoScalingConfigurationArn"]
+    latest = {"AutoScalingConfigurationArn": platform.arn(KIND, "used")}
+    services = [platform.create(f"used-{number}", **latest) for number in range(3)]
+    for each in services:
+        shown = platform.settled(each, "RUNNING")["AutoScalingConfigurationSummary"]
+        # A name means the revision that was the latest then, and the answer says which.
+        assert shown["AutoScalingConfigurationArn"] == named, shown
+    listed = platform.paged("ListServicesForAutoScalingConfiguration", "ServiceArnList", 1,
+                            AutoScalingConfigurationArn=named)
+    assert sorted(listed) == sorted(services), listed
+    assert describe(platform, named)["HasAssociatedService"] is True
+    platform.refused("DeleteAutoScalingConfiguration", INVALID, "", AutoScalingConfigurationArn=named)
+    other = create(platform, "used", MaxSize=4)["AutoScalingConfigurationArn"]
+    shown = platform.settled(services[0], "RUNNING")["AutoScalingConfigurationSummary"]
+    assert shown["AutoScalingConfigurationArn"] == named, "a later revision changes no service by itself"
+    platform.good("UpdateService", ServiceArn=services[0], AutoScalingConfigurationArn=other)
+    shown = platform.settled(services[0], "RUNNING")["AutoScalingConfigurationSummary"]
+    assert shown["AutoScalingConfigurationArn"] == other, shown
+    platform.remove(*services)
+    assert describe(platform, named)["HasAssociatedService"] is False
+    delete(platform, platform.arn(KIND, "used"), DeleteAllRevisions=True)
+
+
+def refusals(platform):
+    create_refused = lambda code, **more: platform.refused("CreateAutoScalingConfiguration", code, "", **more)
+    create_refused(INVALID, AutoScalingConfigurationName="upside", MinSize=5, MaxSize=4)
+    for number in range(REVISIONS_MAX):
+        create(platform, "full", MaxSize=number + 1)
+    create_refused(QUOTA, AutoScalingConfigurationName="full")
+    delete(platform, platform.arn(KIND, "full"), DeleteAllRevisions=True)
+    taken = {row["AutoScalingConfigurationName"] for row in summaries(platform)}
+    names = [f"name-{number}" for number in range(NAMES_MAX + 1)]
+    made = []
+    for name in names:
+        if len(taken) + len(made) >= NAMES_MAX:
+            create_refused(QUOTA, AutoScalingConfigurationName=name)
+            break
+        create(platform, name)
+        made.append(name)
+    else:
+        raise AssertionError("names have no quota")
+    for name in made:
+        delete(platform, platform.arn(KIND, name), DeleteAllRevisions=True)
+    gone = {"AutoScalingConfigurationArn": platform.arn(KIND, "gone", "1", UNKNOWN_ID)}
+    for operation in ("DescribeAutoScalingConfiguration", "DeleteAutoScalingConfiguration",
+                      "UpdateDefaultAutoScalingConfiguration", "ListServicesForAutoScalingConfiguration"):
+        platform.refused(operation, MISSING, "", **gone)
+        platform.refused(operation, INVALID, "", AutoScalingConfigurationArn=platform.arn("service", "a", UNKNOWN_ID))
+
+
+CASES = [revisions, the_default, in_use, refusals]

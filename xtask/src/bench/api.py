@@ -1,0 +1,216 @@
+"""Times calls of the API on a platform whose region is filled by copying one settled service's rows.
+
+usage: api.py DATA_DIRECTORY CALLS SERVICES OPERATIONS SLOTS REVISIONS LISTED...
+Before calls are timed each service has a history: so many ended operations, of which some are too many to be kept, so
+many gone slots, half of which are old enough to be forgotten, and so many revisions. Control is killed then, and calls
+are timed from when its successor answers: its housekeeping forgets meanwhile what is too much.
+The environment says where the API is and with which key, as `apron env` prints it. Prints JSON.
+"""
+
+import http.client
+import json
+import os
+import signal
+import sqlite3
+import statistics
+import sys
+import time
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.auth
+import botocore.awsrequest
+
+data = sys.argv[1]
+calls, services, operations, slots, revisions, *listed = map(int, sys.argv[2:])
+database = os.path.join(data, "control/apron.db")
+DAY_MS = 24 * 60 * 60 * 1000
+# Services whose history is written in one transaction; the platform writes between them.
+SERVICES_AT_ONCE = 20
+START_WAIT_S = 60
+client = boto3.client("apprunner")
+region = client.meta.region_name
+endpoint = client.meta.endpoint_url
+host = urlsplit(endpoint).netloc
+credentials = boto3.Session().get_credentials()
+
+
+def fill(until):
+    """Copies the template's row until the region has so many services."""
+    connection = sqlite3.connect(database, timeout=30)
+    with connection:
+        present = connection.execute("SELECT COUNT(*) FROM service WHERE deleted_at IS NULL").fetchone()[0]
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(service)")]
+        own = {
+            "id": "printf('%032x', n + 4096)",
+            "name": "'filled-' || n",
+            "url_label": "'f' || printf('%09d', n)",
+            "created_at": "created_at + n",
+        }
+        values = ", ".join(own.get(column, column) for column in columns)
+        connection.execute(
+            f"""WITH RECURSIVE series (n) AS (SELECT ? UNION ALL SELECT n + 1 FROM series WHERE n + 1 < ?)
+                INSERT INTO service ({", ".join(columns)}) SELECT {values} FROM service, series
+                WHERE service.name = 'template'""",
+            (present, until),
+        )
+    connection.close()
+
+
+def newest(connection, table):
+    """The number of the newest row that the template has in a table."""
+    return connection.execute(
+        f"""SELECT MAX({table}.rowid) FROM {table} JOIN service ON service.id = {table}.service
+            WHERE service.name = 'template'"""
+    ).fetchone()[0]
+
+
+def copies(connection, table, row, service, own, many):
+    """Copies a row of the table for a service; the copies are numbered 0 to `many` - 1 as n."""
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != "seq"]
+    values = ", ".join({"service": "?", **own}.get(column, f"row.{column}") for column in columns)
+    connection.execute(
+        f"""WITH RECURSIVE series (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM series WHERE n + 1 < ?)
+            INSERT OR IGNORE INTO {table} ({", ".join(columns)}) SELECT {values} FROM series, {table} AS row
+            WHERE row.rowid = ?""",
+        (many, service, row),
+    )
+
+
+def remember():
+    """Gives each service the rows that its deployments would have left."""
+    connection = sqlite3.connect(database, timeout=30)
+    # It is not the writing of these rows that is measured.
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA cache_size = -200000")
+    names = [row[0] for row in connection.execute("SELECT id FROM service WHERE deleted_at IS NULL")]
+    operation, revision, slot = (newest(connection, table) for table in ("operation", "revision", "slot"))
+    fresh = "lower(hex(randomblob(16)))"
+    for first in range(0, len(names), SERVICES_AT_ONCE):
+        with connection:
+            for name in names[first : first + SERVICES_AT_ONCE]:
+                copies(connection, "operation", operation, name, {"id": fresh}, operations)
+                copies(connection, "revision", revision, name, {"number": "n + 1"}, revisions)
+                old = f"row.gone_at - (n % 2) * {DAY_MS} - n"
+                copies(connection, "slot", slot, name, {"id": fresh, "gone_at": old}, slots)
+    connection.close()
+
+
+def rows():
+    connection = sqlite3.connect(database, timeout=30)
+    counted = [connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("operation", "slot")]
+    connection.close()
+    return sum(counted)
+
+
+def kill_control():
+    """Ends control, and waits for its successor to answer."""
+    global connection
+    with open(os.path.join(data, "run/control.json")) as record:
+        pid = json.load(record)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    give_up = time.monotonic() + START_WAIT_S
+    while True:
+        connection.close()
+        connection = http.client.HTTPConnection(host, timeout=START_WAIT_S)
+        try:
+            call("ListServices", {"MaxResults": 1})
+            return
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.02)
+
+
+def signed(operation, body):
+    data = json.dumps(body).encode()
+    request = botocore.awsrequest.AWSRequest(
+        "POST",
+        endpoint + "/",
+        data=data,
+        headers={
+            "Content-Type": "application/x-amz-json-1.0",
+            "X-Amz-Target": f"AppRunner.{operation}",
+            "Host": host,
+        },
+    )
+    botocore.auth.SigV4Auth(credentials, "apprunner", region).add_auth(request)
+    return data, dict(request.headers)
+
+
+connection = http.client.HTTPConnection(host)
+
+
+def call(operation, body):
+    """Milliseconds from the request's first byte to the answer's last one."""
+    data, headers = signed(operation, body)
+    began = time.perf_counter()
+    connection.request("POST", "/", data, headers)
+    answer = connection.getresponse()
+    text = answer.read()
+    took = (time.perf_counter() - began) * 1000
+    if answer.status != 200:
+        sys.exit(f"{operation}: {answer.status} {text[:300]!r}")
+    return took, json.loads(text)
+
+
+def timed(operation, bodies, through_boto3):
+    took = sorted(call(operation, body)[0] for body in bodies)
+    other = []
+    for body in through_boto3:
+        began = time.perf_counter()
+        client._make_api_call(operation, body)
+        other.append((time.perf_counter() - began) * 1000)
+    return {
+        "calls": len(took),
+        "median": statistics.median(took),
+        "p99": took[-(-len(took) * 99 // 100) - 1],
+        "boto3_median": statistics.median(other),
+    }
+
+
+def last_page():
+    """The token of the list's last page of ten."""
+    token, newest = None, None
+    while True:
+        body = {"MaxResults": 10, **({"NextToken": token} if token else {})}
+        _, answer = call("ListServices", body)
+        newest, token = token, answer.get("NextToken")
+        if not token:
+            return newest
+
+
+def page(token):
+    body = {"MaxResults": 10, **({"NextToken": token} if token else {})}
+    return statistics.median(call("ListServices", body)[0] for _ in range(50))
+
+
+lists = []
+describe = create = None
+for number in sorted({*listed, services}):
+    fill(number)
+    if number in listed:
+        lists.append([number, page(last_page())])
+    if number == services:
+        remember()
+        kill_control()
+        before = rows()
+        arn = client.list_services()["ServiceSummaryList"][0]["ServiceArn"]
+        body = {"ServiceArn": arn}
+        describe = timed("DescribeService", [body] * calls, [body] * 50)
+        names = (f"made-{n}" for n in range(calls + 1000))
+
+        def new():
+            return {
+                "ServiceName": next(names),
+                "SourceConfiguration": {
+                    # Refused by the registry client at once: what is timed is the call, not the deployment.
+                    "ImageRepository": {"ImageIdentifier": "127.0.0.1:1/none:1", "ImageRepositoryType": "ECR_PUBLIC"}
+                },
+            }
+
+        create = timed("CreateService", [new() for _ in range(calls // 4)], [new() for _ in range(20)])
+        forgotten = before - rows()
+        if forgotten <= 0:
+            sys.exit(f"nothing was forgotten while calls were timed: there were {before} rows")
+print(json.dumps({"describe": describe, "create": create, "forgotten": forgotten, "lists": lists}))
