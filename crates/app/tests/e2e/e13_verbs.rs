@@ -138,7 +138,9 @@ fn three_instances_change_places_one_by_one() {
     });
     let (count, failures) = load.stop();
     assert!(failures.is_empty(), "{} of {count} requests failed: {failures:#?}", failures.len());
-    assert_eq!(most, INSTANCES + 1, "one more than there are to be");
+    // One more than there are to be, and at times one that has been stopped and whose end is being recorded. That no
+    // more are wished is the model's word, and tested there.
+    assert!((INSTANCES + 1..=INSTANCES + 2).contains(&most), "{most} instances at a time");
     let first = bodies.iter().position(|body| body == "two").expect("the new version answers");
     assert!(bodies[first..].iter().any(|body| body == "one"), "the old version answers beside the new one");
     for _ in 0..20 {
