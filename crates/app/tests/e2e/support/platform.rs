@@ -262,7 +262,10 @@ impl Platform {
         let node = self.data.join("node");
         let wanted = fs::read_dir(node.join("wanted")).expect("the wanted list").flatten();
         wanted
-            .filter_map(|entry| read(entry.path()))
+            .map(|entry| entry.path())
+            // A file that is being replaced has a neighbour for a moment, which is of the same instance.
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .filter_map(read)
             .filter(|wanted| wanted["spec"]["service_name"] == service)
             .filter_map(|wanted| {
                 read(node.join("instances").join(wanted["spec"]["id"].as_str()?).join("state.json"))
