@@ -13,6 +13,7 @@ mod client;
 mod credentials;
 pub mod reference;
 mod session;
+mod trust;
 
 use crate::content::{Content, ContentError, Name, digest_of_bytes};
 use crate::manifest::host_architecture;

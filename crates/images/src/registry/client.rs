@@ -6,6 +6,7 @@
 use super::addresses::{Allowed, Forbidden};
 use super::credentials::Credentials;
 use super::reference::Reference;
+use super::trust;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
@@ -90,6 +91,7 @@ impl Client {
             .no_proxy()
             .dns_resolver(allowed.clone())
             .redirect(policy)
+            .tls_backend_preconfigured(trust::tls().map_err(|e| Failure::Refused(e.to_string()))?)
             .build()
             .map_err(|e| Failure::Refused(innermost(&e)))?;
         let authorization = match &credentials {
