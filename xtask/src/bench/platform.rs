@@ -22,6 +22,8 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Between two requests while a new revision is waited for: short beside what is measured, and little work.
 const POLL_PAUSE: Duration = Duration::from_millis(2);
+/// Answers in a row by which a revision is known to be the only one that answers.
+const ANSWERS_ALIKE: usize = 50;
 
 /// Builds the program and gives its path.
 pub(super) fn binary(root: &Path) -> Result<String> {
@@ -96,13 +98,8 @@ impl Platform {
 
     /// Runs an `apron` command that must fail, and gives what it said on standard error.
     pub(super) fn fail(&self, arguments: &[&str]) -> Result<String> {
-        interrupt::check()?;
-        let output = Command::new(&self.program)
-            .args(arguments)
-            .args(["--data-dir", &self.path("data")?])
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("cannot run {}", self.program))?;
+        let output = self.command(arguments)?.output();
+        let output = output.with_context(|| format!("cannot run {}", self.program))?;
         ensure!(!output.status.success(), "apron {} succeeded", arguments.join(" "));
         Ok(String::from_utf8(output.stderr)?)
     }
@@ -114,15 +111,16 @@ impl Platform {
 
     /// Begins an `apron` command against this platform.
     fn begin(&self, arguments: &[&str]) -> Result<Child> {
+        let begun = self.command(arguments)?.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
+        begun.with_context(|| format!("cannot run {}", self.program))
+    }
+
+    /// An `apron` command against this platform.
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
         interrupt::check()?;
-        Command::new(&self.program)
-            .args(arguments)
-            .args(["--data-dir", &self.path("data")?])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .with_context(|| format!("cannot run {}", self.program))
+        let mut command = Command::new(&self.program);
+        command.args(arguments).args(["--data-dir", &self.path("data")?]).stdin(Stdio::null());
+        Ok(command)
     }
 
     fn finish(&self, child: Child, arguments: &[&str]) -> Result<String> {
@@ -175,6 +173,20 @@ impl Platform {
         self.finish(command, arguments)?;
         let Ok(first_byte) = first_byte else { bail!("revision {revision} of {service} did not answer") };
         Ok(Deployed { first_byte, whole: began.elapsed() })
+    }
+
+    /// Fails when a service still answers with another revision than this one.
+    pub(super) fn ensure_only(&self, service: &str, revision: usize) -> Result<()> {
+        let end = format!("revision {revision}\n");
+        for _ in 0..ANSWERS_ALIKE {
+            let answer = self.get(service)?.body;
+            ensure!(
+                answer.ends_with(&end),
+                "{service} answers '{}', not revision {revision}",
+                answer.trim_end()
+            );
+        }
+        Ok(())
     }
 
     /// One GET of a service through the proxy.
