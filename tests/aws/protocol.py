@@ -3,20 +3,27 @@
 import datetime
 import http.client
 import json
+import socket
 import threading
 import time
 
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 from harness import ACCOUNT, UNKNOWN_ID, Raw
 
 LIST = "AppRunner.ListServices"
 BODY_BYTES_MAX = 2 * 1024 * 1024
-# So many bodies of more than a few kilobytes are read at once; the next one waits ten seconds at most.
-LARGE_BODIES_MAX = 8
+# So many bodies of more than a few kilobytes are read at once from an address whose signatures can only be compared
+# once they are there, as boto3's; the next one waits ten seconds at most.
+LARGE_BODIES_MAX = 2
 SKEW_S_MAX = 15 * 60
+# More calls in turn than a key's bucket holds.
+CALLS_AT_ONCE = 50
+BURSTS_MAX = 200
+TRIES_MAX = 20
 
 
 def unknown_operations(platform):
@@ -44,19 +51,19 @@ def malformed_bodies(platform):
 
 def signatures(platform):
     raw, now = platform.raw, datetime.datetime.now(datetime.timezone.utc)
-    raw.refused(403, "MissingAuthenticationTokenException", "", LIST, {}, sign=False)
-    raw.refused(403, "InvalidSignatureException", "", LIST, {}, secret="wrong")
-    raw.refused(403, "UnrecognizedClientException", "", LIST, {}, key="AKIAIOSFODNN7EXAMPLE")
-    raw.refused(403, "InvalidSignatureException", "", LIST, {}, service="s3")
+    raw.refused(400, "MissingAuthenticationTokenException", "", LIST, {}, sign=False)
+    raw.refused(400, "InvalidSignatureException", "", LIST, {}, secret="wrong")
+    raw.refused(400, "UnrecognizedClientException", "", LIST, {}, key="AKIAIOSFODNN7EXAMPLE")
+    raw.refused(400, "InvalidSignatureException", "", LIST, {}, service="s3")
     for seconds in (-SKEW_S_MAX - 60, SKEW_S_MAX + 60):
         when = now + datetime.timedelta(seconds=seconds)
-        message = raw.refused(403, "InvalidSignatureException", "Signature", LIST, {}, when=when)
+        message = raw.refused(400, "InvalidSignatureException", "Signature", LIST, {}, when=when)
         # SDKs tell a skewed clock from these words and correct themselves.
         assert ("expired" if seconds < 0 else "not yet current") in message, message
     for seconds in (-SKEW_S_MAX + 60, SKEW_S_MAX - 60):
         status, _, _ = raw.send(LIST, {}, when=now + datetime.timedelta(seconds=seconds))
         assert status == 200, seconds
-    raw.refused(403, "IncompleteSignatureException", "", LIST, {}, sign=False,
+    raw.refused(400, "IncompleteSignatureException", "", LIST, {}, sign=False,
                 headers=[("Authorization", "AWS4-HMAC-SHA256 Credential=AKIA/20260101/r/apprunner/aws4_request")])
     # The same errors as classes and codes of the SDK.
     for client, code in ((platform.client(secret="wrong"), "InvalidSignatureException"),
@@ -141,6 +148,83 @@ def too_much_at_once(platform):
     assert raw.send(LIST, body)[0] == 200
 
 
+class Greedy:
+    """Sends one signed request again and again without waiting for its answers."""
+
+    def __init__(self, platform, key, secret):
+        # It lacks what it must have, so that nothing comes of it but one more call.
+        request = AWSRequest(method="POST", url=platform.endpoint + "/", data=b"{}", headers={
+            "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AppRunner.PauseService"})
+        SigV4Auth(Credentials(key, secret), "apprunner", platform.region).add_auth(request)
+        lines = [f"{name}: {value}" for name, value in request.headers.items()]
+        head = ["POST / HTTP/1.1", f"Host: {platform.host}", "Content-Length: 2", *lines, "", "{}"]
+        self.request = "\r\n".join(head).encode()
+        host, port = platform.host.rsplit(":", 1)
+        self.address = host, int(port)
+
+    def go_on(self):
+        """Until it is told to stop."""
+        with socket.create_connection(self.address, timeout=60) as connection:
+            for _ in range(BURSTS_MAX):
+                connection.sendall(self.request * CALLS_AT_ONCE)
+                answers = b""
+                while answers.count(b"HTTP/1.1 ") < CALLS_AT_ONCE or not answers.endswith(b"}"):
+                    part = connection.recv(1 << 20)
+                    assert part, answers
+                    answers += part
+                if b"ThrottlingException" in answers:
+                    return
+        raise AssertionError(f"{BURSTS_MAX * CALLS_AT_ONCE} calls were taken")
+
+
+def a_key_that_calls_too_often(platform):
+    raw, made = platform.raw, []
+
+    def key(name):
+        status, _, answer = raw.send("Apron.CreateAccessKey", {"Name": name, "Rights": "ADMIN"}, service="apron")
+        assert status == 200, answer
+        made.append(answer["AccessKeyId"])
+        return {"key": answer["AccessKeyId"], "secret": answer["SecretAccessKey"]}
+
+    tags = {"ResourceArn": platform.good("CreateConnection", ConnectionName="throttled", ProviderType="GITHUB")[
+        "Connection"]["ConnectionArn"], "Tags": [{"Key": "a", "Value": "b"}]}
+    try:
+        greedy, modest = key("greedy"), key("modest")
+        hasty, patient = platform.client(**greedy), platform.client(**greedy, attempts=8)
+        burst = Greedy(platform, **greedy)
+
+        def met(call):
+            # The bucket fills while the answers come back; a call may find room in it.
+            for _ in range(TRIES_MAX):
+                burst.go_on()
+                if call():
+                    return
+            raise AssertionError("no call met it")
+
+        def is_refused():
+            try:
+                hasty.tag_resource(**tags)
+            except ClientError as error:
+                said, metadata = error.response["Error"], error.response["ResponseMetadata"]
+                assert (said["Code"], said["Message"]) == ("ThrottlingException", "Rate exceeded"), said
+                assert metadata["HTTPStatusCode"] == 400, metadata
+                return True
+
+        def comes_through_later():
+            return patient.tag_resource(**tags)["ResponseMetadata"]["RetryAttempts"] > 0
+
+        met(is_refused)
+        met(comes_through_later)
+        burst.go_on()
+        # Others do not notice, nor do the same key's calls that only read.
+        platform.client(**modest).tag_resource(**tags)
+        hasty.list_tags_for_resource(ResourceArn=tags["ResourceArn"])
+    finally:
+        for key_id in made:
+            raw.send("Apron.DeleteAccessKey", {"AccessKeyId": key_id}, service="apron")
+        platform.good("DeleteConnection", ConnectionArn=tags["ResourceArn"])
+
+
 def regions_are_name_spaces(platform):
     here = platform.running("regional")
     there = platform.client("eu-west-1")
@@ -167,6 +251,6 @@ def accounts_are_ours_alone(platform):
 
 
 CASES = [unknown_operations, malformed_bodies, signatures, a_changed_body_is_refused, presigned,
-         a_body_that_is_too_large, regions_are_name_spaces, accounts_are_ours_alone]
+         a_body_that_is_too_large, a_key_that_calls_too_often, regions_are_name_spaces, accounts_are_ours_alone]
 # Beside the others: it waits ten seconds for the server to give up.
 BESIDE = [too_much_at_once]

@@ -100,7 +100,7 @@ def ingress(platform):
     # One service, one of them; while it is there the service stays.
     platform.refused("CreateVpcIngressConnection", INVALID, "", ServiceArn=service,
                      VpcIngressConnectionName="another", IngressVpcConfiguration=ENDPOINT)
-    platform.refused("DeleteService", INVALID, "has a VPC ingress connection", ServiceArn=service)
+    platform.refused("DeleteService", INVALID, named, ServiceArn=service)
     other = {"VpcId": "vpc-1a1b2c3d4e5f60718", "VpcEndpointId": "vpce-1a1b2c3d4e5f60718"}
     updated = platform.good(
         "UpdateVpcIngressConnection", VpcIngressConnectionArn=named, IngressVpcConfiguration=other)
@@ -110,7 +110,7 @@ def ingress(platform):
     assert deleted["Status"] in ("PENDING_DELETION", "DELETED"), deleted
     assert listed(platform, ServiceArn=service) == []
     platform.remove(service)
-    platform.refused("CreateVpcIngressConnection", STATE, "being deleted", ServiceArn=service,
+    platform.refused("CreateVpcIngressConnection", STATE, "DELETED", ServiceArn=service,
                      VpcIngressConnectionName="late", IngressVpcConfiguration=ENDPOINT)
 
 

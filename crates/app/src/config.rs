@@ -14,6 +14,7 @@ pub(crate) use file::FileProblem;
 
 use apron_control::PostgresDatabase;
 use apron_model::resource::Quotas;
+use apron_model::throttle::Rates;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -127,6 +128,7 @@ pub(crate) struct Settings {
     pub(crate) node: NodeSettings,
     pub(crate) registries: RegistrySettings,
     pub(crate) quotas: Quotas,
+    pub(crate) throttling: Rates,
 }
 
 /// `[build_environment]`: variables of every build. One may hold a password, so only names are shown.
@@ -229,6 +231,7 @@ fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigEr
         node: file.node,
         registries: file.registries,
         quotas: file.quotas,
+        throttling: file.throttling,
     })
 }
 

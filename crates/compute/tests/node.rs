@@ -3,6 +3,8 @@
 #[path = "support/sweep.rs"]
 mod sweep;
 
+#[path = "node/change.rs"]
+mod change;
 #[path = "node/disk.rs"]
 mod disk;
 
@@ -182,6 +184,15 @@ impl World {
         serde_json::from_slice(&text).unwrap()
     }
 
+    /// The limit of an instance's memory, in whichever version of cgroups there is. None: it has no cgroup.
+    fn memory_mib(&self, id: &str) -> Option<u64> {
+        let cgroup = format!("apron-{}/{id}", self.platform());
+        let limit = ["memory/CG/memory.limit_in_bytes", "CG/memory.max"].iter().find_map(|path| {
+            fs::read_to_string(format!("/sys/fs/cgroup/{}", path.replace("CG", &cgroup))).ok()
+        });
+        limit.map(|limit| limit.trim().parse::<u64>().unwrap() >> 20)
+    }
+
     fn platform(&self) -> String {
         read_id(&self.dir).unwrap().unwrap()
     }
@@ -300,11 +311,7 @@ async fn an_instance_lives_and_goes() {
     spec.generation.counter = 2;
     spec.size.memory_mib = 96;
     world.client.ensure(&spec).await.unwrap();
-    let cgroup = format!("apron-{}/a1", world.platform());
-    let limit = ["memory/CG/memory.limit_in_bytes", "CG/memory.max"]
-        .iter()
-        .find_map(|path| fs::read_to_string(format!("/sys/fs/cgroup/{}", path.replace("CG", &cgroup))).ok());
-    assert_eq!(limit.unwrap().trim(), (96 << 20).to_string());
+    assert_eq!(world.memory_mib("a1"), Some(96));
     assert_eq!(get(address, "/").unwrap(), before, "it was not restarted");
     let mut older = spec.clone();
     older.generation = Generation { epoch: 2, counter: 9 };
@@ -403,7 +410,9 @@ async fn says_why_it_does_not_serve() {
     missing.command = Command::Argv(vec!["no-such-program".into()]);
     let mut no_image = world.spec("c5", &[]);
     no_image.image = Digest::new(format!("sha256:{}", "1".repeat(64)));
-    for spec in [&other_port, &loopback, &exits, &missing, &no_image] {
+    let mut wrong_path = world.spec("c8", &["serve"]);
+    wrong_path.health.protocol = HealthProtocol::Http { path: "/missing".into() };
+    for spec in [&other_port, &loopback, &exits, &missing, &no_image, &wrong_path] {
         world.client.ensure(spec).await.unwrap();
     }
     let hint = |text: &'static str| move |o: &Observed| matches!(&o.health, Health::Starting { hint: Some(h) } if h.contains(text));
@@ -421,6 +430,8 @@ async fn says_why_it_does_not_serve() {
     let Phase::Failed(fault) = &failed.phase else { unreachable!() };
     assert!(fault.reason.contains("not in the content store"), "{fault:?}");
     assert_eq!(failed.restarts, 0, "a start that failed is no exit");
+    let refused = world.wait("c8", "refused", |o| matches!(o.health, Health::Unhealthy { .. })).await;
+    assert_eq!(refused.health, Health::Unhealthy { reason: "GET /missing answered 404".into() });
     // The end of its output is cut to what may travel, and travels once.
     world.client.ensure(&world.spec("c6", &["shout"])).await.unwrap();
     let shouted = world.wait("c6", "exited", |o| matches!(o.phase, Phase::Exited(_))).await;
@@ -434,7 +445,7 @@ async fn says_why_it_does_not_serve() {
     assert!(world.client.ensure(&odd).await.unwrap_err().to_string().contains("cannot name an instance"));
     // Restarted with backoff, counted, and removable in any state.
     world.wait("c3", "restarted", |o| o.restarts >= 1).await;
-    for id in ["c1", "c2", "c3", "c4", "c5", "c6"] {
+    for id in ["c1", "c2", "c3", "c4", "c5", "c6", "c8"] {
         world.client.remove(&InstanceId::new(id), Duration::from_millis(100)).await.unwrap();
         world.gone(id).await;
     }

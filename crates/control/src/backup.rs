@@ -206,17 +206,7 @@ fn needed(
     };
     for root in roots {
         keep(root.clone())?;
-        match content.parts(root) {
-            Ok(parts) => parts.into_iter().try_for_each(&mut keep)?,
-            // It is not there, or no manifest: nothing hangs on it.
-            Err(
-                ContentError::NotFound(_)
-                | ContentError::Malformed { .. }
-                | ContentError::Mismatch { .. }
-                | ContentError::NotADigest(_),
-            ) => {}
-            Err(error) => return Err(error.into()),
-        }
+        content.parts(root)?.into_iter().try_for_each(&mut keep)?;
     }
     Ok(needed)
 }

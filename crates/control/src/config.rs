@@ -3,6 +3,7 @@
 use apron_model::resource::Quotas;
 use apron_model::routes;
 use apron_model::service::Service;
+use apron_model::throttle::Rates;
 use apron_store::PostgresDatabase;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +33,8 @@ pub struct Config {
     pub apps_endpoint: String,
     pub registry: RegistryOptions,
     pub quotas: Quotas,
+    /// What one caller may call.
+    pub throttling: Rates,
     pub root_key: RootKey,
 }
 

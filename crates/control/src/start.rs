@@ -202,7 +202,7 @@ pub(crate) async fn start<D: Driver>(
     spawn(&mut tasks, "publisher", publisher.run(listener, shutdown.clone()));
     spawn(&mut tasks, "housekeeping", housekeeping.run(shutdown.clone()));
     spawn(&mut tasks, "API", async move {
-        if let Err(error) = api::serve(api, platform, shutdown).await {
+        if let Err(error) = api::serve(api, platform, config.throttling, shutdown).await {
             tracing::error!(%error, "the API cannot be served");
         }
     });

@@ -57,6 +57,11 @@ id! {
     Digest
 }
 
+/// The id that ends an ARN.
+pub fn id_of_arn(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
 /// The number of a revision within its service, counted from 1.
 pub type RevisionNumber = u32;
 

@@ -93,6 +93,15 @@ pub struct HealthCheck {
     pub unhealthy_threshold: u32,
 }
 
+impl HealthCheck {
+    /// So many milliseconds of wrong answers in a row, none healthy before them, show that an application has started
+    /// and is not what the check expects: its threshold's number of them, an interval apart, and two at least.
+    pub fn refused_after_ms(&self) -> u64 {
+        let pauses = self.unhealthy_threshold.max(2) - 1;
+        u64::from(self.interval_s.max(1)) * u64::from(pauses) * 1000
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthProtocol {
@@ -223,6 +232,7 @@ pub enum Health {
         hint: Option<String>,
     },
     Healthy,
+    /// It has failed its checks since it was healthy, or answers wrongly and was never healthy.
     Unhealthy {
         /// The last answer: a status, a refused connection, a time-out.
         reason: String,

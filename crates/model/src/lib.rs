@@ -21,4 +21,5 @@ pub mod routes;
 pub mod run;
 pub mod service;
 pub mod source;
+pub mod throttle;
 pub mod time;

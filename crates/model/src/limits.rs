@@ -1,5 +1,7 @@
 //! Limits, defaults and reserved names, with their units. Nothing else in the code states a bound.
 
+use crate::throttle::Rate;
+
 /// Lines of output that are kept with a failure.
 pub const LAST_LINES: usize = 20;
 /// What all of them may take together in a message, as JSON counts it. Two thousand instances that end together
@@ -31,6 +33,8 @@ pub const STOP_GRACE_MS: u64 = 30_000;
 pub const BECOME_HEALTHY_MS: u64 = 5 * 60 * 1000;
 /// One build, from source to image.
 pub const BUILD_MS_MAX: u64 = 30 * 60 * 1000;
+/// A build waits this long for its place, of which there are few: behind eight that take all of their time.
+pub const BUILD_WAIT_MS_MAX: u64 = 2 * 60 * 60 * 1000;
 /// What one build may write: its sources, what its commands leave anywhere, and its caches.
 pub const BUILD_WRITTEN_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
 /// Files and directories among that: beyond it a file system's inodes and the time of a walk become the problem.
@@ -79,6 +83,30 @@ pub const AUDIT_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const AUDIT_STRANGERS_PER_MINUTE_MAX: u32 = 10;
 /// Connections to the API that are served at once; further ones wait in the listener's backlog.
 pub const API_CONNECTIONS_MAX: usize = 256;
+/// Of those, what one address may hold, an IPv6 network of 64 bits counting as one; more are closed with an answer.
+pub const API_ADDRESS_CONNECTIONS_MAX: usize = 64;
+/// The same for loopback, where a reverse proxy stands for everybody behind it: all but some for those who come
+/// directly.
+pub const API_LOOPBACK_CONNECTIONS_MAX: usize = 224;
+/// Calls that wait for log lines, each on a connection of its own: those of one key, and of all together.
+pub const API_KEY_POLLS_MAX: usize = 128;
+pub const API_POLLS_MAX: usize = 192;
+/// Bodies of more than a few kilobytes that are held in memory at once, for those whose signature is good as far as a
+/// head can tell: those of one key, and of all together.
+pub const API_KEY_LARGE_BODIES_MAX: usize = 4;
+pub const API_LARGE_BODIES_MAX: usize = 8;
+/// The same where the signature can only be compared once the body is there, so that whoever knows no more than a
+/// key's id may be the sender: those from one address, and all.
+pub const API_ADDRESS_UNPROVEN_BODIES_MAX: usize = 2;
+pub const API_UNPROVEN_BODIES_MAX: usize = 4;
+/// What one access key may call. These protect the machine: a call that reads costs control well under a millisecond,
+/// one that changes something waits for the disk behind one writer. The bursts are a script over a thousand services.
+pub const API_READS: Rate = Rate { per_second: 500, burst: 5_000 };
+pub const API_WRITES: Rate = Rate { per_second: 100, burst: 1_000 };
+/// Requests of one address without a good signature. Beyond it each is held for a moment and told nothing more.
+pub const API_STRANGERS: Rate = Rate { per_second: 20, burst: 200 };
+/// Callers whose rates are remembered; there are fewer keys, and addresses have no bound.
+pub const API_CALLERS_MAX: usize = 4 * 1024;
 /// The port of a service that names none, for every runtime and image.
 pub const PORT_DEFAULT: u16 = 8080;
 /// An image of 10 GiB over 150 Mbit/s.
@@ -92,6 +120,8 @@ pub const START_TRIES_MAX: u32 = 3;
 /// Another port is open and the configured one is not: an application opens its ports together, so waiting for
 /// the whole health deadline would tell the user nothing new.
 pub const WRONG_PORT_MS: u64 = 30 * 1000;
+/// An application that answers its health check with an error that may pass, 503 while it warms up, say, has this long.
+pub const ERRORS_AT_START_MS: u64 = 2 * 60 * 1000;
 /// Every live proxy takes a table in milliseconds; a proxy that lags longer is replaced, and never the reason
 /// for a rollback.
 pub const ROUTE_MS_MAX: u64 = 10 * 1000;

@@ -6,7 +6,7 @@
 
 use crate::ids::{Generation, InstanceId, RevisionNumber, ServiceId};
 use crate::instance::{Fault, Health, Observed, Phase, Waterfall};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, seconds};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,6 +34,9 @@ pub enum SlotWish {
     Beside,
     /// Gets no new requests; stops when its last request has ended, and at this time at the latest.
     Drain {
+        /// When that was wished.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Timestamp>,
         until: Timestamp,
     },
     Stop,
@@ -100,7 +103,7 @@ fn event(before: &Observed, now: &Observed) -> Option<String> {
         (_, _, Phase::Failed(fault), _) => {
             Some(format!("Instance {id} could not be started: {}", fault.reason))
         }
-        (_, Health::Healthy, Phase::Running, Health::Unhealthy { reason }) => {
+        (_, Health::Healthy | Health::Starting { .. }, Phase::Running, Health::Unhealthy { reason }) => {
             Some(format!("Instance {id} fails its health check and gets no requests: {reason}"))
         }
         // A node that starts anew looks at health from the beginning; that is no news.
@@ -110,6 +113,45 @@ fn event(before: &Observed, now: &Observed) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A slot that is on its way out and has come one step further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    pub id: InstanceId,
+    /// A line for the service's event log.
+    pub event: Option<String>,
+}
+
+/// A draining slot that may stop, because no proxy uses it any more or because its time is over.
+pub fn drained(slot: &Slot, now: Timestamp) -> Leaving {
+    let Slot { id, revision, .. } = slot;
+    let event = match slot.wish {
+        SlotWish::Drain { since, until } => {
+            let took = since.map(|since| format!(" after {}", lasted(since, now))).unwrap_or_default();
+            let why = if now < until { "its last request has ended" } else { "its time to drain is over" };
+            Some(format!("Instance {id} of revision {revision} stops{took}: {why}."))
+        }
+        SlotWish::Run | SlotWish::Beside | SlotWish::Stop | SlotWish::Gone => None,
+    };
+    Leaving { id: id.clone(), event }
+}
+
+/// A slot of which nothing is left.
+pub fn gone(slot: &Slot, now: Timestamp) -> Leaving {
+    let Slot { id, revision, .. } = slot;
+    let event = slot.fact.as_ref().map(|fact| {
+        let took = match fact.phase {
+            Phase::Stopping => format!(" in {}", lasted(slot.fact_at, now)),
+            Phase::Creating | Phase::Running | Phase::Exited(_) | Phase::Failed(_) => String::new(),
+        };
+        format!("Instance {id} of revision {revision} has stopped{took}.")
+    });
+    Leaving { id: id.clone(), event }
+}
+
+fn lasted(since: Timestamp, now: Timestamp) -> String {
+    seconds((now - since).as_millis() as u64)
 }
 
 /// What a driver's refusal of a slot looks like as a fact, so that an operation can see it.
@@ -179,7 +221,7 @@ mod tests {
     use crate::fixture;
     use crate::instance::Exit;
 
-    const UNTIL: SlotWish = SlotWish::Drain { until: Timestamp(9) };
+    const UNTIL: SlotWish = SlotWish::Drain { since: None, until: Timestamp(9) };
 
     fn check(wish: SlotWish, seen: Option<(u64, Phase)>, expect: &[Step]) {
         let service = fixture::service("web", fixture::image_config("r/web"));
@@ -251,6 +293,31 @@ mod tests {
         slot.wish = SlotWish::Stop;
         slot.fact = Some(back(2));
         assert_eq!(told(&mut slot, &[exited]), [""; 0]);
+    }
+
+    #[test]
+    fn what_goes_is_told_with_its_cause_and_how_long_it_took() {
+        let service = fixture::service("web", fixture::image_config("r/web"));
+        let mut slot = fixture::slot(&service, 1, 1);
+        slot.fact = Some(fixture::healthy(&slot));
+        let id = slot.id.clone();
+        let says = |leaving: Leaving| leaving.event.unwrap();
+        slot.wish = SlotWish::Drain { since: Some(Timestamp(1_000)), until: Timestamp(9_000) };
+        let ended = format!("Instance {id} of revision 1 stops after 7.9 s: its last request has ended.");
+        assert_eq!(says(drained(&slot, Timestamp(8_999))), ended);
+        let over = format!("Instance {id} of revision 1 stops after 8.0 s: its time to drain is over.");
+        assert_eq!(says(drained(&slot, Timestamp(9_000))), over);
+        slot.wish = SlotWish::Drain { since: None, until: Timestamp(9_000) };
+        assert!(says(drained(&slot, Timestamp(1))).ends_with("stops: its last request has ended."));
+        slot.wish = SlotWish::Stop;
+        assert_eq!(says(gone(&slot, Timestamp(9))), format!("Instance {id} of revision 1 has stopped."));
+        slot.fact.as_mut().unwrap().phase = Phase::Stopping;
+        slot.fact_at = Timestamp(500);
+        let stopped = format!("Instance {id} of revision 1 has stopped in 0.4 s.");
+        assert_eq!(says(gone(&slot, Timestamp(950))), stopped);
+        // Of what never came to be nothing is to tell.
+        slot.fact = None;
+        assert_eq!(gone(&slot, Timestamp(950)), Leaving { id, event: None });
     }
 
     #[test]

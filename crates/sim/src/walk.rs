@@ -407,7 +407,7 @@ impl Walk {
                 self.ran.insert(id.clone());
             }
             for slot in &row.slots {
-                if let SlotWish::Drain { until } = slot.wish {
+                if let SlotWish::Drain { until, .. } = slot.wish {
                     self.drains.insert(slot.id.clone(), until);
                 }
             }

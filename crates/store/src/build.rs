@@ -12,11 +12,16 @@ impl Store {
         get(&mut *self.read().await?, id).await
     }
 
-    /// Builds that somebody waits for. A row that cannot be read holds up its own operation only, whose deadline
+    /// Builds that somebody waits for, first come first. A row that cannot be read holds up its own operation only, whose deadline
     /// ends it.
     pub async fn build_list_wanted(&self) -> Result<Vec<Build>, StoreError> {
         let mut tx = self.read().await?;
-        let rows = query("SELECT * FROM build WHERE wanted ORDER BY id").fetch_all(&mut tx).await?;
+        let rows = query(
+            "SELECT build.* FROM build LEFT JOIN operation ON operation.id = build.operation
+             WHERE build.wanted ORDER BY operation.seq, build.id",
+        )
+        .fetch_all(&mut tx)
+        .await?;
         Ok(rows.iter().filter_map(|row| readable(build(row))).collect())
     }
 

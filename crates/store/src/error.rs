@@ -1,5 +1,7 @@
 //! What a caller of the store can do about a failure.
 
+use apron_model::service::Status;
+
 /// A unique index said no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conflict {
@@ -11,8 +13,8 @@ pub enum Conflict {
     ServiceQuota,
     /// A shared resource that a service names was deleted meanwhile.
     ResourceDeleted,
-    /// The service is being deleted.
-    ServiceLeaves,
+    /// The service is deleted or is going to be; with what it shows of that.
+    ServiceLeaves(Status),
     /// The service has a VPC ingress connection and is to be deleted.
     HasIngress,
     /// A shared resource that is to be deleted may still be come back to.

@@ -277,7 +277,7 @@ mod tests {
             assert_eq!(count(store, "slot").await, 12);
 
             store
-                .service_act(&service.id, |row, _| {
+                .service_act(&service.id, |row| {
                     row.state = State::Deleted;
                     row.deleted_at = Some(WallTime(3));
                     row.purge_at = Some(Timestamp(4));
@@ -339,10 +339,11 @@ mod tests {
             crate::slot::wish_put(&mut tx, &slot.id, apron_model::reconcile::SlotWish::Stop).await.unwrap();
             tx.commit().await.unwrap();
             changed(&["two"]).await;
-            store.slot_gone(std::slice::from_ref(&slot.id), Timestamp(3)).await.unwrap();
+            let gone = apron_model::reconcile::gone(&slot, Timestamp(3));
+            store.slot_gone(&[gone], Timestamp(3), WallTime(3)).await.unwrap();
             assert_eq!(changed(&["two"]).await[0].slots, []);
             store
-                .service_act(&services[1].id, |row, _| {
+                .service_act(&services[1].id, |row| {
                     row.state = State::Deleted;
                     row.deleted_at = Some(WallTime(3));
                     row.purge_at = Some(Timestamp(4));

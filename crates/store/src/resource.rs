@@ -3,9 +3,11 @@
 use crate::error::{Conflict, StoreError};
 use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Statement, Tx, int, json, word};
+use crate::service;
 use crate::sql::query;
 use apron_model::ids::{ResourceId, ServiceId};
 use apron_model::resource::{BUILT_IN_ID, BUILT_IN_NAME, Body, Kind, Known, Resource, Siblings, built_in};
+use apron_model::service::{Status, status};
 use apron_model::time::Timestamp;
 use std::fmt;
 
@@ -218,7 +220,9 @@ impl Store {
             if let (Body::VpcIngressConnection(ingress), true) = (&resource.body, resource.is_active())
                 && is_leaving(&mut tx, &ingress.service).await?
             {
-                return Err(StoreError::Conflict(Conflict::ServiceLeaves));
+                let service = service::get(&mut tx, &ingress.service).await?;
+                let status = service.map_or(Status::Deleted, |service| status(&service));
+                return Err(StoreError::Conflict(Conflict::ServiceLeaves(status)));
             }
             put(&mut tx, resource).await?;
             if kind == Kind::Connection && !resource.is_active() {

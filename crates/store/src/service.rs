@@ -5,7 +5,7 @@ use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Statement, Tx, int, json, word};
 use crate::sql::query;
 use crate::{custom_domain, meta, operation, resource, slot};
-use apron_model::ids::{OperationId, ResourceId, ServiceId};
+use apron_model::ids::{OperationId, ResourceId, ServiceId, id_of_arn};
 use apron_model::operation::Operation;
 use apron_model::reconcile::Slot;
 use apron_model::service::{Service, ServiceConfig};
@@ -116,27 +116,20 @@ impl Store {
         rows.iter().map(service).collect()
     }
 
-    /// Reads a service and lets `act` decide, in one transaction, what becomes of it.
-    ///
-    /// `act` may change the service, and append an operation by setting the second value; what it returns is
-    /// handed through. Its error leaves everything as it was. The outer value is None when there is no such
-    /// service.
+    /// Reads a service and lets `act` change it, in one transaction. What it returns is handed through; its error
+    /// leaves everything as it was. The outer value is None when there is no such service.
     pub async fn service_act<T, E>(
         &self,
         id: &ServiceId,
-        act: impl FnOnce(&mut Service, &mut Option<Operation>) -> Result<T, E> + Send,
+        act: impl FnOnce(&mut Service) -> Result<T, E> + Send,
     ) -> Result<Option<Result<T, E>>, StoreError> {
         let mut tx = self.write().await?;
         let Some(before) = get(&mut tx, id).await? else { return Ok(None) };
         let mut after = before.clone();
-        let mut opened = None;
-        let answer = match act(&mut after, &mut opened) {
+        let answer = match act(&mut after) {
             Ok(answer) => answer,
             Err(refusal) => return Ok(Some(Err(refusal))),
         };
-        if let Some(opened) = &opened {
-            operation::insert(&mut tx, opened).await?;
-        }
         if after != before {
             check_resources(&mut tx, &after, Some(&before.config)).await?;
             put(&mut tx, &after).await?;
@@ -321,21 +314,19 @@ pub(crate) async fn check_resources(
         .connection_arn
         .as_ref()
         .filter(|arn| before.is_none_or(|before| before.connection_arn.as_ref() != Some(*arn)));
+    if scaling.is_none() && connection.is_none() {
+        return Ok(());
+    }
     let row = query(
         "SELECT 1 AS deleted FROM resource WHERE region = $1 AND deleted_at IS NOT NULL
              AND ((kind = 'auto_scaling_configuration' AND id = $2) OR (kind = 'connection' AND id = $3)) LIMIT 1",
     )
     .bind(&service.region)
-    .bind(scaling.map(|arn| last_part(arn)))
-    .bind(connection.map(|arn| last_part(arn)))
+    .bind(scaling.map(|arn| id_of_arn(arn)))
+    .bind(connection.map(|arn| id_of_arn(arn)))
     .fetch_optional(tx)
     .await?;
     if row.is_some() { Err(StoreError::Conflict(Conflict::ResourceDeleted)) } else { Ok(()) }
-}
-
-/// The id that ends an ARN.
-fn last_part(arn: &str) -> &str {
-    arn.rsplit('/').next().unwrap_or(arn)
 }
 
 /// Its id and what may change, $1 to $15.
@@ -354,6 +345,6 @@ fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
         .bind(service.last_failure.as_deref())
         .bind(int(service.route_version))
         .bind(service.purge_at.map(|at| int(at.0)))
-        .bind(last_part(&service.config.scaling.arn))
-        .bind(service.config.connection_arn.as_deref().map(last_part))
+        .bind(id_of_arn(&service.config.scaling.arn))
+        .bind(service.config.connection_arn.as_deref().map(id_of_arn))
 }

@@ -9,7 +9,7 @@ use apron_model::draw::Draw;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::Health;
 use apron_model::operation::{self, Line};
-use apron_model::reconcile::{FactChange, Slot, SlotWish};
+use apron_model::reconcile::{FactChange, Leaving, Slot, SlotWish};
 use apron_model::service::Service;
 use apron_model::time::{Timestamp, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,39 +53,71 @@ impl Store {
                 .execute(&mut tx)
                 .await?;
             tx.changes(service.as_str());
-            if let Some(event) = event {
-                line::append(&mut tx, service, None, wall, &Line::Event(event.clone())).await?;
-            }
+            tell(&mut tx, service.as_str(), event, wall).await?;
         }
         tx.commit().await?;
         Ok(())
     }
 
-    /// A drained slot may stop. Changes nothing if the slot's wish is another by now.
-    pub async fn slot_stop(&self, ids: &[InstanceId]) -> Result<(), StoreError> {
+    /// A drained slot may stop, and its owner is told. Changes nothing if the slot's wish is another by now.
+    pub async fn slot_stop(&self, drained: &[Leaving], wall: WallTime) -> Result<(), StoreError> {
+        let stop = |wish| match wish {
+            SlotWish::Drain { .. } => Some(SlotWish::Stop),
+            SlotWish::Run | SlotWish::Beside | SlotWish::Stop | SlotWish::Gone => None,
+        };
+        self.slot_turn(drained, stop, wall).await
+    }
+
+    /// A slot that served beside others is to drain, as `wish` says. Changes nothing if it does not serve so by now.
+    pub async fn slot_drain(
+        &self,
+        relieved: &[Leaving],
+        wish: SlotWish,
+        wall: WallTime,
+    ) -> Result<(), StoreError> {
+        let drain = |present| match present {
+            SlotWish::Beside => Some(wish),
+            SlotWish::Run | SlotWish::Drain { .. } | SlotWish::Stop | SlotWish::Gone => None,
+        };
+        self.slot_turn(relieved, drain, wall).await
+    }
+
+    /// Gives slots the wish that follows from the present one, and tells their owners.
+    async fn slot_turn(
+        &self,
+        leaving: &[Leaving],
+        next: impl Fn(SlotWish) -> Option<SlotWish>,
+        wall: WallTime,
+    ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        for id in ids {
-            let row = query("SELECT wish FROM slot WHERE id = $1")
+        for Leaving { id, event } in leaving {
+            let row = query("SELECT service, wish FROM slot WHERE id = $1")
                 .bind(id.as_str())
                 .fetch_optional(&mut tx)
                 .await?;
             let Some(row) = row else { continue };
-            match (Columns { table: "slot", row: &row }).json("wish")? {
-                SlotWish::Drain { .. } => wish_put(&mut tx, id, SlotWish::Stop).await?,
-                SlotWish::Run | SlotWish::Beside | SlotWish::Stop | SlotWish::Gone => {}
+            let columns = Columns { table: "slot", row: &row };
+            if let Some(wish) = next(columns.json("wish")?) {
+                wish_put(&mut tx, id, wish).await?;
+                tell(&mut tx, &columns.get::<String>("service")?, event, wall).await?;
             }
         }
         tx.commit().await?;
         Ok(())
     }
 
-    /// Nothing is left of these slots, none of which is wished to run.
-    pub async fn slot_gone(&self, ids: &[InstanceId], now: Timestamp) -> Result<(), StoreError> {
+    /// Nothing is left of these slots, none of which is wished to run, and their owners are told.
+    pub async fn slot_gone(
+        &self,
+        gone: &[Leaving],
+        now: Timestamp,
+        wall: WallTime,
+    ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        for id in ids {
+        for Leaving { id, event } in gone {
             let gone = query_scalar::<String>(
                 "UPDATE slot SET wish = $2, gone_at = $3, fact = NULL, fact_at = $3
-                 WHERE id = $1 AND wish <> $4 AND wish <> $5 RETURNING service",
+                 WHERE id = $1 AND gone_at IS NULL AND wish <> $4 AND wish <> $5 RETURNING service",
             )
             .bind(id.as_str())
             .bind(json(&SlotWish::Gone))
@@ -94,6 +126,7 @@ impl Store {
             .bind(json(&SlotWish::Beside));
             if let Some(service) = gone.fetch_optional(&mut tx).await? {
                 tx.changes(&service);
+                tell(&mut tx, &service, event, wall).await?;
             }
         }
         tx.commit().await?;
@@ -145,6 +178,16 @@ impl Store {
         }
         tx.commit().await?;
         Ok(())
+    }
+}
+
+/// A line for the events of a service.
+async fn tell(tx: &mut Tx, service: &str, event: &Option<String>, wall: WallTime) -> Result<(), StoreError> {
+    match event {
+        Some(text) => {
+            line::append(tx, &ServiceId::new(service), None, wall, &Line::Event(text.clone())).await
+        }
+        None => Ok(()),
     }
 }
 

@@ -7,8 +7,8 @@ use apron_model::fixture;
 use apron_model::ids::{Generation, InstanceId, OperationId, ServiceId};
 use apron_model::instance::*;
 use apron_model::limits::EPOCH_STEP_MAX;
-use apron_model::operation::{BuildFact, Operation, OperationKind, OperationStatus, Step, Wake};
-use apron_model::reconcile::{self, SlotWish};
+use apron_model::operation::{BuildFact, Line, Operation, OperationKind, OperationStatus, Step, Wake, Write};
+use apron_model::reconcile::{self, Leaving, SlotWish};
 use apron_model::service::*;
 use apron_model::time::{Timestamp, WallTime};
 use apron_store::*;
@@ -188,7 +188,7 @@ async fn a_refused_act_leaves_nothing_and_an_unknown_service_is_none(database: D
     let store = database.open().await;
     let (row, _) = created(&store, &mut draw(), "web", 10).await;
     let refused = store
-        .service_act(&row.id, |service, _| {
+        .service_act(&row.id, |service| {
             service.tags.clear();
             Err::<(), &str>("no")
         })
@@ -196,7 +196,7 @@ async fn a_refused_act_leaves_nothing_and_an_unknown_service_is_none(database: D
         .unwrap();
     assert_eq!(refused, Some(Err("no")));
     assert_eq!(store.service_get(&row.id).await.unwrap().unwrap().tags, row.tags);
-    let unknown = store.service_act(&ServiceId::new("0"), |_, _| Ok::<_, &str>(())).await.unwrap();
+    let unknown = store.service_act(&ServiceId::new("0"), |_| Ok::<_, &str>(())).await.unwrap();
     assert_eq!(unknown, None);
 }
 
@@ -263,8 +263,14 @@ async fn wishes_of_slots_change_only_as_they_may(database: Database) {
     store.operation_advance(&id, &mut draw).await.unwrap();
     let slot = store.slot_list(&row.id).await.unwrap().remove(0).id;
     // A slot that is wished to run neither stops nor goes.
-    store.slot_stop(std::slice::from_ref(&slot)).await.unwrap();
-    store.slot_gone(std::slice::from_ref(&slot), Timestamp(3)).await.unwrap();
+    let leaving = [Leaving { id: slot.clone(), event: Some("It stops.".to_owned()) }];
+    store.slot_stop(&leaving, WallTime(1)).await.unwrap();
+    store.slot_gone(&leaving, Timestamp(3), WallTime(1)).await.unwrap();
+    let told = async |store: &Store| {
+        let lines = store.line_list(100).await.unwrap();
+        lines.iter().filter(|one| one.line == Line::Event("It stops.".to_owned())).count()
+    };
+    assert_eq!(told(&store).await, 0, "of what stays nothing is told");
     assert_eq!(store.slot_list(&row.id).await.unwrap()[0].wish, SlotWish::Run);
     let generation = Generation { epoch: 9, counter: 4 };
     store.slot_generation_put(&slot, generation).await.unwrap();
@@ -277,17 +283,13 @@ async fn wishes_of_slots_change_only_as_they_may(database: Database) {
     let delete =
         Operation::pending(draw.operation_id(), row.id.clone(), OperationKind::DeleteService, WallTime(1));
     end(&store, &id, &mut draw).await;
-    store
-        .service_act(&row.id, |_, open| {
-            *open = Some(delete.clone());
-            Ok::<_, ()>(())
-        })
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    let writes = vec![Write::OperationNew(Box::new(delete.clone()))];
+    store.service_call(&row.id, WallTime(1), |_| Ok::<_, ()>(((), writes))).await.unwrap().unwrap().unwrap();
     store.operation_advance(&delete.id, &mut draw).await.unwrap();
-    store.slot_gone(std::slice::from_ref(&slot), Timestamp(3)).await.unwrap();
+    store.slot_stop(&leaving, WallTime(1)).await.unwrap();
+    store.slot_gone(&leaving, Timestamp(3), WallTime(1)).await.unwrap();
+    store.slot_gone(&leaving, Timestamp(3), WallTime(1)).await.unwrap();
+    assert_eq!(told(&store).await, 2, "each step once");
     assert_eq!(store.slot_list_all(&[]).await.unwrap(), []);
     assert_eq!(store.slot_list_all(std::slice::from_ref(&slot)).await.unwrap()[0].wish, SlotWish::Gone);
 }

@@ -13,4 +13,4 @@ mod logs;
 mod segments;
 
 pub use line::Line;
-pub use logs::{Cursor, Limits, LogError, Logs, Page, Stream};
+pub use logs::{Cursor, Limits, LogError, Logs, Page, Share, Stream};

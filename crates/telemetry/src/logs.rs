@@ -33,7 +33,16 @@ pub enum Stream {
     /// What its instances wrote.
     Application(ServiceId),
     /// Who called the API.
-    Audit,
+    Audit(Share),
+}
+
+/// A part of the audit log with a bound of its own, so that it is not pushed out by the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Share {
+    /// Calls that changed something.
+    Changes,
+    /// All others: they only looked, or were refused.
+    Others,
 }
 
 /// The number of a line in its stream, from 0. It stays right over rotation and restarts.
@@ -66,6 +75,8 @@ pub struct Page {
     pub next: Cursor,
     /// Lines between the cursor asked for and the first one returned that rotation has removed.
     pub dropped: u64,
+    /// There were further lines behind `next` when it was read.
+    pub more: bool,
     /// `next` is behind the last line and no more will come.
     pub end: bool,
 }
@@ -78,24 +89,24 @@ pub struct Limits {
     pub segments_max: usize,
     /// Deployment logs of one service; the oldest goes.
     pub deployments_max: usize,
-    /// As `segments_max`, for the audit log.
+    /// As `segments_max`, for each share of the audit log.
     pub audit_segments_max: usize,
 }
 
 impl Limits {
     /// 8 MiB of each stream and 50 deployments: weeks of a talkative application's start-ups, and a disk use
-    /// of a service that cannot pass 416 MiB. 128 MiB of the audit log are some 300,000 calls.
+    /// of a service that cannot pass 416 MiB. 64 MiB of the audit log are some 150,000 calls.
     pub const STANDARD: Limits = Limits {
         segment_bytes_max: 1024 * 1024,
         segments_max: 8,
         deployments_max: 50,
-        audit_segments_max: 128,
+        audit_segments_max: 64,
     };
 
     fn segments_max(&self, stream: &Stream) -> usize {
         match stream {
             Stream::Events(_) | Stream::Deployment(..) | Stream::Application(_) => self.segments_max,
-            Stream::Audit => self.audit_segments_max,
+            Stream::Audit(_) => self.audit_segments_max,
         }
     }
 }
@@ -216,6 +227,7 @@ impl Logs {
             lines,
             next: Cursor(next),
             dropped: begin.saturating_sub(from.0),
+            more: next < segments.next,
             end: segments.ended && next == segments.next,
         })
     }
@@ -301,14 +313,22 @@ impl Logs {
 }
 
 const DEPLOYMENT: &str = "deployment-";
-/// Beside the directories of services. The dot keeps it apart from every id.
-const AUDIT: &str = "audit.log";
+
+impl Share {
+    /// Beside the directories of services. The dot keeps it apart from every id.
+    fn dir(self) -> &'static str {
+        match self {
+            Share::Changes => "audit.log",
+            Share::Others => "audit-others.log",
+        }
+    }
+}
 
 impl Stream {
     fn service(&self) -> Option<&ServiceId> {
         match self {
             Stream::Events(id) | Stream::Deployment(id, _) | Stream::Application(id) => Some(id),
-            Stream::Audit => None,
+            Stream::Audit(_) => None,
         }
     }
 
@@ -320,7 +340,7 @@ impl Stream {
             Stream::Deployment(service, id) => {
                 of(service)?.join(format!("{DEPLOYMENT}{}", checked(id.as_str())?))
             }
-            Stream::Audit => root.join(AUDIT),
+            Stream::Audit(share) => root.join(share.dir()),
         })
     }
 }

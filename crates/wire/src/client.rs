@@ -1,13 +1,18 @@
-//! The client's side: a signed request for an operation, and its answer read back.
+//! The client's side: a signed request for an operation, its answer read back, and when to ask again.
 
 use crate::json::CONTENT_TYPE_JSON_1_0;
-use crate::sigv4::{Credentials, sign};
+use crate::sigv4::{Credentials, sign, state_hash};
 use crate::{Call, Error, detect};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::time::Duration;
+
+/// Six pauses are three to six seconds.
+const TRIES_MAX: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A signed request of this operation, to be sent to the server that `host` names (`127.0.0.1:7070`).
 /// `now_s` is wall time in whole seconds since 1970; the server allows 15 minutes of difference.
@@ -29,6 +34,7 @@ pub fn request<C: Call>(
     headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| unwritable("host name"))?);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_JSON_1_0));
     headers.insert(detect::X_AMZ_TARGET, HeaderValue::from_static(C::TARGET));
+    state_hash(&mut request);
     sign(&mut request, credentials, region, C::SIGNING_NAME, now_s)?;
     Ok(request)
 }
@@ -50,6 +56,17 @@ pub fn answer<C: Call>(status: StatusCode, body: &[u8]) -> Result<C::Output, Err
     let code = code.rsplit('#').next().unwrap_or(code).to_owned();
     let message = value["Message"].as_str().or(value["message"].as_str()).unwrap_or_default().to_owned();
     Err(Error { code: Cow::Owned(code), message, status: status.as_u16() })
+}
+
+/// How long to wait before a call that was refused for the moment is sent again; nothing when the error is final, or when
+/// it was sent again often enough. `tries` counts from 0; `random` keeps clients that were refused together apart.
+pub fn pause(error: &Error, tries: u32, random: u32) -> Option<Duration> {
+    if !error.is_passing() || tries >= TRIES_MAX {
+        return None;
+    }
+    let whole = FIRST_PAUSE * 2u32.pow(tries);
+    // Between a half and all of it.
+    Some(whole / 2 + whole / 2 * (random % 1024) / 1024)
 }
 
 fn unreadable(status: StatusCode, message: String) -> Error {
@@ -78,10 +95,26 @@ mod tests {
         assert_eq!(target, Target::AppRunner(apprunner::Operation::ListServices));
         let presented = Presented::read(&parts).unwrap();
         assert_eq!(presented.access_key_id(), "AKIDEXAMPLE");
+        // The head is enough to tell that it is signed, whatever the body's length.
+        assert_eq!(presented.check_head(&SecretKey::new("secret")), Ok(true));
+        assert!(presented.check_head(&SecretKey::new("other")).is_err());
         let (caller, body) =
             presented.verify(&SecretKey::new("secret"), body, target.signing_name(), 1_800_000_100).unwrap();
         assert_eq!(caller.region, "eu-west-1");
         assert_eq!(json::decode::<ListServicesRequest>(&body).unwrap(), input);
+    }
+
+    #[test]
+    fn what_passes_is_asked_again_later_and_not_for_ever() {
+        let pauses = |random| {
+            let pauses = (0..20).map_while(move |tries| pause(&Error::throttling(), tries, random));
+            pauses.map(|pause| pause.as_millis()).collect::<Vec<_>>()
+        };
+        assert_eq!(pauses(0), [50, 100, 200, 400, 800, 1_600]);
+        assert_eq!(pauses(512), [75, 150, 300, 600, 1_200, 2_400]);
+        assert!(pause(&Error::service_unavailable("busy"), 0, 7).is_some());
+        assert_eq!(pause(&Error::unrecognized_client(), 0, 7), None);
+        assert_eq!(pause(&apprunner::ErrorType::InternalServiceError.with("no"), 0, 7), None);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 
 use std::borrow::Cow;
 
+const THROTTLING: &str = "ThrottlingException";
+const UNAVAILABLE: &str = "ServiceUnavailable";
+
 /// An AWS error as it stands on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -48,35 +51,45 @@ impl Error {
 
     /// The caller is known and may not do this.
     pub fn access_denied(message: impl Into<String>) -> Self {
-        Self::new("AccessDeniedException", 403, message)
+        Self::new("AccessDeniedException", 400, message)
     }
 
     /// The server cannot take the call now and a later try may succeed.
     pub fn service_unavailable(message: impl Into<String>) -> Self {
-        Self::new("ServiceUnavailable", 503, message)
+        Self::new(UNAVAILABLE, 503, message)
+    }
+
+    /// The caller has called too often. SDKs wait and call again.
+    pub fn throttling() -> Self {
+        Self::new(THROTTLING, 400, "Rate exceeded")
+    }
+
+    /// Whether nothing was done and the same call may succeed a little later.
+    pub fn is_passing(&self) -> bool {
+        [THROTTLING, UNAVAILABLE].contains(&self.code.as_ref())
     }
 
     /// There is no signature at all.
     pub fn missing_authentication_token() -> Self {
-        Self::new("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
+        Self::new("MissingAuthenticationTokenException", 400, "Missing Authentication Token")
     }
 
     /// The signature lacks a part.
     pub fn incomplete_signature(message: impl Into<String>) -> Self {
-        Self::new("IncompleteSignatureException", 403, message)
+        Self::new("IncompleteSignatureException", 400, message)
     }
 
     /// Nobody has this access key.
     pub fn unrecognized_client() -> Self {
         Self::new(
             "UnrecognizedClientException",
-            403,
+            400,
             "The security token included in the request is invalid.",
         )
     }
 
     /// The signature is whole, and wrong.
     pub fn invalid_signature(message: impl Into<String>) -> Self {
-        Self::new("InvalidSignatureException", 403, message)
+        Self::new("InvalidSignatureException", 400, message)
     }
 }

@@ -84,11 +84,11 @@ mod tests {
         };
         let line = shown(
             r#"{"requestId": "r", "keyId": "AKID", "keyName": "ci", "sourceAddress": "::1", "region": "eu-west-1",
-                "service": "apprunner", "operation": "PauseService", "status": 403, "error": "AccessDeniedException",
+                "service": "apprunner", "operation": "PauseService", "status": 400, "error": "AccessDeniedException",
                 "parameters": {"ServiceArn": "a"}}"#,
         );
         let expect =
-            "ci ::1 eu-west-1 apprunner:PauseService 403 AccessDeniedException {\"ServiceArn\":\"a\"}";
+            "ci ::1 eu-west-1 apprunner:PauseService 400 AccessDeniedException {\"ServiceArn\":\"a\"}";
         assert!(line.ends_with(expect), "{line}");
         let line = shown(r#"{"keyId": "AK\u001b[2JID", "operation": "X", "parameters": "{\"A\":"}"#);
         assert!(line.ends_with("AKID - - -:X no-answer {\"A\":..."), "{line}");

@@ -72,13 +72,14 @@ impl Client {
     }
 
     /// As `call`, for what may be asked twice: goes on asking while the platform is away, as it is for a moment
-    /// when it restarts. What the platform refuses is refused at once.
+    /// when it restarts, or too busy. What it refuses for another reason is refused at once.
     pub(crate) async fn ask<C: Call>(&self, input: &C) -> Result<C::Output> {
         let asked_at = Instant::now();
         loop {
             match self.call(input).await {
                 Err(error)
-                    if !error.is::<Refused>() && asked_at.elapsed() < Duration::from_millis(AWAY_MS_MAX) =>
+                    if error.downcast_ref().is_none_or(|Refused(why)| why.is_passing())
+                        && asked_at.elapsed() < Duration::from_millis(AWAY_MS_MAX) =>
                 {
                     tokio::time::sleep(Duration::from_millis(ASK_AGAIN_MS)).await;
                 }
@@ -87,9 +88,24 @@ impl Client {
         }
     }
 
+    /// One call, sent again while the platform is too busy for it.
     async fn send<C: Call>(&self, input: &C, region: &str, within_ms: u64) -> Result<C::Output> {
         let endpoint = &self.settings.endpoint;
-        tokio::time::timeout(Duration::from_millis(within_ms), self.exchange(input, region))
+        let answered = async {
+            let mut tries = 0;
+            loop {
+                let error = match self.exchange(input, region).await {
+                    Err(error) => error,
+                    answered => return answered,
+                };
+                let refused = error.downcast_ref::<Refused>();
+                let pause = refused.and_then(|Refused(why)| apron_wire::client::pause(why, tries, random()));
+                let Some(pause) = pause else { return Err(error) };
+                tokio::time::sleep(pause).await;
+                tries += 1;
+            }
+        };
+        tokio::time::timeout(Duration::from_millis(within_ms), answered)
             .await
             .map_err(|_| anyhow!("{endpoint} did not answer {} within {} s", C::TARGET, within_ms / 1000))?
     }
@@ -189,6 +205,11 @@ pub(crate) struct Found {
 /// Whether a host ends with a port; colons within brackets belong to an IPv6 address.
 fn has_port(host: &str) -> bool {
     host.rsplit(']').next().unwrap_or_default().contains(':')
+}
+
+/// Without a source of randomness clients are merely not kept apart.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_default()
 }
 
 /// Wall time in seconds, which signatures carry.

@@ -4,6 +4,7 @@ use super::database::DatabaseSettings;
 use super::{BuildEnvironment, ConfigError, LOOPS_MAX, Listen, NodeSettings, RegistrySettings};
 use apron_control::PostgresDatabase;
 use apron_model::resource::Quotas;
+use apron_model::throttle::Rates;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,7 @@ pub(super) struct File {
     pub(super) node: NodeSettings,
     pub(super) registries: RegistrySettings,
     pub(super) quotas: Quotas,
+    pub(super) throttling: Rates,
 }
 
 const KEYS: &[&str] = &[
@@ -51,28 +53,19 @@ const KEYS: &[&str] = &[
     "node",
     "registries",
     "quotas",
+    "throttling",
 ];
 const NODE_KEYS: &[&str] =
     &["address_ranges", "pairs_ready", "free_memory_min_mib", "dns", "egress_allow", "runtimes"];
 const REGISTRIES_KEYS: &[&str] = &["plain_http", "mirrors", "credentials"];
 
-/// In the order of `Reader::quotas`; the last is a number of its own range.
-const QUOTA_KEYS: [&str; 10] = [
-    "services",
-    "auto_scaling_configurations",
-    "auto_scaling_revisions",
-    "observability_configurations",
-    "observability_revisions",
-    "connections",
-    "vpc_connectors",
-    "vpc_ingress_connections",
-    "custom_domains_per_service",
-    INSTANCES_KEY,
-];
+/// A quota with a range of its own.
 const INSTANCES_KEY: &str = "instances_per_service";
 /// More rows than one machine's platform is made for.
 const QUOTA_MAX: u64 = 1_000_000;
 const INSTANCES_MAX: u64 = 1_000;
+/// Calls; more than any machine answers in a second.
+const RATE_MAX: u64 = 1_000_000;
 
 /// Every build gets all of them; a few proxies and indexes are meant.
 const BUILD_VARIABLES_MAX: usize = 64;
@@ -153,6 +146,7 @@ impl Reader<'_> {
             node: self.section(table, "node").map(|t| self.node(t)).unwrap_or_default(),
             registries: self.section(table, "registries").map(|t| self.registries(t)).unwrap_or_default(),
             quotas: self.section(table, "quotas").map(|t| self.quotas(t)).unwrap_or_default(),
+            throttling: self.section(table, "throttling").map(|t| self.throttling(t)).unwrap_or_default(),
         };
         if let (Some(control), Some(proxy)) = (file.control_uid, file.proxy_uid)
             && control == proxy
@@ -277,37 +271,46 @@ impl Reader<'_> {
     }
 
     fn quotas(&mut self, table: &Table<'_>) -> Quotas {
-        self.known(table, "quotas.", &QUOTA_KEYS);
         let mut quotas = Quotas::default();
-        let Quotas {
-            services,
-            auto_scaling_configurations,
-            auto_scaling_revisions,
-            observability_configurations,
-            observability_revisions,
-            connections,
-            vpc_connectors,
-            vpc_ingress_connections,
-            custom_domains_per_service,
-            instances_per_service,
-        } = &mut quotas;
         let numbers = [
-            services,
-            auto_scaling_configurations,
-            auto_scaling_revisions,
-            observability_configurations,
-            observability_revisions,
-            connections,
-            vpc_connectors,
-            vpc_ingress_connections,
-            custom_domains_per_service,
+            ("services", &mut quotas.services),
+            ("auto_scaling_configurations", &mut quotas.auto_scaling_configurations),
+            ("auto_scaling_revisions", &mut quotas.auto_scaling_revisions),
+            ("observability_configurations", &mut quotas.observability_configurations),
+            ("observability_revisions", &mut quotas.observability_revisions),
+            ("connections", &mut quotas.connections),
+            ("vpc_connectors", &mut quotas.vpc_connectors),
+            ("vpc_ingress_connections", &mut quotas.vpc_ingress_connections),
+            ("custom_domains_per_service", &mut quotas.custom_domains_per_service),
         ];
-        for (key, quota) in QUOTA_KEYS.iter().zip(numbers) {
+        let keys: Vec<&str> = numbers.iter().map(|(key, _)| *key).chain([INSTANCES_KEY]).collect();
+        self.known(table, "quotas.", &keys);
+        for (key, quota) in numbers {
             *quota = self.number(table, key, 0, QUOTA_MAX).unwrap_or(*quota);
         }
-        let instances = self.number(table, INSTANCES_KEY, 1, INSTANCES_MAX);
-        *instances_per_service = instances.map_or(*instances_per_service, |number| number as u32);
+        if let Some(number) = self.number(table, INSTANCES_KEY, 1, INSTANCES_MAX) {
+            quotas.instances_per_service = number as u32;
+        }
         quotas
+    }
+
+    fn throttling(&mut self, table: &Table<'_>) -> Rates {
+        let mut rates = Rates::default();
+        let Rates { reads, writes, strangers } = &mut rates;
+        let numbers = [
+            ("reads_per_second", &mut reads.per_second),
+            ("reads_burst", &mut reads.burst),
+            ("writes_per_second", &mut writes.per_second),
+            ("writes_burst", &mut writes.burst),
+            ("strangers_per_second", &mut strangers.per_second),
+            ("strangers_burst", &mut strangers.burst),
+        ];
+        let keys: Vec<&str> = numbers.iter().map(|(key, _)| *key).collect();
+        self.known(table, "throttling.", &keys);
+        for (key, rate) in numbers {
+            *rate = self.number(table, key, 1, RATE_MAX).map_or(*rate, |number| number as u32);
+        }
+        rates
     }
 
     fn problem(&mut self, at: Range<usize>, message: String) {

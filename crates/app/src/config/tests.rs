@@ -56,6 +56,17 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
+fn rates_of_calls_are_read_and_the_example_shows_what_they_are_anyway() {
+    let file = file::parse("[throttling]\nwrites_burst = 7\n").unwrap();
+    assert_eq!((file.throttling.writes.burst, file.throttling.reads), (7, Rates::default().reads));
+    assert!(problems("[throttling]\nreads_per_second = 0")[0].contains("from 1 to"));
+    assert!(problems("[throttling]\nreads = 5")[0].contains("unknown key 'throttling.reads'"));
+    let example = include_str!("example.toml");
+    let shown = &example[example.find("[throttling]").unwrap()..example.find("[registries]").unwrap()];
+    assert_eq!(file::parse(shown).unwrap().throttling, Rates::default());
+}
+
+#[test]
 fn all_problems_come_at_once_with_their_lines() {
     let found = problems(
         "api = 7070\nhtpp = \"off\"\nloops = 0\nregion = \"US East\"\n\n[node]\ndns = [\"here\"]\nrange = 1\n",

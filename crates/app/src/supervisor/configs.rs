@@ -58,6 +58,7 @@ fn control(
             credentials: settings.registries.credentials.clone(),
         },
         quotas: settings.quotas,
+        throttling: settings.throttling,
         root_key: apron_control::RootKey { id: key.id.clone(), secret: key.secret.clone() },
     }
 }

@@ -69,8 +69,8 @@ pub(super) struct Instance {
     watch: Option<WatchId>,
     /// What the running container has, if that is known; the wished one may differ for a while.
     size: Option<InstanceSize>,
-    /// A change of it failed and is tried again after a pause.
-    resizing: bool,
+    /// A change of it failed and is tried again after this pause.
+    resizing: Option<Duration>,
     /// Why the running container is being killed by us.
     end_reason: Option<String>,
 }
@@ -99,7 +99,7 @@ impl Instance {
             backoff_ms: BACKOFF_MS_MIN,
             watch: None,
             size: None,
-            resizing: false,
+            resizing: None,
             end_reason: None,
         }
     }
@@ -496,7 +496,7 @@ impl Instance {
     /// Leaves the present state: its work ends, its events are forgotten.
     fn enter(&mut self, state: State) {
         self.state = state;
-        self.resizing = false;
+        self.resizing = None;
         self.work = JoinSet::new();
         (self.events_to, self.events) = mpsc::channel(EVENTS_MAX);
     }

@@ -80,8 +80,12 @@ fn serve(address: &str, port: &str) {
             // A client that only looks whether it may connect says nothing.
             let read = BufReader::new(&stream).read_line(&mut line);
             if read.is_ok() && !line.is_empty() {
-                let answer = answer(line.split(' ').nth(1).unwrap_or_default());
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+                let path = line.split(' ').nth(1).unwrap_or_default();
+                let (status, answer) = match path {
+                    "/missing" => ("404 Not Found", String::new()),
+                    _ => ("200 OK", answer(path)),
+                };
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", answer.len());
                 let _ = stream.write_all((head + &answer).as_bytes());
             }
         });
@@ -121,6 +125,11 @@ fn answer(path: &str) -> String {
         ["files"] => {
             let made = (0..).take_while(|number| std::fs::write(format!("/file-{number}"), "").is_ok());
             made.count().to_string()
+        }
+        ["hold", mib] => {
+            static HELD: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
+            *HELD.lock().expect("nobody panics") = vec![1; mib.parse::<usize>().expect("a number") << 20];
+            "held".into()
         }
         ["fill", mib] => {
             let there = std::fs::metadata("/filling").is_ok();

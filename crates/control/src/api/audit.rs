@@ -3,12 +3,13 @@
 //! A line is made when its call is over, however it ended: answered, refused, broken off by the client. A task of its
 //! own writes the lines, so that no call waits for them or fails by them. What a caller says of himself counts
 //! once his signature is verified; until then the line has the id that he presented and nothing more, and such lines
-//! are few, so that nobody without a key can push out what others did.
+//! are few, so that nobody without a key can push out what others did. What changed something has a share of the log
+//! to itself, so that whoever asks all the time, or is refused all the time, does not push that out either.
 
 use crate::clock::Clock;
 use apron_model::limits;
 use apron_model::time::WallTime;
-use apron_telemetry::{Line, Logs, Stream};
+use apron_telemetry::{Line, Logs, Share, Stream};
 use apron_wire::apron::Operation;
 use apron_wire::shape::Shape;
 use apron_wire::{Target, parameters};
@@ -29,6 +30,7 @@ const OURSELVES: &str = "apron";
 /// Where calls leave their lines.
 pub(super) struct Audit {
     calls: mpsc::Sender<Call>,
+    clock: Arc<dyn Clock>,
     /// Bytes of bodies that may still wait.
     bodies: Arc<Semaphore>,
     /// Calls that found no place.
@@ -40,7 +42,6 @@ pub(super) struct Writer {
     calls: mpsc::Receiver<Call>,
     missed: Arc<AtomicU64>,
     logs: Logs,
-    clock: Arc<dyn Clock>,
 }
 
 /// Both ends of the queue.
@@ -48,8 +49,8 @@ pub(super) fn audit(logs: Logs, clock: Arc<dyn Clock>) -> (Audit, Writer) {
     let (sender, receiver) = mpsc::channel(limits::AUDIT_QUEUE_MAX);
     let missed = Arc::<AtomicU64>::default();
     let bodies = Arc::new(Semaphore::new(limits::AUDIT_QUEUE_BYTES_MAX));
-    let audit = Audit { calls: sender, bodies, missed: Arc::clone(&missed) };
-    (audit, Writer { calls: receiver, missed, logs, clock })
+    let audit = Audit { calls: sender, clock, bodies, missed: Arc::clone(&missed) };
+    (audit, Writer { calls: receiver, missed, logs })
 }
 
 /// One call while it goes on; dropped, it is a line.
@@ -61,6 +62,8 @@ pub(super) struct Record<'a> {
 /// What is known of a call.
 #[derive(Default)]
 struct Call {
+    /// When it was over.
+    at: WallTime,
     request_id: String,
     source: Option<IpAddr>,
     /// As it was presented.
@@ -120,6 +123,7 @@ impl Drop for Record<'_> {
         if call.key_id.is_none() {
             return;
         }
+        call.at = self.audit.clock.wall();
         if let Some(verified) = &mut call.verified {
             let bytes = u32::try_from(verified.body.len()).unwrap_or(u32::MAX);
             call.room = Arc::clone(&self.audit.bodies).try_acquire_many_owned(bytes).ok();
@@ -138,34 +142,43 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let mut strangers = Strangers::default();
         let mut calls = Vec::with_capacity(BATCH_MAX);
+        let mut now = WallTime::default();
         while self.calls.recv_many(&mut calls, BATCH_MAX).await > 0 {
-            let now = self.clock.wall();
-            let mut lines = Vec::with_capacity(calls.len());
+            let (mut changes, mut others) = (Vec::new(), Vec::new());
             crate::blocking(|| {
-                let missed = self.missed.swap(0, Ordering::Relaxed);
-                if missed > 0 {
-                    lines.push(remark(now, format!("{missed} calls came too fast to be written down")));
-                }
                 for call in calls.drain(..) {
-                    lines.extend(strangers.turn(now));
+                    now = call.at;
+                    others.extend(strangers.turn(now));
                     if call.verified.is_some() || strangers.admit() {
-                        lines.extend(line(now, &call));
+                        let lines = if has_changed(&call) { &mut changes } else { &mut others };
+                        lines.extend(line(&call));
                     }
                 }
-                self.append(&lines);
+                let missed = self.missed.swap(0, Ordering::Relaxed);
+                if missed > 0 {
+                    others.push(remark(now, format!("{missed} calls came too fast to be written down")));
+                }
+                self.append(Share::Changes, &changes);
+                self.append(Share::Others, &others);
             });
         }
-        if let Some(last) = strangers.end(self.clock.wall()) {
-            crate::blocking(|| self.append(&[last]));
+        if let Some(last) = strangers.end(now) {
+            crate::blocking(|| self.append(Share::Others, &[last]));
         }
     }
 
-    fn append(&self, lines: &[Line]) {
-        if let Err(error) = self.logs.append_lines(&Stream::Audit, lines) {
+    fn append(&self, share: Share, lines: &[Line]) {
+        if let Err(error) = self.logs.append_lines(&Stream::Audit(share), lines) {
             let lines = lines.len();
             tracing::error!(error = crate::chain(&error), lines, "calls are not in the audit log");
         }
     }
+}
+
+/// Whether a call changed something, or may have: its caller may do that, and nothing says that he was refused.
+fn has_changed(call: &Call) -> bool {
+    let is_refused = call.status.is_some_and(|status| (400..500).contains(&status));
+    call.verified.is_some() && !is_refused && call.target.is_some_and(|target| !target.only_reads())
 }
 
 /// A call's line as it is kept; members that nothing is known of are absent.
@@ -194,7 +207,7 @@ struct Written<'a> {
 }
 
 /// The line of a call; none for who follows the log, or he would follow himself without an end.
-fn line(at: WallTime, call: &Call) -> Option<Line> {
+fn line(call: &Call) -> Option<Line> {
     let key_id = call.key_id.as_deref()?;
     let verified = call.verified.as_ref();
     let shape = call.target.map(Target::input_shape).filter(|_| call.room.is_some());
@@ -217,7 +230,7 @@ fn line(at: WallTime, call: &Call) -> Option<Line> {
     };
     // Texts, numbers and JSON always have a JSON form.
     let text = serde_json::to_string(&written).unwrap_or_default();
-    Some(Line { at, source: key_id.to_owned(), text })
+    Some(Line { at: call.at, source: key_id.to_owned(), text })
 }
 
 /// The parameters without what is sensitive; too long ones as the beginning of their text.
@@ -281,11 +294,15 @@ impl Strangers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::tests::Directory;
+    use crate::clock::ManualClock;
+    use apron_model::time::Timestamp;
+    use apron_telemetry::{Cursor, Limits};
     use apron_wire::{apprunner, apron};
     use serde_json::json;
 
     fn written(call: &Call) -> Value {
-        serde_json::from_str(&line(WallTime(7), call).unwrap().text).unwrap()
+        serde_json::from_str(&line(call).unwrap().text).unwrap()
     }
 
     fn call(target: Target, body: &Value) -> Call {
@@ -307,6 +324,37 @@ mod tests {
     }
 
     const TAG: Target = Target::AppRunner(apprunner::Operation::TagResource);
+
+    #[tokio::test]
+    async fn who_asks_all_the_time_does_not_push_out_what_changed() {
+        let directory = Directory::new();
+        let limits =
+            Limits { segment_bytes_max: 2_000, segments_max: 1, deployments_max: 1, audit_segments_max: 2 };
+        let logs = Logs::open(&directory.0.join("logs"), limits).unwrap();
+        let (audit, writer) = audit(logs.clone(), Arc::new(ManualClock::new(Timestamp(1))));
+        let called = |target, status: Option<u16>| {
+            let mut record = audit.record("r".into(), [127, 0, 0, 1].into());
+            record.claims(Some("AKID"), Some(target), None);
+            record.verified("ci", "us-east-1", &Bytes::new());
+            if let Some(status) = status {
+                record.answered(status, None);
+            }
+        };
+        // The last two may have changed something before they were broken off.
+        for status in [Some(200), Some(500), None] {
+            called(TAG, status);
+        }
+        for _ in 0..100 {
+            called(Target::Apron(apron::Operation::GetLogs), Some(200));
+            called(TAG, Some(400));
+        }
+        drop(audit);
+        writer.run().await;
+        let read = |share| logs.read(&Stream::Audit(share), Cursor::START, 1_000).unwrap();
+        assert_eq!((read(Share::Changes).lines.len(), read(Share::Changes).dropped), (3, 0));
+        let others = read(Share::Others);
+        assert!(others.dropped > 100 && others.next == Cursor(200), "{others:?}");
+    }
 
     #[test]
     fn a_line_says_who_did_what() {
@@ -337,7 +385,7 @@ mod tests {
     #[test]
     fn long_parameters_are_cut_and_fit_one_line() {
         let body = json!({"ResourceArn": "\"ü".repeat(10_000), "Tags": []});
-        let line = line(WallTime(7), &call(TAG, &body)).unwrap();
+        let line = line(&call(TAG, &body)).unwrap();
         assert!(line.text.len() < limits::LOG_LINE_BYTES_MAX, "{}", line.text.len());
         let value: Value = serde_json::from_str(&line.text).unwrap();
         let kept = value["parameters"].as_str().unwrap();
@@ -347,10 +395,10 @@ mod tests {
     #[test]
     fn who_follows_the_log_does_not_follow_himself() {
         let get = Target::Apron(apron::Operation::GetAuditLog);
-        assert!(line(WallTime(7), &call(get, &json!({}))).is_some());
-        assert!(line(WallTime(7), &call(get, &json!({"From": "7"}))).is_none());
-        let refused = Call { status: Some(403), ..call(get, &json!({"From": "7"})) };
-        assert!(line(WallTime(7), &refused).is_some());
+        assert!(line(&call(get, &json!({}))).is_some());
+        assert!(line(&call(get, &json!({"From": "7"}))).is_none());
+        let refused = Call { status: Some(400), ..call(get, &json!({"From": "7"})) };
+        assert!(line(&refused).is_some());
     }
 
     #[test]

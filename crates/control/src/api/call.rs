@@ -1,10 +1,14 @@
 //! One call, from the request's bytes to the answer's.
 
 use super::audit::Record;
+use super::poll::Poll;
+use super::shares::{Holder, Place, Shares};
 use super::{Api, Waits, apprunner, apron, failure};
 use crate::{Platform, console};
 use apron_model::access::{self, Deed};
 use apron_model::limits;
+use apron_model::throttle::{Source, Throttling};
+use apron_store::AccessKey;
 use apron_wire::apron::Operation;
 use apron_wire::sigv4::{self, Presented, SecretKey};
 use apron_wire::{Call, Error, Target, detect, json};
@@ -16,12 +20,27 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use tokio::sync::SemaphorePermit;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-/// A body beyond this many bytes needs one of `LARGE_BODIES_MAX` places before it is read.
+/// A body beyond this many bytes needs a place before it is read.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
-/// Together they hold 64 MiB at most.
-pub(super) const LARGE_BODIES_MAX: usize = 8;
+
+/// Places for large bodies; full, they hold 96 MiB.
+pub(super) struct Bodies {
+    /// Of keys whose signature is good as far as the head tells.
+    proven: Arc<Shares>,
+    /// Of addresses.
+    unproven: Arc<Shares>,
+}
+
+impl Bodies {
+    pub(super) fn new() -> Bodies {
+        Bodies {
+            proven: Shares::new(limits::API_LARGE_BODIES_MAX, limits::API_KEY_LARGE_BODIES_MAX),
+            unproven: Shares::new(limits::API_UNPROVEN_BODIES_MAX, limits::API_ADDRESS_UNPROVEN_BODIES_MAX),
+        }
+    }
+}
 
 /// What a handler knows of the call beside its input.
 #[derive(Clone, Copy)]
@@ -39,7 +58,7 @@ pub(super) async fn answer(api: &Api, request: Request<Incoming>, source: IpAddr
     let id = request_id(&api.platform.draw().hex());
     let mut record = api.audit.record(id.clone(), source);
     // A broken invariant ends the call, not the process: nothing of it was committed, or all of it was.
-    let handled = AssertUnwindSafe(handle(api, request, &id, &mut record)).catch_unwind().await;
+    let handled = AssertUnwindSafe(handle(api, request, source, &id, &mut record)).catch_unwind().await;
     let answered = handled.unwrap_or_else(|_| {
         tracing::error!(request = id, "a call broke an invariant");
         Err(failure::internal("The call failed inside the platform; its log says more."))
@@ -53,7 +72,7 @@ pub(super) async fn answer(api: &Api, request: Request<Incoming>, source: IpAddr
 }
 
 /// 32 hex digits in the form of a UUID, as SDKs print request ids.
-fn request_id(hex: &str) -> String {
+pub(super) fn request_id(hex: &str) -> String {
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }
@@ -61,9 +80,50 @@ fn request_id(hex: &str) -> String {
 async fn handle(
     api: &Api,
     request: Request<Incoming>,
+    source: IpAddr,
     id: &str,
     record: &mut Record<'_>,
 ) -> Result<Response<Bytes>, Error> {
+    let source = Source::of(source);
+    let Verified { target, key, region, body, _place } = match verified(api, request, source, record).await {
+        Ok(verified) => verified,
+        Err(error) => return Err(refused(api, source, error).await),
+    };
+    let now = api.platform.clock.now();
+    if !throttling(api).admit_key(&key.id, target.only_reads(), now) {
+        return Err(Error::throttling());
+    }
+    if !access::may(key.rights, deed(target)) {
+        return Err(denied(&api.platform.names.account, &key.name, target));
+    }
+    let context = Context { platform: &api.platform, region: &region };
+    tracing::debug!(request = id, operation = target.operation_name(), region, "call");
+    match target {
+        Target::AppRunner(operation) => apprunner::dispatch(context, operation, &body, id).await,
+        Target::Apron(operation) => {
+            let poll =
+                Poll { places: Arc::clone(&api.polls), key_id: key.id, shutdown: api.shutdown.clone() };
+            apron::dispatch(context, operation, &body, id, poll).await
+        }
+    }
+}
+
+/// A call whose signature is good.
+struct Verified {
+    target: Target,
+    key: AccessKey,
+    region: String,
+    body: Bytes,
+    /// For as long as the body is in memory.
+    _place: Option<Place>,
+}
+
+async fn verified(
+    api: &Api,
+    request: Request<Incoming>,
+    source: Source,
+    record: &mut Record<'_>,
+) -> Result<Verified, Error> {
     let (parts, body) = request.into_parts();
     let target = detect::detect(&parts.method, parts.uri.path(), &parts.headers);
     let named = parts.headers.get(detect::X_AMZ_TARGET).and_then(|target| target.to_str().ok());
@@ -74,8 +134,10 @@ async fn handle(
     let presented = Presented::read(&parts)?;
     let key = api.platform.store.access_key_get(presented.access_key_id()).await.map_err(failure::store)?;
     let key = key.ok_or_else(Error::unrecognized_client)?;
+    let secret = SecretKey::new(key.secret.as_str());
     let now_s = api.platform.clock.wall().0 / 1000;
     presented.check(target.signing_name(), now_s)?;
+    let is_proven = presented.check_head(&secret)?;
     let bytes_max = match target {
         Target::Apron(Operation::PutUploadPart) => limits::API_UPLOAD_BODY_BYTES_MAX,
         Target::Apron(_) | Target::AppRunner(_) => limits::API_BODY_BYTES_MAX,
@@ -86,22 +148,33 @@ async fn handle(
     }
     let place = match said {
         Some(length) if length <= SMALL_BODY_BYTES as u64 => None,
-        Some(_) | None => Some(place(api).await?),
+        Some(_) | None => Some(match is_proven {
+            true => place(api, &api.bodies.proven, Holder::Key(key.id.clone())).await?,
+            false => place(api, &api.bodies.unproven, Holder::Address(source)).await?,
+        }),
     };
-    let body = read_body(body, bytes_max, &api.waits).await?;
+    let body = read_body(body, bytes_max, &api.bounds.waits).await?;
     // One that did not say its length and is small needs no place; its call may be a long poll.
-    let _place = place.filter(|_| body.len() > SMALL_BODY_BYTES);
-    let (caller, body) = presented.verify(&SecretKey::new(key.secret), body, target.signing_name(), now_s)?;
+    let place = place.filter(|_| body.len() > SMALL_BODY_BYTES);
+    let (caller, body) = presented.verify(&secret, body, target.signing_name(), now_s)?;
     record.verified(&key.name, &caller.region, &body);
-    if !access::may(key.rights, deed(target)) {
-        return Err(denied(&api.platform.names.account, &key.name, target));
+    Ok(Verified { target, key, region: caller.region, body, _place: place })
+}
+
+/// What a request without a good signature is answered. Who sends too many of them learns nothing more, and waits, so
+/// that his connections bound what we do for him.
+async fn refused(api: &Api, source: Source, error: Error) -> Error {
+    let now = api.platform.clock.now();
+    // What is our own fault is not held against him.
+    if error.status >= 500 || throttling(api).admit_stranger(source, now) {
+        return error;
     }
-    let context = Context { platform: &api.platform, region: &caller.region };
-    tracing::debug!(request = id, operation = target.operation_name(), region = caller.region, "call");
-    match target {
-        Target::AppRunner(operation) => apprunner::dispatch(context, operation, &body, id).await,
-        Target::Apron(operation) => apron::dispatch(context, operation, &body, id, &api.shutdown).await,
-    }
+    tokio::time::sleep(api.bounds.waits.stranger).await;
+    Error::throttling()
+}
+
+fn throttling(api: &Api) -> MutexGuard<'_, Throttling> {
+    api.throttling.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a call does, as far as rights go.
@@ -155,12 +228,9 @@ fn said_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// A place for a large body.
-async fn place(api: &Api) -> Result<SemaphorePermit<'_>, Error> {
-    match tokio::time::timeout(api.waits.place, api.large_bodies.acquire()).await {
-        Ok(Ok(place)) => Ok(place),
-        Ok(Err(_)) => Err(Error::service_unavailable("The API is ending.")),
-        Err(_) => Err(Error::service_unavailable("The API is busy with other large requests. Try again.")),
-    }
+async fn place(api: &Api, places: &Arc<Shares>, holder: Holder) -> Result<Place, Error> {
+    let place = places.wait(holder, api.bounds.waits.place).await;
+    place.ok_or_else(|| Error::service_unavailable("The API is busy with other large requests. Try again."))
 }
 
 /// The whole body, within its bounds of size and time.

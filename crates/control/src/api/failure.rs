@@ -39,9 +39,12 @@ pub(super) fn store(error: StoreError) -> Error {
     tracing::error!(error = chain(&error), "the database refused a call");
     match error {
         StoreError::Full => internal("The disk under the platform's database is full; nothing was changed."),
+        StoreError::Corrupt { table, column, .. } => internal(format!(
+            "The platform's database is damaged: a row's {column} in {table} cannot be read. Nothing was changed; \
+             what else there is goes on."
+        )),
         StoreError::Conflict(_)
         | StoreError::Held(_)
-        | StoreError::Corrupt { .. }
         | StoreError::EpochTooFar { .. }
         | StoreError::Database(_)
         | StoreError::Unreachable(..)

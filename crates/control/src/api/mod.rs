@@ -9,10 +9,15 @@ mod apprunner;
 mod apron;
 mod audit;
 mod call;
+#[cfg(test)]
+mod crowds;
 mod failure;
 #[cfg(test)]
 mod keys;
 mod page;
+mod peer;
+mod poll;
+mod shares;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]
@@ -23,18 +28,18 @@ pub(crate) use apron::uploads;
 use crate::Platform;
 use crate::bench::CallError;
 use apron_model::limits;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
+use apron_model::throttle::{Rates, Source, Throttling};
+use poll::Poll;
+use shares::{Holder, Shares};
 use std::io;
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// How long clients are waited for.
+#[derive(Clone, Copy)]
 struct Waits {
     /// For the rest of a request head, and for the next request of a connection.
     head: Duration,
@@ -44,19 +49,47 @@ struct Waits {
     body_idle: Duration,
     /// For all of a body: a part of an upload at 100 KB per second.
     body: Duration,
+    /// For an answer to be taken: as long as the command line stays for one.
+    answer: Duration,
+    /// For a client to end, and to see its answer, after we have: a large body at a few MB per second.
+    linger: Duration,
+    /// By this much an address is held up that goes on without a good signature.
+    stranger: Duration,
 }
 
-impl Waits {
-    const STANDARD: Waits = Waits {
-        head: Duration::from_secs(10),
-        place: Duration::from_secs(10),
-        body_idle: Duration::from_secs(10),
-        body: Duration::from_secs(60),
-    };
+/// What callers may take of us.
+#[derive(Clone, Copy)]
+struct Bounds {
+    waits: Waits,
+    rates: Rates,
+    /// Connections of an address.
+    address_connections: usize,
+    loopback_connections: usize,
+    /// Long polls of a key.
+    key_polls: usize,
 }
 
-/// Heads carry a signature and a target; SDKs send about one kilobyte.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
+impl Bounds {
+    fn standard(rates: Rates) -> Bounds {
+        let waits = Waits {
+            head: Duration::from_secs(10),
+            place: Duration::from_secs(10),
+            body_idle: Duration::from_secs(10),
+            body: Duration::from_secs(60),
+            answer: Duration::from_secs(60),
+            linger: Duration::from_secs(5),
+            stranger: Duration::from_secs(1),
+        };
+        Bounds {
+            waits,
+            rates,
+            address_connections: limits::API_ADDRESS_CONNECTIONS_MAX,
+            loopback_connections: limits::API_LOOPBACK_CONNECTIONS_MAX,
+            key_polls: limits::API_KEY_POLLS_MAX,
+        }
+    }
+}
+
 /// Open calls get this long to end when the process is to end.
 const DRAIN_MS_MAX: u64 = 5_000;
 /// The lines of the last calls get this long to be written.
@@ -67,9 +100,10 @@ const ACCEPT_PAUSE_MS: u64 = 50;
 /// What is shared by all calls.
 struct Api {
     platform: Arc<Platform>,
-    /// Bodies of more than a few kilobytes that are held in memory at once.
-    large_bodies: Semaphore,
-    waits: Waits,
+    bounds: Bounds,
+    throttling: Mutex<Throttling>,
+    bodies: call::Bodies,
+    polls: Arc<Shares>,
     audit: audit::Audit,
     /// True once the process is to end: long polls answer at once.
     shutdown: watch::Receiver<bool>,
@@ -84,11 +118,12 @@ pub(crate) async fn direct(
 ) -> Result<serde_json::Value, CallError> {
     let context = call::Context { platform, region };
     let (_ending, shutdown) = watch::channel(false);
+    let poll = Poll { places: Shares::new(1, 1), key_id: String::new(), shutdown };
     let (body, id) = (input.to_string(), "0");
     let answer = match apron_wire::apprunner::Operation::parse(operation) {
         Some(operation) => apprunner::dispatch(context, operation, body.as_bytes(), id).await,
         None => match apron_wire::apron::Operation::parse(operation) {
-            Some(operation) => apron::dispatch(context, operation, body.as_bytes(), id, &shutdown).await,
+            Some(operation) => apron::dispatch(context, operation, body.as_bytes(), id, poll).await,
             None => Err(apron_wire::Error::unknown_operation(operation)),
         },
     };
@@ -104,27 +139,32 @@ pub(crate) async fn direct(
 pub async fn serve(
     listener: TcpListener,
     platform: Arc<Platform>,
+    rates: Rates,
     shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    serve_within(listener, platform, Waits::STANDARD, shutdown).await
+    serve_within(listener, platform, Bounds::standard(rates), shutdown).await
 }
 
 async fn serve_within(
     listener: TcpListener,
     platform: Arc<Platform>,
-    waits: Waits,
+    bounds: Bounds,
     mut shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let (audit, writer) = audit::audit(platform.logs.clone(), Arc::clone(&platform.clock));
     let mut writer = tokio::spawn(writer.run());
     let api = Arc::new(Api {
         platform,
+        bounds,
+        throttling: Mutex::new(Throttling::new(bounds.rates)),
+        bodies: call::Bodies::new(),
+        polls: Shares::new(limits::API_POLLS_MAX, bounds.key_polls),
         audit,
-        large_bodies: Semaphore::new(call::LARGE_BODIES_MAX),
-        waits,
         shutdown: shutdown.clone(),
     });
     let places = Arc::new(Semaphore::new(limits::API_CONNECTIONS_MAX));
+    let of_an_address = Shares::new(limits::API_CONNECTIONS_MAX, bounds.address_connections);
+    let of_loopback = Shares::new(limits::API_CONNECTIONS_MAX, bounds.loopback_connections);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -138,10 +178,17 @@ async fn serve_within(
         };
         match accepted {
             (Ok((stream, peer)), Ok(place)) => {
+                let source = Source::of(peer.ip());
+                let shares = if source == Source::Loopback { &of_loopback } else { &of_an_address };
+                let Some(share) = shares.take(Holder::Address(source)) else {
+                    tracing::debug!(%peer, "an address has too many connections to the API");
+                    peer::refuse(stream, &call::request_id(&api.platform.draw().hex()));
+                    continue;
+                };
                 let api = api.clone();
                 connections.spawn(async move {
-                    connection(stream, peer.ip(), api).await;
-                    drop(place);
+                    peer::serve(stream, peer.ip(), api).await;
+                    drop((place, share));
                 });
             }
             (Err(error), _) => {
@@ -171,32 +218,4 @@ async fn serve_within(
 async fn ending(shutdown: &mut watch::Receiver<bool>) {
     // A sender that is gone can say nothing else any more. The guard must not be held over a wait.
     drop(shutdown.wait_for(|ending| *ending).await);
-}
-
-async fn connection(stream: TcpStream, source: IpAddr, api: Arc<Api>) {
-    // Answers are one write; waiting for more to send with it would cost 40 ms.
-    let _ = stream.set_nodelay(true);
-    let mut shutdown = api.shutdown.clone();
-    let head = api.waits.head;
-    let service = service_fn(move |request| {
-        let api = api.clone();
-        async move { Ok::<_, Infallible>(call::answer(&api, request, source).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = ending(&mut shutdown) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        // The client's doing: a broken connection, a request that is no HTTP.
-        tracing::debug!(%error, "a connection to the API ended early");
-    }
 }

@@ -1,10 +1,11 @@
 //! The API under clients that are slow, greedy or unknown: raw bytes over real sockets.
 
 use super::tests::{Directory, platform};
-use super::{Waits, call, serve_within};
+use super::{Bounds, Waits, serve_within};
 use crate::Platform;
 use apron_model::access::Rights;
 use apron_model::limits;
+use apron_model::throttle::Rates;
 use apron_store::AccessKey;
 use apron_wire::sigv4::{Credentials, SecretKey, sign};
 use bytes::Bytes;
@@ -26,6 +27,9 @@ const WAITS: Waits = Waits {
     place: Duration::from_millis(400),
     body_idle: Duration::from_millis(1_500),
     body: Duration::from_millis(4_000),
+    answer: Duration::from_millis(400),
+    linger: SOON,
+    stranger: Duration::from_millis(50),
 };
 
 pub(super) struct Served {
@@ -35,7 +39,16 @@ pub(super) struct Served {
     _directory: Directory,
 }
 
+/// What callers may take of an API that has little patience.
+pub(super) fn bounds() -> Bounds {
+    Bounds { waits: WAITS, ..Bounds::standard(Rates::default()) }
+}
+
 pub(super) async fn served() -> Served {
+    served_within(bounds()).await
+}
+
+pub(super) async fn served_within(bounds: Bounds) -> Served {
     let directory = Directory::new();
     let platform = Arc::new(platform(&directory).await);
     let key = AccessKey {
@@ -49,13 +62,20 @@ pub(super) async fn served() -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (end, shutdown) = watch::channel(false);
-    tokio::spawn(serve_within(listener, platform.clone(), WAITS, shutdown));
+    tokio::spawn(serve_within(listener, platform.clone(), bounds, shutdown));
     Served { address, platform, _end: end, _directory: directory }
 }
 
 impl Served {
     /// A signed head, with these further lines. The signature is of `body`.
-    fn head(&self, target: &str, key: &str, past_s: u64, body: &'static [u8], more: &str) -> String {
+    pub(super) fn head(
+        &self,
+        target: &str,
+        key: &str,
+        past_s: u64,
+        body: &'static [u8],
+        more: &str,
+    ) -> String {
         let mut request = Request::builder()
             .method("POST")
             .uri("/")
@@ -76,20 +96,20 @@ impl Served {
         format!("{head}{more}\r\n\r\n")
     }
 
-    async fn open(&self, bytes: &str) -> TcpStream {
+    pub(super) async fn open(&self, bytes: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes.as_bytes()).await.unwrap();
         stream
     }
 
     /// What comes back to these bytes within a time.
-    async fn said(&self, bytes: &str, within: Duration) -> String {
+    pub(super) async fn said(&self, bytes: &str, within: Duration) -> String {
         heard(&mut self.open(bytes).await, within).await
     }
 }
 
 /// The first bytes that come, or nothing when the connection ends without any.
-async fn heard(stream: &mut TcpStream, within: Duration) -> String {
+pub(super) async fn heard(stream: &mut TcpStream, within: Duration) -> String {
     let mut bytes = vec![0; 16 * 1024];
     let count = timeout(within, stream.read(&mut bytes)).await.expect("an answer or an end in time");
     String::from_utf8_lossy(&bytes[..count.unwrap_or(0)]).into_owned()
@@ -196,7 +216,7 @@ async fn who_finds_no_place_for_a_large_body_is_told_so() {
     let api = served().await;
     let large = api.head("Apron.PutUploadPart", KEY, 0, b"", "content-length: 1000000");
     let mut holders = Vec::new();
-    for _ in 0..call::LARGE_BODIES_MAX {
+    for _ in 0..limits::API_ADDRESS_UNPROVEN_BODIES_MAX {
         holders.push(api.open(&large).await);
     }
     // They have their places once they are served; there is no sign of that from outside.

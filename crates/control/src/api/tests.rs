@@ -60,6 +60,7 @@ fn config(directory: &Path, endpoint: &str) -> Config {
         apps_endpoint: "http://127.0.0.1:8080".into(),
         registry: RegistryOptions { plain_http: vec![], mirrors: Default::default(), credentials: None },
         quotas: Default::default(),
+        throttling: Default::default(),
         root_key: RootKey { id: "AKIDTEST".into(), secret: SECRET.into() },
     }
 }

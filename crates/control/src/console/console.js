@@ -10,6 +10,9 @@ const LOG_LINES_MAX = 2000;
 const OPERATIONS_SHOWN = 10;
 const REVISIONS_SHOWN = 5;
 const KEY = "apron-key";
+const AGAIN_MS = 100;
+const AGAIN_MS_MAX = 3200;
+const PASSING = new Set(["ThrottlingException", "ServiceUnavailable"]);
 
 const $ = (id) => document.getElementById(id);
 
@@ -62,8 +65,21 @@ async function sign(key, service, target, body) {
   return headers;
 }
 
-/** Calls an operation such as AppRunner.ListServices; throws ApiError with the API's own words. */
+/** As `send`, again while the platform is too busy: longer each time, and not together with others. */
 async function call(target, input = {}, signal, key = session.key) {
+  for (let pause = AGAIN_MS; ; pause *= 2) {
+    try {
+      return await send(target, input, signal, key);
+    } catch (error) {
+      if (!PASSING.has(error.code) || pause > AGAIN_MS_MAX) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random() / 2)));
+    signal?.throwIfAborted();
+  }
+}
+
+/** Calls an operation such as AppRunner.ListServices; throws ApiError with the API's own words. */
+async function send(target, input, signal, key) {
   const body = JSON.stringify(input);
   const headers = await sign(key, target.split(".")[0].toLowerCase(), target, body);
   let response;

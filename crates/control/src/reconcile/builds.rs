@@ -11,7 +11,7 @@ use apron_compute::driver::{Driver, DriverError};
 use apron_images::content::Content;
 use apron_images::registry::Registry;
 use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec, SourceLocation, signed_address};
-use apron_model::ids::{BuildId, ResourceId};
+use apron_model::ids::{BuildId, ResourceId, id_of_arn};
 use apron_model::instance::Fault;
 use apron_model::operation::{Build, BuildFact, BuildWish};
 use apron_model::resource::{Body, Kind};
@@ -19,7 +19,7 @@ use apron_model::time::Timestamp;
 use apron_store::{Store, StoreError};
 use apron_telemetry::{Logs, Stream};
 use futures_util::StreamExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,31 +109,29 @@ impl<D: Driver> Builds<D> {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.reap(ended);
         }
-        let mut due: BTreeMap<BuildId, Build> = BTreeMap::new();
-        for build in self.work.store.build_list_wanted().await? {
-            if build.is_due() {
-                due.insert(build.id.clone(), build);
-            }
-        }
+        // First come first served, but what was not tried yet before what is tried again.
+        let mut due = self.work.store.build_list_wanted().await?;
+        due.retain(Build::is_due);
+        due.sort_by_key(|build| build.failures);
+        let ids: BTreeSet<&BuildId> = due.iter().map(|build| &build.id).collect();
         self.running.retain(|id, running| {
-            let keep = due.contains_key(id);
+            let keep = ids.contains(id);
             if !keep {
                 running.task.abort();
             }
             keep
         });
-        self.paused.retain(|id, _| due.contains_key(id));
+        self.paused.retain(|id, _| ids.contains(id));
         let now = self.work.clock.now();
         let mut wake: Option<Timestamp> = None;
         let mut begun = 0;
-        // What was not tried yet first.
-        let mut due: Vec<(BuildId, Build)> = due.into_iter().collect();
-        due.sort_by(|(a, one), (b, other)| (one.failures, a).cmp(&(other.failures, b)));
-        for (id, build) in due {
-            if self.running.contains_key(&id) {
+        // Of sources and of images.
+        let mut waiting = [0; 2];
+        for build in due {
+            if self.running.contains_key(&build.id) {
                 continue;
             }
-            if let Some((_, at)) = self.paused.get(&id).filter(|(_, at)| *at > now) {
+            if let Some((_, at)) = self.paused.get(&build.id).filter(|(_, at)| *at > now) {
                 wake = Some(wake.map_or(*at, |wake| wake.min(*at)));
                 continue;
             }
@@ -144,8 +142,13 @@ impl<D: Driver> Builds<D> {
                 (true, false) => PULLS_MAX,
                 (false, _) => BUILDS_MAX,
             };
-            if begun < self.begun_max && busy < places {
+            if busy >= places {
+                let waiting = &mut waiting[usize::from(pull)];
+                self.work.waits(&build, busy + *waiting).await?;
+                *waiting += 1;
+            } else if begun < self.begun_max {
                 begun += 1;
+                let id = build.id.clone();
                 let task = self.tasks.spawn(Arc::clone(&self.work).attempt(build));
                 self.running.insert(id, Running { task, pull });
             }
@@ -183,7 +186,28 @@ impl<D: Driver> Builds<D> {
 }
 
 impl<D: Driver> Work<D> {
+    /// Records that all places are taken, and so many others come before.
+    async fn waits(&self, build: &Build, before: usize) -> Result<(), StoreError> {
+        let fact = BuildFact::Waits { before: u32::try_from(before).unwrap_or(u32::MAX) };
+        match build.fact {
+            BuildFact::Unknown | BuildFact::Waits { .. } if build.fact != fact => {
+                self.store.build_fact_put(&build.id, &fact).await?;
+                self.hints.operation();
+            }
+            // Of one that is tried again it is known how its last try ended.
+            BuildFact::Unknown | BuildFact::Waits { .. } | BuildFact::Done(_) | BuildFact::Failed(_) => {}
+        }
+        Ok(())
+    }
+
     async fn attempt(self: Arc<Self>, build: Build) -> Ended {
+        if matches!(build.fact, BuildFact::Waits { .. }) {
+            if let Err(error) = self.store.build_fact_put(&build.id, &BuildFact::Unknown).await {
+                tracing::error!(error = %crate::chain(&error), "the beginning of a build cannot be recorded");
+                return Ended::Again;
+            }
+            self.hints.operation();
+        }
         let fact = match &build.wish {
             BuildWish::Source(spec) => match self.source(&build, spec).await {
                 Some(fact) => fact,
@@ -242,7 +266,7 @@ impl<D: Driver> Work<D> {
         let SourceLocation::Git { url, .. } = &mut spec.source else { return Ok(spec) };
         let Some(service) = self.store.service_get(&spec.service).await? else { return Ok(spec) };
         let Some(arn) = &service.config.connection_arn else { return Ok(spec) };
-        let id = ResourceId::new(arn.rsplit('/').next().unwrap_or(arn));
+        let id = ResourceId::new(id_of_arn(arn));
         let known = self.store.resource_get(Kind::Connection, &service.region, &id).await?;
         let Some(Body::Connection(connection)) = known.map(|known| known.resource.body) else {
             return Ok(spec);

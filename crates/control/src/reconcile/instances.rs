@@ -102,7 +102,10 @@ impl<D: Driver> Instances<D> {
                     }
                 }
                 Step::Remove(id) => acted |= !self.refused.contains_key(&id) && self.remove(id).await?,
-                Step::Gone(id) => gone.push(id),
+                Step::Gone(id) => {
+                    let left = slots.iter().find(|slot| slot.id == id);
+                    gone.extend(left.map(|slot| reconcile::gone(slot, now)));
+                }
                 Step::Raise(id, epoch) => acted |= self.raise(id, epoch).await?,
                 Step::Report(id) => {
                     if self.reported.len() < REPORTED_MAX && self.reported.insert(id.clone()) {
@@ -112,7 +115,7 @@ impl<D: Driver> Instances<D> {
             }
         }
         if !gone.is_empty() {
-            self.store.slot_gone(&gone, self.clock.now()).await?;
+            self.store.slot_gone(&gone, self.clock.now(), self.clock.wall()).await?;
             self.hints.operation();
         }
         Ok(acted)

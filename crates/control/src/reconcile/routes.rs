@@ -7,7 +7,9 @@ use crate::clock::Clock;
 use crate::engine::{Epoch, Hints};
 use crate::publish::{Drained, Proxies};
 use apron_model::ids::{Generation, ServiceId};
-use apron_model::reconcile::{Slot, SlotWish};
+use apron_model::limits;
+use apron_model::operation;
+use apron_model::reconcile::{self, Slot, SlotWish};
 use apron_model::routes;
 use apron_model::service::Service;
 use apron_store::{ProxyProcess, RoutesSeen, ServiceRoutes, Store, StoreError};
@@ -134,6 +136,7 @@ impl Routes {
                 waiting = true;
             }
         }
+        self.relieve().await?;
         let draining = self.drain().await?;
         self.proxies.set_draining(draining);
         Ok(waiting || draining)
@@ -160,20 +163,36 @@ impl Routes {
         generation
     }
 
+    /// Lets go what served in place of instances that serve again.
+    async fn relieve(&self) -> Result<(), StoreError> {
+        let rows = self.known.services.iter();
+        let relieved: Vec<_> =
+            rows.flat_map(|(service, slots)| operation::relieved(service, slots)).collect();
+        if relieved.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let until = now + Duration::from_millis(limits::DRAIN_MS);
+        let wish = SlotWish::Drain { since: Some(now), until };
+        self.store.slot_drain(&relieved, wish, self.clock.wall()).await?;
+        self.hints.routes();
+        Ok(())
+    }
+
     /// Stops slots that no proxy uses any more. True while some are not there yet.
     async fn drain(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let mut stop = Vec::new();
         let mut waiting = false;
         for slot in self.known.slots() {
-            let SlotWish::Drain { until } = slot.wish else { continue };
+            let SlotWish::Drain { until, .. } = slot.wish else { continue };
             match self.proxies.drained(&slot.id, now >= until) {
-                Drained::Yes => stop.push(slot.id.clone()),
+                Drained::Yes => stop.push(reconcile::drained(slot, now)),
                 Drained::NotAcknowledged | Drained::Busy => waiting = true,
             }
         }
         if !stop.is_empty() {
-            self.store.slot_stop(&stop).await?;
+            self.store.slot_stop(&stop, self.clock.wall()).await?;
             self.hints.instances();
         }
         let present: BTreeSet<_> = self.known.slots().map(|slot| &slot.id).collect();

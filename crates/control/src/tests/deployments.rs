@@ -303,16 +303,14 @@ async fn names_and_operations_are_unique() {
     assert!(matches!(refused, Err(StoreError::Conflict(Conflict::NameTaken))), "{refused:?}");
     assert_eq!(rig.store.service_get(&twin.id).await.unwrap(), None, "nothing of it was written");
     // The index, not only the admission, keeps a second operation out.
-    let opened = rig.store.service_act(&id, |service, open| {
-        let id = OperationId::new("7".repeat(32));
-        *open = Some(apron_model::operation::Operation::pending(
-            id,
-            service.id.clone(),
-            kind,
-            service.created_at,
-        ));
-        Ok::<_, Refusal>(())
-    });
+    let second = apron_model::operation::Operation::pending(
+        OperationId::new("7".repeat(32)),
+        id.clone(),
+        kind,
+        twin.created_at,
+    );
+    let writes = vec![apron_model::operation::Write::OperationNew(Box::new(second))];
+    let opened = rig.store.service_call(&id, twin.created_at, |_| Ok::<_, Refusal>(((), writes)));
     let refused = opened.await;
     assert!(matches!(refused, Err(StoreError::Conflict(Conflict::OperationOpen))), "{refused:?}");
 }

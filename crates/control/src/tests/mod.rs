@@ -5,3 +5,4 @@ mod deployments;
 pub(crate) mod publishing;
 mod rig;
 mod verbs;
+mod waiting;

@@ -12,7 +12,7 @@ use apron_model::draw::Draw;
 use apron_model::fixture;
 use apron_model::ids::{Digest, Generation, OperationId, ServiceId};
 use apron_model::instance::Phase;
-use apron_model::operation::{Operation, OperationKind};
+use apron_model::operation::{Operation, OperationKind, Write};
 use apron_model::reconcile::SlotWish;
 use apron_model::routes::{FromProxy, RouteTable};
 use apron_model::service::*;
@@ -238,14 +238,17 @@ impl Rig {
         config: Option<ServiceConfig>,
     ) -> Result<OperationId, Refusal> {
         let mut draw = self.draw();
-        let acted = self.store.service_act(service, |service, open| {
+        let now = draw.wall;
+        let acted = self.store.service_call(service, now, |standing| {
+            let service = &standing.service;
             let Admission::Open(kind) = admit(service, action)? else { panic!("nothing to do") };
+            let operation = Operation::pending(draw.operation_id(), service.id.clone(), kind, now);
+            let id = operation.id.clone();
+            let mut writes = vec![Write::OperationNew(Box::new(operation))];
             if let Some(config) = config {
-                service.config = config;
+                writes.push(Write::Service(Box::new(Service { config, ..service.clone() })));
             }
-            let operation = Operation::pending(draw.operation_id(), service.id.clone(), kind, draw.wall);
-            *open = Some(operation.clone());
-            Ok(operation.id)
+            Ok((id, writes))
         });
         acted.await.unwrap().expect("the service exists")
     }

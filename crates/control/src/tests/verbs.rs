@@ -277,3 +277,29 @@ async fn a_push_never_refuses_a_person() {
     let specs = bench.world.specs();
     assert!(specs.iter().all(|spec| spec.image == image("b") && spec.size.cpu_units == 256), "{specs:?}");
 }
+
+#[tokio::test]
+async fn a_vpc_ingress_connection_and_the_deletion_of_its_service_exclude_each_other() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let id = running(&mut rig).await;
+    let endpoint = json!({ "VpcIngressConnectionName": "inward", "IngressVpcConfiguration": {
+        "VpcId": "vpc-0a1b2c3d4e5f60718", "VpcEndpointId": "vpce-0a1b2c3d4e5f60718" } });
+    let made = ask(&rig, &id, "CreateVpcIngressConnection", endpoint.clone()).await.unwrap();
+    let named = &made["VpcIngressConnection"]["VpcIngressConnectionArn"];
+    let refused = ask(&rig, &id, "DeleteService", json!({})).await.unwrap_err();
+    let expect = format!(
+        "InvalidRequestException: The service has the VPC ingress connection {}. Delete that first.",
+        named.as_str().unwrap()
+    );
+    assert_eq!(refused, expect);
+    rig.call("DeleteVpcIngressConnection", json!({ "VpcIngressConnectionArn": named })).await.unwrap();
+    let delete = operation_id(&ask(&rig, &id, "DeleteService", json!({})).await.unwrap());
+    let late =
+        "InvalidStateException: A VPC ingress connection cannot be made for a service in the current state: ";
+    let refused = ask(&rig, &id, "CreateVpcIngressConnection", endpoint.clone()).await.unwrap_err();
+    assert_eq!(refused, format!("{late}OPERATION_IN_PROGRESS."));
+    rig.settle(&delete).await;
+    let refused = ask(&rig, &id, "CreateVpcIngressConnection", endpoint).await.unwrap_err();
+    assert_eq!(refused, format!("{late}DELETED."));
+}

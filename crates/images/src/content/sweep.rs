@@ -32,20 +32,8 @@ impl Content {
         for root in keep.iter().chain(&named) {
             let Ok(hex) = hex_of(root) else { continue };
             needed.insert(hex.to_owned());
-            match self.parts(root) {
-                Ok(parts) => {
-                    for part in parts {
-                        needed.insert(hex_of(&part)?.to_owned());
-                    }
-                }
-                // It is not there, or no manifest, or not what its name says: nothing hangs on it.
-                Err(
-                    ContentError::NotFound(_)
-                    | ContentError::Malformed { .. }
-                    | ContentError::Mismatch { .. }
-                    | ContentError::NotADigest(_),
-                ) => {}
-                Err(e) => return Err(e),
+            for part in self.parts(root)? {
+                needed.insert(hex_of(&part)?.to_owned());
             }
         }
         let mut swept = Swept::default();
@@ -91,13 +79,26 @@ impl Content {
         }
     }
 
-    /// Configuration and layers of an image; nothing for what is too large to be a manifest.
+    /// Configuration and layers of an image. Nothing hangs on what is not there, is no manifest, or is not what its
+    /// name says.
     pub fn parts(&self, image: &Digest) -> Result<Vec<Digest>, ContentError> {
-        // An archive of sources is not read to learn that it is no manifest.
-        if self.blob_bytes(image)? > DOCUMENT_BYTES_MAX {
-            return Ok(Vec::new());
+        let manifest = match self.blob_bytes(image) {
+            // An archive of sources is not read to learn that it is no manifest.
+            Ok(bytes) if bytes > DOCUMENT_BYTES_MAX => return Ok(Vec::new()),
+            Ok(_) => self.manifest(image),
+            Err(e) => Err(e),
+        };
+        match manifest {
+            Ok(manifest) => {
+                Ok(manifest.layers.into_iter().chain([manifest.config]).map(|part| part.digest).collect())
+            }
+            Err(
+                ContentError::NotFound(_)
+                | ContentError::Malformed { .. }
+                | ContentError::Mismatch { .. }
+                | ContentError::NotADigest(_),
+            ) => Ok(Vec::new()),
+            Err(e) => Err(e),
         }
-        let manifest = self.manifest(image)?;
-        Ok(manifest.layers.into_iter().chain([manifest.config]).map(|part| part.digest).collect())
     }
 }

@@ -63,7 +63,7 @@ pub fn left_behind(
         Some(SlotWish::Run) if serves => None,
         None | Some(SlotWish::Beside) if serves => Some(SlotWish::Run),
         None | Some(SlotWish::Run | SlotWish::Beside) => {
-            Some(SlotWish::Drain { until: after(draw, limits::DRAIN_MS) })
+            Some(SlotWish::Drain { since: Some(draw.now), until: after(draw, limits::DRAIN_MS) })
         }
         Some(SlotWish::Drain { .. } | SlotWish::Stop | SlotWish::Gone) => None,
     }

@@ -277,7 +277,7 @@ fn deploys_the_present(standing: &Standing, open: &Operation) -> bool {
         Step::Admitted => true,
         Step::Building { .. } => match standing.build.as_ref().map(|build| &build.fact) {
             Some(BuildFact::Done(outcome)) => is_seen(Some(&outcome.image), outcome.commit.as_deref()),
-            Some(BuildFact::Unknown | BuildFact::Failed(_)) | None => true,
+            Some(BuildFact::Unknown | BuildFact::Waits { .. } | BuildFact::Failed(_)) | None => true,
         },
         Step::Starting { .. } | Step::Rolling { .. } | Step::Routing { .. } => {
             let candidate = standing.service.candidate;

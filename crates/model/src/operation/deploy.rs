@@ -13,8 +13,8 @@
 use super::failure::{self, Verdict};
 use super::rolling;
 use super::{
-    Advance, Build, BuildFact, BuildWish, Changes, OperationKind, OperationStatus, Step, View, Wake, Write,
-    after, instances, seconds, waited,
+    Advance, Build, BuildFact, BuildWish, Changes, OperationKind, OperationStatus, Place, Step, View, Wake,
+    Write, after, instances, seconds, waited,
 };
 use crate::build::{BuildConfiguration, BuildOutcome, BuildSpec, SourceLocation};
 use crate::draw::Draw;
@@ -38,7 +38,7 @@ pub(super) fn advance(view: &View, draw: &mut Draw) -> Advance {
     }
     match view.operation.step.clone() {
         Step::Admitted => begin(view, draw),
-        Step::Building { deadline, .. } => building(view, deadline, draw),
+        Step::Building { deadline, place, .. } => building(view, deadline, place, draw),
         Step::Starting { deadline, hindered } => starting(view, deadline, hindered, draw),
         Step::Rolling { deadline, hindered } => rolling::forward(view, deadline, hindered, draw),
         Step::Routing { old, deadline } => routing(view, old, deadline, draw),
@@ -121,7 +121,7 @@ fn begin(view: &View, draw: &mut Draw) -> Advance {
         failures: 0,
         fact: BuildFact::Unknown,
     })));
-    changes.step(Step::Building { build: id, deadline }, deadline)
+    changes.step(Step::Building { build: id, deadline, place: Place::AtOnce }, deadline)
 }
 
 /// What of the active revision an operation can use again.
@@ -158,23 +158,61 @@ fn made_already(view: &View) -> Made<'_> {
     }
 }
 
-fn building(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
+fn building(view: &View, deadline: Timestamp, place: Place, draw: &mut Draw) -> Advance {
     let Some(build) = &view.build else {
         return fail(view, Fault::permanent("The row of the build is missing."), draw);
     };
-    match &build.fact {
-        BuildFact::Done(outcome) => built(view, build, outcome, deadline, draw),
-        BuildFact::Failed(fault) if !build.is_due() => fail(view, fault.clone(), draw),
-        BuildFact::Failed(fault) if draw.now >= deadline => fail(view, fault.clone(), draw),
-        BuildFact::Unknown if draw.now >= deadline => {
+    match (&build.fact, place) {
+        (BuildFact::Waits { before }, Place::AtOnce) => {
+            let deadline = after(draw, limits::BUILD_WAIT_MS_MAX);
+            waits(view, build, deadline, Place::Waits { since: draw.now, before: *before }, draw)
+        }
+        (BuildFact::Waits { before }, Place::Waits { since, before: said })
+            if *before != said && draw.now < deadline =>
+        {
+            waits(view, build, deadline, Place::Waits { since, before: *before }, draw)
+        }
+        (BuildFact::Waits { before }, Place::Waits { .. }) if draw.now >= deadline => {
+            let (what, others) = (work(&build.wish), others(&build.wish, *before));
+            fail(
+                view,
+                Fault::transient(format!("The {what} found no place in time: {others} before it.")),
+                draw,
+            )
+        }
+        (BuildFact::Unknown | BuildFact::Done(_) | BuildFact::Failed(_), Place::Waits { since, .. }) => {
+            let mut changes = Changes::new(view, draw);
+            let waited = seconds((draw.now - since).as_millis() as u64);
+            changes.both(&format!("The {} has its place after {waited} and begins.", work(&build.wish)));
+            let deadline = after(draw, limit_ms(&build.wish));
+            let (build, place) = (build.id.clone(), Place::AfterWait);
+            changes.step(Step::Building { build, deadline, place }, deadline)
+        }
+        (BuildFact::Done(outcome), Place::AtOnce | Place::AfterWait) => {
+            built(view, build, outcome, deadline, draw)
+        }
+        (BuildFact::Failed(fault), _) if !build.is_due() || draw.now >= deadline => {
+            fail(view, fault.clone(), draw)
+        }
+        (BuildFact::Unknown | BuildFact::Waits { .. }, _) if draw.now >= deadline => {
             let what = match &build.wish {
                 BuildWish::Source(_) => "The build",
                 BuildWish::Image { .. } => "The pull of the image",
             };
             fail(view, Fault::permanent(format!("{what} was not finished in time.")), draw)
         }
-        BuildFact::Failed(_) | BuildFact::Unknown => Advance::wait(deadline),
+        (BuildFact::Failed(_) | BuildFact::Unknown | BuildFact::Waits { .. }, _) => Advance::wait(deadline),
     }
+}
+
+/// Says how many builds come before this one, which has until then for its place.
+fn waits(view: &View, build: &Build, deadline: Timestamp, place: Place, draw: &Draw) -> Advance {
+    let mut changes = Changes::new(view, draw);
+    if let Place::Waits { before, .. } = place {
+        let (what, others) = (work(&build.wish), others(&build.wish, before));
+        changes.both(&format!("The {what} waits for its place: {others} before it."));
+    }
+    changes.step(Step::Building { build: build.id.clone(), deadline, place }, deadline)
 }
 
 fn built(
@@ -351,7 +389,7 @@ fn routing(view: &View, old: Option<RevisionNumber>, deadline: Timestamp, draw: 
     let old_slots =
         view.slots.iter().filter(|slot| slot.wish.runs() && Some(slot.revision) != view.service.active);
     let old_slots: Vec<&Slot> = old_slots.collect();
-    changes.drain(old_slots.iter().map(|slot| slot.id.clone()), until);
+    changes.drain(old_slots.iter().map(|slot| slot.id.clone()), until, draw);
     if let Some(old) = old.filter(|old| Some(*old) != view.service.active) {
         changes.service.previous = Some((old, until));
     }
@@ -417,7 +455,7 @@ pub(super) fn fail(view: &View, fault: Fault, draw: &mut Draw) -> Advance {
     if routed.is_empty() && !is_routing {
         return taken_back(changes, draw);
     }
-    changes.drain(routed.iter().map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS));
+    changes.drain(routed.iter().map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS), draw);
     changes.reroute();
     restore_routes(changes, draw)
 }
@@ -508,6 +546,19 @@ fn limit_ms(wish: &BuildWish) -> u64 {
         BuildWish::Source(_) => limits::BUILD_MS_MAX,
         BuildWish::Image { .. } => limits::IMAGE_PULL_MS_MAX,
     }
+}
+
+fn work(wish: &BuildWish) -> &'static str {
+    match wish {
+        BuildWish::Source(_) => "build",
+        BuildWish::Image { .. } => "pull",
+    }
+}
+
+/// "1 build is", "2 pulls are".
+fn others(wish: &BuildWish, count: u32) -> String {
+    let what = work(wish);
+    if count == 1 { format!("1 {what} is") } else { format!("{count} {what}s are") }
 }
 
 /// The wish for the image of a configuration.

@@ -29,7 +29,8 @@ pub(super) fn judge(view: &View, draw: &Draw) -> Verdict {
     let mut all_serve = true;
     let mut wait = None;
     let mut hindered: Option<(u32, &Fault)> = None;
-    let grace = view.revision(view.service.candidate).map(grace).unwrap_or_default();
+    let revision = view.revision(view.service.candidate);
+    let grace = revision.map(grace).unwrap_or_default();
     for slot in view.running(view.service.candidate) {
         all_serve &= slot.serves();
         if let Some(fault) = hopeless(slot) {
@@ -40,11 +41,23 @@ pub(super) fn judge(view: &View, draw: &Draw) -> Verdict {
         {
             hindered = Some((tries, fault));
         }
-        if let Some(hint) = wrong_port(slot) {
-            let counts = slot.fact_at.max(slot.created_at + grace);
-            let until = counts + Duration::from_millis(limits::WRONG_PORT_MS);
+        let counts = slot.created_at + grace;
+        let failing = match (wrong_port(slot), refused(slot), revision) {
+            (Some(hint), ..) => {
+                let until = slot.fact_at.max(counts) + Duration::from_millis(limits::WRONG_PORT_MS);
+                Some((until, unhealthy(view, Some(hint))))
+            }
+            // Its answers were counted before it was called so; those within the grace do not count.
+            (None, Some(reason), Some(revision)) => {
+                let again = Duration::from_millis(revision.config.health.refused_after_ms());
+                let until = if grace.is_zero() { draw.now } else { counts + again };
+                Some((until, answers_wrongly(revision, reason)))
+            }
+            (None, _, _) => None,
+        };
+        if let Some((until, fault)) = failing {
             if draw.now >= until {
-                return Verdict::Failed(unhealthy(view, Some(hint)));
+                return Verdict::Failed(fault);
             }
             let left = (until - draw.now).as_millis() as u64;
             wait = Some(wait.map_or(left, |ms: u64| ms.min(left)));
@@ -135,6 +148,23 @@ pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
 fn wrong_port(slot: &Slot) -> Option<&str> {
     let fact = slot.fact.as_ref()?;
     if fact.phase == Phase::Running { fact.health.listens_elsewhere() } else { None }
+}
+
+/// The process runs, has never been healthy, and answers its check wrongly: the last answer.
+fn refused(slot: &Slot) -> Option<&str> {
+    let fact = slot.fact.as_ref()?;
+    match (&fact.phase, &fact.health) {
+        (Phase::Running, Health::Unhealthy { reason }) if !slot.ever_healthy => Some(reason),
+        _ => None,
+    }
+}
+
+fn answers_wrongly(revision: &Revision, reason: &str) -> Fault {
+    Fault::permanent(format!(
+        "Health check failed on {}. Your application answers, but not as the health check expects. The last answer: \
+         {reason}.",
+        check_words(revision)
+    ))
 }
 
 fn exited(exit: &Exit) -> Fault {

@@ -19,6 +19,7 @@ mod tests;
 
 pub use abandoned::{abandoned, left_behind};
 pub use call::{Call, CallError, Called, Cancelled, Standing, call, cancel};
+pub use rolling::relieved;
 
 use crate::build::{BuildOutcome, BuildSpec};
 use crate::draw::Draw;
@@ -28,7 +29,7 @@ use crate::limits;
 use crate::reconcile::{Slot, SlotWish};
 use crate::service::{Revision, Service, settled};
 use crate::source::ServiceInput;
-use crate::time::{Timestamp, WallTime};
+use crate::time::{Timestamp, WallTime, seconds};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -226,6 +227,8 @@ pub enum Step {
     Building {
         build: BuildId,
         deadline: Timestamp,
+        #[serde(default)]
+        place: Place,
     },
     /// Waits for the candidate's instances to be healthy.
     Starting {
@@ -262,6 +265,21 @@ pub enum Step {
     Ended,
 }
 
+/// Builds are made few at a time. One that waits for its place uses up none of its own time, once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// It had one at once, as far as is known.
+    #[default]
+    AtOnce,
+    Waits {
+        since: Timestamp,
+        /// So many builds were before it when that was last said.
+        before: u32,
+    },
+    AfterWait,
+}
+
 impl Step {
     /// A failure of a deployment here leaves everything as it was before.
     fn is_before_the_pivot(&self) -> bool {
@@ -281,7 +299,8 @@ impl Step {
         match self {
             Step::Queued => "queued",
             Step::Admitted => "admitted",
-            Step::Building { .. } => "building",
+            Step::Building { place: Place::Waits { .. }, .. } => "waiting to build",
+            Step::Building { place: Place::AtOnce | Place::AfterWait, .. } => "building",
             Step::Starting { .. } => "starting",
             Step::Rolling { .. } => "replacing instances",
             Step::Routing { .. } => "routing",
@@ -321,6 +340,10 @@ pub enum BuildWish {
 #[serde(rename_all = "snake_case")]
 pub enum BuildFact {
     Unknown,
+    /// All places are taken, and so many others have theirs or come before it.
+    Waits {
+        before: u32,
+    },
     Done(BuildOutcome),
     /// How the latest try failed.
     Failed(Fault),
@@ -331,7 +354,7 @@ impl Build {
     pub fn is_due(&self) -> bool {
         self.wanted
             && match &self.fact {
-                BuildFact::Unknown => true,
+                BuildFact::Unknown | BuildFact::Waits { .. } => true,
                 BuildFact::Done(_) => false,
                 BuildFact::Failed(fault) => !fault.permanent && self.failures < limits::BUILD_TRIES_MAX,
             }
@@ -485,8 +508,9 @@ impl<'a> Changes<'a> {
         self.both(&text);
     }
 
-    fn drain(&mut self, slots: impl Iterator<Item = InstanceId>, until: Timestamp) {
-        self.writes.extend(slots.map(|id| Write::SlotWish(id, SlotWish::Drain { until })));
+    fn drain(&mut self, slots: impl Iterator<Item = InstanceId>, until: Timestamp, draw: &Draw) {
+        let since = Some(draw.now);
+        self.writes.extend(slots.map(|id| Write::SlotWish(id, SlotWish::Drain { since, until })));
     }
 
     fn reroute(&mut self) {
@@ -541,11 +565,6 @@ impl<'a> Changes<'a> {
 /// A line of the deployment log in the platform's own voice.
 fn deployment_line(text: &str) -> Line {
     Line::Deployment(format!("[AppRunner] {text}"))
-}
-
-/// Milliseconds as people read them.
-fn seconds(ms: u64) -> String {
-    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
 
 /// How long a wait has taken by now that may take `limit_ms` until its deadline.

@@ -27,10 +27,10 @@ pub(super) fn advance(view: &View, state: State, draw: &mut Draw) -> Removal {
             // What drains for an earlier deployment gets no more time than the rest.
             let longer = view.slots.iter().filter(|slot| match slot.wish {
                 SlotWish::Run | SlotWish::Beside => true,
-                SlotWish::Drain { until: later } => later > until,
+                SlotWish::Drain { until: later, .. } => later > until,
                 SlotWish::Stop | SlotWish::Gone => false,
             });
-            changes.drain(longer.map(|slot| slot.id.clone()), until);
+            changes.drain(longer.map(|slot| slot.id.clone()), until, draw);
             changes.both(&format!("Draining {}.", instances(view.slots.len())));
             let deadline = after(draw, limits::REMOVE_MS_MAX);
             Removal::Going(changes.step(Step::Removing { deadline }, deadline))

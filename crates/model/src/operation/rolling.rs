@@ -7,16 +7,18 @@
 //! ```
 //! So there is never more than one instance above the larger of both sets. Where memory is lacking even for that one,
 //! an old one goes first, provided that another serves meanwhile. Nothing of this is behind the pivot: the old
-//! revision is the active one until the candidate has all its instances.
+//! revision is the active one until the candidate has all its instances. Where those that come back are late, as many
+//! as are lacking stay beside them, until they serve or the next operation takes their place.
 
 use super::failure::{self, Verdict};
-use super::{Advance, Changes, OperationStatus, Step, View, Write, after, deploy};
+use super::{Advance, Changes, OperationStatus, Step, View, Write, after, deploy, instances};
 use crate::draw::Draw;
 use crate::extension;
 use crate::ids::RevisionNumber;
 use crate::instance::Fault;
 use crate::limits;
-use crate::reconcile::{Slot, SlotWish};
+use crate::reconcile::{Leaving, Slot, SlotWish};
+use crate::service::Service;
 use crate::time::Timestamp;
 
 /// Who comes and who goes.
@@ -48,6 +50,12 @@ impl<'a> Exchange<'a> {
         if self.coming.is_empty() { 0 } else { all.saturating_sub(self.target).min(self.going.len()) }
     }
 
+    /// So many of those that go serve in place of some that do not serve yet.
+    fn still_needed(&self) -> usize {
+        let serve = |slots: &[&Slot]| slots.iter().filter(|slot| slot.serves()).count();
+        serve(&self.going).min(self.target.saturating_sub(serve(&self.coming)))
+    }
+
     /// One can go before another comes: there are more than needed, and another one serves.
     fn can_give_way(&self) -> bool {
         let others = self.coming.iter().chain(self.going.iter().skip(1));
@@ -61,7 +69,7 @@ impl<'a> Exchange<'a> {
     fn give_way(&self, changes: &mut Changes<'_>, draw: &Draw) {
         let refused = self.coming.iter().filter(|slot| failure::lacks_memory(slot));
         // One that served once, and was to be started anew, may still have requests at some proxy.
-        changes.drain(refused.map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS));
+        changes.drain(refused.map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS), draw);
         changes.both("There is not enough memory for one more instance: an old one stops first.");
         self.leave(changes, 1, draw);
     }
@@ -69,7 +77,7 @@ impl<'a> Exchange<'a> {
     /// The next so many go.
     fn leave(&self, changes: &mut Changes<'_>, count: usize, draw: &Draw) {
         let until = after(draw, limits::DRAIN_MS);
-        changes.drain(self.going.iter().take(count).map(|slot| slot.id.clone()), until);
+        changes.drain(self.going.iter().take(count).map(|slot| slot.id.clone()), until, draw);
         changes.reroute();
     }
 
@@ -78,6 +86,27 @@ impl<'a> Exchange<'a> {
         let unrouted = self.coming.iter().filter(|slot| slot.wish == SlotWish::Run);
         changes.writes.extend(unrouted.map(|slot| Write::SlotWish(slot.id.clone(), SlotWish::Beside)));
     }
+}
+
+/// Instances of a revision that was taken back go once enough of the active one serve without them. While an
+/// operation is open it sees to them itself.
+pub fn relieved(service: &Service, slots: &[Slot]) -> Vec<Leaving> {
+    if service.operation.is_some() {
+        return Vec::new();
+    }
+    let (active, mut beside): (Vec<&Slot>, Vec<&Slot>) =
+        slots.iter().filter(|slot| slot.wish.runs()).partition(|slot| Some(slot.revision) == service.active);
+    let target = usize::try_from(service.config.scaling.min_size.max(1)).unwrap_or(usize::MAX);
+    let needed = target.saturating_sub(active.iter().filter(|slot| slot.serves()).count());
+    beside.sort_by_key(|slot| (slot.serves(), slot.id.clone()));
+    let count = beside.len().saturating_sub(needed);
+    let told = |slot: &&Slot| {
+        let Slot { id, revision, .. } = slot;
+        let event =
+            format!("Draining instance {id} of revision {revision}: others serve again in its place.");
+        Leaving { id: id.clone(), event: Some(event) }
+    };
+    beside.iter().take(count).map(told).collect()
 }
 
 /// Instances that a revision has: as many as its configuration says at least.
@@ -208,13 +237,16 @@ pub(super) fn back(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance
     let come = exchange.coming.iter().all(|slot| slot.serves());
     let mut changes = Changes::new(view, draw);
     if late || (come && missing == 0) {
+        let stay = exchange.still_needed();
         if late {
-            changes.both(&format!("Warning: not every instance of revision {to} serves again yet."));
+            let beside =
+                if stay == 0 { String::new() } else { format!(" {} stay beside them.", instances(stay)) };
+            changes.both(&format!("Warning: not every instance of revision {to} serves again yet.{beside}"));
         }
         for _ in 0..missing {
             changes.writes.push(deploy::new_slot(view, to, draw));
         }
-        exchange.leave(&mut changes, exchange.going.len(), draw);
+        exchange.leave(&mut changes, exchange.going.len() - stay, draw);
         return deploy::restore_routes(changes, draw);
     }
     let deadline = if come && exchange.surplus() > 0 {

@@ -1,5 +1,6 @@
 //! Every operation through generic harnesses: to the end with good facts, and with each wait failing in turn.
 
+mod builds;
 mod calls;
 mod hindered;
 mod lines;
@@ -372,7 +373,6 @@ fn each_wait_that_fails_brings_the_old_wishes_back() {
                     health: Health::Unhealthy { reason: "status 404".to_owned() },
                     ..fixture::healthy(slot)
                 });
-                rows.now = Timestamp(rows.now.0 + limits::BECOME_HEALTHY_MS);
             },
             "status 404",
         ),
@@ -394,22 +394,11 @@ fn each_wait_that_fails_brings_the_old_wishes_back() {
         for (kind, state) in deployments {
             check_undone(kind, state, *wait, *fail, says);
         }
-        if wait(&Step::Building { build: BuildId::new("b"), deadline: Timestamp(0) }) {
+        if wait(&Step::Building { build: BuildId::new("b"), deadline: Timestamp(0), place: Place::AtOnce }) {
             continue;
         }
         check_undone(ResumeService, State::Paused, *wait, *fail, says);
     }
-}
-
-#[test]
-fn a_transient_build_failure_is_waited_out() {
-    let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, asked());
-    rows.advance();
-    rows.built(BuildFact::Failed(Fault::transient("busy")), 1);
-    assert!(matches!(rows.advance(), Wake::ByFactOr(_)));
-    assert!(rows.view.build.as_ref().unwrap().is_due());
-    rows.drive();
-    assert_eq!(rows.ended().0, OperationStatus::Succeeded);
 }
 
 #[test]
@@ -568,13 +557,15 @@ fn what_drains_already_is_given_no_more_time_than_the_rest() {
         let late = Timestamp(rows.now.0 + limits::DRAIN_MS);
         for (number, until) in [(1, late), (2, soon)] {
             let mut slot = fixture::slot(&rows.view.service, 1, number);
-            slot.wish = SlotWish::Drain { until };
+            slot.wish = SlotWish::Drain { since: None, until };
             rows.view.slots.push(slot);
         }
         rows.advance();
         let stop = Timestamp(rows.now.0 + limits::DRAIN_STOP_MS);
         let wishes: Vec<SlotWish> = rows.view.slots.iter().map(|slot| slot.wish).collect();
-        assert_eq!(wishes, [stop, stop, soon].map(|until| SlotWish::Drain { until }), "{kind:?}");
+        let now = Some(rows.now);
+        let expect = [(now, stop), (now, stop), (None, soon)];
+        assert_eq!(wishes, expect.map(|(since, until)| SlotWish::Drain { since, until }), "{kind:?}");
     }
 }
 

@@ -9,7 +9,8 @@ use apron_model::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// Longer than all waits of one operation together, and a start of control between each two of them.
-const LIFE_MS_MAX: u64 = limits::BUILD_MS_MAX
+const LIFE_MS_MAX: u64 = limits::BUILD_WAIT_MS_MAX
+    + 2 * limits::BUILD_MS_MAX
     + limits::BECOME_HEALTHY_MS
     + 3_600_000
     + limits::REMOVE_MS_MAX

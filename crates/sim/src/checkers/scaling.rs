@@ -15,9 +15,9 @@ use apron_model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Revisions of one service that have instances at once, without what drains: the one that serves, and the one that
-/// takes its place or is taken back.
-const REVISIONS_MAX: usize = 2;
+/// Revisions of one service that have instances at once, without what drains: the one that serves, the one that
+/// takes its place or is taken back, and one that was taken back before and fills gaps meanwhile.
+const REVISIONS_MAX: usize = 3;
 
 #[derive(Default)]
 pub(crate) struct Scaling {
@@ -86,7 +86,7 @@ impl Checker for Scaling {
         bounded(seen, &running(seen), "run")?;
         let mut drains = BTreeMap::new();
         for slot in seen.services.iter().flat_map(|row| &row.slots) {
-            let SlotWish::Drain { until } = slot.wish else { continue };
+            let SlotWish::Drain { until, .. } = slot.wish else { continue };
             let latest = self.drains.get(&slot.id).copied();
             let latest = latest.unwrap_or(seen.now + Duration::from_millis(limits::DRAIN_MS));
             if until > latest {

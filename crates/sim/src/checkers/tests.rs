@@ -156,7 +156,7 @@ fn what_drains_is_not_counted_and_does_not_drain_longer_than_it_may() {
         let service = seen.services[0].service.clone();
         for n in 1..30 {
             let mut slot = fixture::slot(&service, 1, n);
-            slot.wish = SlotWish::Drain { until: Timestamp(until) };
+            slot.wish = SlotWish::Drain { since: None, until: Timestamp(until) };
             seen.containers.insert(slot.id.clone(), (service.id.clone(), 1));
             seen.observed.push(fixture::healthy(&slot));
             seen.services[0].slots.push(slot);
@@ -199,7 +199,9 @@ fn only_what_a_fault_struck_may_be_missing() {
     assert!(without_one(|_| ()).is_err(), "nothing was wrong with it");
     assert_eq!(without_one(|seen| seen.ill = BTreeSet::from([first(seen)])), Ok(()));
     assert!(without_one(|seen| seen.ill = BTreeSet::from([second(seen)])).is_err(), "another one was struck");
-    let drain = |seen: &mut Seen| seen.services[0].slots[0].wish = SlotWish::Drain { until: Timestamp(2) };
+    let drain = |seen: &mut Seen| {
+        seen.services[0].slots[0].wish = SlotWish::Drain { since: None, until: Timestamp(2) }
+    };
     assert_eq!(without_one(drain), Ok(()));
     // Well again by all that control knows, it is missed again.
     let mut checker = serving::Serving::default();

@@ -3,15 +3,17 @@
 use super::{Database, SERVICES_MAX, created, draw, service};
 use apron_model::draw::Draw;
 use apron_model::ids::ServiceId;
-use apron_model::operation::{Operation, OperationKind};
+use apron_model::operation::{Operation, OperationKind, Write};
+use apron_model::service::Service;
 use apron_model::time::{Timestamp, WallTime};
 use apron_store::*;
+use std::collections::BTreeMap;
 use tokio::task::JoinSet;
 
 /// One more in a tag that counts, read and written in one transaction.
 async fn count(store: &Store, id: &ServiceId) -> Result<(), StoreError> {
     let counted = store
-        .service_act(id, |service, _| {
+        .service_act(id, |service| {
             let before: u32 = service.tags.get("count").map_or(0, |count| count.parse().unwrap());
             service.tags.insert("count".to_owned(), (before + 1).to_string());
             Ok::<_, ()>(())
@@ -87,12 +89,12 @@ pub(super) async fn a_name_is_given_once_and_an_operation_is_open_alone(database
         opening.spawn(async move {
             let operation = Draw::new(Timestamp(1), WallTime(1), 1, n.into()).operation_id();
             let open = Operation::pending(operation, id.clone(), OperationKind::UpdateService, WallTime(n));
-            let act = store.service_act(&id, |service, opened| {
-                service.tags.clear();
-                *opened = Some(open);
-                Ok::<_, ()>(())
+            let called = store.service_call(&id, WallTime(n), |standing| {
+                let changed = Service { tags: BTreeMap::new(), ..standing.service.clone() };
+                let writes = vec![Write::Service(Box::new(changed)), Write::OperationNew(Box::new(open))];
+                Ok::<_, ()>(((), writes))
             });
-            act.await
+            called.await
         });
     }
     while let Some(done) = opening.join_next().await {
@@ -120,7 +122,7 @@ async fn a_session_that_ends_fails_its_call_and_no_other() {
     assert_eq!(counted(&store, &row.id).await, 1);
     // In the middle of one, that one fails and leaves nothing.
     let failed = store
-        .service_act(&row.id, |service, _| {
+        .service_act(&row.id, |service| {
             kill(&database);
             service.tags.clear();
             Ok::<_, ()>(())

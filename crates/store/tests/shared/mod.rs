@@ -108,7 +108,7 @@ pub(super) async fn domains_go_with_their_service(database: Database) {
     assert!(store.custom_domain_remove(&services[0], "a.example").await.unwrap().is_some());
     assert_eq!(store.custom_domain_remove(&services[0], "a.example").await.unwrap(), None);
     store
-        .service_act(&services[0], |service, _| {
+        .service_act(&services[0], |service| {
             service.state = State::Deleted;
             service.deleted_at = Some(WallTime(20));
             service.purge_at = Some(Timestamp(30));

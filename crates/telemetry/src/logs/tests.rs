@@ -47,9 +47,10 @@ fn lines_come_back_in_order_and_pages_join() {
     }
     let first = logs.read(&application(), Cursor::START, 4).unwrap();
     assert_eq!(texts(&first), ["line 0", "line 1", "line 2", "line 3"]);
+    assert!(first.more);
     let second = logs.read(&application(), first.next, 100).unwrap();
     assert_eq!(second.lines.len(), 6);
-    assert_eq!((second.next, second.dropped, second.end), (Cursor(10), 0, false));
+    assert_eq!((second.next, second.dropped, second.more, second.end), (Cursor(10), 0, false, false));
     assert_eq!(logs.tail(&application(), 3).unwrap(), Cursor(7));
 }
 
@@ -70,16 +71,19 @@ fn rotation_keeps_numbers_and_says_what_is_gone() {
 }
 
 #[test]
-fn the_audit_log_is_a_stream_with_a_bound_of_its_own() {
+fn each_share_of_the_audit_log_has_a_bound_of_its_own() {
     let dir = Directory::new();
     let logs = dir.logs();
+    let (changes, others) = (Stream::Audit(Share::Changes), Stream::Audit(Share::Others));
+    append(&logs, &changes, "made");
     for n in 0..200 {
-        append(&logs, &Stream::Audit, &format!("line {n}"));
+        append(&logs, &others, &format!("line {n}"));
     }
     logs.remove_service(&ServiceId::new("audit")).unwrap();
-    let page = logs.read(&Stream::Audit, Cursor::START, 1000).unwrap();
+    assert_eq!(texts(&logs.read(&changes, Cursor::START, 1000).unwrap()), ["made"]);
+    let page = logs.read(&others, Cursor::START, 1000).unwrap();
     assert_eq!((page.next, page.lines[0].text.as_str()), (Cursor(200), &*format!("line {}", page.dropped)));
-    let files = fs::read_dir(dir.0.join("audit.log")).unwrap();
+    let files = fs::read_dir(dir.0.join("audit-others.log")).unwrap();
     assert_eq!(files.count(), 5);
 }
 

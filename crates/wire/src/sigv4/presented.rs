@@ -21,6 +21,8 @@ const EXPIRES_S_MAX: u64 = 7 * 24 * 3600;
 const SIGNED_HEADERS_MAX: usize = 64;
 /// The longest real region name has 14 characters. The name becomes part of host names.
 const REGION_BYTES_MAX: usize = 32;
+/// In place of a body's hash.
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
 pub(super) const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your \
                         AWS Secret Access Key and signing method. Consult the service documentation for details.";
@@ -130,6 +132,16 @@ impl Presented {
         check_time(self.time_s, self.expires_s, now_s)
     }
 
+    /// Compares the signature where the head says all that was signed: the body's hash, or that it is not signed with
+    /// it. False where only the body itself can tell.
+    ///
+    /// # Errors
+    /// `InvalidSignatureException` when it is wrong.
+    pub fn check_head(&self, secret: &SecretKey) -> Result<bool, Error> {
+        let Some(said) = self.said() else { return Ok(false) };
+        self.compare(&signing_key(secret, &self.scope), said).map(|()| true)
+    }
+
     /// Recomputes the signature and returns the caller and the body, out of its chunks if it came in such.
     /// `service` is what the call's credential must be scoped to, `now_s` wall time in seconds since 1970.
     ///
@@ -145,23 +157,15 @@ impl Presented {
     ) -> Result<(Caller, Bytes), Error> {
         self.check(service, now_s)?;
         let body_hash = || hex(&Sha256::digest(&body));
-        let payload = match &self.payload {
-            Payload::OfBody => body_hash(),
-            Payload::Unsigned => "UNSIGNED-PAYLOAD".to_owned(),
-            Payload::Said(said) if *said == body_hash() => said.clone(),
-            Payload::Said(_) => {
-                return Err(Error::invalid_signature(
-                    "The x-amz-content-sha256 header does not match the hash of the request body.",
-                ));
-            }
-            Payload::InChunks(chunks) => chunks.said.to_owned(),
-        };
-        let to_sign = string_to_sign(&self.time, &self.scope, &format!("{}{payload}", self.canonical));
-        let key = signing_key(secret, &self.scope);
-        // Compares in constant time.
-        if hmac(&key, &to_sign).verify_slice(&self.signature).is_err() {
-            return Err(Error::invalid_signature(MISMATCH));
+        if let Payload::Said(said) = &self.payload
+            && *said != body_hash()
+        {
+            return Err(Error::invalid_signature(
+                "The x-amz-content-sha256 header does not match the hash of the request body.",
+            ));
         }
+        let key = signing_key(secret, &self.scope);
+        self.compare(&key, &self.said().map_or_else(body_hash, str::to_owned))?;
         let body = match &self.payload {
             Payload::OfBody | Payload::Unsigned | Payload::Said(_) => body,
             Payload::InChunks(chunks) => {
@@ -175,6 +179,23 @@ impl Presented {
             service: self.scope.service,
         };
         Ok((caller, body))
+    }
+
+    /// What stands for the body in what was signed, where the head says it.
+    fn said(&self) -> Option<&str> {
+        match &self.payload {
+            Payload::OfBody => None,
+            Payload::Unsigned => Some(UNSIGNED),
+            Payload::Said(hash) => Some(hash),
+            Payload::InChunks(chunks) => Some(chunks.said),
+        }
+    }
+
+    fn compare(&self, key: &[u8], payload: &str) -> Result<(), Error> {
+        let to_sign = string_to_sign(&self.time, &self.scope, &format!("{}{payload}", self.canonical));
+        // Compares in constant time.
+        let compared = hmac(key, &to_sign).verify_slice(&self.signature);
+        compared.map_err(|_| Error::invalid_signature(MISMATCH))
     }
 }
 
@@ -347,7 +368,7 @@ fn payload(headers: &HeaderMap) -> Result<Payload, Error> {
         return Ok(Payload::InChunks(chunks));
     }
     match value {
-        "UNSIGNED-PAYLOAD" => Ok(Payload::Unsigned),
+        UNSIGNED => Ok(Payload::Unsigned),
         hash if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
             Ok(Payload::Said(hash.to_owned()))
         }

@@ -9,8 +9,10 @@ use apron_model::instance::Fault;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// After limits that could not be changed: a memory limit below what is in use waits for the application.
-const RESIZE_PAUSE: Duration = Duration::from_secs(10);
+/// After limits that could not be changed, doubled up to the longest: a memory limit below what is in use waits for
+/// the application, which each try presses.
+const RESIZE_PAUSE_MIN: Duration = Duration::from_millis(500);
+const RESIZE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 impl Instance {
     /// Gives a running container the wished size. A memory limit below what is in use may be refused for now.
@@ -29,17 +31,18 @@ impl Instance {
         match resized.await {
             Ok(()) => {
                 self.size = Some(wished);
-                self.resizing = false;
+                self.resizing = None;
             }
-            Err(_) if self.resizing && !again => {}
+            Err(_) if self.resizing.is_some() && !again => {}
             Err(fault) => {
-                if !self.resizing {
+                if self.resizing.is_none() {
                     let id = &self.wanted.spec.id;
                     tracing::warn!(instance = %id, reason = fault.reason, "its limits were not changed; tried again");
                 }
-                self.resizing = true;
+                let pause = self.resizing.map_or(RESIZE_PAUSE_MIN, |last| (last * 2).min(RESIZE_PAUSE_MAX));
+                self.resizing = Some(pause);
                 self.work(async move |events| {
-                    sleep(RESIZE_PAUSE).await;
+                    sleep(pause).await;
                     send(&events, Event::Resize).await;
                 });
             }

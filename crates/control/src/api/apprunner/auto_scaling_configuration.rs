@@ -4,10 +4,8 @@ use super::resource::{self, Missing};
 use super::{arn, view};
 use crate::api::call::Context;
 use crate::api::{failure, page};
-use apron_model::ids::ServiceId;
 use apron_model::resource::{AutoScaling, Body, Kind, Known, Resource, ResourceError};
-use apron_model::time::WallTime;
-use apron_store::{ResourceFilter, ServiceCursor};
+use apron_store::ResourceFilter;
 use apron_wire::Error;
 use apron_wire::apprunner as wire;
 
@@ -96,27 +94,15 @@ pub(super) async fn list_services(
 ) -> Result<wire::ListServicesForAutoScalingConfigurationResponse, Error> {
     let known =
         resource::find(context, KIND, &input.auto_scaling_configuration_arn, Missing::NotFound).await?;
-    let after = match &input.next_token {
-        None => None,
-        Some(token) => {
-            let [created_at, id] = page::parse::<2>(SERVICES_TOKEN, token)?;
-            let created_at = created_at.parse().map_err(|_| failure::invalid("NextToken is not valid."))?;
-            Some(ServiceCursor { created_at: WallTime(created_at), id: ServiceId::new(id) })
-        }
-    };
+    let after = input.next_token.map(|token| page::service_cursor(SERVICES_TOKEN, &token)).transpose()?;
     let size = page::size(input.max_results);
-    let mut rows = context
+    let rows = context
         .platform
         .store
         .service_list_for_scaling(context.region, &known.resource.id, after.as_ref(), size + 1)
         .await
         .map_err(failure::store)?;
-    let more = rows.len() > size as usize;
-    rows.truncate(size as usize);
-    let next_token = rows
-        .last()
-        .filter(|_| more)
-        .map(|last| page::token(SERVICES_TOKEN, &[&last.created_at.0.to_string(), last.id.as_str()]));
+    let (rows, next_token) = page::cut(rows, size, |last| page::service_token(SERVICES_TOKEN, last));
     let service_arn_list = rows.iter().map(|row| arn::service(context, row)).collect();
     Ok(wire::ListServicesForAutoScalingConfigurationResponse { service_arn_list, next_token })
 }

@@ -1,8 +1,9 @@
 //! Custom domains: associated, shown with the records that would validate them, and taken away again. They wait
 //! for certificates, which are not obtained for foreign names yet.
 
+use super::resource::Missing;
 use super::vpc_ingress_connection::dns_targets;
-use super::{arn, lookup};
+use super::{arn, find, lookup};
 use crate::api::call::Context;
 use crate::api::{failure, page};
 use apron_model::custom_domain::{self, CustomDomain};
@@ -18,11 +19,7 @@ pub(super) async fn associate(
     context: Context<'_>,
     input: wire::AssociateCustomDomainRequest,
 ) -> Result<wire::AssociateCustomDomainResponse, Error> {
-    let service = lookup(context, &input.service_arn).await.map_err(|error| match error.code.as_ref() {
-        // Its model has no error for what is missing.
-        "ResourceNotFoundException" => failure::invalid(error.message),
-        _ => error,
-    })?;
+    let service = find(context, &input.service_arn, Missing::Invalid).await?;
     check_running(&service)?;
     let mut draw = context.platform.draw();
     let quotas = context.platform.quotas;
@@ -54,21 +51,17 @@ pub(super) async fn describe(
     input: wire::DescribeCustomDomainsRequest,
 ) -> Result<wire::DescribeCustomDomainsResponse, Error> {
     let service = lookup(context, &input.service_arn).await?;
-    let after = match &input.next_token {
-        None => None,
-        Some(token) => {
-            // The name has dots, as the parts of a token are told apart by.
-            let [hex] = page::parse::<1>(TOKEN, token)?;
-            Some(page::unhex(&hex).ok_or_else(|| failure::invalid("NextToken is not valid."))?)
-        }
+    // The name has dots, as the parts of a token are told apart by.
+    let domain = |token: String| {
+        let [hex] = page::parse(TOKEN, &token)?;
+        page::unhex(&hex).ok_or_else(page::refused)
     };
+    let after = input.next_token.map(domain).transpose()?;
     let size = page::size(input.max_results);
     let store = &context.platform.store;
-    let mut rows =
+    let rows =
         store.custom_domain_list(&service.id, after.as_deref(), size + 1).await.map_err(failure::store)?;
-    let more = rows.len() > size as usize;
-    rows.truncate(size as usize);
-    let next_token = rows.last().filter(|_| more).map(|last| page::token(TOKEN, &[&page::hex(&last.domain)]));
+    let (rows, next_token) = page::cut(rows, size, |last| page::token(TOKEN, &[&page::hex(&last.domain)]));
     let pending = wire::CustomDomainAssociationStatus::PendingCertificateDnsValidation;
     Ok(wire::DescribeCustomDomainsResponse {
         dns_target: context.platform.names.service_host(&service),

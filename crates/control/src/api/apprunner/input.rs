@@ -14,9 +14,7 @@ pub(super) fn create(request: wire::CreateServiceRequest) -> ServiceInput {
         health: request.health_check_configuration.map(health),
         scaling: None,
         network: request.network_configuration.map(network),
-        observability_enabled: request.observability_configuration.map(|written| {
-            written.observability_enabled || written.observability_configuration_arn.is_some()
-        }),
+        observability_enabled: request.observability_configuration.map(observes),
         kms_key: request.encryption_configuration.map(|written| written.kms_key),
     }
 }
@@ -28,11 +26,13 @@ pub(super) fn update(request: wire::UpdateServiceRequest) -> ServiceInput {
         health: request.health_check_configuration.map(health),
         scaling: None,
         network: request.network_configuration.map(network),
-        observability_enabled: request.observability_configuration.map(|written| {
-            written.observability_enabled || written.observability_configuration_arn.is_some()
-        }),
+        observability_enabled: request.observability_configuration.map(observes),
         kms_key: None,
     }
+}
+
+fn observes(written: wire::ServiceObservabilityConfiguration) -> bool {
+    written.observability_enabled || written.observability_configuration_arn.is_some()
 }
 
 /// Tags as pairs. The members are optional in the model; a tag without a value has an empty one.

@@ -14,6 +14,7 @@ pub(super) mod view;
 mod vpc_connector;
 mod vpc_ingress_connection;
 
+use service::find;
 pub(super) use service::{act, lookup, refused};
 
 use super::call::{Context, run};

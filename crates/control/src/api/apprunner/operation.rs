@@ -14,13 +14,11 @@ pub(super) async fn list(
     input: ListOperationsRequest,
 ) -> Result<ListOperationsResponse, Error> {
     let service = lookup(context, &input.service_arn).await?;
-    let before = match &input.next_token {
-        None => None,
-        Some(token) => {
-            let [before] = page::parse::<1>(TOKEN, token)?;
-            Some(before.parse::<u64>().map_err(|_| failure::invalid("NextToken is not valid."))?)
-        }
+    let cursor = |token: String| {
+        let [before] = page::parse(TOKEN, &token)?;
+        page::number(&before)
     };
+    let before = input.next_token.map(cursor).transpose()?;
     let rows = context
         .platform
         .store

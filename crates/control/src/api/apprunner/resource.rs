@@ -30,9 +30,10 @@ pub(super) async fn create(
         StoreError::Conflict(Conflict::Exists) if kind == Kind::VpcIngressConnection => {
             failure::invalid("The service has a VPC ingress connection already; it may have one.")
         }
-        StoreError::Conflict(Conflict::ServiceLeaves) => failure::invalid_state(
-            "A VPC ingress connection cannot be made for a service that is being deleted.",
-        ),
+        StoreError::Conflict(Conflict::ServiceLeaves(status)) => failure::invalid_state(format!(
+            "A VPC ingress connection cannot be made for a service in the current state: {}.",
+            status.as_str()
+        )),
         error => failure::store(error),
     })?;
     let resource = made.map_err(|error| refused(error, Missing::Invalid))?;
@@ -148,25 +149,19 @@ pub(super) async fn list(
     max_results: Option<i32>,
     token: Option<&str>,
 ) -> Result<(Vec<Known>, Option<String>), Error> {
-    let after = match token {
-        None => None,
-        Some(token) => {
-            let [name, revision] = page::parse::<2>(kind.arn_word(), token)?;
-            let revision = revision.parse().map_err(|_| failure::invalid("NextToken is not valid."))?;
-            Some(ResourceCursor { name, revision })
-        }
+    let cursor = |token| {
+        let [name, revision] = page::parse(kind.arn_word(), token)?;
+        Ok::<_, Error>(ResourceCursor { name, revision: page::number(&revision)? })
     };
+    let after = token.map(cursor).transpose()?;
     let size = page::size(max_results);
-    let mut rows = context
+    let rows = context
         .platform
         .store
         .resource_list(kind, context.region, filter, after.as_ref(), size + 1)
         .await
         .map_err(failure::store)?;
-    let more = rows.len() > size as usize;
-    rows.truncate(size as usize);
-    let next = rows.last().filter(|_| more).map(|last| {
+    Ok(page::cut(rows, size, |last| {
         page::token(kind.arn_word(), &[&last.resource.name, &last.resource.revision.to_string()])
-    });
-    Ok((rows, next))
+    }))
 }

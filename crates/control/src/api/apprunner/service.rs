@@ -1,18 +1,17 @@
 //! Services: create, describe, list, update, pause, resume, delete, and deploy anew.
 
 use super::resource::{self, Missing};
-use super::{arn, connection, input, view};
+use super::{arn, connection, input, view, vpc_ingress_connection};
 use crate::api::call::Context;
 use crate::api::{failure, page};
 use apron_images::registry::reference;
 use apron_model::extension;
 use apron_model::ids::{OperationId, ServiceId};
 use apron_model::operation::{self, Call, CallError, Called, Operation, OperationKind};
-use apron_model::resource::{Kind, Known, scaling_of};
+use apron_model::resource::{Kind, Known, ResourceError, scaling_of};
 use apron_model::service::{Action, Refusal, Scaling, Service, State};
 use apron_model::source::{self, ServiceInput};
-use apron_model::time::WallTime;
-use apron_store::{Conflict, ServiceCursor, StoreError};
+use apron_store::{Conflict, StoreError};
 use apron_wire::Error;
 use apron_wire::apprunner::{
     CreateServiceRequest, CreateServiceResponse, DeleteServiceRequest, DeleteServiceResponse,
@@ -96,25 +95,11 @@ pub(super) async fn list(
     context: Context<'_>,
     input: ListServicesRequest,
 ) -> Result<ListServicesResponse, Error> {
-    let after = match &input.next_token {
-        None => None,
-        Some(token) => {
-            let [created_at, id] = page::parse::<2>(TOKEN, token)?;
-            let created_at = created_at.parse().map_err(|_| failure::invalid("NextToken is not valid."))?;
-            Some(ServiceCursor { created_at: WallTime(created_at), id: ServiceId::new(id) })
-        }
-    };
+    let after = input.next_token.map(|token| page::service_cursor(TOKEN, &token)).transpose()?;
     let size = page::size(input.max_results);
-    // One row more than is shown tells whether another page follows.
     let store = &context.platform.store;
-    let mut rows =
-        store.service_list(context.region, after.as_ref(), size + 1).await.map_err(failure::store)?;
-    let more = rows.len() > size as usize;
-    rows.truncate(size as usize);
-    let next_token = rows
-        .last()
-        .filter(|_| more)
-        .map(|last| page::token(TOKEN, &[&last.created_at.0.to_string(), last.id.as_str()]));
+    let rows = store.service_list(context.region, after.as_ref(), size + 1).await.map_err(failure::store)?;
+    let (rows, next_token) = page::cut(rows, size, |last| page::service_token(TOKEN, last));
     let service_summary_list = rows.iter().map(|row| view::summary(context, row)).collect();
     Ok(ListServicesResponse { service_summary_list, next_token })
 }
@@ -182,8 +167,13 @@ pub(super) async fn start_deployment(
 
 /// The service that an ARN names, also a deleted one for as long as it is remembered.
 pub(in crate::api) async fn lookup(context: Context<'_>, arn: &str) -> Result<Service, Error> {
+    find(context, arn, Missing::NotFound).await
+}
+
+/// As `lookup`; `missing` is how an ARN that names nothing is refused.
+pub(super) async fn find(context: Context<'_>, arn: &str, missing: Missing) -> Result<Service, Error> {
     let (named, name, id) = arn::parse_service(arn)?;
-    let missing = || not_found(arn);
+    let missing = || resource::refused(ResourceError::NotFound(not_there(arn)), missing);
     if !named.is_of(context) {
         return Err(missing());
     }
@@ -205,6 +195,7 @@ pub(in crate::api) async fn act(context: Context<'_>, arn: &str, call: &Call) ->
         Ok(Some(Ok(called))) => called,
         Ok(Some(Err(error))) => return Err(refused(arn, call.action(), error)),
         Ok(None) => return Err(not_found(arn)),
+        Err(StoreError::Conflict(Conflict::HasIngress)) => return Err(entered(context, &found.id).await),
         // Another call was faster by less than a transaction.
         Err(StoreError::Conflict(Conflict::OperationOpen)) => {
             return Err(refused(arn, call.action(), CallError::Refused(Refusal::InProgress)));
@@ -232,8 +223,24 @@ pub(in crate::api) fn refused(arn: &str, action: Action, error: CallError) -> Er
     }
 }
 
-fn not_found(arn: &str) -> Error {
-    failure::not_found(format!("Service with the provided ARN is not found: {arn}"))
+pub(super) fn not_found(arn: &str) -> Error {
+    failure::not_found(not_there(arn))
+}
+
+fn not_there(arn: &str) -> String {
+    format!("Service with the provided ARN is not found: {arn}")
+}
+
+/// The refusal to delete a service that has a VPC ingress connection.
+async fn entered(context: Context<'_>, service: &ServiceId) -> Error {
+    let targets = match vpc_ingress_connection::dns_targets(context, service).await {
+        Ok(targets) => targets,
+        Err(error) => return error,
+    };
+    // It may have gone meanwhile.
+    let arn = targets.into_iter().find_map(|target| target.vpc_ingress_connection_arn);
+    let named = arn.map_or_else(String::new, |arn| format!(" {arn}"));
+    failure::invalid(format!("The service has the VPC ingress connection{named}. Delete that first."))
 }
 
 /// Updates, deletions and deployments always open an operation.
@@ -289,9 +296,6 @@ fn changed_meanwhile(error: StoreError) -> Error {
         StoreError::Conflict(Conflict::ResourceDeleted) => failure::invalid(
             "The auto scaling configuration or the connection that the service names has just been deleted.",
         ),
-        StoreError::Conflict(Conflict::HasIngress) => {
-            failure::invalid("The service has a VPC ingress connection. Delete that first.")
-        }
         error => failure::store(error),
     }
 }

@@ -3,11 +3,10 @@
 
 use super::arn::{self, Arn, Named};
 use super::resource::{self, Missing};
-use super::{input, lookup};
+use super::{input, lookup, service};
 use crate::api::call::Context;
 use crate::api::failure;
 use apron_model::resource::{ResourceError, tagged};
-use apron_model::service::Service;
 use apron_model::{extension, source};
 use apron_wire::Error;
 use apron_wire::apprunner::{
@@ -94,13 +93,12 @@ async fn of_service(
     change: impl FnOnce(&Tags) -> Result<Tags, String> + Send,
 ) -> Result<(), Error> {
     let service = lookup(context, arn).await?;
-    let gone = || failure::not_found(format!("Service with the provided ARN is not found: {arn}"));
     context
         .platform
         .store
-        .service_act(&service.id, |service: &mut Service, _| {
+        .service_act(&service.id, |service| {
             if service.deleted_at.is_some() {
-                return Err(gone());
+                return Err(service::not_found(arn));
             }
             let tags = change(&service.tags).map_err(failure::invalid)?;
             extension::read(&tags).map_err(|error| failure::invalid(format!("{error}.")))?;
@@ -109,5 +107,5 @@ async fn of_service(
         })
         .await
         .map_err(failure::store)?
-        .ok_or_else(gone)?
+        .ok_or_else(|| service::not_found(arn))?
 }

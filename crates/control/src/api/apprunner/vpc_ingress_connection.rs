@@ -2,7 +2,7 @@
 //! alone (`IsPubliclyAccessible` false) is refused, because nothing serves privately yet.
 
 use super::resource::{self, Missing};
-use super::{arn, lookup, view};
+use super::{arn, find, view};
 use crate::api::call::Context;
 use crate::api::failure;
 use apron_model::ids::ServiceId;
@@ -17,11 +17,7 @@ pub(super) async fn create(
     context: Context<'_>,
     input: wire::CreateVpcIngressConnectionRequest,
 ) -> Result<wire::CreateVpcIngressConnectionResponse, Error> {
-    let service = lookup(context, &input.service_arn).await.map_err(|error| match error.code.as_ref() {
-        // Its model has no error for what is missing.
-        "ResourceNotFoundException" => failure::invalid(error.message),
-        _ => error,
-    })?;
+    let service = find(context, &input.service_arn, Missing::Invalid).await?;
     let label = context.platform.draw().url_label();
     let vpc = input.ingress_vpc_configuration;
     let body = Body::VpcIngressConnection(VpcIngressConnection {

@@ -13,11 +13,11 @@ mod status;
 pub(crate) mod uploads;
 
 use super::call::{Context, run};
+use super::poll::Poll;
 use apron_wire::Error;
 use apron_wire::apron::Operation;
 use bytes::Bytes;
 use http::Response;
-use tokio::sync::watch;
 
 /// Runs the operation.
 pub(super) async fn dispatch(
@@ -25,7 +25,7 @@ pub(super) async fn dispatch(
     operation: Operation,
     body: &[u8],
     id: &str,
-    shutdown: &watch::Receiver<bool>,
+    poll: Poll,
 ) -> Result<Response<Bytes>, Error> {
     match operation {
         Operation::CompleteConnection => run(body, id, |input| connection::complete(context, input)).await,
@@ -38,8 +38,8 @@ pub(super) async fn dispatch(
         Operation::CreateAccessKey => run(body, id, |input| access_key::create(context, input)).await,
         Operation::ListAccessKeys => run(body, id, |input| access_key::list(context, input)).await,
         Operation::DeleteAccessKey => run(body, id, |input| access_key::delete(context, input)).await,
-        Operation::GetAuditLog => run(body, id, |input| audit::get(context, input, shutdown.clone())).await,
-        Operation::GetLogs => run(body, id, |input| logs::get(context, input, shutdown.clone())).await,
+        Operation::GetAuditLog => run(body, id, |input| audit::get(context, input, poll)).await,
+        Operation::GetLogs => run(body, id, |input| logs::get(context, input, poll)).await,
         Operation::DescribeStatus => run(body, id, |input| status::describe(context, input)).await,
         Operation::CancelOperation => run(body, id, |input| operation::cancel(context, input)).await,
         Operation::RetryOperation => run(body, id, |input| operation::retry(context, input)).await,

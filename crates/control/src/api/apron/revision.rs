@@ -25,21 +25,18 @@ pub(super) async fn list(
     input: ListRevisionsRequest,
 ) -> Result<ListRevisionsResponse, Error> {
     let service = lookup(context, &input.service_arn).await?;
-    let before = match &input.next_token {
-        None => RevisionNumber::MAX,
-        Some(token) => {
-            let [before] = page::parse::<1>(TOKEN, token)?;
-            before.parse().map_err(|_| failure::invalid("NextToken is not valid."))?
-        }
+    let cursor = |token: String| {
+        let [before] = page::parse(TOKEN, &token)?;
+        page::number(&before)
     };
+    let before = input.next_token.map_or(Ok(RevisionNumber::MAX), cursor)?;
     let store = &context.platform.store;
     let mut rows = store.revision_list(&service.id).await.map_err(failure::store)?;
     let slots = store.slot_list(&service.id).await.map_err(failure::store)?;
     rows.retain(|row| row.number < before);
-    let size = page::size(input.max_results) as usize;
-    let more = rows.len() > size;
-    rows.truncate(size);
-    let next_token = rows.last().filter(|_| more).map(|last| page::token(TOKEN, &[&last.number.to_string()]));
+    let (rows, next_token) = page::cut(rows, page::size(input.max_results), |last| {
+        page::token(TOKEN, &[&last.number.to_string()])
+    });
     let revisions = rows.iter().map(|row| summary(&service, row, &slots)).collect();
     Ok(ListRevisionsResponse { revisions, next_token })
 }

@@ -153,6 +153,12 @@ fn slow_starters_are_given_their_grace() {
     rows.now = Timestamp(began.0 + 600_000);
     let wrong_port = Timestamp(began.0 + 600_000 + limits::WRONG_PORT_MS);
     assert_eq!(rows.advance(), Wake::ByFactOr(wrong_port));
+    let refused = rows.view.service.config.health.refused_after_ms();
+    rows.seen(|slot| Observed {
+        health: Health::Unhealthy { reason: "GET / answered 404".to_owned() },
+        ..fixture::healthy(slot)
+    });
+    assert_eq!(rows.advance(), Wake::ByFactOr(Timestamp(began.0 + 600_000 + refused)));
     rows.seen(|slot| Observed { health: Health::Starting { hint: None }, ..fixture::healthy(slot) });
     let deadline = Timestamp(began.0 + 600_000 + limits::BECOME_HEALTHY_MS);
     assert_eq!(rows.advance(), Wake::ByFactOr(deadline));

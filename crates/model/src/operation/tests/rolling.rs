@@ -285,11 +285,55 @@ fn what_does_not_come_back_in_time_holds_no_operation_open() {
     world.rows.advance();
     world.rows.now = Timestamp(world.rows.now.0 + limits::BECOME_HEALTHY_MS + limits::REMOVE_MS_MAX);
     world.rows.advance();
-    assert_eq!((world.count(OLD), world.count(NEW)), (3, 0));
+    // What serves meanwhile stays.
+    assert_eq!((world.count(OLD), world.count(NEW), world.listed()), (3, 2, 3));
     world.rows.routed();
     assert_eq!(world.rows.advance(), Wake::Done);
     assert_eq!(world.rows.ended(), OLD_SERVES);
-    assert_eq!(world.told("Warning: not every instance of revision 1 serves again yet"), 1);
+    let warned = "Warning: not every instance of revision 1 serves again yet. 2 instances stay beside them.";
+    assert_eq!(world.told(warned), 1, "{:?}", world.rows.lines);
+    // It goes as the old ones come.
+    for (serving, relieved) in [(1, 0), (1, 0), (2, 1), (3, 2)] {
+        let old = world.rows.view.slots.iter_mut().filter(|slot| slot.revision == OLD);
+        old.take(serving).for_each(|slot| slot.fact = Some(fixture::healthy(slot)));
+        let view = &world.rows.view;
+        assert_eq!(relieved_of(view), vec![NEW; relieved], "{serving}");
+    }
+    // An operation that is open sees to them itself.
+    world.rows.view.service.operation = Some(OperationId::new("1"));
+    assert_eq!(relieved_of(&world.rows.view), Vec::<RevisionNumber>::new());
+}
+
+/// The revisions of the instances that are not needed any more.
+fn relieved_of(view: &View) -> Vec<RevisionNumber> {
+    let relieved = relieved(&view.service, &view.slots);
+    let revision = |id| view.slots.iter().find(|slot| slot.id == id).map(|slot| slot.revision);
+    relieved.into_iter().filter_map(|one| revision(one.id)).collect()
+}
+
+/// What is left of a revision that was taken back goes with the next operation, whatever that is.
+#[test]
+fn what_stayed_goes_with_the_next_operation() {
+    for (kind, expect) in [(OperationKind::StartDeployment, 3), (OperationKind::PauseService, 0)] {
+        let mut world = World::rolling(3, 3, 1);
+        world.until(|world| world.count(NEW) == 3);
+        world.rows.cancel(None).unwrap();
+        world.rows.advance();
+        world.rows.now = Timestamp(world.rows.now.0 + limits::BECOME_HEALTHY_MS);
+        world.rows.advance();
+        world.rows.routed();
+        assert_eq!(world.rows.advance(), Wake::Done);
+        assert!(world.count(NEW) > 0);
+        let id = OperationId::new("1".repeat(32));
+        world.rows.view.service.operation = Some(id.clone());
+        let service = world.rows.view.service.id.clone();
+        world.rows.tag("apron:deploy", "all");
+        world.rows.view.operation = Operation::pending(id, service, kind, WallTime(9));
+        world.rows.drive();
+        let left: BTreeSet<_> = world.rows.running().into_iter().collect();
+        assert_eq!((left.len(), world.rows.running().len()), (usize::from(expect > 0), expect), "{left:?}");
+        assert!(!left.contains(&NEW));
+    }
 }
 
 #[test]

@@ -1,0 +1,172 @@
+//! One connection of the API's: its requests, and what it may keep us waiting with.
+//!
+//! A head, a pause between requests and a body are waited for within bounds. So is a peer that does not take its
+//! answers. And a peer that is still sending when it has been refused gets the time to see its answer: closing with bytes
+//! of it unread would make the kernel break the connection, and the answer would be lost with it.
+
+use super::{Api, call, ending};
+use apron_wire::{Error, json};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+/// Heads carry a signature and a target; SDKs send about one kilobyte.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// What is read and dropped after the last answer: twice the largest body that we take.
+const DROPPED_BYTES_MAX: usize = 2 * apron_model::limits::API_UPLOAD_BODY_BYTES_MAX;
+
+/// Answers the requests of a connection until it ends.
+pub(super) async fn serve(stream: TcpStream, source: IpAddr, api: Arc<Api>) {
+    // Answers are one write; waiting for more to send with it would cost 40 ms.
+    let _ = stream.set_nodelay(true);
+    let mut shutdown = api.shutdown.clone();
+    let head = api.bounds.waits.head;
+    let stream = Patient {
+        stream,
+        answer: api.bounds.waits.answer,
+        linger: api.bounds.waits.linger,
+        shutdown: shutdown.clone(),
+        give_up: None,
+        dropping: None,
+    };
+    let service = service_fn(move |request| {
+        let api = api.clone();
+        async move { Ok::<_, Infallible>(call::answer(&api, request, source).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = ending(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // The client's doing: a broken connection, a request that is no HTTP.
+        tracing::debug!(%error, "a connection to the API ended early");
+    }
+}
+
+/// Closes a connection that is one too many of its address's, with the reason.
+pub(super) fn refuse(stream: TcpStream, request_id: &str) {
+    let error = Error::service_unavailable("This address has too many connections to the API. Try again.");
+    let (head, body) = json::error(&error, request_id).into_parts();
+    let mut bytes =
+        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", head.status, body.len())
+            .into_bytes();
+    for (name, value) in &head.headers {
+        bytes.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend_from_slice(&[b"\r\n", body.as_ref()].concat());
+    // Nothing was written before, so there is room; and whoever is gone needs no answer.
+    let _ = stream.into_std().and_then(|mut stream| stream.write(&bytes));
+}
+
+/// A stream that gives up writing when its peer does not read, and that ends in two steps.
+struct Patient {
+    stream: TcpStream,
+    /// For all of an answer to be taken.
+    answer: Duration,
+    /// For a peer to end after us.
+    linger: Duration,
+    shutdown: watch::Receiver<bool>,
+    /// Of the answer that is being written, or of the end.
+    give_up: Option<Pin<Box<Sleep>>>,
+    /// Bytes that are still to be dropped at most, once the peer knows that nothing more comes.
+    dropping: Option<usize>,
+}
+
+impl Patient {
+    /// Whether the time has come, which begins with the first question.
+    fn is_over(&mut self, cx: &mut Context<'_>, within: Duration) -> bool {
+        let give_up = self.give_up.get_or_insert_with(|| Box::pin(tokio::time::sleep(within)));
+        give_up.as_mut().poll(cx).is_ready()
+    }
+
+    /// What a write gave, unless it has waited for too long.
+    fn bounded(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let answer = self.answer;
+        match written.is_pending() && self.is_over(cx, answer) {
+            true => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the answer was not taken in time")))
+            }
+            false => written,
+        }
+    }
+
+    /// Reads and drops until the peer has ended too.
+    fn poll_dropped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 16 * 1024];
+        let linger = self.linger;
+        while self.dropping > Some(0) && !*self.shutdown.borrow() && !self.is_over(cx, linger) {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+            let count = buffer.filled().len();
+            if read.is_err() || count == 0 {
+                break;
+            }
+            self.dropping = self.dropping.map(|left| left.saturating_sub(count));
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.bounded(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.bounded(cx, written)
+    }
+
+    /// Comes after all that was to be written.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.give_up = None;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.dropping.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.dropping = Some(DROPPED_BYTES_MAX);
+            self.give_up = None;
+        }
+        self.poll_dropped(cx).map(Ok)
+    }
+}

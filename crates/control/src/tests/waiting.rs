@@ -1,0 +1,78 @@
+//! What takes its time: builds that wait for their place, and instances that go when their operation has ended.
+
+use super::rig::*;
+use apron_compute::sim::BuildScript;
+use apron_model::limits;
+use apron_model::operation::OperationStatus;
+use apron_model::service::*;
+use apron_telemetry::Stream;
+use std::time::Duration;
+
+#[tokio::test]
+async fn builds_have_their_turns_in_order_and_waiting_costs_them_nothing() {
+    let bench = Bench::new();
+    bench.world.script(GOOD, BuildScript::Hangs);
+    let mut rig = bench.start().await;
+    let mut created = Vec::new();
+    for (name, url) in [("a", GOOD), ("b", GOOD), ("c", BETTER), ("d", BETTER)] {
+        created.push(rig.create(name, config(url)).await);
+        rig.round().await;
+    }
+    for _ in 0..5 {
+        rig.round().await;
+    }
+    let said = |rig: &Rig, index: usize, words: &str| {
+        let (service, operation): &(_, _) = &created[index];
+        let log = rig.lines(&Stream::Deployment(service.clone(), operation.clone()));
+        log.iter().filter(|line| line.contains(words)).count()
+    };
+    let waits = "waits for its place: ";
+    assert_eq!([0, 1, 2, 3].map(|index| said(&rig, index, waits)), [0, 0, 1, 1]);
+    assert_eq!(said(&rig, 2, "2 builds are before it"), 1);
+    assert_eq!(said(&rig, 3, "3 builds are before it"), 1);
+    // Those before them take all of their time and fail.
+    bench.clock.forward(limits::BUILD_MS_MAX);
+    for (index, status) in [
+        (0, OperationStatus::Failed),
+        (1, OperationStatus::Failed),
+        (2, OperationStatus::Succeeded),
+        (3, OperationStatus::Succeeded),
+    ] {
+        let ended = rig.settle(&created[index].1).await;
+        assert_eq!(ended.status, status, "{index}: {:?}", ended.fault);
+    }
+    assert_eq!(said(&rig, 2, "has its place after 180"), 1);
+}
+
+#[tokio::test]
+async fn what_goes_behind_an_operation_is_told() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let (id, create) = rig.create("web", config(GOOD)).await;
+    rig.settle(&create).await;
+    let mut old: Vec<_> = bench.world.specs().into_iter().map(|spec| spec.id).collect();
+    old.sort();
+    // One has a request that does not end.
+    rig.busy.insert(old[0].clone(), 1);
+    let update = rig.act(&id, Action::Update, Some(config(BETTER))).await.unwrap();
+    for _ in 0..40 {
+        rig.round().await;
+    }
+    assert!(rig.store.operation_get(&update).await.unwrap().unwrap().status.is_ended());
+    let told = |rig: &Rig, what: String| rig.events(&id).iter().filter(|line| line.contains(&what)).count();
+    let (busy, idle) = (&old[0], &old[1]);
+    let ended = |id: &_| format!("Instance {id} of revision 1 stops after ");
+    let gone = |id: &_| format!("Instance {id} of revision 1 has stopped");
+    assert_eq!([ended(busy), gone(busy)].map(|what| told(&rig, what)), [0, 0]);
+    assert_eq!([ended(idle), gone(idle)].map(|what| told(&rig, what)), [1, 1], "{:?}", rig.events(&id));
+    bench.clock.forward(limits::DRAIN_MS);
+    rig.settle(&update).await;
+    assert_eq!([ended(busy), gone(busy)].map(|what| told(&rig, what)), [1, 1], "{:?}", rig.events(&id));
+    let seconds = Duration::from_millis(limits::DRAIN_MS).as_secs();
+    let over = rig.events(&id).into_iter().find(|line| line.starts_with(&ended(busy))).unwrap();
+    let took = over.trim_start_matches(&ended(busy)).split('.').next().unwrap().parse::<u64>().unwrap();
+    assert!(
+        (seconds..seconds + 10).contains(&took) && over.ends_with("its time to drain is over."),
+        "{over}"
+    );
+}
