@@ -1,6 +1,6 @@
-"""The calls that people script, through the AWS CLI itself, unchanged.
+"""Every operation through the AWS CLI itself, unchanged, as people script it.
 
-The CLI runs in one process that takes command after command: its start is most of what a command costs. Run as a
+The CLI runs in one process that takes command after command: its start is nearly all that a command costs. Run as a
 program, this file is that process.
 """
 
@@ -17,19 +17,28 @@ import time
 # Not from the harness: the CLI brings its own botocore, and must not find another one loaded.
 APRON_MODEL = pathlib.Path(__file__).resolve().parents[2] / "specs/apron.json"
 WAIT_S_MAX = 60
+# What the CLI ends with when the service has refused a call.
+REFUSED = 255
+# Commands of `aws apprunner` whose answer was looked at.
+CALLED = set()
 
 
 def serve():
     """Reads a list of arguments a line, and answers each with status, output and complaints."""
     from awscli.clidriver import create_clidriver
 
+    driver = create_clidriver()
     for line in sys.stdin:
+        arguments = json.loads(line)
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                status = create_clidriver().main(json.loads(line))
+                status = driver.main(arguments)
             except SystemExit as ended:
                 status = ended.code
+        if arguments[0] == "configure":
+            # It reads what it knows of services once.
+            driver = create_clidriver()
         print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
 
 
@@ -59,12 +68,14 @@ class Cli:
     def __call__(self, *arguments, service="apprunner"):
         """The output of a command that must succeed, read as JSON where it is."""
         status, out, err = self.run(*arguments, service=service)
-        assert status == 0, (arguments, status, out, err)
+        assert status == 0 and not err, (arguments, status, out, err)
+        if service == "apprunner":
+            CALLED.add(arguments[0])
         return json.loads(out) if out.startswith(("{", "[")) else out.strip()
 
     def refused(self, code, operation, part, *arguments):
         status, out, err = self.run(*arguments)
-        assert status not in (0, None) and not out, (arguments, status, out, err)
+        assert status == REFUSED and not out, (arguments, status, out, err)
         assert f"An error occurred ({code}) when calling the {operation} operation: " in err and part in err, err
 
     def settled(self, arn, status):
@@ -84,8 +95,10 @@ def services(platform):
         made = aws("create-service", "--service-name", "by-cli", "--source-configuration", source,
                    "--instance-configuration", "Cpu=256,Memory=512", "--tags", "Key=a,Value=b")
         arn, operation = made["Service"]["ServiceArn"], made["OperationId"]
-        assert isinstance(made["Service"]["CreatedAt"], (int, float, str)), made
+        assert made["Service"]["Status"] == "OPERATION_IN_PROGRESS", made
         aws.settled(arn, "RUNNING")
+        described = aws("describe-service", "--service-arn", arn)["Service"]
+        assert described["InstanceConfiguration"] == {"Cpu": "256", "Memory": "512"}, described
         listed = aws("list-services", "--query", f"ServiceSummaryList[?ServiceArn=='{arn}'].ServiceName",
                      "--output", "text")
         assert listed == "by-cli", listed
@@ -98,8 +111,11 @@ def services(platform):
         assert page["OperationSummaryList"][0]["Id"] == operation, page
         page = aws("list-operations", "--service-arn", arn, "--max-results", "1", "--next-token", page["NextToken"])
         assert page["OperationSummaryList"][0]["Type"] == "CREATE_SERVICE" and "NextToken" not in page, page
-        aws("update-service", "--service-arn", arn, "--health-check-configuration", "Protocol=HTTP,Path=/")
+        updated = aws("update-service", "--service-arn", arn, "--health-check-configuration", "Protocol=HTTP,Path=/")
+        assert updated["Service"]["HealthCheckConfiguration"]["Protocol"] == "HTTP", updated
         aws.settled(arn, "RUNNING")
+        domains(aws, arn, described["ServiceUrl"].split(":")[0])
+        ingress(aws, arn)
         for verb, state in (("pause", "PAUSED"), ("resume", "RUNNING")):
             assert "OperationId" in aws(f"{verb}-service", "--service-arn", arn)
             aws.settled(arn, state)
@@ -107,35 +123,78 @@ def services(platform):
                     "Service with the provided name already exists: by-cli",
                     "create-service", "--service-name", "by-cli", "--source-configuration", source)
         assert aws("tag-resource", "--resource-arn", arn, "--tags", "Key=c,Value=d") == ""
-        aws("untag-resource", "--resource-arn", arn, "--tag-keys", "a")
+        assert aws("untag-resource", "--resource-arn", arn, "--tag-keys", "a") == ""
         tags = aws("list-tags-for-resource", "--resource-arn", arn)["Tags"]
         assert tags == [{"Key": "c", "Value": "d"}], tags
         assert aws("delete-service", "--service-arn", arn)["Service"]["Status"] == "OPERATION_IN_PROGRESS"
         aws.settled(arn, "DELETED")
         aws.refused("ResourceNotFoundException", "PauseService", arn, "pause-service", "--service-arn", arn)
+        aws.refused("InvalidStateException", "PauseService",
+                    "Service cannot be paused in the current state: OPERATION_IN_PROGRESS.",
+                    "pause-service", "--service-arn", platform.create("busy-cli", "waits"))
+
+
+def domains(aws, arn, host):
+    named = ("--service-arn", arn, "--domain-name", "cli.example.com")
+    made = aws("associate-custom-domain", *named, "--no-enable-www-subdomain")
+    assert (made["DNSTarget"], made["CustomDomain"]["Status"]) == (host, "creating"), made
+    rows = aws("describe-custom-domains", "--service-arn", arn)["CustomDomains"]
+    assert [row["DomainName"] for row in rows] == ["cli.example.com"], rows
+    assert aws("disassociate-custom-domain", *named)["CustomDomain"]["Status"] == "deleting"
+
+
+def ingress(aws, arn):
+    vpc = ("--ingress-vpc-configuration", "VpcId=vpc-0a1b2c3d4e5f60718,VpcEndpointId=vpce-0a1b2c3d4e5f60718")
+    made = aws("create-vpc-ingress-connection", "--service-arn", arn, "--vpc-ingress-connection-name", "by-cli", *vpc)
+    named = ("--vpc-ingress-connection-arn", made["VpcIngressConnection"]["VpcIngressConnectionArn"])
+    for verb in ("describe", "update", "delete"):
+        shown = aws(f"{verb}-vpc-ingress-connection", *named, *(vpc if verb == "update" else ()))
+        assert shown["VpcIngressConnection"]["ServiceArn"] == arn, shown
+        rows = aws("list-vpc-ingress-connections", "--filter", f"ServiceArn={arn}")["VpcIngressConnectionSummaryList"]
+        assert len(rows) == (0 if verb == "delete" else 1), (verb, rows)
 
 
 def resources(platform):
-    """Made, found by the filter that scripts use, and removed."""
+    """Made, found by the filter that scripts use, described, and removed."""
     with Cli(platform) as aws:
         made = aws("create-auto-scaling-configuration", "--auto-scaling-configuration-name", "cli-scale",
                    "--max-concurrency", "7", "--max-size", "2")["AutoScalingConfiguration"]
         found = aws("list-auto-scaling-configurations", "--auto-scaling-configuration-name", "cli-scale",
                     "--query", "AutoScalingConfigurationSummaryList[0].AutoScalingConfigurationArn", "--output", "text")
         assert found == made["AutoScalingConfigurationArn"], found
-        aws("delete-auto-scaling-configuration", "--auto-scaling-configuration-arn", found)
+        named = ("--auto-scaling-configuration-arn", found)
+        shown = aws("describe-auto-scaling-configuration", *named)["AutoScalingConfiguration"]
+        assert shown["MaxConcurrency"] == 7 and shown["Status"] == "active", shown
+        assert aws("list-services-for-auto-scaling-configuration", *named) == {"ServiceArnList": []}
+        default = platform.arn("autoscalingconfiguration", "DefaultConfiguration")
+        for chosen in (found, default):
+            made = aws("update-default-auto-scaling-configuration", "--auto-scaling-configuration-arn", chosen)
+            assert made["AutoScalingConfiguration"]["IsDefault"] is True, made
+        deleted = aws("delete-auto-scaling-configuration", *named)["AutoScalingConfiguration"]
+        assert deleted["Status"] == "inactive", deleted
+
         made = aws("create-observability-configuration", "--observability-configuration-name", "cli-watch",
                    "--trace-configuration", "Vendor=AWSXRAY")["ObservabilityConfiguration"]
-        aws("delete-observability-configuration",
-            "--observability-configuration-arn", made["ObservabilityConfigurationArn"])
+        named = ("--observability-configuration-arn", made["ObservabilityConfigurationArn"])
+        assert aws("describe-observability-configuration", *named)["ObservabilityConfiguration"] == made
+        rows = aws("list-observability-configurations", "--observability-configuration-name", "cli-watch")
+        assert len(rows["ObservabilityConfigurationSummaryList"]) == 1, rows
+        deleted = aws("delete-observability-configuration", *named)["ObservabilityConfiguration"]
+        assert deleted["Status"] == "INACTIVE", deleted
+
         made = aws("create-connection", "--connection-name", "cli-hub", "--provider-type", "GITHUB")["Connection"]
         state = aws("list-connections", "--connection-name", "cli-hub", "--query", "ConnectionSummaryList[0].Status",
                     "--output", "text")
         assert state == "PENDING_HANDSHAKE", state
-        aws("delete-connection", "--connection-arn", made["ConnectionArn"])
+        deleted = aws("delete-connection", "--connection-arn", made["ConnectionArn"])["Connection"]
+        assert deleted["Status"] == "DELETED", deleted
+
         made = aws("create-vpc-connector", "--vpc-connector-name", "cli-vpc", "--subnets", "subnet-0a1b2c3d4e5f60718",
                    "--security-groups", "sg-0a1b2c3d4e5f60718")["VpcConnector"]
-        aws("delete-vpc-connector", "--vpc-connector-arn", made["VpcConnectorArn"])
+        named = ("--vpc-connector-arn", made["VpcConnectorArn"])
+        assert aws("describe-vpc-connector", *named)["VpcConnector"] == made
+        assert aws("list-vpc-connectors")["VpcConnectors"] == [made]
+        assert aws("delete-vpc-connector", *named)["VpcConnector"]["Status"] == "INACTIVE"
         unknown = made["VpcConnectorArn"][:-1] + ("0" if made["VpcConnectorArn"][-1] == "1" else "1")
         aws.refused("ResourceNotFoundException", "DeleteVpcConnector", unknown, "delete-vpc-connector",
                     "--vpc-connector-arn", unknown)

@@ -5,6 +5,7 @@ Only assertions are recorded: an operation counts as covered when a case looked 
 model when a case looked for exactly that error.
 """
 
+import argparse
 import configparser
 import http.client
 import json
@@ -29,6 +30,8 @@ SETTLED_S_MAX = 60
 # A connection that the server has closed is no answer: it is asked again, so often at most.
 ATTEMPTS = 4
 IN_PROGRESS = "OPERATION_IN_PROGRESS"
+# What the platform under test has, by what it does: "exits" at once, "waits" for ever and never listens.
+IMAGES = ("good", "other", "exits", "waits")
 
 
 def load_model():
@@ -47,6 +50,7 @@ def load_model():
 MODEL = load_model()
 SHAPES = MODEL["shapes"]
 OPERATIONS = MODEL["operations"]
+MESSAGE_CHARS_MAX = SHAPES["ErrorMessage"]["max"]
 
 
 def errors_of(operation):
@@ -154,7 +158,8 @@ class Raw:
         assert part in answer["Message"], (target, part, answer)
         assert headers["Content-Type"] == "application/x-amz-json-1.0", headers.items()
         assert re.fullmatch(r"[0-9a-f-]{36}", headers["x-amzn-RequestId"]), headers.items()
-        assert set(answer) == {"__type", "Message"} and 0 < len(answer["Message"]) <= 600, answer
+        assert set(answer) == {"__type", "Message"}, answer
+        assert 0 < len(answer["Message"]) <= MESSAGE_CHARS_MAX, answer
         return answer["Message"]
 
 
@@ -185,10 +190,12 @@ class Platform:
         profile = parsed["default"]
         self.key, self.secret = profile["aws_access_key_id"], profile["aws_secret_access_key"]
         self.database = database
-        # By what they do: "good", "other", "exits" at once, "waits" for ever before it listens.
         self.images = images
         self.aws = self.client()
         self.raw = Raw(self)
+
+    def elsewhere(self, region):
+        return Platform(region, self.endpoint, self.credentials, self.database, self.images)
 
     def client(self, region=None, key=None, secret=None, attempts=1):
         config = Config(
@@ -218,6 +225,7 @@ class Platform:
         except ClientError as error:
             said = error.response["Error"]
             assert said["Code"] == code and part in said["Message"], (operation, arguments, said, code, part)
+            assert 0 < len(said["Message"]) <= MESSAGE_CHARS_MAX, (operation, arguments, said)
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             modelled = SHAPES.get(code, {})
             assert status == (500 if modelled.get("fault") else 400 if modelled else status), (status, said)
@@ -289,6 +297,22 @@ class Platform:
             self.good("DeleteService", ServiceArn=arn)
         for arn in arns:
             self.settled(arn, "DELETED")
+
+
+def options(description):
+    """What every program here is told of the platform under test."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--endpoint", required=True, help="http://HOST:PORT of the API")
+    parser.add_argument("--credentials", required=True, help="a file as the AWS CLI reads it")
+    parser.add_argument("--database", required=True, help="the platform's SQLite file, for a fault")
+    for image in IMAGES:
+        parser.add_argument(f"--{image}", required=True, metavar="IMAGE")
+    return parser
+
+
+def platform(given, region):
+    images = {image: getattr(given, image) for image in IMAGES}
+    return Platform(region, given.endpoint, given.credentials, given.database, images)
 
 
 def judged(operation_model, response_dict, **_):

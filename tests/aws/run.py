@@ -5,23 +5,24 @@ It makes services and other resources and removes them; the platform should hold
 python3 with boto3 and awscli.
 """
 
-import argparse
 import sys
 import threading
 import time
 import traceback
 
+from botocore import xform_name
+
 import command_line
 import connections
 import domains
-import faults
+import errors
 import observability
 import protocol
 import scaling
 import services
 import validation
 import vpc
-from harness import OPERATIONS, RECORD, Platform, errors_of
+from harness import OPERATIONS, RECORD, errors_of, options, platform
 
 # Groups run beside each other, each in a region of its own; a group's own cases follow one another.
 GROUPS = [
@@ -32,21 +33,13 @@ GROUPS = [
      scaling.CASES + observability.CASES + connections.CASES),
     ("sa-east-1", "quota", [services.quota]),
     ("eu-west-2", "command line", command_line.CASES),
+    ("ca-central-1", "errors", errors.CASES),
     ("ap-south-1", "vpc, domains", vpc.CASES + domains.CASES),
 ]
 # Beside all others, since it only waits.
 BESIDE = [("us-west-2", "load", protocol.BESIDE)]
 # After all others: nothing works meanwhile.
-AFTER = [("us-east-1", "faults", faults.CASES)]
-
-# Errors of the model that no call can provoke here, each with its reason. One that is provoked after all must go.
-NOT_PROVOKED = {
-    ("ListTagsForResource", "InvalidStateException"): "tags are read in every state",
-    ("TagResource", "InvalidStateException"): "tags change in every state",
-    ("UntagResource", "InvalidStateException"): "tags change in every state",
-    ("UpdateVpcIngressConnection", "InvalidStateException"): "it is changed at once and has no state between",
-    ("DeleteVpcIngressConnection", "InvalidStateException"): "it is removed at once and has no state between",
-}
+AFTER = [("us-east-1", "faults", errors.AFTER)]
 
 
 class Results:
@@ -77,49 +70,36 @@ class Results:
 
 def coverage():
     """What the cases did not look at, and what stands in the list without need."""
-    missing = []
+    missing, not_provoked = [], errors.not_provoked()
     for operation in OPERATIONS:
         seen = RECORD.seen[operation]
         if "ok" not in seen:
             missing.append(f"{operation}: no case looks at its answer")
+        if xform_name(operation, "-") not in command_line.CALLED:
+            missing.append(f"{operation}: the AWS CLI does not call it")
         for error in sorted(errors_of(operation)):
-            excused = (operation, error) in NOT_PROVOKED
+            excused = (operation, error) in not_provoked
             if error in seen and excused:
-                missing.append(f"{operation}: {error} is provoked; take it from the list of those that cannot be")
+                missing.append(f"{operation}: {error} is provoked; take it from those that cannot be")
             if error not in seen and not excused:
                 missing.append(f"{operation}: no case provokes {error}")
-    for operation, error in NOT_PROVOKED:
-        if error not in errors_of(operation):
-            missing.append(f"{operation} does not model {error}")
     return missing
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--endpoint", required=True, help="http://HOST:PORT of the API")
-    parser.add_argument("--credentials", required=True, help="a file as the AWS CLI reads it")
-    parser.add_argument("--database", required=True, help="the platform's SQLite file, for a fault")
-    parser.add_argument("--good", required=True, help="an image that serves on 8080")
-    parser.add_argument("--other", required=True, help="another one")
-    parser.add_argument("--exits", required=True, help="an image whose program ends at once")
-    parser.add_argument("--waits", required=True, help="an image whose program never listens and stays")
+    parser = options(__doc__)
     parser.add_argument("--only", default="", help="cases whose name has this; no check of what is covered then")
     given = parser.parse_args()
-    images = {name: getattr(given, name) for name in ("good", "other", "exits", "waits")}
-
-    def platform(region):
-        # A kept connection belongs to one thread.
-        return Platform(region, given.endpoint, given.credentials, given.database, images)
-
     results = Results()
-    threads = [threading.Thread(target=results.run, args=(platform(region), name, cases, given.only))
+    # Each with a platform of its own: a kept connection belongs to one thread.
+    threads = [threading.Thread(target=results.run, args=(platform(given, region), name, cases, given.only))
                for region, name, cases in GROUPS + BESIDE]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     for region, name, cases in AFTER:
-        results.run(platform(region), name, cases, given.only)
+        results.run(platform(given, region), name, cases, given.only)
     missing = [] if given.only else coverage()
     for line in missing:
         print(f"not covered: {line}")

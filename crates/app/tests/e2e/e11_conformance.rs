@@ -12,7 +12,8 @@ use std::process::Command;
 
 /// Names as the AWS provider of Terraform wants them; the platform's mirror leads them to the registry.
 const ECR: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
-const CONNECTIONS_MAX: &str = "10";
+/// The model's 116, less those of which `tests/aws/errors.json` says why they cannot be provoked.
+const ERRORS: &str = "111 errors of 37 operations";
 /// AWS's own, but for those that cost a deployment each; `tests/aws` knows these numbers.
 const QUOTAS: &str = "
     services = 8
@@ -63,10 +64,6 @@ impl Tested {
         self.platform.data.join("credentials")
     }
 
-    fn database(&self) -> PathBuf {
-        self.platform.data.join("control/apron.db")
-    }
-
     /// Key id and secret of the root key.
     fn key(&self) -> (String, String) {
         let text = std::fs::read_to_string(self.credentials()).unwrap();
@@ -75,6 +72,32 @@ impl Tested {
             line.unwrap_or_else(|| panic!("no {name}")).trim().to_owned()
         };
         (value("aws_access_key_id"), value("aws_secret_access_key"))
+    }
+
+    /// One of `tests/aws` that is told all of the platform.
+    fn program(&self, name: &str) -> Vec<String> {
+        let mut arguments = vec![program(name)];
+        for (flag, value) in [
+            ("--endpoint", self.endpoint()),
+            ("--credentials", path(&self.credentials())),
+            ("--database", path(&self.platform.data.join("control/apron.db"))),
+        ] {
+            arguments.extend([flag.to_owned(), value]);
+        }
+        for image in ["good", "other", "exits", "waits"] {
+            arguments.extend([format!("--{image}"), named(image)]);
+        }
+        arguments
+    }
+
+    /// Every error of the model, by a command that reads the rows of `errors.py`.
+    fn errors(&self, command: &[String]) {
+        let mut arguments = self.program("errors.py");
+        arguments.push("--".to_owned());
+        arguments.extend_from_slice(command);
+        arguments.push("--errors".to_owned());
+        let said = self.run(300, aws::python(), &arguments);
+        assert!(said.contains(ERRORS), "{said}");
     }
 
     /// Runs a program to its end, which must be a good one; what it says is the test's.
@@ -89,7 +112,6 @@ impl Tested {
             .env("AWS_REGION", "us-east-1")
             .env("AWS_ACCESS_KEY_ID", key)
             .env("AWS_SECRET_ACCESS_KEY", secret)
-            .env("APRON_CONNECTIONS_MAX", CONNECTIONS_MAX)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .output()
             .expect("timeout of coreutils");
@@ -121,17 +143,7 @@ fn say(line: &str) {
 #[test]
 fn every_operation_and_every_error_by_boto3_and_the_aws_cli() {
     let tested = Tested::start();
-    let mut arguments = vec![program("run.py")];
-    for (flag, value) in [
-        ("--endpoint", tested.endpoint()),
-        ("--credentials", path(&tested.credentials())),
-        ("--database", path(&tested.database())),
-    ] {
-        arguments.extend([flag.to_owned(), value]);
-    }
-    for image in ["good", "other", "exits", "waits"] {
-        arguments.extend([format!("--{image}"), named(image)]);
-    }
+    let arguments = tested.program("run.py");
     let said = tested.run(300, aws::python(), &arguments);
     assert!(said.contains(" 0 failed, 0 not covered"), "{said}");
 }
@@ -162,11 +174,10 @@ fn every_operation_by_the_sdk_for_javascript() {
     let tested = Tested::start();
     let sdk = repository().join("target/awsjs");
     assert!(sdk.join("node_modules").exists(), "run scripts/test --all, which installs it");
-    let node = |more: &[String]| [vec![program("javascript/run.mjs"), path(&sdk)], more.to_vec()].concat();
-    let said = tested.run(300, "node", &node(&[named("good"), named("waits")]));
-    assert!(said.contains("37 operations, 4 errors"), "{said}");
-    let fault = node(&["--fault".to_owned()]);
-    tested.fault("node", &fault);
+    let arguments = [program("javascript/run.mjs"), path(&sdk)];
+    let said = tested.run(300, "node", &[&arguments[..], &[named("good")]].concat());
+    assert!(said.contains("37 operations"), "{said}");
+    tested.errors(&[&["node".to_owned()], &arguments[..]].concat());
 }
 
 #[test]
@@ -185,21 +196,8 @@ fn every_operation_by_the_sdk_for_rust() {
     let tested = Tested::start();
     let binary = root.join("target/awsrust/debug/apron-aws-sdk-test");
     let (key, secret) = tested.key();
-    let with =
-        |more: &[String]| [vec![tested.endpoint(), key.clone(), secret.clone()], more.to_vec()].concat();
-    let arguments = with(&[named("good"), named("waits"), CONNECTIONS_MAX.to_owned()]);
-    let said = tested.run(300, &binary, &arguments);
-    assert!(said.contains("37 operations, 4 errors"), "{said}");
-    tested.fault(&binary, &with(&["--fault".to_owned()]));
-}
-
-impl Tested {
-    /// Runs a program while the tables of the database are away; it must see what that does.
-    fn fault(&self, program_of_it: impl AsRef<OsStr>, arguments: &[String]) {
-        let mut all = vec![program("faults.py"), path(&self.database())];
-        all.push(program_of_it.as_ref().to_str().expect("a path in UTF-8").to_owned());
-        all.extend_from_slice(arguments);
-        let said = self.run(60, aws::python(), &all);
-        assert!(said.contains("the database's fault is seen"), "{said}");
-    }
+    let arguments = [tested.endpoint(), key, secret];
+    let said = tested.run(300, &binary, &[&arguments[..], &[named("good")]].concat());
+    assert!(said.contains("37 operations"), "{said}");
+    tested.errors(&[&[path(&binary)], &arguments[..]].concat());
 }

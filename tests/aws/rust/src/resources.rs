@@ -66,24 +66,3 @@ async fn connectors(aws: &Client, seen: &mut Seen) {
     seen.good("ListVpcConnectors", aws.list_vpc_connectors().send().await);
     seen.good("DeleteVpcConnector", aws.delete_vpc_connector().vpc_connector_arn(&arn).send().await);
 }
-
-/// Makes connections until the platform refuses one, which it must at its quota.
-pub(crate) async fn quota(aws: &Client, seen: &mut Seen, connections_max: usize) {
-    let mut made = Vec::new();
-    for number in 0..=connections_max {
-        let name = format!("full-{number}");
-        let create =
-            aws.create_connection().connection_name(name).provider_type(ProviderType::Github).send().await;
-        if number == connections_max {
-            seen.refused(create, "ServiceQuotaExceededException", "", |e| {
-                e.is_service_quota_exceeded_exception()
-            });
-        } else {
-            let connection = seen.good("CreateConnection", create).connection.expect("a connection");
-            made.push(connection.connection_arn.expect("an ARN"));
-        }
-    }
-    for arn in made {
-        seen.good("DeleteConnection", aws.delete_connection().connection_arn(arn).send().await);
-    }
-}
