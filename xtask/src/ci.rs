@@ -24,10 +24,12 @@ pub(crate) struct Count {
     pub(crate) ignored: u64,
     /// The names of those that passed.
     pub(crate) names: BTreeSet<String>,
-    /// What tests could not try on this machine, each with its reason.
+    /// What tests could not try on this machine: the name of the test, what, and why.
     pub(crate) skipped: Vec<String>,
     /// The numbers from which tests drew by chance, which repeat a run.
     pub(crate) seeds: Vec<String>,
+    /// How much of it there was, as tests say of themselves.
+    pub(crate) counts: Vec<String>,
 }
 
 /// Runs every stage even when an earlier one failed, so that one run says all; only what cannot be built is
@@ -61,6 +63,7 @@ pub(crate) fn run(root: &Path, all: bool) -> Result<bool> {
             names: count.names,
             skipped: [count.skipped, long.skipped].concat(),
             seeds: [count.seeds, long.seeds].concat(),
+            counts: [count.counts, long.counts].concat(),
         };
     }
     print!("\n{}", summary(&stages, &count));
@@ -115,6 +118,7 @@ fn count_tests(cargo: &mut Command, count: &mut Count) -> Result<()> {
     let output = cargo.stdout.take().context("cargo test has no output")?;
     // Tests may print what is no UTF-8.
     let mut lines = BufReader::new(output).split(b'\n');
+    let mut passed = Passed::default();
     while let Some(line) = lines.next().transpose()? {
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
@@ -123,9 +127,13 @@ fn count_tests(cargo: &mut Command, count: &mut Count) -> Result<()> {
             count.failed += failed;
             count.ignored += ignored;
         }
-        count.names.extend(parse_passed(&line).map(str::to_owned));
-        count.skipped.extend(parse_said(&line, "SKIPPED: ").map(str::to_owned));
-        count.seeds.extend(parse_said(&line, "SEED: ").map(str::to_owned));
+        count.names.extend(passed.read(&line));
+        match said(&line) {
+            Some((_, "SKIPPED: ", what)) => count.skipped.push(what.to_owned()),
+            Some((_, "SEED: ", what)) => count.seeds.push(what.to_owned()),
+            Some((_, _, what)) => count.counts.push(what.to_owned()),
+            None => {}
+        }
     }
     let status = cargo.wait()?;
     match (status.success(), count.failed) {
@@ -147,14 +155,45 @@ fn parse_result(line: &str) -> Option<[u64; 3]> {
     Some([number(" passed")?, number(" failed")?, number(" ignored")?])
 }
 
-/// Reads `test module::name ... ok`.
-fn parse_passed(line: &str) -> Option<&str> {
-    line.strip_prefix("test ")?.strip_suffix(" ... ok")
+/// What tests write past libtest, for the page of the long list.
+const MARKS: [&str; 3] = ["SKIPPED: ", "SEED: ", "COUNT: "];
+
+/// Reads `SEED: number` or another mark, which may stand behind the beginning of libtest's own line. What is before the
+/// mark, the mark, and what is behind it.
+fn said(line: &str) -> Option<(&str, &'static str, &str)> {
+    let found = MARKS.iter().filter_map(|mark| Some((line.find(mark)?, *mark)));
+    let (at, mark) = found.min_by_key(|(at, _)| *at)?;
+    Some((&line[..at], mark, line[at + mark.len()..].trim()))
 }
 
-/// Reads `SKIPPED: what, and why` or another such mark, which may stand behind the beginning of libtest's own line.
-fn parse_said<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
-    line.split_once(mark).map(|(_, what)| what.trim())
+/// Reads `test module::name ... ok`, line by line: libtest writes the name, the verdict and the end of the line one after
+/// the other, and what tests write themselves may come between any two of them.
+#[derive(Default)]
+struct Passed {
+    /// The test whose verdict is still to come.
+    open: Option<String>,
+}
+
+impl Passed {
+    /// The name of the test that is known to have passed with this line.
+    fn read(&mut self, line: &str) -> Option<String> {
+        let own = said(line).map_or(line, |(before, _, _)| before);
+        let verdict = match own.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
+            Some((name, verdict)) => {
+                self.open = Some(name.to_owned());
+                verdict
+            }
+            None => own,
+        };
+        match verdict.trim() {
+            "ok" => self.open.take(),
+            verdict if verdict == "FAILED" || verdict.starts_with("ignored") => {
+                self.open = None;
+                None
+            }
+            _ => None,
+        }
+    }
 }
 
 /// `3 min 20 s`, for people.
@@ -197,13 +236,16 @@ mod tests {
 
     #[test]
     fn tests_are_counted_and_a_failure_is_one() {
-        let lib = "#[test] fn good() {} #[test] fn bad() { panic!(); } #[test] #[ignore] fn long() {}";
+        let lib = "use std::io::{Write, stdout}; #[test] fn good() { writeln!(stdout(), \"SEED: 7\").unwrap(); } \
+                   #[test] fn bad() { panic!(); } #[test] #[ignore] fn long() {}";
         let workspace = Workspace::new("count", lib);
-        let mut count = Count::default();
-        let error = workspace.tests(&[], &mut count).unwrap_err();
-        assert_eq!(error.to_string(), "1 failed");
-        let names = BTreeSet::from(["good".to_owned()]);
-        assert_eq!(count, Count { passed: 1, failed: 1, ignored: 1, names, ..Count::default() });
+        for threads in ["--test-threads=1", "--test-threads=2"] {
+            let mut count = Count::default();
+            let error = workspace.tests(&[threads], &mut count).unwrap_err();
+            assert_eq!(error.to_string(), "1 failed");
+            let (names, seeds) = (BTreeSet::from(["good".to_owned()]), vec!["7".to_owned()]);
+            assert_eq!(count, Count { passed: 1, failed: 1, ignored: 1, names, seeds, ..Count::default() });
+        }
         let mut long = Count::default();
         workspace.tests(&["--ignored"], &mut long).unwrap();
         assert_eq!((long.passed, long.failed, long.ignored), (1, 0, 0));
@@ -248,10 +290,31 @@ mod tests {
         assert_eq!(parse_result(line), Some([26, 2, 1]));
         assert_eq!(parse_result("test result: ok. many"), None);
         assert_eq!(parse_result("test a::b ... ok"), None);
-        assert_eq!(parse_passed("test a::b ... ok"), Some("a::b"));
-        assert_eq!(parse_passed("test a::b ... ignored, long"), None);
-        assert_eq!(parse_said("test a::b ... SKIPPED: c: d", "SKIPPED: "), Some("c: d"));
-        assert_eq!(parse_said("test a::b ... ok", "SKIPPED: "), None);
+        assert_eq!(said("test a::b ... SKIPPED: c: d"), Some(("test a::b ... ", "SKIPPED: ", "c: d")));
+        assert_eq!(said("COUNT: 3 of SEED: 4"), Some(("", "COUNT: ", "3 of SEED: 4")));
+        assert_eq!(said("test a::b ... ok"), None);
+    }
+
+    #[test]
+    fn a_verdict_is_found_behind_what_tests_write() {
+        let read = |text: &str| {
+            let mut passed = Passed::default();
+            text.lines().filter_map(|line| passed.read(line)).collect::<Vec<_>>()
+        };
+        assert_eq!(read("test a::b ... ok\ntest c ... ok"), ["a::b", "c"]);
+        assert_eq!(read("test a ... SEED: 7\nCOUNT: 3\nany text\nok\ntest c ... ok"), ["a", "c"]);
+        assert_eq!(read("test a ... okSEED: 7\n\ntest c ... ok"), ["a", "c"]);
+        assert_eq!(read("SKIPPED: x\ntest a ... ok"), ["a"]);
+        let none = [
+            "test a ... ignored, long\nok",
+            "test a ... FAILED\nok",
+            "test a ... SEED: 7\nFAILED\nok",
+            "test a ... SEED: 7\n\ntest result: FAILED. 0 passed; 1 failed; 0 ignored",
+            "ok",
+        ];
+        for text in none {
+            assert_eq!(read(text), Vec::<String>::new(), "{text}");
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// What the list is to hold and is found in tests, each with all tests that it is made of. It passes when each of
-/// them was seen to pass, so that one that was renamed or taken away is missed here.
+/// them was seen to pass, so that one that was renamed or taken away is missed here, and is skipped when one of them
+/// passed without doing its work.
 const PARTS: &[(&str, &[&str])] = &[
     (
         "simulation with new seeds",
@@ -113,7 +114,30 @@ pub(crate) fn functions() -> impl Iterator<Item = &'static str> {
 fn complete(short: &Count, long: &Count) -> Result<()> {
     let missed: Vec<&str> = PARTS.iter().flat_map(|(_, tests)| missed(tests, short, long)).collect();
     ensure!(missed.is_empty(), "not seen to pass: {}", missed.join(", "));
+    for what in short.skipped.iter().chain(&long.skipped) {
+        let test = what.split(": ").next().unwrap_or(what);
+        let known = short.names.contains(test) || long.names.contains(test);
+        ensure!(known, "SKIPPED names no test that passed: {what}");
+    }
     Ok(())
+}
+
+/// The first of these tests that says of itself that it was skipped.
+fn skipped<'a>(tests: &[&'a str], short: &Count, long: &Count) -> Option<&'a str> {
+    let said = |test: &str| {
+        let by = |what: &String| what.strip_prefix(test).is_some_and(|rest| rest.starts_with(": "));
+        short.skipped.iter().chain(&long.skipped).any(by)
+    };
+    tests.iter().copied().find(|test| said(test))
+}
+
+/// What came of a part, in words.
+fn result(tests: &[&str], short: &Count, long: &Count) -> String {
+    match (missed(tests, short, long).is_empty(), skipped(tests, short, long)) {
+        (false, _) => "**failed**".to_owned(),
+        (true, Some(test)) => format!("skipped by `{test}`"),
+        (true, None) => "passed".to_owned(),
+    }
 }
 
 fn missed<'a>(tests: &'a [&str], short: &Count, long: &Count) -> Vec<&'a str> {
@@ -129,16 +153,20 @@ fn page(facts: &Facts, stages: &[Stage], short: &Count, long: &Count) -> Result<
         writeln!(page, "| {} | {} | {} |", s.name, word(s.passed), ci::human(s.seconds))?;
     }
     writeln!(page, "\nTests: {} passed, {} failed.", short.passed, short.failed)?;
-    for what in short.skipped.iter().chain(&long.skipped) {
-        writeln!(page, "SKIPPED: {what}")?;
-    }
-    for seed in short.seeds.iter().chain(&long.seeds) {
-        writeln!(page, "SEED: {seed}")?;
-    }
     writeln!(page, "Long tests: {} passed, {} failed. Among both:\n", long.passed, long.failed)?;
     writeln!(page, "| part | result | tests |\n|---|---|---|")?;
     for (part, tests) in PARTS {
-        writeln!(page, "| {part} | {} | {} |", word(missed(tests, short, long).is_empty()), tests.len())?;
+        writeln!(page, "| {part} | {} | {} |", result(tests, short, long), tests.len())?;
+    }
+    writeln!(page, "\n## Seeds and counts\n")?;
+    for what in short.skipped.iter().chain(&long.skipped) {
+        writeln!(page, "- SKIPPED: {what}")?;
+    }
+    for seed in short.seeds.iter().chain(&long.seeds) {
+        writeln!(page, "- SEED: {seed}")?;
+    }
+    for count in short.counts.iter().chain(&long.counts) {
+        writeln!(page, "- COUNT: {count}")?;
     }
     writeln!(page, "\nThe figures of the benchmark are in [benchmarks.md](benchmarks.md).")?;
     Ok(page)
@@ -156,11 +184,12 @@ mod tests {
             Stage { name: "demo".into(), seconds: 61.2, passed: true },
             Stage { name: "bench".into(), seconds: 2.0, passed: false },
         ];
-        let skipped = vec!["Terraform: not there".to_owned()];
+        let (part, tests) = PARTS[PARTS.len() - 1];
+        let skipped = vec![format!("{}: not there", tests[1])];
         let short = Count { passed: 300, failed: 1, skipped, ..Count::default() };
-        let names = PARTS[0].1.iter().map(|name| (*name).to_owned()).collect();
-        let seeds = vec!["walks from 7".to_owned()];
-        let long = Count { passed: 4, names, seeds, ..Count::default() };
+        let names = PARTS[0].1.iter().chain(tests).map(|name| (*name).to_owned()).collect();
+        let (seeds, counts) = (vec!["walks from 7".to_owned()], vec!["3 walks".to_owned()]);
+        let long = Count { passed: 4, names, seeds, counts, ..Count::default() };
         let page = page(&facts, &stages, &short, &long).unwrap();
         for line in [
             "- Commit: abc\n",
@@ -168,8 +197,10 @@ mod tests {
             "| bench | **failed** | 2.0 s |",
             "Tests: 300 passed, 1 failed.",
             "Long tests: 4 passed, 0 failed.",
-            "SKIPPED: Terraform: not there\n",
-            "SEED: walks from 7\n",
+            &format!("- SKIPPED: {}: not there\n", tests[1]),
+            "- SEED: walks from 7\n",
+            "- COUNT: 3 walks\n",
+            &format!("| {part} | skipped by `{}` | {} |", tests[1], tests.len()),
             &format!("| {} | passed | {} |", PARTS[0].0, PARTS[0].1.len()),
             "| fuzz | **failed** | 7 |",
         ] {

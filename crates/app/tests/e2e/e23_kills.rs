@@ -73,7 +73,7 @@ struct Stands {
 fn a_day_with_fifty_kills_ends_as_one_without() {
     let quiet = Platform::start();
     prepare(&quiet);
-    let expect = live(&quiet, &AtomicBool::new(true));
+    let (expect, _) = live(&quiet, &AtomicBool::new(true));
     drop(quiet);
 
     let seed = std::env::var("APRON_KILLS_SEED").map_or_else(
@@ -84,7 +84,7 @@ fn a_day_with_fifty_kills_ends_as_one_without() {
     let platform = Platform::start();
     prepare(&platform);
     let over = AtomicBool::new(false);
-    let got = std::thread::scope(|scope| {
+    let (got, days) = std::thread::scope(|scope| {
         let killer = scope.spawn(|| {
             // A failed day must not leave the killer running.
             kill(&platform, seed);
@@ -95,6 +95,10 @@ fn a_day_with_fifty_kills_ends_as_one_without() {
         got
     });
     assert_eq!(got, expect);
+    let operations = got.operations.len();
+    say(&format!(
+        "COUNT: {KILLS} kills of control, node and proxy in {days} days of {operations} operations each"
+    ));
     // What was routed last answers without a failure once nothing is killed any more.
     let load = http::Load::start(&platform.apps, &platform.alias("shop"), 1);
     std::thread::sleep(Duration::from_secs(1));
@@ -115,18 +119,20 @@ fn prepare(platform: &Platform) {
     platform.import("broken:1", &[("MODE", "exit")]);
 }
 
-/// Lives the day through, again and again until `over`, and says how the last one ended. Whatever is killed, the
-/// operations of each day end alike.
-fn live(platform: &Platform, over: &AtomicBool) -> Day {
+/// Lives the day through, again and again until `over`, and says how the last one ended and how many there were.
+/// Whatever is killed, the operations of each day end alike.
+fn live(platform: &Platform, over: &AtomicBool) -> (Day, u32) {
     let mut first = None;
+    let mut days = 0;
     loop {
+        days += 1;
         // Before the day: a last one that began before the end of the kills is lived to its end, too.
         let last = over.load(Ordering::Relaxed);
         let operations: Vec<_> =
             day().iter().map(|step| (name(step), take(platform, step).expect("an operation"))).collect();
         assert_eq!(operations, *first.get_or_insert_with(|| operations.clone()));
         if last {
-            return Day { stands: stands(platform), operations };
+            return (Day { stands: stands(platform), operations }, days);
         }
         for name in ["shop", "blog", "wiki"] {
             take(platform, &Step::Delete(name));
