@@ -41,7 +41,7 @@ pub(crate) const LOOPS_MAX: usize = 256;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(after_long_help = help::MORE)]
 pub(crate) struct Arguments {
-    /// Where everything is kept [default: /var/lib/apron]
+    /// Where everything is kept [default: $APRON_DATA_DIR, else /var/lib/apron]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// A TOML file with settings; flags win over it
@@ -192,6 +192,12 @@ pub(crate) fn resolve(arguments: &Arguments) -> Result<Settings, ConfigError> {
     }
 }
 
+/// The data directory: the flag's, else `APRON_DATA_DIR`, else the usual one.
+pub(crate) fn data_dir(flag: Option<&Path>) -> PathBuf {
+    let variable = || std::env::var_os("APRON_DATA_DIR").filter(|value| !value.is_empty());
+    flag.map(Path::to_owned).or_else(|| variable().map(PathBuf::from)).unwrap_or_else(|| DATA_DIR.into())
+}
+
 /// The users of control and of the proxy, as `apron serve` with this file has them.
 pub(crate) fn resolve_users(config: Option<&Path>) -> Result<(u32, u32), ConfigError> {
     let file = config.map(file::read).transpose()?.unwrap_or_default();
@@ -203,7 +209,7 @@ fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigEr
     let region = arguments.region.clone().or(file.region).unwrap_or_else(|| REGION.into());
     file::domain_checked(&domain).map_err(|m| ConfigError::Flag(format!("--apps-domain: {m}")))?;
     file::region_checked(&region).map_err(|m| ConfigError::Flag(format!("--region: {m}")))?;
-    let data_dir = arguments.data_dir.clone().unwrap_or_else(|| DATA_DIR.into());
+    let data_dir = data_dir(arguments.data_dir.as_deref());
     let data_dir = std::path::absolute(&data_dir)
         .map_err(|e| ConfigError::Flag(format!("--data-dir {}: {e}", data_dir.display())))?;
     let source_roots = match arguments.source_roots.is_empty() {

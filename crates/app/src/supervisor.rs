@@ -153,7 +153,7 @@ async fn supervise(
             say(&error.to_string());
         }
         write_supervisor_record(&run, &bound);
-        announce(&addresses);
+        announce(&addresses, &settings.data_dir);
         // Reports after the start are only logged, where they arise; the channel must not fill up.
         while leaving.has_changed().is_ok() && *leaving.borrow_and_update() == Stop::No {
             tokio::select! {
@@ -294,10 +294,11 @@ fn bind(settings: &Settings, control: Option<&Survivor>, proxy: Option<&Survivor
 }
 
 /// The one line of standard output, for people and for programs that wait for it.
-fn announce(addresses: &Addresses) {
+fn announce(addresses: &Addresses, data_dir: &Path) {
     let apps = apps_endpoint(addresses);
     let mut stdout = std::io::stdout().lock();
-    let written = writeln!(stdout, "ready api=http://{} apps={apps}", reachable(addresses.api));
+    let (api, data) = (reachable(addresses.api), data_dir.display());
+    let written = writeln!(stdout, "ready api=http://{api} apps={apps} data={data}");
     if let Err(error) = written.and_then(|()| stdout.flush()) {
         // Whoever reads it may have left after starting us; the platform goes on.
         say(&format!("cannot write the ready line to standard output: {error}"));

@@ -8,7 +8,7 @@
 use super::progress;
 use super::settings::Flags;
 use crate::children::{privileges, reach};
-use crate::config::{self, DATA_DIR, DatabaseFlags};
+use crate::config::{self, DatabaseFlags};
 use crate::credentials;
 use crate::supervisor::{database, directory};
 use anyhow::{Context, Result, bail};
@@ -93,8 +93,7 @@ fn data_dir(flags: &Flags) -> Result<PathBuf> {
     if !Uid::effective().is_root() {
         bail!("a backup holds everything, so root alone makes and restores one");
     }
-    let given = flags.data_dir.clone().or_else(|| std::env::var_os("APRON_DATA_DIR").map(PathBuf::from));
-    Ok(std::path::absolute(given.unwrap_or_else(|| PathBuf::from(DATA_DIR)))?)
+    Ok(std::path::absolute(config::data_dir(flags.data_dir.as_deref()))?)
 }
 
 /// A file that becomes another one's content when it is finished, and goes when it is dropped before.

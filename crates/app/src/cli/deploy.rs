@@ -283,12 +283,16 @@ async fn resume(client: &Client, arn: &str, progress: &Progress) -> Result<Ended
 async fn finish(client: &Client, name: &str, arn: &str, ended: &Ended) -> Result<ExitCode> {
     let status = client.call(&DescribeStatusRequest { service_arn: arn.to_owned() }).await?;
     if !ended.succeeded() {
-        let kept = if status.status == apron::ServiceStatus::Running {
-            "; the version before it serves on"
-        } else {
-            ""
-        };
-        bail!("the new version of '{name}' does not serve{kept}: {}", ended.because());
+        let reason = ended.because();
+        match status.status {
+            apron::ServiceStatus::CreateFailed => {
+                bail!("'{name}' was not created ('apron rm {name}' takes away what is left): {reason}")
+            }
+            apron::ServiceStatus::Running => {
+                bail!("the new version of '{name}' does not serve; the version before it serves on: {reason}")
+            }
+            _ => bail!("the new version of '{name}' does not serve: {reason}"),
+        }
     }
     match status.url {
         Some(url) => progress::print(&url),

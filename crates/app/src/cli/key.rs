@@ -13,7 +13,8 @@ pub(super) async fn create(client: &Client, name: String, read_only: bool) -> Re
     let rights = if read_only { AccessKeyRights::ReadOnly } else { AccessKeyRights::Admin };
     let key = client.call(&CreateAccessKeyRequest { name, rights }).await?;
     print(&format!(
-        "# Rights: {}. The secret is shown this once; add these lines to ~/.aws/credentials.\n\
+        "# Rights: {}. The secret is shown this once; add these lines to ~/.aws/credentials, and let\n\
+         # AWS_ENDPOINT_URL_APPRUNNER and AWS_ENDPOINT_URL_APRON name this platform, as 'apron env' prints them.\n\
          [{}]\naws_access_key_id = {}\naws_secret_access_key = {}",
         word(key.rights),
         key.name,

@@ -1,14 +1,13 @@
 //! Where the API is and with which key to sign: from flags, from the environment, else from the data directory
 //! of a platform on this machine.
 
+use crate::config::DATA_DIR;
 use anyhow::{Context, Result, anyhow, bail};
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where `apron serve` keeps its data unless told otherwise.
-const DATA_DIR: &str = "/var/lib/apron";
 /// Where `apron serve` listens unless told otherwise.
 const ENDPOINT: &str = "http://127.0.0.1:7070";
 /// Signs the first call, which asks the platform for its own region.

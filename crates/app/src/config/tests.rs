@@ -56,14 +56,15 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
-fn rates_of_calls_are_read_and_the_example_shows_what_they_are_anyway() {
+fn rates_of_calls_are_read_and_the_example_shows_what_they_and_quotas_are_anyway() {
     let file = file::parse("[throttling]\nwrites_burst = 7\n").unwrap();
     assert_eq!((file.throttling.writes.burst, file.throttling.reads), (7, Rates::default().reads));
     assert!(problems("[throttling]\nreads_per_second = 0")[0].contains("from 1 to"));
     assert!(problems("[throttling]\nreads = 5")[0].contains("unknown key 'throttling.reads'"));
     let example = include_str!("example.toml");
     let shown = &example[example.find("[throttling]").unwrap()..example.find("[registries]").unwrap()];
-    assert_eq!(file::parse(shown).unwrap().throttling, Rates::default());
+    let shown = file::parse(shown).unwrap();
+    assert_eq!((shown.throttling, shown.quotas), (Rates::default(), Quotas::default()));
 }
 
 #[test]

@@ -38,8 +38,8 @@ fn sources_that_cannot_be_built() {
         ),
         (
             "version: 1.0\nruntime: python3111\nbuild:\n  commands:\n    build: [\"true\"]\nrun:\n  command: x\n",
-            "the new version of 'bad' does not serve: apprunner.yaml: line 2, column 10: runtime \"python3111\" is \
-             not known here; known runtimes: nodejs18, python3, python311; did you mean python311?"
+            "'bad' was not created ('apron rm bad' takes away what is left): apprunner.yaml: line 2, column 10: runtime \
+             \"python3111\" is not known here; known runtimes: nodejs18, python3, python311; did you mean python311?"
                 .to_owned(),
         ),
     ] {
@@ -53,15 +53,17 @@ fn sources_that_cannot_be_built() {
     );
     let absent = format!("file://{}", platform.scratch("absent").join("repository.git").display());
     let expected = format!(
-        "apron: the new version of 'bad3' does not serve: the repository {absent} does not exist on this machine"
+        "apron: 'bad3' was not created ('apron rm bad3' takes away what is left): the repository {absent} does not \
+         exist on this machine"
     );
     check(&absent, "bad3", &expected);
     // Where the operator allowed nothing, it is not even looked at.
     check(
         "file:///nonexistent/repository.git",
         "bad4",
-        "apron: the new version of 'bad4' does not serve: file:///nonexistent/repository.git lies in none of the \
-         directories that `--source-root` or `source_roots` in the configuration allows",
+        "apron: 'bad4' was not created ('apron rm bad4' takes away what is left): \
+         file:///nonexistent/repository.git lies in none of the directories that `--source-root` or \
+         `source_roots` in the configuration allows",
     );
 }
 
