@@ -53,7 +53,8 @@ def a_whole_life(platform):
     rows = platform.paged("DescribeCustomDomains", "CustomDomains", 2, ServiceArn=service)
     assert len(rows) == DOMAINS_MAX, rows
     other = platform.running("other-domains")
-    platform.refused("AssociateCustomDomain", INVALID, "", ServiceArn=other, DomainName="example.com")
+    for name, taken in (("example.com", "example.com"), ("www.example.com", "www.example.com")):
+        platform.refused("AssociateCustomDomain", INVALID, f"The domain {taken} is", ServiceArn=other, DomainName=name)
     for row in rows:
         gone = platform.good("DisassociateCustomDomain", ServiceArn=service, DomainName=row["DomainName"])
         assert gone["DNSTarget"] == target and gone["CustomDomain"]["Status"] == "deleting", gone
@@ -62,7 +63,13 @@ def a_whole_life(platform):
     wild = platform.good("AssociateCustomDomain", ServiceArn=other, DomainName="*.example.com",
                          EnableWWWSubdomain=False)
     assert wild["CustomDomain"]["DomainName"] == "*.example.com", wild
+    platform.good("AssociateCustomDomain", ServiceArn=other, DomainName="www.example.net", EnableWWWSubdomain=False)
+    platform.refused("AssociateCustomDomain", INVALID, "The domain www.example.net is", ServiceArn=service,
+                     DomainName="example.net")
     platform.remove(service, other)
+    # What is deleted has none and takes none.
+    platform.refused("DisassociateCustomDomain", MISSING, other, ServiceArn=other, DomainName="*.example.com")
+    platform.refused("AssociateCustomDomain", INVALID, other, ServiceArn=other, DomainName="example.com")
 
 
 def refusals(platform):
@@ -72,7 +79,8 @@ def refusals(platform):
     platform.refused("DisassociateCustomDomain", MISSING, gone, ServiceArn=gone, DomainName="example.com")
     platform.refused("DescribeCustomDomains", MISSING, gone, ServiceArn=gone)
     service = platform.running("refused-domains")
-    for name in ("login*.example.com", "*.*.example.com", "a..example.com", "-a.example.com", "localhost", "."):
+    for name in ("login*.example.com", "*.*.example.com", "*.login.example.com", "a..example.com", "-a.example.com",
+                 "localhost", "."):
         platform.refused("AssociateCustomDomain", INVALID, "", ServiceArn=service, DomainName=name,
                          EnableWWWSubdomain=False)
     for operation in ("AssociateCustomDomain", "DisassociateCustomDomain", "DescribeCustomDomains"):

@@ -3,7 +3,6 @@
 from harness import ACCOUNT, UNKNOWN_ID, hexadecimal, recent
 
 INVALID, MISSING, QUOTA = "InvalidRequestException", "ResourceNotFoundException", "ServiceQuotaExceededException"
-STATE = "InvalidStateException"
 CONNECTORS_MAX = 10
 INGRESS_MAX = 2
 SUBNETS = ["subnet-0a1b2c3d4e5f60718", "subnet-1a1b2c3d4e5f60718"]
@@ -50,6 +49,10 @@ def refusals_of_connectors(platform):
     for operation in ("DescribeVpcConnector", "DeleteVpcConnector"):
         platform.refused(operation, MISSING, "", VpcConnectorArn=platform.arn("vpcconnector", "gone", "1", UNKNOWN_ID))
         platform.refused(operation, INVALID, "", VpcConnectorArn=platform.arn("service", "gone", UNKNOWN_ID))
+        # Configurations alone may be named in part.
+        for part in (("gone",), ("gone", "1")):
+            platform.refused(operation, INVALID, "NAME/REVISION/ID",
+                             VpcConnectorArn=platform.arn("vpcconnector", *part))
     there = len(platform.good("ListVpcConnectors")["VpcConnectors"])
     made = [connector(platform, f"full-{number}") for number in range(CONNECTORS_MAX - there)]
     platform.refused("CreateVpcConnector", QUOTA, "", VpcConnectorName="overfull", Subnets=SUBNETS)
@@ -93,6 +96,11 @@ def ingress(platform):
     assert listed(platform, ServiceArn=service) == [row]
     assert listed(platform, ServiceArn=service, VpcEndpointId=ENDPOINT["VpcEndpointId"]) == [row]
     assert listed(platform, VpcEndpointId="vpce-none") == []
+    # An ARN that differs in any part is another service's.
+    identifier = service.rpartition("/")[2]
+    for other in (platform.arn("service", "another", identifier), service.replace(ACCOUNT, "2" * 12),
+                  service.replace(platform.region, "eu-south-1")):
+        assert listed(platform, ServiceArn=other) == [], other
     # Where clients inside a VPC are to send their requests.
     targets = platform.good("DescribeCustomDomains", ServiceArn=service)["VpcDNSTargets"]
     assert targets == [{"VpcIngressConnectionArn": named, "VpcId": ENDPOINT["VpcId"],
@@ -110,7 +118,7 @@ def ingress(platform):
     assert deleted["Status"] in ("PENDING_DELETION", "DELETED"), deleted
     assert listed(platform, ServiceArn=service) == []
     platform.remove(service)
-    platform.refused("CreateVpcIngressConnection", STATE, "DELETED", ServiceArn=service,
+    platform.refused("CreateVpcIngressConnection", INVALID, service, ServiceArn=service,
                      VpcIngressConnectionName="late", IngressVpcConfiguration=ENDPOINT)
 
 

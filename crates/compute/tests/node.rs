@@ -140,6 +140,7 @@ impl World {
                 healthy_threshold: 1,
                 unhealthy_threshold: 2,
             },
+            health_grace_ms: 0,
             stop_grace_ms: 500,
         }
     }

@@ -90,8 +90,8 @@ impl Names {
     }
 
     /// `ServiceUrl`: a host, with the port when it is not 443.
-    pub fn service_url(&self, service: &Service) -> String {
-        format!("{}{}", self.service_host(service), self.apps_suffix)
+    pub fn service_url(&self, url_label: &str, region: &str) -> String {
+        format!("{}{}", routes::url_host_of(url_label, region, &self.apps_domain), self.apps_suffix)
     }
 
     /// The host name of its default URL.

@@ -232,6 +232,12 @@ impl Registry {
         }
     }
 
+    /// The registry that `obtain` asks for a reference. None: nobody is asked, an import is what it means.
+    pub fn asked_for(&self, reference: &str, content: &Content) -> Option<String> {
+        let is_here = !names_a_registry(reference) && matches!(content.import_of(reference), Ok(Some(_)));
+        (!is_here).then(|| host_of(&mapped(reference, &self.config.mirrors)))
+    }
+
     /// The digest of the manifest that this machine would run.
     pub async fn resolve(&self, reference: &str) -> Result<Digest, RegistryError> {
         let work = async {

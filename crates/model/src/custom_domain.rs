@@ -86,6 +86,15 @@ pub fn associate(
         ));
     }
     let last = name.rsplit('.').next().unwrap_or_default();
+    // AWS takes a wildcard right below a registered domain alone, which under a country's may have three labels:
+    // example.co.uk.
+    let labels_max = if last.len() == 2 { 3 } else { 2 };
+    if wildcard && name.split('.').count() > labels_max {
+        return refuse(format!(
+            "DomainName '{domain}' is a wildcard below a subdomain: only *.example.com, right below a root domain, can \
+             be associated. Associate the names one by one."
+        ));
+    }
     if last.bytes().all(|b| b.is_ascii_digit()) {
         return refuse(format!("DomainName '{domain}' is an address, not the name of a domain."));
     }
@@ -100,8 +109,8 @@ pub fn associate(
     }
     if held >= quotas.custom_domains_per_service {
         return refuse(format!(
-            "The service has {held} custom domains, which is the quota. Disassociate one, or raise the quota in the \
-             configuration."
+            "The service has {held} custom domains, which is the quota. Disassociate one, or raise it under [quotas] of the \
+             configuration file."
         ));
     }
     Ok((lower, www.unwrap_or(!wildcard)))
@@ -119,6 +128,10 @@ mod tests {
         assert_eq!(take("Example.com", None), Ok(("example.com".to_owned(), true)));
         assert_eq!(take("app.example.com", Some(false)), Ok(("app.example.com".to_owned(), false)));
         assert_eq!(take("*.example.com", None), Ok(("*.example.com".to_owned(), false)));
+        assert_eq!(take("*.example.co.uk", None), Ok(("*.example.co.uk".to_owned(), false)));
+        for deep in ["*.a.b.example.com", "*.login.example.com", "*.a.example.co.uk"] {
+            assert!(take(deep, None).unwrap_err().contains("right below a root domain"), "{deep}");
+        }
         assert!(take("*.example.com", Some(true)).unwrap_err().contains("covers www already"));
         for wrong in [
             "",

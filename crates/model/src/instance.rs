@@ -26,8 +26,15 @@ pub struct InstanceSpec {
     pub port: u16,
     pub size: InstanceSize,
     pub health: HealthCheck,
+    /// So many milliseconds from each start wrong answers to the health check do not count yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub health_grace_ms: u64,
     /// Milliseconds between SIGTERM and SIGKILL.
     pub stop_grace_ms: u64,
+}
+
+fn is_zero(ms: &u64) -> bool {
+    *ms == 0
 }
 
 impl fmt::Debug for InstanceSpec {
@@ -45,6 +52,7 @@ impl fmt::Debug for InstanceSpec {
             port,
             size,
             health,
+            health_grace_ms,
             stop_grace_ms,
         } = self;
         let names: Vec<&String> = env.keys().collect();
@@ -60,6 +68,7 @@ impl fmt::Debug for InstanceSpec {
             .field("port", port)
             .field("size", size)
             .field("health", health)
+            .field("health_grace_ms", health_grace_ms)
             .field("stop_grace_ms", stop_grace_ms)
             .finish()
     }
@@ -318,6 +327,7 @@ mod tests {
                 healthy_threshold: 1,
                 unhealthy_threshold: 1,
             },
+            health_grace_ms: 0,
             stop_grace_ms: 1,
         };
         spec.env.insert("TOKEN".to_owned(), "very-secret".to_owned());

@@ -74,9 +74,10 @@ pub const ACCESS_KEYS_MAX: usize = 100;
 pub const AUDIT_PARAMETERS_BYTES_MAX: usize = 4 * 1024;
 /// Of an access key's id or an operation's name that a stranger presented.
 pub const AUDIT_CLAIM_CHARS_MAX: usize = 128;
-/// Calls that wait to be written to the audit log, and their bodies together; a call beyond is counted, a body
-/// beyond is left out.
+/// Calls that wait to be written to the audit log, those that change something and the others apart. A change waits for
+/// its place before it acts; of the others a call beyond is counted.
 pub const AUDIT_QUEUE_MAX: usize = 4 * 1024;
+/// Bodies of changes that wait to be written; a body beyond is left out.
 pub const AUDIT_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Lines about unknown keys and wrong signatures; further ones of the same minute are counted. Who has no key must
 /// not be able to push out what others did.
@@ -88,6 +89,8 @@ pub const API_ADDRESS_CONNECTIONS_MAX: usize = 64;
 /// The same for loopback, where a reverse proxy stands for everybody behind it: all but some for those who come
 /// directly.
 pub const API_LOOPBACK_CONNECTIONS_MAX: usize = 224;
+/// Connections beyond that which are answered at once; further ones are closed without a word.
+pub const API_REFUSALS_MAX: usize = 32;
 /// Calls that wait for log lines, each on a connection of its own: those of one key, and of all together.
 pub const API_KEY_POLLS_MAX: usize = 128;
 pub const API_POLLS_MAX: usize = 192;
@@ -103,7 +106,8 @@ pub const API_UNPROVEN_BODIES_MAX: usize = 4;
 /// one that changes something waits for the disk behind one writer. The bursts are a script over a thousand services.
 pub const API_READS: Rate = Rate { per_second: 500, burst: 5_000 };
 pub const API_WRITES: Rate = Rate { per_second: 100, burst: 1_000 };
-/// Requests of one address without a good signature. Beyond it each is held for a moment and told nothing more.
+/// Requests of one address without a good signature, and refusals of a key that calls too often. Beyond it each is held
+/// for a moment, and a stranger is told nothing more.
 pub const API_STRANGERS: Rate = Rate { per_second: 20, burst: 200 };
 /// Callers whose rates are remembered; there are fewer keys, and addresses have no bound.
 pub const API_CALLERS_MAX: usize = 4 * 1024;

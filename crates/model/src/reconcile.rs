@@ -137,10 +137,10 @@ pub fn drained(slot: &Slot, now: Timestamp) -> Leaving {
     Leaving { id: id.clone(), event }
 }
 
-/// A slot of which nothing is left.
+/// A slot of which nothing is left. Of one that the driver refused there never was anything.
 pub fn gone(slot: &Slot, now: Timestamp) -> Leaving {
     let Slot { id, revision, .. } = slot;
-    let event = slot.fact.as_ref().map(|fact| {
+    let event = slot.fact.as_ref().filter(|fact| !is_refusal(fact)).map(|fact| {
         let took = match fact.phase {
             Phase::Stopping => format!(" in {}", lasted(slot.fact_at, now)),
             Phase::Creating | Phase::Running | Phase::Exited(_) | Phase::Failed(_) => String::new(),
@@ -165,6 +165,14 @@ pub fn refused(slot: &Slot, reason: String) -> Observed {
         restarts: 0,
         last_exit: None,
         waterfall: Waterfall::default(),
+    }
+}
+
+/// A fact that `refused` made: what a driver has has an address.
+fn is_refusal(fact: &Observed) -> bool {
+    match &fact.phase {
+        Phase::Failed(fault) => fault.permanent && fact.address.is_none(),
+        Phase::Creating | Phase::Running | Phase::Exited(_) | Phase::Stopping => false,
     }
 }
 
@@ -316,8 +324,10 @@ mod tests {
         let stopped = format!("Instance {id} of revision 1 has stopped in 0.4 s.");
         assert_eq!(says(gone(&slot, Timestamp(950))), stopped);
         // Of what never came to be nothing is to tell.
-        slot.fact = None;
-        assert_eq!(gone(&slot, Timestamp(950)), Leaving { id, event: None });
+        for fact in [None, Some(refused(&slot, "no image".to_owned()))] {
+            slot.fact = fact;
+            assert_eq!(gone(&slot, Timestamp(950)), Leaving { id: id.clone(), event: None });
+        }
     }
 
     #[test]

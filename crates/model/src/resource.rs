@@ -75,7 +75,7 @@ impl Kind {
     }
 
     /// A name that exists gets a further revision instead of being refused, and an ARN may leave the revision out.
-    fn is_revised(self) -> bool {
+    pub fn is_revised(self) -> bool {
         match self {
             Kind::AutoScalingConfiguration | Kind::ObservabilityConfiguration => true,
             Kind::Connection | Kind::VpcConnector | Kind::VpcIngressConnection => false,
@@ -270,15 +270,15 @@ pub fn create(
     }
     if active == 0 && siblings.names >= quotas.names(kind) {
         return Err(ResourceError::Quota(format!(
-            "The region has {} {}s, which is the quota. Delete one, or raise the quota in the configuration.",
+            "The region has {} {}s, which is the quota. Delete one, or raise it under [quotas] of the configuration file.",
             siblings.names,
             kind.words()
         )));
     }
     if active >= quotas.revisions(kind) {
         return Err(ResourceError::Quota(format!(
-            "The {} {} has {active} revisions, which is the quota. Delete one, or raise the quota in the \
-             configuration.",
+            "The {} {} has {active} revisions, which is the quota. Delete one, or raise it under [quotas] of the \
+             configuration file.",
             kind.words(),
             new.name
         )));
@@ -307,7 +307,7 @@ pub fn tagged(
     current: &BTreeMap<String, String>,
     tags: impl IntoIterator<Item = (String, String)>,
 ) -> Result<BTreeMap<String, String>, ResourceError> {
-    let all = laid_over(current, tags)?;
+    let all = laid_over(kind.words(), current, tags)?;
     match all.keys().find(|key| extension::is_ours(key)) {
         None => Ok(all),
         Some(key) => Err(ResourceError::Invalid(format!(

@@ -89,7 +89,12 @@ pub enum FromProxy {
 
 /// The host name of a service's default URL.
 pub fn url_host(service: &Service, apps_domain: &str) -> String {
-    format!("{}.{}.{}", service.url_label, service.region, apps_domain).to_ascii_lowercase()
+    url_host_of(&service.url_label, &service.region, apps_domain)
+}
+
+/// As `url_host`, of a service that is not known whole.
+pub fn url_host_of(url_label: &str, region: &str, apps_domain: &str) -> String {
+    format!("{url_label}.{region}.{apps_domain}").to_ascii_lowercase()
 }
 
 /// The address of a host of ours that people are shown, on the listener of `apps_endpoint`. That is the plain one

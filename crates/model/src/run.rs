@@ -79,6 +79,7 @@ pub fn instance_spec(service: &Service, revision: &Revision, slot: &Slot) -> Opt
         port: run.port,
         size: run.tags.size(revision.config.size),
         health: revision.config.health.clone(),
+        health_grace_ms: run.tags.health_check_grace().as_millis() as u64,
         stop_grace_ms: limits::STOP_GRACE_MS,
     })
 }

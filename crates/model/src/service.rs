@@ -111,10 +111,12 @@ impl Status {
 
 /// The status on the wire: an open operation hides the state.
 pub fn status(service: &Service) -> Status {
-    if service.operation.is_some() {
-        return Status::OperationInProgress;
-    }
-    settled(service.state)
+    status_of(service.state, service.operation.is_some())
+}
+
+/// As `status`, of a service that is not known whole.
+pub fn status_of(state: State, operation_open: bool) -> Status {
+    if operation_open { Status::OperationInProgress } else { settled(state) }
 }
 
 /// The status of a service without an open operation.

@@ -126,35 +126,49 @@ pub struct NetworkInput {
     pub dual_stack: Option<bool>,
 }
 
-/// A new service from what was written. `scaling` is the default of its region.
+/// A new service of the account from what was written. `scaling` is the default of its region.
 pub fn new_service(
     name: &str,
     tags: impl IntoIterator<Item = (String, String)>,
     input: &ServiceInput,
     scaling: &Scaling,
+    account: &str,
 ) -> Result<NewService, InputError> {
     check_name(name)?;
-    let tags = laid_over(&BTreeMap::new(), tags)?;
-    Ok(NewService { name: name.to_owned(), tags, config: merge::configure(None, input, scaling)? })
+    let tags = laid_over("service", &BTreeMap::new(), tags)?;
+    Ok(NewService {
+        name: name.to_owned(),
+        tags,
+        config: merge::configure(None, input, scaling, Some(account))?,
+    })
 }
 
 /// The configuration that `service` has when `input` is laid over its present one.
 pub fn changed(service: &Service, input: &ServiceInput) -> Result<ServiceConfig, InputError> {
-    merge::configure(Some(service), input, &service.config.scaling)
+    merge::configure(Some(service), input, &service.config.scaling, None)
 }
 
 /// Tags of one resource; AWS's quota.
 pub const TAGS_MAX: usize = 50;
 
-/// `tags` laid over `current`, as TagResource does. A key named twice is refused: which one was meant?
+/// `tags` laid over `current`, as TagResource does. A key named twice is refused: which one was meant? `what` they are
+/// tags of is said in refusals: "service".
 pub fn laid_over(
+    what: &str,
     current: &BTreeMap<String, String>,
     tags: impl IntoIterator<Item = (String, String)>,
 ) -> Result<BTreeMap<String, String>, InputError> {
     let mut added = BTreeMap::new();
-    for (key, value) in tags {
+    for (at, (key, value)) in tags.into_iter().enumerate() {
         let lower = key.to_ascii_lowercase();
-        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
+        // The decoder refuses an empty one that is there.
+        if key.is_empty() {
+            return invalid(format!(
+                "Tags.{}.Key is missing: a tag has a key of 1 to 128 characters.",
+                at + 1
+            ));
+        }
+        if key.chars().count() > 128 || value.chars().count() > 256 {
             return invalid(format!(
                 "The tag '{key}' is too long: a key has 1 to 128 characters, a value at most 256."
             ));
@@ -169,7 +183,7 @@ pub fn laid_over(
     let mut all = current.clone();
     all.extend(added);
     if all.len() > TAGS_MAX {
-        return invalid(format!("A service has at most {TAGS_MAX} tags; this would make {}.", all.len()));
+        return invalid(format!("The {what} would have {} tags; at most {TAGS_MAX} are allowed.", all.len()));
     }
     Ok(all)
 }

@@ -26,7 +26,8 @@ pub struct Rates {
     pub reads: Rate,
     /// All others of it.
     pub writes: Rate,
-    /// Requests from an address whose signature is missing or wrong.
+    /// Requests from an address whose signature is missing or wrong; as often a key is refused at once that calls too
+    /// often.
     pub strangers: Rate,
 }
 
@@ -61,6 +62,8 @@ impl Source {
 pub struct Throttling {
     reads: Buckets<String>,
     writes: Buckets<String>,
+    /// Answers to calls beyond the others.
+    refusals: Buckets<String>,
     strangers: Buckets<Source>,
 }
 
@@ -69,6 +72,7 @@ impl Throttling {
         Throttling {
             reads: Buckets::new(rates.reads),
             writes: Buckets::new(rates.writes),
+            refusals: Buckets::new(rates.strangers),
             strangers: Buckets::new(rates.strangers),
         }
     }
@@ -77,6 +81,11 @@ impl Throttling {
     pub fn admit_key(&mut self, id: &str, only_reads: bool, now: Timestamp) -> bool {
         let buckets = if only_reads { &mut self.reads } else { &mut self.writes };
         buckets.admit(id.to_owned(), now)
+    }
+
+    /// Whether the key of this id, which may not call now, is told so at once. Otherwise it is held up.
+    pub fn admit_refusal(&mut self, id: &str, now: Timestamp) -> bool {
+        self.refusals.admit(id.to_owned(), now)
     }
 
     /// Whether one more request without a good signature is answered with what is wrong with it.
@@ -157,6 +166,8 @@ mod tests {
         let now = Timestamp(7);
         let mut calls = |id: &str, reads| (0..9).filter(|_| throttling.admit_key(id, reads, now)).count();
         assert_eq!([calls("a", true), calls("a", false), calls("b", true), calls("a", true)], [3, 3, 3, 0]);
+        assert_eq!((0..9).filter(|_| throttling.admit_refusal("a", now)).count(), 3);
+        assert!(throttling.admit_refusal("b", now));
         let far = Source::V6(1);
         assert_eq!((0..9).filter(|_| throttling.admit_stranger(far, now)).count(), 3);
         assert!(throttling.admit_stranger(Source::Loopback, now));

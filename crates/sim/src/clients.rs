@@ -106,6 +106,10 @@ impl Clients {
     }
 
     fn create(&mut self, region: String, dice: &mut Dice) -> Call {
+        // Services of several instances, some of which are replaced one by one, must not be rare.
+        if self.scaling_of(&region, dice).is_none() && dice.once_in(2) {
+            return self.scaling(region, dice);
+        }
         self.created += 1;
         // Names of deleted ones come again, and now and then one that is taken.
         let name = format!("web-{}", dice.below(SERVICES_MAX as u64 * 2));
@@ -116,7 +120,7 @@ impl Clients {
         if let Some(arn) = self.scaling_of(&region, dice) {
             input["AutoScalingConfigurationArn"] = json!(arn);
         }
-        if dice.once_in(4) {
+        if dice.once_in(2) {
             input["Tags"] = json!([tag(dice)]);
         }
         Call { region, operation: "CreateService".to_owned(), input }

@@ -182,6 +182,36 @@ pub(crate) async fn strike(
     })
 }
 
+/// A fault that keeps operations waiting, and that no other takes the place of.
+pub(crate) fn last(world: &World, images: &mut Images, dice: &mut Dice) -> &'static str {
+    match dice.below(5) {
+        0 => {
+            for source in SOURCES {
+                world.script(source, BuildScript::Hangs);
+            }
+            "builds are silent"
+        }
+        1 => {
+            for (_, image) in images.all.clone() {
+                images.behave(world, &image, &Behaviour::Silent { hint: None });
+            }
+            "instances are silent"
+        }
+        2 => {
+            world.set_unreachable(true);
+            "the node is away"
+        }
+        3 => {
+            world.refuse_removals(Some("no space is left"));
+            "removals are refused"
+        }
+        _ => {
+            world.set_room(Some(0));
+            "there is memory for no instance"
+        }
+    }
+}
+
 /// Nothing is wrong any more.
 pub(crate) fn heal(world: &World, images: &mut Images) {
     world.set_unreachable(false);

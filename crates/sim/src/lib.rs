@@ -7,6 +7,7 @@
 
 mod checkers;
 mod clients;
+pub mod counts;
 mod dice;
 mod faults;
 mod history;
@@ -17,38 +18,45 @@ mod walk;
 pub use outcome::{Failure, Outcome};
 pub use walk::walk;
 
+use counts::Counts;
+
 /// Calls, faults and passes of a walk, where nothing else is said.
 pub const STEPS: u64 = 70;
 
+/// What came of several walks.
+#[derive(Debug, Default)]
+pub struct Walked {
+    pub failures: Vec<Failure>,
+    /// What happened in those that ended well, added up.
+    pub counts: Counts,
+}
+
 /// Walks one seed after the other on threads of their own, one per core. The first failure of each thread ends it.
-///
-/// Gives the walks that were made, and the failures.
-pub fn walks(seeds: impl Iterator<Item = u64> + Send, steps: u64) -> (u64, Vec<Failure>) {
+pub fn walks(seeds: impl Iterator<Item = u64> + Send, steps: u64) -> Walked {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let seeds = std::sync::Mutex::new(seeds);
     let walker = |core: usize| {
         stay_on(core);
-        let mut made = 0;
+        let mut counts = Counts::default();
         loop {
             let seed = seeds.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
-            let Some(seed) = seed else { return (made, None) };
-            made += 1;
-            if let Err(failure) = walk(seed, steps) {
-                return (made, Some(failure));
+            let Some(seed) = seed else { return (counts, None) };
+            match walk(seed, steps) {
+                Ok(outcome) => counts.extend(&outcome.counts),
+                Err(failure) => return (counts, Some(failure)),
             }
         }
     };
     std::thread::scope(|scope| {
         let walker = &walker;
         let walkers: Vec<_> = (0..cores).map(|core| scope.spawn(move || walker(core))).collect();
-        let mut made = 0;
-        let mut failures = Vec::new();
+        let mut walked = Walked::default();
         for ended in walkers {
-            let (count, failure) = ended.join().expect("a walk's panic is caught");
-            made += count;
-            failures.extend(failure);
+            let (counts, failure) = ended.join().expect("a walk's panic is caught");
+            walked.counts.extend(&counts);
+            walked.failures.extend(failure);
         }
-        (made, failures)
+        walked
     })
 }
 

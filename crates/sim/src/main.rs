@@ -34,10 +34,9 @@ fn main() -> ExitCode {
         None => {
             let began = Instant::now();
             let seeds = options.from..options.from.saturating_add(options.seeds);
-            let (made, failures) = sim::walks(seeds, options.steps);
-            let seconds = began.elapsed().as_secs_f64();
-            println!("{made} walks in {seconds:.1} s, {:.1} ms each", seconds * 1000.0 / made.max(1) as f64);
-            failures
+            let walked = sim::walks(seeds, options.steps);
+            println!("{}\n{:.1} s", walked.counts, began.elapsed().as_secs_f64());
+            walked.failures
         }
     };
     for failure in &failures {

@@ -1,21 +1,22 @@
 //! How walks end.
 
+use crate::counts::{Counts, IN_ALL};
 use std::fmt;
 
 /// How a walk ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The same for two walks in which the same happened.
     pub history: u64,
     /// Lines of that history.
     pub events: u64,
-    pub calls: u64,
-    pub kills: u64,
+    pub counts: Counts,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { history, events, calls, kills } = self;
+        let Outcome { history, events, counts } = self;
+        let (calls, kills) = (counts.get(IN_ALL, "calls"), counts.get(IN_ALL, "kills"));
         write!(f, "{calls} calls, {kills} kills, {events} events, history {history:016x}")
     }
 }

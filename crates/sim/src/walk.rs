@@ -1,7 +1,10 @@
 //! One walk: steps by dice, each followed by a look of every checker; then calm, in which all must come to rest.
 
+mod endurance;
+
 use crate::checkers::{self, Checker, ProxySeen, Seen, Taken};
 use crate::clients::Clients;
+use crate::counts::{ACCEPTED, IN_ALL, Tally};
 use crate::dice::Dice;
 use crate::faults::{self, Effect, Images};
 use crate::history::History;
@@ -41,9 +44,10 @@ pub fn walk(seed: u64, steps: u64) -> Result<Outcome, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread can be made");
     let mut walk = Walk::new(seed);
+    let lasts_from = endurance::is_due(seed).then(|| steps.saturating_sub(endurance::LAST_STEPS));
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
-            match tokio::time::timeout(STANDS_STILL, walk.run(steps)).await {
+            match tokio::time::timeout(STANDS_STILL, walk.run(steps, lasts_from)).await {
                 Ok(ended) => ended,
                 Err(_) => Err(Wrong(format!("it stands still while {}: {:?}", walk.doing, walk.bench.gate))),
             }
@@ -52,7 +56,7 @@ pub fn walk(seed: u64, steps: u64) -> Result<Outcome, Failure> {
     let reason = match ended {
         Ok(Ok(())) => {
             let (history, events) = (walk.history.hash(), walk.history.count());
-            return Ok(Outcome { history, events, calls: walk.calls, kills: walk.kills });
+            return Ok(Outcome { history, events, counts: walk.tally.end() });
         }
         Ok(Err(Wrong(reason))) => reason,
         Err(panic) => match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
@@ -102,8 +106,9 @@ struct Walk {
     dice_for_looks: Dice,
     step: u64,
     wall_days: u64,
-    calls: u64,
-    kills: u64,
+    tally: Tally,
+    /// Faults neither come nor go any more.
+    endures: bool,
     doing: &'static str,
 }
 
@@ -135,20 +140,24 @@ impl Walk {
             dice_for_looks: Dice::new(!seed),
             step: 0,
             wall_days: 0,
-            calls: 0,
-            kills: 0,
+            tally: Tally::default(),
+            endures: false,
             doing: "it begins",
         }
     }
 
-    async fn run(&mut self, steps: u64) -> Result<(), Wrong> {
+    /// So many steps; after `lasts_from` of them comes a fault that lasts, if so.
+    async fn run(&mut self, steps: u64, lasts_from: Option<u64>) -> Result<(), Wrong> {
         let store = self.bench.store().await?;
         self.images.import(&self.bench).await?;
         let mut control = Some(self.bench.start().await?);
         self.proxies.start(self.now());
         while self.step < steps {
+            if lasts_from == Some(self.step) {
+                self.begin_endurance();
+            }
             self.step += 1;
-            let changed = self.fault().await?;
+            let changed = if self.endures { false } else { self.fault().await? };
             let mut running = match control.take() {
                 Some(control) => control,
                 None => self.bench.start().await?,
@@ -160,7 +169,7 @@ impl Walk {
             let (killed, happened, wake) = self.go(&mut running, turns, passes_max).await?;
             self.look(&store, &running, happened).await?;
             if killed {
-                self.kills += 1;
+                self.tally.add(IN_ALL, "kills");
                 self.clients.unanswered(&calls);
                 self.history.note("control is killed");
                 self.proxies.disconnect_all();
@@ -169,10 +178,13 @@ impl Walk {
                 control = Some(running);
             }
         }
-        let running = match control {
+        let mut running = match control {
             Some(control) => control,
             None => self.bench.start().await?,
         };
+        if self.endures {
+            self.endure(&store, &mut running).await?;
+        }
         self.calm(&store, running).await
     }
 
@@ -252,7 +264,7 @@ impl Walk {
         }
         let calls = if self.dice.once_in(3) { 1 + self.dice.below(2) } else { 0 };
         for _ in 0..calls {
-            self.calls += 1;
+            self.tally.add(IN_ALL, "calls");
             turns.push(Turn::Call(self.clients.call(&mut self.dice)));
         }
         if !self.services.is_empty() && self.dice.once_in(if changed { 2 } else { 16 }) {
@@ -337,9 +349,16 @@ impl Walk {
                         Err(error) => error.to_string(),
                     };
                     self.history.note(format!("{} {} {}: {said}", call.region, call.operation, call.input));
+                    if answer.is_ok() {
+                        self.tally.add(ACCEPTED, &call.operation);
+                    }
                     if let Some(operation) = self.clients.answered(&call, &answer)? {
                         self.history.note(format!("operation {operation}"));
-                        self.open.insert(OperationId::new(operation));
+                        let id = OperationId::new(operation);
+                        if call.operation == "StartDeployment" && self.tally.knows(&id) {
+                            self.tally.met(&id, "is joined");
+                        }
+                        self.open.insert(id);
                     }
                 }
                 Done::Push(service, Ok(pushed)) => {
@@ -424,6 +443,7 @@ impl Walk {
             operations.extend(store.operation_get(id).await?);
         }
         for operation in &operations {
+            self.tally.look(operation);
             if operation.status.is_ended() {
                 self.history.note(format!(
                     "{} {}: {:?}",

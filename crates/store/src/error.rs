@@ -19,6 +19,8 @@ pub enum Conflict {
     HasIngress,
     /// A shared resource that is to be deleted may still be come back to.
     ResourceNeeded,
+    /// A custom domain, or with `www` the name `www.` below it, belongs to a service already.
+    HostTaken { www: bool },
     /// The row exists already.
     Exists,
 }

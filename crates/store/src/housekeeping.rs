@@ -2,15 +2,16 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::rows::{Columns, Connection, int};
+use crate::rows::{Columns, Connection, int, word};
 use crate::sql::{query, query_scalar};
 use apron_model::build::{BuildSpec, SourceLocation};
 use apron_model::ids::{Digest, InstanceId, ServiceId};
 use apron_model::limits;
-use apron_model::operation::{Asked, BuildFact, BuildWish};
+use apron_model::operation::{Asked, BuildFact, BuildWish, OperationStatus};
 use apron_model::service::{ServiceConfig, Source};
 use apron_model::source::UPLOAD_PREFIX;
 use apron_model::time::Timestamp;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 
 /// Services that are forgotten at once; their logs are removed after them.
@@ -160,38 +161,66 @@ pub(crate) async fn content(tx: &mut Connection) -> Result<BTreeSet<Digest>, Sto
     for row in query("SELECT image, config FROM revision").fetch_all(tx).await? {
         let columns = Columns { table: "revision", row: &row };
         named.extend(columns.get::<Option<String>>("image")?.map(Digest::new));
-        named.extend(uploaded(&columns.json("config")?));
+        name(&mut named, &columns, "config", uploaded)?;
     }
     let services = query("SELECT config FROM service WHERE deleted_at IS NULL");
     for row in services.fetch_all(tx).await? {
-        named.extend(uploaded(&Columns { table: "service", row: &row }.json("config")?));
+        name(&mut named, &Columns { table: "service", row: &row }, "config", uploaded)?;
     }
-    // What may be asked for again: what waits for its turn, and the last operation of a service.
-    let asked = query(
-        "SELECT asked FROM operation WHERE asked IS NOT NULL
-         AND (ended_at IS NULL OR seq IN (SELECT MAX(seq) FROM operation GROUP BY service))",
-    );
-    for row in asked.fetch_all(tx).await? {
-        let asked: Asked = Columns { table: "operation", row: &row }.json("asked")?;
-        named.extend(asked.repository_url().and_then(uploaded_at));
-    }
+    // What may be asked for again: what waits for its turn, and all that is known and did not succeed.
+    let asked = query("SELECT asked FROM operation WHERE asked LIKE '%sha256:%' AND status <> $1");
+    let name_asked = |row| {
+        name(&mut named, &Columns { table: "operation", row: &row }, "asked", |asked: Asked| {
+            asked.repository_url().and_then(uploaded_at)
+        })
+    };
+    asked.bind(word(&OperationStatus::Succeeded)).each(tx, name_asked).await?;
     for row in query("SELECT wish, fact FROM build").fetch_all(tx).await? {
         let columns = Columns { table: "build", row: &row };
-        if let BuildFact::Done(outcome) = columns.json("fact")? {
-            named.insert(outcome.image);
-        }
-        // A wish that cannot be read is followed by nobody.
-        if let Ok(BuildWish::Source(BuildSpec { source: SourceLocation::Upload { digest }, .. })) =
-            columns.json("wish")
-        {
-            named.insert(digest);
-        }
+        name(&mut named, &columns, "fact", |fact| match fact {
+            BuildFact::Done(outcome) => Some(outcome.image),
+            BuildFact::Unknown | BuildFact::Waits { .. } | BuildFact::Failed(_) => None,
+        })?;
+        name(&mut named, &columns, "wish", |wish| match wish {
+            BuildWish::Source(BuildSpec { source: SourceLocation::Upload { digest }, .. }) => Some(digest),
+            BuildWish::Source(_) | BuildWish::Image { .. } => None,
+        })?;
     }
     Ok(named)
 }
 
+/// Adds what a column names. Of one that cannot be understood all digests that stand in its text are added: too much
+/// is kept for a while rather than something that is needed removed, or nothing removed until the disk is full.
+fn name<T: DeserializeOwned>(
+    named: &mut BTreeSet<Digest>,
+    columns: &Columns<'_>,
+    column: &'static str,
+    of: impl FnOnce(T) -> Option<Digest>,
+) -> Result<(), StoreError> {
+    match columns.json(column) {
+        Ok(value) => named.extend(of(value)),
+        Err(error) => {
+            let text: &str = columns.get(column)?;
+            tracing::warn!(%error, "every digest that its text names is kept");
+            named.extend(digests(text));
+        }
+    }
+    Ok(())
+}
+
+/// Every `sha256:<hex>` of a text.
+fn digests(text: &str) -> impl Iterator<Item = Digest> {
+    const HEX_DIGITS: usize = 64;
+    const ALGORITHM: &str = "sha256:";
+    text.match_indices(ALGORITHM).filter_map(|(at, _)| {
+        let digest = text.get(at..at + ALGORITHM.len() + HEX_DIGITS)?;
+        let is_hex = digest[ALGORITHM.len()..].bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex.then(|| Digest::new(digest))
+    })
+}
+
 /// The uploaded source that a configuration names.
-fn uploaded(config: &ServiceConfig) -> Option<Digest> {
+fn uploaded(config: ServiceConfig) -> Option<Digest> {
     match &config.source {
         Source::Code(code) => uploaded_at(&code.repository_url),
         Source::Image(_) => None,
@@ -210,6 +239,7 @@ mod tests {
     use apron_model::ids::OperationId;
     use apron_model::operation::{Operation, OperationKind};
     use apron_model::service::State;
+    use apron_model::source::{CodeInput, ServiceInput, SourceInput};
     use apron_model::time::WallTime;
 
     async fn count(store: &Store, table: &str) -> i64 {
@@ -217,7 +247,7 @@ mod tests {
         query_scalar(sql).fetch_one(&mut store.read().await.unwrap()).await.unwrap()
     }
 
-    async fn execute(store: &Store, sql: &'static str) {
+    async fn execute(store: &Store, sql: impl sqlx::SqlSafeStr) {
         let mut tx = store.write().await.unwrap();
         query(sql).execute(&mut tx).await.unwrap();
         tx.commit().await.unwrap();
@@ -289,6 +319,60 @@ mod tests {
             for table in ["service", "operation", "build", "revision"] {
                 assert_eq!(count(store, table).await, 0, "{table}");
             }
+        }
+    }
+
+    /// What an operation asked for that failed may be asked for again, whatever came after it. A row that cannot be
+    /// read hides nothing that others name, and what its text names is kept too.
+    #[tokio::test]
+    async fn content_is_named_by_what_may_be_repeated_and_by_rows_that_cannot_be_read() {
+        let both = both("content").await;
+        for store in &both.stores {
+            let digest = |letter: &str| Digest::new(format!("sha256:{}", letter.repeat(64)));
+            let asked = |letter: &str| {
+                let code = CodeInput {
+                    repository_url: format!("{UPLOAD_PREFIX}{}", digest(letter)),
+                    branch: String::new(),
+                    source_directory: None,
+                    configuration: None,
+                };
+                let source = SourceInput { code: Some(code), ..SourceInput::default() };
+                Asked::Update(Box::new(ServiceInput { source: Some(source), ..ServiceInput::default() }))
+            };
+            let named = async || store.content_list().await.unwrap().into_iter().collect::<Vec<_>>();
+            let service = fixture::service("web", fixture::image_config("registry.test/web:1"));
+            let id = OperationId::new("first");
+            let kind = OperationKind::UpdateService;
+            let mut first = Operation::pending(id, service.id.clone(), kind, WallTime(1));
+            first.asked = Some(asked("a"));
+            store.service_create(&service, &first, 10).await.unwrap();
+            execute(store, "UPDATE operation SET status = 'failed', ended_at = 2").await;
+            let later = format!(
+                "INSERT INTO operation (id, service, kind, status, step, created_at, ended_at, updated_at, asked)
+                 SELECT 'later', service, kind, 'succeeded', step, 1, 2, 2, '{}' FROM operation",
+                crate::rows::json(&asked("b"))
+            );
+            execute(store, sqlx::AssertSqlSafe(later)).await;
+            assert_eq!(named().await, [digest("a")]);
+
+            for (letter, damage) in [
+                (
+                    "c",
+                    "INSERT INTO revision (service, number, created_at, config) SELECT id, 1, 1, '$' FROM service",
+                ),
+                (
+                    "d",
+                    "INSERT INTO build (id, service, operation, wish, wanted, failures, fact)
+                     SELECT 'b', id, 'first', '{}', FALSE, 0, '$' FROM service",
+                ),
+                ("e", "UPDATE operation SET asked = '$' WHERE id = 'first'"),
+                ("f", "UPDATE service SET config = '$'"),
+            ] {
+                let text = format!(r#"{{"half":"{UPLOAD_PREFIX}{}, sha256:ab"}}"#, digest(letter));
+                execute(store, sqlx::AssertSqlSafe(damage.replace('$', &text))).await;
+                assert!(named().await.contains(&digest(letter)), "{letter}");
+            }
+            assert_eq!(named().await, ["c", "d", "e", "f"].map(digest));
         }
     }
 

@@ -41,5 +41,6 @@ pub use operation::{Advanced, OperationPage};
 pub use postgres::{DatabaseUrlError, PostgresDatabase};
 pub use proxy::ProxyProcess;
 pub use resource::{ConnectionSecret, ResourceCursor, ResourceFilter, ResourceWrites};
-pub use service::{RoutesSeen, ServiceCursor, ServiceRoutes, ServiceRoutesChanged};
+pub use service::{RoutesSeen, ServiceCursor, ServiceRoutes, ServiceRoutesChanged, ServiceSummary};
+pub use slot::SlotsRead;
 pub use upload::{Upload, UploadKind};

@@ -3,7 +3,7 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::rows::{Columns, Tx, int, json};
+use crate::rows::{Columns, Row, Tx, int, json};
 use crate::sql::query;
 use apron_model::ids::{OperationId, ServiceId};
 use apron_model::operation::Line;
@@ -20,23 +20,31 @@ pub struct PendingLine {
 }
 
 impl Store {
-    /// The oldest lines that the logs may not have yet, in order.
+    /// The oldest lines that the logs may not have yet, in order. A row that cannot be read is taken out with an error
+    /// in the platform's log: it would stand before all others for ever.
     pub async fn line_list(&self, max: u32) -> Result<Vec<PendingLine>, StoreError> {
-        let mut tx = self.read().await?;
-        let rows =
-            query("SELECT * FROM line ORDER BY seq LIMIT $1").bind(i64::from(max)).fetch_all(&mut tx).await?;
-        rows.iter()
-            .map(|row| {
-                let columns = Columns { table: "line", row };
-                Ok(PendingLine {
-                    seq: columns.count("seq")?,
-                    service: ServiceId::new(columns.get::<String>("service")?),
-                    operation: columns.get::<Option<String>>("operation")?.map(OperationId::new),
-                    at: columns.wall("at")?,
-                    line: columns.json("line")?,
-                })
-            })
-            .collect()
+        loop {
+            let list = query("SELECT * FROM line ORDER BY seq LIMIT $1").bind(i64::from(max));
+            let rows = list.fetch_all(&mut *self.read().await?).await?;
+            let (mut lines, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+            for row in &rows {
+                match pending(row) {
+                    Ok(line) => lines.push(line),
+                    Err(error) => unreadable.push((Columns { table: "line", row }.get::<i64>("seq")?, error)),
+                }
+            }
+            if unreadable.is_empty() {
+                return Ok(lines);
+            }
+            let mut tx = self.write().await?;
+            for (seq, _) in &unreadable {
+                query("DELETE FROM line WHERE seq = $1").bind(*seq).execute(&mut tx).await?;
+            }
+            tx.commit().await?;
+            for (seq, error) in unreadable {
+                tracing::error!(seq, %error, "a line for the logs cannot be read and is left out");
+            }
+        }
     }
 
     /// The logs have every line up to and with this one.
@@ -46,6 +54,17 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+fn pending(row: &Row) -> Result<PendingLine, StoreError> {
+    let columns = Columns { table: "line", row };
+    Ok(PendingLine {
+        seq: columns.count("seq")?,
+        service: ServiceId::new(columns.get::<String>("service")?),
+        operation: columns.get::<Option<String>>("operation")?.map(OperationId::new),
+        at: columns.wall("at")?,
+        line: columns.json("line")?,
+    })
 }
 
 pub(crate) async fn append(

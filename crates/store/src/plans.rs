@@ -67,7 +67,7 @@ async fn fill(store: &Store, many: u64) -> ServiceId {
             token: String::new(),
             created_at: WallTime(n),
         };
-        store.custom_domain_add(&service, |_| Ok::<_, ()>(domain)).await.unwrap().unwrap();
+        store.custom_domain_add(&service, |_, _| Ok::<_, ()>(domain)).await.unwrap().unwrap().unwrap();
     }
     service
 }

@@ -162,7 +162,11 @@ impl Store {
         after: Option<&ResourceCursor>,
         max: u32,
     ) -> Result<Vec<Known>, StoreError> {
-        let (name, revision) = after.map_or(("", 0), |cursor| (cursor.name.as_str(), cursor.revision));
+        let (name, mut revision) = after.map_or(("", 0), |cursor| (cursor.name.as_str(), cursor.revision));
+        if filter.latest_only && after.is_some() {
+            // Its name was shown; a revision that came since would show it again.
+            revision = u32::MAX;
+        }
         let mut tx = self.read().await?;
         let page = match filter {
             ResourceFilter { service: Some(_), .. } => concat_page!("AND resource.service = $6"),

@@ -8,7 +8,7 @@ use crate::{custom_domain, meta, operation, resource, slot};
 use apron_model::ids::{OperationId, ResourceId, ServiceId, id_of_arn};
 use apron_model::operation::Operation;
 use apron_model::reconcile::Slot;
-use apron_model::service::{Service, ServiceConfig};
+use apron_model::service::{Service, ServiceConfig, Status, status_of};
 use apron_model::time::WallTime;
 use std::collections::BTreeMap;
 
@@ -22,6 +22,33 @@ macro_rules! concat_select {
         )
     };
 }
+
+/// Selects what lists show of services, without their configurations: each may have a megabyte of variables.
+/// With EXISTS PostgreSQL would read the open operations of all services for every page.
+macro_rules! concat_summary {
+    ($rest:literal) => {
+        concat!(
+            "SELECT service.id, service.region, service.name, service.url_label, service.created_at,
+                 service.updated_at, service.state, (
+                     SELECT open.id FROM operation AS open WHERE open.service = service.id AND open.ended_at IS NULL
+                         AND NOT open.queued) IS NOT NULL AS operation_open FROM service ",
+            $rest
+        )
+    };
+}
+
+/// What lists show of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSummary {
+    pub id: ServiceId,
+    pub region: String,
+    pub name: String,
+    pub url_label: String,
+    pub created_at: WallTime,
+    pub updated_at: WallTime,
+    pub status: Status,
+}
+
 /// Where a page of services ended; the next begins behind it, however many came and went meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceCursor {
@@ -93,17 +120,24 @@ impl Store {
         row.as_ref().map(service).transpose()
     }
 
+    /// As `service_get`, without what may be large.
+    pub async fn service_summary_get(&self, id: &ServiceId) -> Result<Option<ServiceSummary>, StoreError> {
+        let statement = query(concat_summary!("WHERE service.id = $1")).bind(id.as_str());
+        let row = statement.fetch_optional(&mut *self.read().await?).await?;
+        row.as_ref().map(summary).transpose()
+    }
+
     /// A page of the region's services that are not deleted, oldest first.
     pub async fn service_list(
         &self,
         region: &str,
         after: Option<&ServiceCursor>,
         max: u32,
-    ) -> Result<Vec<Service>, StoreError> {
+    ) -> Result<Vec<ServiceSummary>, StoreError> {
         let (created_at, id) =
             after.map_or((-1, ""), |cursor| (int(cursor.created_at.0), cursor.id.as_str()));
         let mut tx = self.read().await?;
-        let rows = query(concat_select!(
+        let rows = query(concat_summary!(
             "WHERE region = $1 AND deleted_at IS NULL AND (service.created_at, service.id) > ($2, $3)
              ORDER BY service.created_at, service.id LIMIT $4"
         ))
@@ -113,7 +147,7 @@ impl Store {
         .bind(i64::from(max))
         .fetch_all(&mut tx)
         .await?;
-        rows.iter().map(service).collect()
+        rows.iter().map(summary).collect()
     }
 
     /// Reads a service and lets `act` change it, in one transaction. What it returns is handed through; its error
@@ -145,13 +179,13 @@ impl Store {
         scaling: &ResourceId,
         after: Option<&ServiceCursor>,
         max: u32,
-    ) -> Result<Vec<Service>, StoreError> {
+    ) -> Result<Vec<ServiceSummary>, StoreError> {
         let (created_at, id) =
             after.map_or((-1, ""), |cursor| (int(cursor.created_at.0), cursor.id.as_str()));
         let mut tx = self.read().await?;
         // Said as a range, it is answered along the one index that has this order: by `scaling_id = $2` PostgreSQL may
         // look for the few services of it among all.
-        let rows = query(concat_select!(
+        let rows = query(concat_summary!(
             "WHERE region = $1 AND deleted_at IS NULL AND service.scaling_id <= $2
                  AND (service.scaling_id, service.created_at, service.id) > ($2, $3, $4)
              ORDER BY service.scaling_id, service.created_at, service.id LIMIT $5"
@@ -163,7 +197,7 @@ impl Store {
         .bind(i64::from(max))
         .fetch_all(&mut tx)
         .await?;
-        rows.iter().map(service).collect()
+        rows.iter().map(summary).collect()
     }
 
     /// Every service that proxies may have to know, with its slots.
@@ -261,6 +295,19 @@ pub(crate) fn service(row: &Row) -> Result<Service, StoreError> {
     })
 }
 
+fn summary(row: &Row) -> Result<ServiceSummary, StoreError> {
+    let columns = Columns { table: "service", row };
+    Ok(ServiceSummary {
+        id: ServiceId::new(columns.get::<String>("id")?),
+        region: columns.get("region")?,
+        name: columns.get("name")?,
+        url_label: columns.get("url_label")?,
+        created_at: columns.wall("created_at")?,
+        updated_at: columns.wall("updated_at")?,
+        status: status_of(columns.word("state")?, columns.get("operation_open")?),
+    })
+}
+
 pub(crate) async fn get(tx: &mut Connection, id: &ServiceId) -> Result<Option<Service>, StoreError> {
     let row = query(concat_select!("WHERE service.id = $1")).bind(id.as_str()).fetch_optional(tx).await?;
     row.as_ref().map(service).transpose()
@@ -347,4 +394,48 @@ fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
         .bind(service.purge_at.map(|at| int(at.0)))
         .bind(id_of_arn(&service.config.scaling.arn))
         .bind(service.config.connection_arn.as_deref().map(id_of_arn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use apron_model::draw::Draw;
+    use apron_model::fixture;
+    use apron_model::operation::OperationKind;
+    use apron_model::time::Timestamp;
+
+    /// It may be large: one that cannot be read shows who reads it.
+    #[tokio::test]
+    async fn lists_do_not_read_configurations() {
+        let both = crate::rows::both("summaries").await;
+        for store in &both.stores {
+            let mut draw = Draw::new(Timestamp(1), WallTime(1), 1, 7);
+            let row = Service {
+                id: draw.service_id(),
+                created_at: WallTime(5),
+                ..fixture::service("web", fixture::image_config("registry.test/web:1"))
+            };
+            let kind = OperationKind::CreateService;
+            let operation = Operation::pending(draw.operation_id(), row.id.clone(), kind, WallTime(5));
+            store.service_create(&row, &operation, 9).await.unwrap();
+            let mut tx = store.write().await.unwrap();
+            query("UPDATE service SET config = '{}'").execute(&mut tx).await.unwrap();
+            tx.commit().await.unwrap();
+            assert!(matches!(store.service_get(&row.id).await, Err(StoreError::Corrupt { .. })));
+            let shown = ServiceSummary {
+                id: row.id.clone(),
+                region: row.region.clone(),
+                name: row.name.clone(),
+                url_label: row.url_label.clone(),
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+                status: Status::OperationInProgress,
+            };
+            let scaling = ResourceId::new(id_of_arn(&row.config.scaling.arn));
+            let using = store.service_list_for_scaling(&row.region, &scaling, None, 9).await.unwrap();
+            assert_eq!(using, std::slice::from_ref(&shown));
+            assert_eq!(store.service_list(&row.region, None, 9).await.unwrap(), std::slice::from_ref(&shown));
+            assert_eq!(store.service_summary_get(&row.id).await.unwrap(), Some(shown));
+        }
+    }
 }

@@ -4,6 +4,7 @@ use crate::error::StoreError;
 use crate::line;
 use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Tx, int, json};
+use crate::service;
 use crate::sql::{query, query_scalar};
 use apron_model::draw::Draw;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
@@ -14,25 +15,50 @@ use apron_model::service::Service;
 use apron_model::time::{Timestamp, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Slots, and those whose rows cannot be read. Of the latter nothing is known but the id, so what they stand for is to
+/// be left alone.
+#[derive(Debug, Default)]
+pub struct SlotsRead {
+    pub slots: Vec<Slot>,
+    pub unreadable: Vec<(InstanceId, StoreError)>,
+}
+
+impl SlotsRead {
+    fn add(&mut self, row: &Row) {
+        match slot(row) {
+            Ok(slot) => self.slots.push(slot),
+            Err(error) => {
+                let id = Columns { table: "slot", row }.get::<String>("id").unwrap_or_default();
+                self.unreadable.push((InstanceId::new(id), error));
+            }
+        }
+    }
+}
+
 impl Store {
     /// The slots of a service that are not gone.
     pub async fn slot_list(&self, service: &ServiceId) -> Result<Vec<Slot>, StoreError> {
         list(&mut *self.read().await?, service).await
     }
 
-    /// Every slot that is not gone, and of the others those whose containers a driver still has.
-    pub async fn slot_list_all(&self, present: &[InstanceId]) -> Result<Vec<Slot>, StoreError> {
+    /// Every slot that is not gone, and of the others those whose containers a driver still has. What one row says
+    /// wrongly keeps no other from being read.
+    pub async fn slot_list_all(&self, present: &[InstanceId]) -> Result<SlotsRead, StoreError> {
         let mut tx = self.read().await?;
-        let mut slots = list_present(&mut tx).await?;
-        let known: BTreeSet<InstanceId> = slots.iter().map(|slot| slot.id.clone()).collect();
+        let mut read = SlotsRead::default();
+        let rows = query("SELECT * FROM slot WHERE gone_at IS NULL").fetch_all(&mut tx).await?;
+        rows.iter().for_each(|row| read.add(row));
+        let unreadable = read.unreadable.iter().map(|(id, _)| id);
+        let known: BTreeSet<InstanceId> =
+            read.slots.iter().map(|slot| &slot.id).chain(unreadable).cloned().collect();
         // Containers whose slots are gone are few, and soon none.
         for id in present.iter().filter(|id| !known.contains(id)) {
             let row =
                 query("SELECT * FROM slot WHERE id = $1").bind(id.as_str()).fetch_optional(&mut tx).await?;
-            slots.extend(row.as_ref().map(slot).transpose()?);
+            row.iter().for_each(|row| read.add(row));
         }
-        slots.sort_by(|one, other| one.id.cmp(&other.id));
-        Ok(slots)
+        read.slots.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(read)
     }
 
     /// Records what was seen of slots, and what their owners are told of it.
@@ -61,45 +87,38 @@ impl Store {
 
     /// A drained slot may stop, and its owner is told. Changes nothing if the slot's wish is another by now.
     pub async fn slot_stop(&self, drained: &[Leaving], wall: WallTime) -> Result<(), StoreError> {
-        let stop = |wish| match wish {
-            SlotWish::Drain { .. } => Some(SlotWish::Stop),
-            SlotWish::Run | SlotWish::Beside | SlotWish::Stop | SlotWish::Gone => None,
-        };
-        self.slot_turn(drained, stop, wall).await
-    }
-
-    /// A slot that served beside others is to drain, as `wish` says. Changes nothing if it does not serve so by now.
-    pub async fn slot_drain(
-        &self,
-        relieved: &[Leaving],
-        wish: SlotWish,
-        wall: WallTime,
-    ) -> Result<(), StoreError> {
-        let drain = |present| match present {
-            SlotWish::Beside => Some(wish),
-            SlotWish::Run | SlotWish::Drain { .. } | SlotWish::Stop | SlotWish::Gone => None,
-        };
-        self.slot_turn(relieved, drain, wall).await
-    }
-
-    /// Gives slots the wish that follows from the present one, and tells their owners.
-    async fn slot_turn(
-        &self,
-        leaving: &[Leaving],
-        next: impl Fn(SlotWish) -> Option<SlotWish>,
-        wall: WallTime,
-    ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        for Leaving { id, event } in leaving {
+        for Leaving { id, event } in drained {
             let row = query("SELECT service, wish FROM slot WHERE id = $1")
                 .bind(id.as_str())
                 .fetch_optional(&mut tx)
                 .await?;
             let Some(row) = row else { continue };
             let columns = Columns { table: "slot", row: &row };
-            if let Some(wish) = next(columns.json("wish")?) {
-                wish_put(&mut tx, id, wish).await?;
-                tell(&mut tx, &columns.get::<String>("service")?, event, wall).await?;
+            match columns.json("wish")? {
+                SlotWish::Drain { .. } => {
+                    wish_put(&mut tx, id, SlotWish::Stop).await?;
+                    tell(&mut tx, &columns.get::<String>("service")?, event, wall).await?;
+                }
+                SlotWish::Run | SlotWish::Beside | SlotWish::Stop | SlotWish::Gone => {}
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The slots of a service that others relieve, as its rows are now, are to drain, as `wish` says.
+    pub async fn slot_drain(
+        &self,
+        service: &ServiceId,
+        wish: SlotWish,
+        wall: WallTime,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        if let Some(row) = service::get(&mut tx, service).await? {
+            for Leaving { id, event } in operation::relieved(&row, &list(&mut tx, service).await?) {
+                wish_put(&mut tx, &id, wish).await?;
+                tell(&mut tx, service.as_str(), &event, wall).await?;
             }
         }
         tx.commit().await?;
@@ -214,13 +233,7 @@ pub(crate) async fn list(tx: &mut Connection, service: &ServiceId) -> Result<Vec
     rows.iter().map(slot).collect()
 }
 
-/// All that are not gone, of every service.
-pub(crate) async fn list_present(tx: &mut Connection) -> Result<Vec<Slot>, StoreError> {
-    let rows = query("SELECT * FROM slot WHERE gone_at IS NULL ORDER BY id").fetch_all(tx).await?;
-    rows.iter().map(slot).collect()
-}
-
-/// The same by their services. A service with one that cannot be read has the error.
+/// All that are not gone, by their services. A service with one that cannot be read has the error.
 pub(crate) async fn list_by_service(
     tx: &mut Connection,
 ) -> Result<BTreeMap<ServiceId, Result<Vec<Slot>, StoreError>>, StoreError> {

@@ -8,7 +8,7 @@ use apron_model::ids::{Generation, InstanceId, OperationId, ServiceId};
 use apron_model::instance::*;
 use apron_model::limits::EPOCH_STEP_MAX;
 use apron_model::operation::{BuildFact, Line, Operation, OperationKind, OperationStatus, Step, Wake, Write};
-use apron_model::reconcile::{self, Leaving, SlotWish};
+use apron_model::reconcile::{self, Leaving, Slot, SlotWish};
 use apron_model::service::*;
 use apron_model::time::{Timestamp, WallTime};
 use apron_store::*;
@@ -111,7 +111,9 @@ on_both! {
     a_refused_act_leaves_nothing_and_an_unknown_service_is_none
     an_operation_advances_row_by_row
     wishes_of_slots_change_only_as_they_may
+    what_is_relieved_is_decided_by_the_rows_as_they_are
     a_build_that_cannot_be_read_holds_up_no_other
+    a_slot_or_a_line_that_cannot_be_read_hides_no_other
     epochs_only_grow_and_single_rows_are_kept
     what_is_not_json_is_refused_and_what_is_not_ours_is_named
     a_damaged_row_ends_its_own_operation_and_hides_its_own_routes
@@ -290,8 +292,46 @@ async fn wishes_of_slots_change_only_as_they_may(database: Database) {
     store.slot_gone(&leaving, Timestamp(3), WallTime(1)).await.unwrap();
     store.slot_gone(&leaving, Timestamp(3), WallTime(1)).await.unwrap();
     assert_eq!(told(&store).await, 2, "each step once");
-    assert_eq!(store.slot_list_all(&[]).await.unwrap(), []);
-    assert_eq!(store.slot_list_all(std::slice::from_ref(&slot)).await.unwrap()[0].wish, SlotWish::Gone);
+    assert_eq!(store.slot_list_all(&[]).await.unwrap().slots, []);
+    let all = store.slot_list_all(std::slice::from_ref(&slot)).await.unwrap();
+    assert_eq!(all.slots[0].wish, SlotWish::Gone);
+}
+
+async fn what_is_relieved_is_decided_by_the_rows_as_they_are(database: Database) {
+    let store = database.open().await;
+    let mut draw = draw();
+    let (row, id) = created(&store, &mut draw, "web", 10).await;
+    store.operation_advance(&id, &mut draw).await.unwrap();
+    let build = store.build_list_wanted().await.unwrap().remove(0);
+    store.build_fact_put(&build.id, &BuildFact::Done(fixture::outcome())).await.unwrap();
+    store.operation_advance(&id, &mut draw).await.unwrap();
+    end(&store, &id, &mut draw).await;
+    let first = store.slot_list(&row.id).await.unwrap().remove(0);
+    let beside = Slot { id: draw.instance_id(), wish: SlotWish::Beside, revision: 2, ..first.clone() };
+    let begun =
+        Operation::pending(draw.operation_id(), row.id.clone(), OperationKind::StartDeployment, WallTime(1));
+    let wish = SlotWish::Drain { since: None, until: Timestamp(9) };
+    // None is open any more, all serve; then one has begun since that was read.
+    let cases = [
+        (vec![Write::Slot(Box::new(beside.clone()))], wish),
+        (
+            vec![Write::SlotWish(beside.id.clone(), beside.wish), Write::OperationNew(Box::new(begun))],
+            beside.wish,
+        ),
+    ];
+    for (writes, expect) in cases {
+        store
+            .service_call(&row.id, WallTime(1), |_| Ok::<_, ()>(((), writes)))
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        store.slot_drain(&row.id, wish, WallTime(1)).await.unwrap();
+        let slots = store.slot_list(&row.id).await.unwrap();
+        let wish_of = |id: &InstanceId| slots.iter().find(|slot| slot.id == *id).map(|slot| slot.wish);
+        assert_eq!((wish_of(&first.id), wish_of(&beside.id)), (Some(SlotWish::Run), Some(expect)));
+    }
+    store.slot_drain(&ServiceId::new("none"), wish, WallTime(1)).await.unwrap();
 }
 
 /// Good facts until an operation that waits for its instances has ended.
@@ -319,6 +359,43 @@ async fn a_build_that_cannot_be_read_holds_up_no_other(database: Database) {
         .unwrap();
     let wanted = store.build_list_wanted().await.unwrap();
     assert_eq!(wanted.iter().map(|build| &build.operation).collect::<Vec<_>>(), [&second]);
+}
+
+/// Of the slot it is said that nothing is known, so that nobody takes its container for one without a row.
+async fn a_slot_or_a_line_that_cannot_be_read_hides_no_other(database: Database) {
+    let store = database.open().await;
+    let mut draw = draw();
+    let mut slots = Vec::new();
+    for name in ["web", "shop"] {
+        let (row, id) = created(&store, &mut draw, name, 10).await;
+        store.operation_advance(&id, &mut draw).await.unwrap();
+        let build =
+            store.build_list_wanted().await.unwrap().into_iter().find(|one| one.operation == id).unwrap();
+        store.build_fact_put(&build.id, &BuildFact::Done(fixture::outcome())).await.unwrap();
+        store.operation_advance(&id, &mut draw).await.unwrap();
+        slots.push(store.slot_list(&row.id).await.unwrap().remove(0));
+    }
+    for damage in ["UPDATE slot SET fact = '{}'", "UPDATE slot SET fact = NULL, wish = '{}'"] {
+        database.say(damage).await.unwrap();
+        // The second one is mended.
+        let mended = "UPDATE slot SET fact = NULL, wish = '\"run\"'
+            WHERE service = (SELECT id FROM service WHERE name = 'shop')";
+        database.say(mended).await.unwrap();
+        let read = store.slot_list_all(std::slice::from_ref(&slots[0].id)).await.unwrap();
+        assert_eq!(read.slots, [slots[1].clone()]);
+        let unreadable: Vec<_> = read.unreadable.iter().map(|(id, _)| id).collect();
+        assert_eq!(unreadable, [&slots[0].id], "named once");
+        assert!(matches!(read.unreadable[0].1, StoreError::Corrupt { table: "slot", .. }));
+    }
+
+    let whole = store.line_list(100).await.unwrap();
+    assert_eq!(whole[0].service, slots[0].service);
+    let damage = "UPDATE line SET line = '{}' WHERE service = (SELECT id FROM service WHERE name = 'web')";
+    database.say(damage).await.unwrap();
+    let rest: Vec<_> = whole.into_iter().filter(|one| one.service == slots[1].service).collect();
+    // Those that cannot be read are more than what is asked for.
+    assert_eq!(store.line_list(1).await.unwrap(), rest[..1]);
+    assert_eq!(store.line_list(100).await.unwrap(), rest);
 }
 
 async fn epochs_only_grow_and_single_rows_are_kept(database: Database) {

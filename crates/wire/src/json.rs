@@ -14,6 +14,9 @@ pub const CONTENT_TYPE_JSON_1_0: &str = "application/x-amz-json-1.0";
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 /// Nesting of a body. The deepest input has six levels; the rest is room for members that we ignore.
 pub const DEPTH_MAX: usize = 32;
+/// Values in a body, objects and lists among them: one takes up to some 700 bytes in memory and three in the body. All
+/// inputs but those with variables have a few hundred; 1 MiB of variables has this many at 32 bytes for each.
+pub const VALUES_MAX: usize = 32 * 1024;
 /// Characters of an error's message: `ErrorMessage` of the API models.
 pub const MESSAGE_CHARS_MAX: usize = 600;
 
@@ -23,22 +26,28 @@ pub const MESSAGE_CHARS_MAX: usize = 600;
 /// # Errors
 /// `SerializationException` for what cannot be read, `InvalidRequestException` for what breaks a rule.
 pub fn decode<C: Call>(body: &[u8]) -> Result<C, Error> {
+    let value = read(body)?;
+    check(C::shape(), &value).map_err(|problem| problem.into_error())?;
+    serde_json::from_value(value).map_err(|_| {
+        // The check has passed types and rules, so what is left is text that is not base64.
+        Error::serialization("The request body has binary data that is not base64.")
+    })
+}
+
+/// What a caller sent, as JSON of bounded depth and size. Nothing at all is an empty object.
+///
+/// # Errors
+/// `SerializationException`.
+pub(crate) fn read(body: &[u8]) -> Result<Value, Error> {
     let body = if body.is_empty() { b"{}" } else { body };
-    if deeper_than(body, DEPTH_MAX) {
-        return Err(Error::serialization(format!("The request body nests deeper than {DEPTH_MAX} levels.")));
-    }
-    let value: Value = serde_json::from_slice(body).map_err(|e| {
+    check_bounds(body)?;
+    serde_json::from_slice(body).map_err(|e| {
         // Only the place: serde's text could quote a secret.
         Error::serialization(format!(
             "The request body is not valid JSON at line {}, column {}.",
             e.line(),
             e.column()
         ))
-    })?;
-    check(C::shape(), &value).map_err(|problem| problem.into_error())?;
-    serde_json::from_value(value).map_err(|_| {
-        // The check has passed types and rules, so what is left is text that is not base64.
-        Error::serialization("The request body has binary data that is not base64.")
     })
 }
 
@@ -83,23 +92,31 @@ fn cut(text: &str, chars_max: usize) -> &str {
     text.char_indices().nth(chars_max).map_or(text, |(end, _)| &text[..end])
 }
 
-/// Whether brackets outside of strings nest deeper than `max`; what is no JSON is found later.
-pub(crate) fn deeper_than(body: &[u8], max: usize) -> bool {
+/// Bounds nesting and the number of values before either takes memory; what is no JSON is found later.
+fn check_bounds(body: &[u8]) -> Result<(), Error> {
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    // A value begins at the start, behind a comma and, but for an empty list or object, behind an opening bracket.
+    let mut values = 1usize;
     for byte in body {
         match (in_string, byte) {
             (true, _) if escaped => escaped = false,
             (true, b'\\') => escaped = true,
             (_, b'"') => in_string = !in_string,
-            (false, b'{' | b'[') => depth += 1,
+            (false, b'{' | b'[') => (depth, values) = (depth + 1, values + 1),
             (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            (false, b',') => values += 1,
             _ => {}
         }
-        if depth > max {
-            return true;
+        if depth > DEPTH_MAX {
+            let message = format!("The request body nests deeper than {DEPTH_MAX} levels.");
+            return Err(Error::serialization(message));
+        }
+        if values > VALUES_MAX {
+            let message = format!("The request body has more than {VALUES_MAX} values.");
+            return Err(Error::serialization(message));
         }
     }
-    false
+    Ok(())
 }
 
 #[cfg(test)]
@@ -161,6 +178,20 @@ mod tests {
         let error = decode::<ListServicesRequest>(deep(100_000).as_bytes()).unwrap_err();
         assert_eq!(error.message, "The request body nests deeper than 32 levels.");
         let text = format!(r#"{{"x": "\"{}"}}"#, "[".repeat(100));
+        assert!(decode::<ListServicesRequest>(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn the_number_of_values_is_bounded_and_commas_in_strings_do_not_count() {
+        let list = |item: &str, count: usize| format!(r#"{{"x": [{}]}}"#, vec![item; count].join(","));
+        // The body itself and the list are values too.
+        assert!(decode::<ListServicesRequest>(list("0", VALUES_MAX - 2).as_bytes()).is_ok());
+        for (item, count) in [("0", VALUES_MAX), (r#"{"a":0}"#, VALUES_MAX / 2), ("[]", 700_000)] {
+            let error = decode::<ListServicesRequest>(list(item, count).as_bytes()).unwrap_err();
+            assert_eq!(error.code, "SerializationException");
+            assert_eq!(error.message, "The request body has more than 32768 values.");
+        }
+        let text = format!(r#"{{"x": "{}"}}"#, ",".repeat(2 * VALUES_MAX));
         assert!(decode::<ListServicesRequest>(text.as_bytes()).is_ok());
     }
 

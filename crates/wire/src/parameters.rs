@@ -1,6 +1,6 @@
 //! A call's parameters as they may stand in a log: what the API's model names and does not call sensitive.
 
-use crate::json::deeper_than;
+use crate::json;
 use crate::shape::{Member, Shape};
 use serde_json::{Map, Value};
 
@@ -11,13 +11,7 @@ pub const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
 /// those of another type than it says, since nobody can tell what they are, and names and passwords in URLs; members
 /// that it does not name are left out. None when the body is no JSON that the API would read.
 pub fn shown(shape: &Shape, body: &[u8]) -> Option<Value> {
-    if body.is_empty() {
-        return Some(Value::Object(Map::new()));
-    }
-    if deeper_than(body, crate::json::DEPTH_MAX) {
-        return None;
-    }
-    let mut value = serde_json::from_slice(body).ok()?;
+    let mut value = json::read(body).ok()?;
     hide(shape, &mut value);
     Some(value)
 }

@@ -114,7 +114,7 @@ fn every_change_of_a_signed_request_is_noticed() {
         let now = signed_at(&parts);
         let invalid = |parts: &Parts, body: &[u8], secret: &str, service: &str, now: u64, why: &str| {
             let error = verify(parts, body, secret, service, now).expect_err(why);
-            assert_eq!((error.code.as_ref(), error.status), ("InvalidSignatureException", 403), "{why}");
+            assert_eq!((error.code.as_ref(), error.status), ("InvalidSignatureException", 400), "{why}");
             error.message
         };
         let does_not_match = |message: String| assert!(message.contains("does not match"), "{message}");

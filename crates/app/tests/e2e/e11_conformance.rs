@@ -13,7 +13,7 @@ use std::process::Command;
 /// Names as the AWS provider of Terraform wants them; the platform's mirror leads them to the registry.
 const ECR: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 /// The model's 116, less those of which `tests/aws/errors.json` says why they cannot be provoked.
-const ERRORS: &str = "111 errors of 37 operations";
+const ERRORS: &str = "110 errors of 37 operations";
 /// AWS's own, but for those that cost a deployment each; `tests/aws` knows these numbers.
 const QUOTAS: &str = "
     services = 8
@@ -163,7 +163,12 @@ fn terraform_applies_updates_imports_and_destroys_every_resource() {
     ];
     let said = tested.run(1200, aws::python(), &arguments);
     match said.lines().find(|line| line.starts_with("SKIPPED: ")) {
-        Some(line) => say(line),
+        // By its name, so that the page of the long list does not call it passed.
+        Some(line) => say(&line.replacen(
+            "SKIPPED: ",
+            "SKIPPED: e11_conformance::terraform_applies_updates_imports_and_destroys_every_resource: ",
+            1,
+        )),
         None => assert!(said.contains("all resources applied"), "{said}"),
     }
 }

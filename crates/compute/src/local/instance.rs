@@ -357,6 +357,7 @@ impl Instance {
         };
         self.enter(State::Running { alive: alive.clone(), since });
         let check = self.wanted.spec.health.clone();
+        let counts_from = (since + Duration::from_millis(self.wanted.spec.health_grace_ms)).into();
         let address = SocketAddr::from((self.wanted.address, self.wanted.spec.port));
         let pid = alive.pid();
         self.work(async move |events| send(&events, Event::Ended(alive.ended().await)).await);
@@ -367,7 +368,7 @@ impl Instance {
                     send(&events, Event::Health(one)).await;
                 }
             };
-            tokio::join!(health::watch(check, address, pid, healthy, news_to), forward);
+            tokio::join!(health::watch(check, counts_from, address, pid, healthy, news_to), forward);
         });
     }
 

@@ -23,6 +23,7 @@ fn spec(n: u32) -> InstanceSpec {
             healthy_threshold: 1,
             unhealthy_threshold: 5,
         },
+        health_grace_ms: 0,
         stop_grace_ms: 30_000,
     }
 }

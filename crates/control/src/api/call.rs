@@ -1,6 +1,7 @@
 //! One call, from the request's bytes to the answer's.
 
 use super::audit::Record;
+use super::guests::Guest;
 use super::poll::Poll;
 use super::shares::{Holder, Place, Shares};
 use super::{Api, Waits, apprunner, apron, failure};
@@ -14,10 +15,11 @@ use apron_wire::sigv4::{self, Presented, SecretKey};
 use apron_wire::{Call, Error, Target, detect, json};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Request, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -51,15 +53,39 @@ pub(super) struct Context<'a> {
 }
 
 /// Answers a request; whatever goes wrong is an answer too.
-pub(super) async fn answer(api: &Api, request: Request<Incoming>, source: IpAddr) -> Response<Full<Bytes>> {
-    if let Some(file) = console::answer(request.method(), request.uri().path()) {
-        return file.map(Full::new);
+pub(super) async fn answer(
+    api: &Api,
+    request: Request<Incoming>,
+    source: IpAddr,
+    guest: &Guest,
+) -> Response<Full<Bytes>> {
+    let (parts, mut body) = request.into_parts();
+    let mut response = match console::answer(&parts.method, parts.uri.path()) {
+        Some(file) => file,
+        None => answer_call(api, parts, &mut body, source, guest).await,
+    };
+    // Behind a body that stays unread no further request can be read. One that was given up is not waited for again.
+    let is_given_up =
+        matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
+    if is_given_up || !is_dropped(&mut body, &api.bounds.waits).await {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response.map(Full::new)
+}
+
+async fn answer_call(
+    api: &Api,
+    parts: Parts,
+    body: &mut Incoming,
+    source: IpAddr,
+    guest: &Guest,
+) -> Response<Bytes> {
     let id = request_id(&api.platform.draw().hex());
     let mut record = api.audit.record(id.clone(), source);
     // A broken invariant ends the call, not the process: nothing of it was committed, or all of it was.
-    let handled = AssertUnwindSafe(handle(api, request, source, &id, &mut record)).catch_unwind().await;
-    let answered = handled.unwrap_or_else(|_| {
+    let handled = AssertUnwindSafe(handle(api, parts, body, Source::of(source), guest, &id, &mut record))
+        .catch_unwind();
+    let answered = handled.await.unwrap_or_else(|_| {
         tracing::error!(request = id, "a call broke an invariant");
         Err(failure::internal("The call failed inside the platform; its log says more."))
     });
@@ -67,8 +93,26 @@ pub(super) async fn answer(api: &Api, request: Request<Incoming>, source: IpAddr
         Ok(response) => (response, None),
         Err(error) => (json::error(&error, &id), Some(error.code)),
     };
-    record.answered(response.status().as_u16(), error);
-    response.map(Full::new)
+    record.answered(response.status().as_u16(), error).await;
+    response
+}
+
+/// Reads what is left of a small body, so that its connection can go on. False when it is not small, or does not come.
+async fn is_dropped(body: &mut Incoming, waits: &Waits) -> bool {
+    if body.size_hint().lower() > SMALL_BODY_BYTES as u64 {
+        return false;
+    }
+    let mut body = Limited::new(body, SMALL_BODY_BYTES);
+    let ends = async {
+        loop {
+            match body.frame().await {
+                None => return true,
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return false,
+            }
+        }
+    };
+    tokio::time::timeout(waits.linger, ends).await.unwrap_or(false)
 }
 
 /// 32 hex digits in the form of a UUID, as SDKs print request ids.
@@ -79,22 +123,20 @@ pub(super) fn request_id(hex: &str) -> String {
 
 async fn handle(
     api: &Api,
-    request: Request<Incoming>,
-    source: IpAddr,
+    parts: Parts,
+    body: &mut Incoming,
+    source: Source,
+    guest: &Guest,
     id: &str,
     record: &mut Record<'_>,
 ) -> Result<Response<Bytes>, Error> {
-    let source = Source::of(source);
-    let Verified { target, key, region, body, _place } = match verified(api, request, source, record).await {
-        Ok(verified) => verified,
-        Err(error) => return Err(refused(api, source, error).await),
-    };
-    let now = api.platform.clock.now();
-    if !throttling(api).admit_key(&key.id, target.only_reads(), now) {
-        return Err(Error::throttling());
-    }
-    if !access::may(key.rights, deed(target)) {
-        return Err(denied(&api.platform.names.account, &key.name, target));
+    let Admitted { target, key, region, body, _place } =
+        match admitted(api, parts, body, source, guest, record).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Err(refused(api, source, refusal).await),
+        };
+    if !target.only_reads() && !record.begins_change(api.bounds.waits.place).await {
+        return Err(Error::service_unavailable("The audit log is behind; nothing was changed. Try again."));
     }
     let context = Context { platform: &api.platform, region: &region };
     tracing::debug!(request = id, operation = target.operation_name(), region, "call");
@@ -108,8 +150,8 @@ async fn handle(
     }
 }
 
-/// A call whose signature is good.
-struct Verified {
+/// A call whose signature is good, and which its caller may make now.
+struct Admitted {
     target: Target,
     key: AccessKey,
     region: String,
@@ -118,59 +160,109 @@ struct Verified {
     _place: Option<Place>,
 }
 
-async fn verified(
+/// Why a call is not admitted.
+enum Refusal {
+    /// By somebody who has not shown that he has a key.
+    OfStranger(Error),
+    /// By the holder of a key.
+    OfCaller(Error),
+    /// The holder of the key of this id calls too often.
+    Throttled(String),
+}
+
+async fn admitted(
     api: &Api,
-    request: Request<Incoming>,
+    parts: Parts,
+    body: &mut Incoming,
     source: Source,
+    guest: &Guest,
     record: &mut Record<'_>,
-) -> Result<Verified, Error> {
-    let (parts, body) = request.into_parts();
+) -> Result<Admitted, Refusal> {
+    use Refusal::{OfCaller, OfStranger};
     let target = detect::detect(&parts.method, parts.uri.path(), &parts.headers);
     let named = parts.headers.get(detect::X_AMZ_TARGET).and_then(|target| target.to_str().ok());
     let key_id = sigv4::presented_key(&parts);
     record.claims(key_id.as_deref(), target.as_ref().ok().copied(), named);
-    let target = target?;
+    let target = target.map_err(OfStranger)?;
     // Who nobody knows gets no memory for a body, nor does a request of another time.
-    let presented = Presented::read(&parts)?;
-    let key = api.platform.store.access_key_get(presented.access_key_id()).await.map_err(failure::store)?;
-    let key = key.ok_or_else(Error::unrecognized_client)?;
+    let presented = Presented::read(&parts).map_err(OfStranger)?;
+    let key = api.platform.store.access_key_get(presented.access_key_id()).await;
+    let key = key.map_err(|error| OfStranger(failure::store(error)))?;
+    let key = key.ok_or_else(|| OfStranger(Error::unrecognized_client()))?;
     let secret = SecretKey::new(key.secret.as_str());
     let now_s = api.platform.clock.wall().0 / 1000;
-    presented.check(target.signing_name(), now_s)?;
-    let is_proven = presented.check_head(&secret)?;
+    presented.check(target.signing_name(), now_s).map_err(OfStranger)?;
+    let is_proven = presented.check_head(&secret).map_err(OfStranger)?;
+    if is_proven {
+        known(api, target, &key, presented.region(), guest, record)?;
+    }
+    let refusal = if is_proven { OfCaller } else { OfStranger };
     let bytes_max = match target {
         Target::Apron(Operation::PutUploadPart) => limits::API_UPLOAD_BODY_BYTES_MAX,
         Target::Apron(_) | Target::AppRunner(_) => limits::API_BODY_BYTES_MAX,
     };
     let said = said_length(&parts.headers);
     if said.is_some_and(|length| length > bytes_max as u64) {
-        return Err(Error::request_too_large(bytes_max));
+        return Err(refusal(Error::request_too_large(bytes_max)));
     }
     let place = match said {
         Some(length) if length <= SMALL_BODY_BYTES as u64 => None,
         Some(_) | None => Some(match is_proven {
-            true => place(api, &api.bodies.proven, Holder::Key(key.id.clone())).await?,
-            false => place(api, &api.bodies.unproven, Holder::Address(source)).await?,
+            true => place(api, &api.bodies.proven, Holder::Key(key.id.clone())).await.map_err(refusal)?,
+            false => place(api, &api.bodies.unproven, Holder::Address(source)).await.map_err(refusal)?,
         }),
     };
-    let body = read_body(body, bytes_max, &api.bounds.waits).await?;
+    let body = read_body(body, bytes_max, &api.bounds.waits).await.map_err(refusal)?;
     // One that did not say its length and is small needs no place; its call may be a long poll.
     let place = place.filter(|_| body.len() > SMALL_BODY_BYTES);
-    let (caller, body) = presented.verify(&secret, body, target.signing_name(), now_s)?;
-    record.verified(&key.name, &caller.region, &body);
-    Ok(Verified { target, key, region: caller.region, body, _place: place })
+    let (caller, body) = presented.verify(&secret, body, target.signing_name(), now_s).map_err(refusal)?;
+    if !is_proven {
+        known(api, target, &key, &caller.region, guest, record)?;
+    }
+    record.sent(&body);
+    Ok(Admitted { target, key, region: caller.region, body, _place: place })
 }
 
-/// What a request without a good signature is answered. Who sends too many of them learns nothing more, and waits, so
-/// that his connections bound what we do for him.
-async fn refused(api: &Api, source: Source, error: Error) -> Error {
+/// The caller has shown that he has this key: whether he may make one more call, and this one.
+fn known(
+    api: &Api,
+    target: Target,
+    key: &AccessKey,
+    region: &str,
+    guest: &Guest,
+    record: &mut Record<'_>,
+) -> Result<(), Refusal> {
+    guest.proven();
+    record.verified(&key.name, region);
     let now = api.platform.clock.now();
-    // What is our own fault is not held against him.
-    if error.status >= 500 || throttling(api).admit_stranger(source, now) {
-        return error;
+    if !throttling(api).admit_key(&key.id, target.only_reads(), now) {
+        record.throttled();
+        return Err(Refusal::Throttled(key.id.clone()));
     }
-    tokio::time::sleep(api.bounds.waits.stranger).await;
-    Error::throttling()
+    match access::may(key.rights, deed(target)) {
+        true => Ok(()),
+        false => Err(Refusal::OfCaller(denied(&api.platform.names.account, &key.name, target))),
+    }
+}
+
+/// What is answered to a call that is not admitted. Who sends too many of them waits, so that his connections bound what
+/// we do for him, and a stranger learns nothing more.
+async fn refused(api: &Api, source: Source, refusal: Refusal) -> Error {
+    let now = api.platform.clock.now();
+    let (error, at_once) = match refusal {
+        Refusal::OfCaller(error) => (error, true),
+        Refusal::Throttled(key_id) => (Error::throttling(), throttling(api).admit_refusal(&key_id, now)),
+        // What is our own fault is not held against him.
+        Refusal::OfStranger(error) if error.status >= 500 => (error, true),
+        Refusal::OfStranger(error) => match throttling(api).admit_stranger(source, now) {
+            true => (error, true),
+            false => (Error::throttling(), false),
+        },
+    };
+    if !at_once {
+        tokio::time::sleep(api.bounds.waits.held_up).await;
+    }
+    error
 }
 
 fn throttling(api: &Api) -> MutexGuard<'_, Throttling> {
@@ -234,7 +326,7 @@ async fn place(api: &Api, places: &Arc<Shares>, holder: Holder) -> Result<Place,
 }
 
 /// The whole body, within its bounds of size and time.
-async fn read_body(body: Incoming, bytes_max: usize, waits: &Waits) -> Result<Bytes, Error> {
+async fn read_body(body: &mut Incoming, bytes_max: usize, waits: &Waits) -> Result<Bytes, Error> {
     let mut body = Limited::new(body, bytes_max);
     let whole = async {
         let mut bytes = BytesMut::new();

@@ -12,6 +12,7 @@ mod call;
 #[cfg(test)]
 mod crowds;
 mod failure;
+mod guests;
 #[cfg(test)]
 mod keys;
 mod page;
@@ -29,6 +30,7 @@ use crate::Platform;
 use crate::bench::CallError;
 use apron_model::limits;
 use apron_model::throttle::{Rates, Source, Throttling};
+use guests::Guests;
 use poll::Poll;
 use shares::{Holder, Shares};
 use std::io;
@@ -53,8 +55,8 @@ struct Waits {
     answer: Duration,
     /// For a client to end, and to see its answer, after we have: a large body at a few MB per second.
     linger: Duration,
-    /// By this much an address is held up that goes on without a good signature.
-    stranger: Duration,
+    /// By this much a caller is held up who calls too often, or an address that goes on without a good signature.
+    held_up: Duration,
 }
 
 /// What callers may take of us.
@@ -78,7 +80,7 @@ impl Bounds {
             body: Duration::from_secs(60),
             answer: Duration::from_secs(60),
             linger: Duration::from_secs(5),
-            stranger: Duration::from_secs(1),
+            held_up: Duration::from_secs(1),
         };
         Bounds {
             waits,
@@ -94,6 +96,8 @@ impl Bounds {
 const DRAIN_MS_MAX: u64 = 5_000;
 /// The lines of the last calls get this long to be written.
 const WRITE_MS_MAX: u64 = 2_000;
+/// A connection that gives way is gone within this time.
+const EVICT_MS_MAX: u64 = 1_000;
 /// After a failed accept (no descriptors left, most likely) wait a moment, or the loop would spin.
 const ACCEPT_PAUSE_MS: u64 = 50;
 
@@ -163,8 +167,10 @@ async fn serve_within(
         shutdown: shutdown.clone(),
     });
     let places = Arc::new(Semaphore::new(limits::API_CONNECTIONS_MAX));
+    let refusals = Arc::new(Semaphore::new(limits::API_REFUSALS_MAX));
     let of_an_address = Shares::new(limits::API_CONNECTIONS_MAX, bounds.address_connections);
     let of_loopback = Shares::new(limits::API_CONNECTIONS_MAX, bounds.loopback_connections);
+    let guests = Arc::<Guests>::default();
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -172,6 +178,9 @@ async fn serve_within(
             () = ending(&mut shutdown) => break,
             // A place first, a connection then: without one, callers wait in the listener's backlog.
             accepted = async {
+                if places.available_permits() == 0 {
+                    guests.evict(None);
+                }
                 let place = places.clone().acquire_owned().await;
                 (listener.accept().await, place)
             } => accepted,
@@ -180,14 +189,28 @@ async fn serve_within(
             (Ok((stream, peer)), Ok(place)) => {
                 let source = Source::of(peer.ip());
                 let shares = if source == Source::Loopback { &of_loopback } else { &of_an_address };
-                let Some(share) = shares.take(Holder::Address(source)) else {
-                    tracing::debug!(%peer, "an address has too many connections to the API");
-                    peer::refuse(stream, &call::request_id(&api.platform.draw().hex()));
-                    continue;
+                let share = match shares.take(Holder::Address(source)) {
+                    None if guests.evict(Some(source)) => {
+                        let soon = Duration::from_millis(EVICT_MS_MAX);
+                        shares.wait(Holder::Address(source), soon).await
+                    }
+                    share => share,
                 };
                 let api = api.clone();
+                let Some(share) = share else {
+                    tracing::debug!(%peer, "an address has too many connections to the API");
+                    // Beyond these, who is one too many is not told so.
+                    if let Ok(refusal) = refusals.clone().try_acquire_owned() {
+                        connections.spawn(async move {
+                            peer::refuse(stream, &api).await;
+                            drop(refusal);
+                        });
+                    }
+                    continue;
+                };
+                let (guest, evicted) = guests.enter(source);
                 connections.spawn(async move {
-                    peer::serve(stream, peer.ip(), api).await;
+                    peer::serve(stream, peer.ip(), api, guest, evicted).await;
                     drop((place, share));
                 });
             }

@@ -3,9 +3,8 @@
 
 use super::failure;
 use apron_model::ids::ServiceId;
-use apron_model::service::Service;
 use apron_model::time::WallTime;
-use apron_store::ServiceCursor;
+use apron_store::{ServiceCursor, ServiceSummary};
 use apron_wire::Error;
 use std::str::FromStr;
 
@@ -78,7 +77,7 @@ pub(super) fn refused() -> Error {
 }
 
 /// The token of a list of services that ends with this one.
-pub(super) fn service_token(kind: &str, last: &Service) -> String {
+pub(super) fn service_token(kind: &str, last: &ServiceSummary) -> String {
     token(kind, &[&last.created_at.0.to_string(), last.id.as_str()])
 }
 

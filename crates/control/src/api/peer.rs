@@ -4,20 +4,21 @@
 //! answers. And a peer that is still sending when it has been refused gets the time to see its answer: closing with bytes
 //! of it unread would make the kernel break the connection, and the answer would be lost with it.
 
+use super::guests::Guest;
 use super::{Api, call, ending};
 use apron_wire::{Error, json};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Sleep;
 
 /// Heads carry a signature and a target; SDKs send about one kilobyte.
@@ -25,23 +26,21 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// What is read and dropped after the last answer: twice the largest body that we take.
 const DROPPED_BYTES_MAX: usize = 2 * apron_model::limits::API_UPLOAD_BODY_BYTES_MAX;
 
-/// Answers the requests of a connection until it ends.
-pub(super) async fn serve(stream: TcpStream, source: IpAddr, api: Arc<Api>) {
-    // Answers are one write; waiting for more to send with it would cost 40 ms.
-    let _ = stream.set_nodelay(true);
+/// Answers the requests of a connection until it ends, or must give way to another.
+pub(super) async fn serve(
+    stream: TcpStream,
+    source: IpAddr,
+    api: Arc<Api>,
+    guest: Guest,
+    evicted: oneshot::Receiver<()>,
+) {
     let mut shutdown = api.shutdown.clone();
     let head = api.bounds.waits.head;
-    let stream = Patient {
-        stream,
-        answer: api.bounds.waits.answer,
-        linger: api.bounds.waits.linger,
-        shutdown: shutdown.clone(),
-        give_up: None,
-        dropping: None,
-    };
+    let stream = Patient::new(stream, &api);
+    let guest = Arc::new(guest);
     let service = service_fn(move |request| {
-        let api = api.clone();
-        async move { Ok::<_, Infallible>(call::answer(&api, request, source).await) }
+        let (api, guest) = (api.clone(), guest.clone());
+        async move { Ok::<_, Infallible>(call::answer(&api, request, source, &guest).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -55,6 +54,7 @@ pub(super) async fn serve(stream: TcpStream, source: IpAddr, api: Arc<Api>) {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        Ok(()) = evicted => return,
     };
     if let Err(error) = ended {
         // The client's doing: a broken connection, a request that is no HTTP.
@@ -63,9 +63,10 @@ pub(super) async fn serve(stream: TcpStream, source: IpAddr, api: Arc<Api>) {
 }
 
 /// Closes a connection that is one too many of its address's, with the reason.
-pub(super) fn refuse(stream: TcpStream, request_id: &str) {
+pub(super) async fn refuse(stream: TcpStream, api: &Api) {
     let error = Error::service_unavailable("This address has too many connections to the API. Try again.");
-    let (head, body) = json::error(&error, request_id).into_parts();
+    let id = call::request_id(&api.platform.draw().hex());
+    let (head, body) = json::error(&error, &id).into_parts();
     let mut bytes =
         format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", head.status, body.len())
             .into_bytes();
@@ -73,8 +74,11 @@ pub(super) fn refuse(stream: TcpStream, request_id: &str) {
         bytes.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
     bytes.extend_from_slice(&[b"\r\n", body.as_ref()].concat());
-    // Nothing was written before, so there is room; and whoever is gone needs no answer.
-    let _ = stream.into_std().and_then(|mut stream| stream.write(&bytes));
+    let mut stream = Patient::new(stream, api);
+    // Whoever is gone needs no answer.
+    if stream.write_all(&bytes).await.is_ok() {
+        let _ = stream.shutdown().await;
+    }
 }
 
 /// A stream that gives up writing when its peer does not read, and that ends in two steps.
@@ -92,6 +96,20 @@ struct Patient {
 }
 
 impl Patient {
+    fn new(stream: TcpStream, api: &Api) -> Patient {
+        // Answers are one write; waiting for more to send with it would cost 40 ms.
+        let _ = stream.set_nodelay(true);
+        let waits = &api.bounds.waits;
+        Patient {
+            stream,
+            answer: waits.answer,
+            linger: waits.linger,
+            shutdown: api.shutdown.clone(),
+            give_up: None,
+            dropping: None,
+        }
+    }
+
     /// Whether the time has come, which begins with the first question.
     fn is_over(&mut self, cx: &mut Context<'_>, within: Duration) -> bool {
         let give_up = self.give_up.get_or_insert_with(|| Box::pin(tokio::time::sleep(within)));

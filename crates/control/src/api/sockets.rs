@@ -29,7 +29,7 @@ const WAITS: Waits = Waits {
     body: Duration::from_millis(4_000),
     answer: Duration::from_millis(400),
     linger: SOON,
-    stranger: Duration::from_millis(50),
+    held_up: Duration::from_millis(50),
 };
 
 pub(super) struct Served {

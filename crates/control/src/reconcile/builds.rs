@@ -30,9 +30,12 @@ use tokio::task::{Id, JoinSet};
 const BUILDS_MAX: usize = 2;
 /// Pulls mostly wait for the network.
 const PULLS_MAX: usize = 16;
-/// Of those places, tries that come again may have so many: registries that say nothing must not hold up what needs
-/// none.
+/// Of those places, tries that come again may have so many, so that registries that say nothing leave some to others.
 const PULLS_AGAIN_MAX: usize = PULLS_MAX / 2;
+/// Of those places, one registry may have so many: while it says nothing the others are to be asked.
+const PULLS_OF_ONE_MAX: usize = PULLS_MAX / 4;
+/// To find out what the name of an imported image means takes milliseconds and asks nobody.
+const IMPORTS_MAX: usize = 16;
 const SCAN_EVERY: Duration = Duration::from_secs(10);
 /// Who speaks in the deployment log while commands run.
 const BUILD_SOURCE: &str = "Build";
@@ -49,7 +52,37 @@ pub(crate) struct Builds<D> {
 
 struct Running {
     task: tokio::task::AbortHandle,
-    pull: bool,
+    queue: Queue,
+}
+
+/// What a try needs a place for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Queue {
+    Source,
+    Import,
+    /// A pull from this registry.
+    Pull(String),
+}
+
+/// Which tries share places, and how many those are.
+type Places = (fn(&Queue, &Queue) -> bool, usize);
+
+impl Queue {
+    /// With whom it shares places, and how many those are: the first of these that are all taken is what it waits for.
+    fn places(&self, again: bool) -> &'static [Places] {
+        fn same(one: &Queue, other: &Queue) -> bool {
+            one == other
+        }
+        fn both_pull(one: &Queue, other: &Queue) -> bool {
+            matches!((one, other), (Queue::Pull(_), Queue::Pull(_)))
+        }
+        match (self, again) {
+            (Queue::Source, _) => &[(same, BUILDS_MAX)],
+            (Queue::Import, _) => &[(same, IMPORTS_MAX)],
+            (Queue::Pull(_), false) => &[(same, PULLS_OF_ONE_MAX), (both_pull, PULLS_MAX)],
+            (Queue::Pull(_), true) => &[(same, PULLS_OF_ONE_MAX), (both_pull, PULLS_AGAIN_MAX)],
+        }
+    }
 }
 
 /// How a try ended.
@@ -125,8 +158,7 @@ impl<D: Driver> Builds<D> {
         let now = self.work.clock.now();
         let mut wake: Option<Timestamp> = None;
         let mut begun = 0;
-        // Of sources and of images.
-        let mut waiting = [0; 2];
+        let mut waiting: BTreeMap<Queue, usize> = BTreeMap::new();
         for build in due {
             if self.running.contains_key(&build.id) {
                 continue;
@@ -135,22 +167,20 @@ impl<D: Driver> Builds<D> {
                 wake = Some(wake.map_or(*at, |wake| wake.min(*at)));
                 continue;
             }
-            let pull = matches!(build.wish, BuildWish::Image { .. });
-            let busy = self.running.values().filter(|running| running.pull == pull).count();
-            let places = match (pull, build.failures > 0) {
-                (true, true) => PULLS_AGAIN_MAX,
-                (true, false) => PULLS_MAX,
-                (false, _) => BUILDS_MAX,
-            };
-            if busy >= places {
-                let waiting = &mut waiting[usize::from(pull)];
-                self.work.waits(&build, busy + *waiting).await?;
-                *waiting += 1;
+            let queue = self.work.queue(&build);
+            let before = queue.places(build.failures > 0).iter().find_map(|(share, places)| {
+                let busy = self.running.values().filter(|one| share(&one.queue, &queue)).count();
+                let waiting = waiting.iter().filter(|(one, _)| share(one, &queue)).map(|(_, count)| count);
+                (busy >= *places).then(|| busy + waiting.sum::<usize>())
+            });
+            if let Some(before) = before {
+                self.work.waits(&build, before).await?;
+                *waiting.entry(queue).or_default() += 1;
             } else if begun < self.begun_max {
                 begun += 1;
                 let id = build.id.clone();
                 let task = self.tasks.spawn(Arc::clone(&self.work).attempt(build));
-                self.running.insert(id, Running { task, pull });
+                self.running.insert(id, Running { task, queue });
             }
         }
         Ok(wake)
@@ -186,6 +216,16 @@ impl<D: Driver> Builds<D> {
 }
 
 impl<D: Driver> Work<D> {
+    fn queue(&self, build: &Build) -> Queue {
+        match &build.wish {
+            BuildWish::Source(_) => Queue::Source,
+            BuildWish::Image { reference } => {
+                crate::blocking(|| self.registry.asked_for(reference, &self.content))
+                    .map_or(Queue::Import, Queue::Pull)
+            }
+        }
+    }
+
     /// Records that all places are taken, and so many others come before.
     async fn waits(&self, build: &Build, before: usize) -> Result<(), StoreError> {
         let fact = BuildFact::Waits { before: u32::try_from(before).unwrap_or(u32::MAX) };

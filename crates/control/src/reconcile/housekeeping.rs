@@ -81,8 +81,8 @@ pub(crate) async fn expire_uploads(store: &Store, content: &Content, now: Timest
     }
 }
 
-/// Removes what neither a row nor a name needs and what is older than this. Rows that cannot all be read mean
-/// that nothing is removed.
+/// Removes what neither a row nor a name needs and what is older than this. Where the rows
+/// cannot be read at all, nothing is removed.
 pub(crate) async fn sweep(store: &Store, content: &Content, older_than: Duration) {
     let keep = match store.content_list().await {
         Ok(keep) => keep,

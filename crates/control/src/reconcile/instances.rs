@@ -10,7 +10,7 @@ use apron_model::limits;
 use apron_model::reconcile::{self, Slot, SlotWish, Step};
 use apron_model::run;
 use apron_model::time::Timestamp;
-use apron_store::{Store, StoreError};
+use apron_store::{SlotsRead, Store, StoreError};
 use futures_util::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -85,7 +85,13 @@ impl<D: Driver> Instances<D> {
         // Only this pass makes containers, so rows that are read after the list miss none of them.
         let observed = self.driver.list().await?;
         let present: Vec<InstanceId> = observed.iter().map(|one| one.id.clone()).collect();
-        let slots = self.store.slot_list_all(&present).await?;
+        let SlotsRead { slots, unreadable } = self.store.slot_list_all(&present).await?;
+        // What becomes of the instance of such a row nobody knows: it is left alone, and so it is not told of below.
+        for (id, error) in unreadable {
+            if self.reported.len() < REPORTED_MAX && self.reported.insert(id.clone()) {
+                tracing::error!(instance = %id, %error, "its row cannot be read; it is left alone");
+            }
+        }
         self.record(&slots, &observed).await?;
         let now = self.clock.now();
         self.refused.retain(|_, until| *until > now);

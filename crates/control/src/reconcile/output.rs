@@ -77,9 +77,11 @@ impl<D: Driver> Collector<D> {
     /// Looks at every instance that there is.
     pub(crate) async fn scan(&mut self) {
         match self.store.slot_list_all(&[]).await {
-            Ok(slots) => {
-                let present: BTreeSet<InstanceId> =
-                    slots.into_iter().filter(|slot| slot.fact.is_some()).map(|slot| slot.id).collect();
+            Ok(read) => {
+                let seen = read.slots.into_iter().filter(|slot| slot.fact.is_some()).map(|slot| slot.id);
+                // Of one whose row cannot be read as a whole, what its output needs may be readable.
+                let unreadable = read.unreadable.into_iter().map(|(id, _)| id);
+                let present: BTreeSet<InstanceId> = seen.chain(unreadable).collect();
                 self.following.retain(|id, _| present.contains(id) || self.unsaved.contains(id));
                 for id in present {
                     self.collect(&id).await;

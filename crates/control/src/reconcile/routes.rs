@@ -166,16 +166,20 @@ impl Routes {
     /// Lets go what served in place of instances that serve again.
     async fn relieve(&self) -> Result<(), StoreError> {
         let rows = self.known.services.iter();
-        let relieved: Vec<_> =
-            rows.flat_map(|(service, slots)| operation::relieved(service, slots)).collect();
-        if relieved.is_empty() {
-            return Ok(());
+        // An operation may have begun since these rows were read: the transaction decides again.
+        for (service, _) in rows.filter(|(service, slots)| !operation::relieved(service, slots).is_empty()) {
+            let now = self.clock.now();
+            let until = now + Duration::from_millis(limits::DRAIN_MS);
+            let wish = SlotWish::Drain { since: Some(now), until };
+            match self.store.slot_drain(&service.id, wish, self.clock.wall()).await {
+                Ok(()) => self.hints.routes(),
+                // What cannot be read of one service does not hold up the others.
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    tracing::warn!(service = %service.id, %error, "its instances cannot be looked after");
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let now = self.clock.now();
-        let until = now + Duration::from_millis(limits::DRAIN_MS);
-        let wish = SlotWish::Drain { since: Some(now), until };
-        self.store.slot_drain(&relieved, wish, self.clock.wall()).await?;
-        self.hints.routes();
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use apron_model::reconcile::SlotWish;
 use apron_model::service::*;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::io::Write;
 
 /// Cuts of a case in CI, spread evenly; the long list takes every one.
 const CUTS: u64 = 6;
@@ -390,8 +391,8 @@ impl Case {
     }
 }
 
-/// Uncut, then with so many cuts, or with each.
-async fn check(case: Case, outcome: Outcome, cuts_max: Option<u64>) {
+/// Uncut, then with so many cuts, or with each. How many there were.
+async fn check(case: Case, outcome: Outcome, cuts_max: Option<u64>) -> usize {
     let template = Bench::new();
     let mut rig = template.start().await;
     let (id, operation) = case.prepare(&mut rig).await;
@@ -407,7 +408,8 @@ async fn check(case: Case, outcome: Outcome, cuts_max: Option<u64>) {
     let stride = cuts_max.map_or(1, |max| passes.div_ceil(max).max(1));
     // Other ones for each case.
     let first = 1 + (case.kind as u64 + passes) % stride;
-    for cut in (first..passes).step_by(usize::try_from(stride).unwrap()) {
+    let cuts = (first..passes).step_by(usize::try_from(stride).unwrap());
+    for cut in cuts.clone() {
         let bench = template.fork().await;
         let mut rig = bench.start().await;
         let (early, _) = bench.gate.alone(case.run(&bench, &mut rig, &id, &operation), Some(cut)).await;
@@ -419,23 +421,34 @@ async fn check(case: Case, outcome: Outcome, cuts_max: Option<u64>) {
         let got = End { waits: expect.waits.clone(), ..got };
         assert_eq!(got, expect, "{case:?}: cut after {cut} of {passes} steps");
     }
+    cuts.count()
 }
 
 async fn check_kind(kind: OperationKind, cuts_max: Option<u64>) {
-    for (cause, outcome) in cases(kind) {
-        check(Case { kind, way: Way::Plain, cause }, outcome, cuts_max).await;
-    }
+    check_all(kind.as_str(), kind, Way::Plain, cases(kind), cuts_max).await;
     if kind == OperationKind::UpdateService {
-        for (cause, outcome) in rollbacks() {
-            check(Case { kind, way: Way::Back, cause }, outcome, cuts_max).await;
-        }
+        check_all("rollbacks", kind, Way::Back, rollbacks(), cuts_max).await;
     }
 }
 
 async fn check_rolling(cuts_max: Option<u64>) {
-    for (cause, outcome) in rolling() {
-        check(Case { kind: OperationKind::UpdateService, way: Way::Rolling, cause }, outcome, cuts_max).await;
+    check_all("rolling updates", OperationKind::UpdateService, Way::Rolling, rolling(), cuts_max).await;
+}
+
+/// Says how many cuts there were past libtest, which keeps what a test prints to itself.
+async fn check_all(
+    what: &str,
+    kind: OperationKind,
+    way: Way,
+    cases: Vec<(Cause, Outcome)>,
+    cuts_max: Option<u64>,
+) {
+    let (mut cuts, count) = (0, cases.len());
+    for (cause, outcome) in cases {
+        cuts += check(Case { kind, way, cause }, outcome, cuts_max).await;
     }
+    let which = if cuts_max.is_some() { "spread evenly" } else { "at every step" };
+    let _ = writeln!(std::io::stdout(), "COUNT: {what}: {count} cases, {cuts} cuts, {which}");
 }
 
 #[tokio::test]

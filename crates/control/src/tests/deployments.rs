@@ -344,7 +344,7 @@ async fn strangers_are_left_and_the_output_of_ours_outlives_them() {
     let purged = rig.store.purge(now, &[]).await.unwrap();
     assert_eq!(purged.services, std::slice::from_ref(&id));
     assert_eq!(rig.store.service_get(&id).await.unwrap(), None);
-    assert_eq!(rig.store.slot_list_all(&[]).await.unwrap(), []);
+    assert_eq!(rig.store.slot_list_all(&[]).await.unwrap().slots, []);
 }
 
 #[tokio::test]

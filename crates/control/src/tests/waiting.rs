@@ -2,11 +2,16 @@
 
 use super::rig::*;
 use apron_compute::sim::BuildScript;
+use apron_model::fixture;
 use apron_model::limits;
-use apron_model::operation::OperationStatus;
+use apron_model::operation::{BuildFact, BuildWish, OperationStatus};
 use apron_model::service::*;
 use apron_telemetry::Stream;
+use std::net::TcpListener;
 use std::time::Duration;
+
+/// Looks at what takes a moment, 10 ms apart, before a test gives it up.
+const TRIES_MAX: usize = 3_000;
 
 #[tokio::test]
 async fn builds_have_their_turns_in_order_and_waiting_costs_them_nothing() {
@@ -42,6 +47,50 @@ async fn builds_have_their_turns_in_order_and_waiting_costs_them_nothing() {
         assert_eq!(ended.status, status, "{index}: {:?}", ended.fault);
     }
     assert_eq!(said(&rig, 2, "has its place after 180"), 1);
+}
+
+/// It has its share of the places. Other registries have theirs, and what is imported is to be had from nobody.
+#[tokio::test]
+async fn a_registry_that_says_nothing_holds_up_no_other_image() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let [silent, other] =
+        [&silent, &other].map(|listener| format!("{}/team/web", listener.local_addr().unwrap()));
+    let bench = Bench::new();
+    let imported = bench.import("web", "imported").await.unwrap();
+    let mut rig = bench.start().await;
+    for number in 0..20 {
+        rig.create(&format!("silent{number}"), fixture::image_config(&silent)).await;
+    }
+    for (name, reference) in [("other", other.as_str()), ("imported", "web")] {
+        rig.create(name, fixture::image_config(reference)).await;
+    }
+    let facts = async |rig: &Rig, of: &str| -> Vec<BuildFact> {
+        let wanted = rig.store.build_list_wanted().await.unwrap().into_iter();
+        wanted.filter(|one| one.wish == image_wish(of)).map(|one| one.fact).collect()
+    };
+    rig.engine.pass().await.unwrap();
+    // Each begins one try at most.
+    for _ in 0..30 {
+        rig.builds.pass().await.unwrap();
+    }
+    let waits = |fact: &BuildFact| matches!(fact, BuildFact::Waits { .. });
+    let of_silent = facts(&rig, &silent).await;
+    assert_eq!(of_silent.iter().filter(|fact| waits(fact)).count(), 16, "{of_silent:?}");
+    assert_eq!(of_silent.last(), Some(&BuildFact::Waits { before: 19 }));
+    assert_eq!(facts(&rig, &other).await, [BuildFact::Unknown], "it has begun");
+    for _ in 0..TRIES_MAX {
+        match &facts(&rig, "web").await[..] {
+            [BuildFact::Done(outcome)] => return assert_eq!(outcome.image, imported),
+            facts => assert_eq!(facts, [BuildFact::Unknown], "it has begun"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the imported image is not found");
+}
+
+fn image_wish(reference: &str) -> BuildWish {
+    BuildWish::Image { reference: reference.to_owned() }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! nothing is open                    the operation is opened, or nothing is to be done
 //! an automatic deployment is open    the same deployment: joined · anything else: it is cancelled, and the call's
 //!                                    operation waits behind it
+//! a deployment that failed returns   PauseService and DeleteService end that and follow it
 //! another is open                    refused, or queued where the service's tag says so
 //! ```
 //! A decision sees the rows of one transaction and says which to write in it.
@@ -255,6 +256,12 @@ fn turn(standing: &Standing, open: &Operation, new: &Operation) -> Result<Turn, 
             Admission::Nothing => Turn::Nothing,
             Admission::Open(_) => Turn::Behind { supersedes: true },
         });
+    }
+    // Instances need not come back to be stopped: one that waits ends that.
+    let removes = deletes(new) || new.kind == OperationKind::PauseService;
+    if removes && matches!(open.step, Step::Returning { .. }) && (standing.queued.is_empty() || deletes(new))
+    {
+        return Ok(Turn::Behind { supersedes: false });
     }
     // Tags are checked when they are set.
     let queues = extension::read(&standing.service.tags).is_ok_and(|tags| tags.queue_operations);

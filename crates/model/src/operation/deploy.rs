@@ -255,15 +255,18 @@ fn built(
 }
 
 /// Wishes the instances of a revision whose image is known: as many as the service has at least, or the first where
-/// they replace others one by one.
+/// they replace others one by one. What runs of it already, having stayed behind an earlier operation, counts.
 fn start(mut changes: Changes<'_>, number: RevisionNumber, draw: &mut Draw) -> Advance {
     changes.service.candidate = Some(number);
     let rolls = rolling::is_asked(changes.view, number);
-    let count = if rolls { 1 } else { changes.service.config.scaling.min_size.max(1) };
+    let wanted = if rolls { 1 } else { changes.service.config.scaling.min_size.max(1) as usize };
+    let count = wanted.saturating_sub(changes.view.running(Some(number)).count());
     for _ in 0..count {
         changes.writes.push(new_slot(changes.view, number, draw));
     }
-    changes.event(format!("Starting {} of revision {number}.", instances(count as usize)));
+    if count > 0 {
+        changes.event(format!("Starting {} of revision {number}.", instances(count)));
+    }
     changes.deployment("Provisioning instances and deploying image for publicly accessible service.");
     let revision = changes
         .writes
@@ -448,9 +451,13 @@ pub(super) fn fail(view: &View, fault: Fault, draw: &mut Draw) -> Advance {
         return rolling::turn_back(changes, old, draw);
     }
     let is_routing = matches!(view.operation.step, Step::Routing { .. });
+    // What served beside others before this operation goes on, until it is relieved.
+    let is_starting = matches!(view.operation.step, Step::Starting { .. });
+    let came =
+        view.running(view.service.candidate).filter(|slot| !is_starting || slot.wish != SlotWish::Beside);
     // Proxies may have sent requests there.
     let (routed, unknown): (Vec<&Slot>, Vec<&Slot>) =
-        view.running(view.service.candidate).partition(|slot| is_routing || slot.wish == SlotWish::Beside);
+        came.partition(|slot| is_routing || slot.wish == SlotWish::Beside);
     changes.writes.extend(unknown.iter().map(|slot| Write::SlotWish(slot.id.clone(), SlotWish::Stop)));
     if routed.is_empty() && !is_routing {
         return taken_back(changes, draw);
@@ -477,7 +484,7 @@ fn rolling_back(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
 }
 
 /// The end of an operation that failed, with the old wishes in place again.
-fn taken_back(mut changes: Changes<'_>, draw: &Draw) -> Advance {
+pub(super) fn taken_back(mut changes: Changes<'_>, draw: &Draw) -> Advance {
     let status = failed_status(changes.service.state);
     if let (OperationStatus::RollbackSucceeded, Some(active)) = (status, changes.service.active) {
         changes.both(&format!("Rolled back: revision {active} goes on serving."));

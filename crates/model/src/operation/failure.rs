@@ -41,23 +41,15 @@ pub(super) fn judge(view: &View, draw: &Draw) -> Verdict {
         {
             hindered = Some((tries, fault));
         }
-        let counts = slot.created_at + grace;
-        let failing = match (wrong_port(slot), refused(slot), revision) {
-            (Some(hint), ..) => {
-                let until = slot.fact_at.max(counts) + Duration::from_millis(limits::WRONG_PORT_MS);
-                Some((until, unhealthy(view, Some(hint))))
-            }
-            // Its answers were counted before it was called so; those within the grace do not count.
-            (None, Some(reason), Some(revision)) => {
-                let again = Duration::from_millis(revision.config.health.refused_after_ms());
-                let until = if grace.is_zero() { draw.now } else { counts + again };
-                Some((until, answers_wrongly(revision, reason)))
-            }
-            (None, _, _) => None,
-        };
-        if let Some((until, fault)) = failing {
+        // Its answers were counted, and those within its grace were not, before it was called so.
+        if let (Some(reason), Some(revision)) = (refused(slot), revision) {
+            return Verdict::Failed(answers_wrongly(revision, reason));
+        }
+        if let Some(hint) = wrong_port(slot) {
+            let counts = slot.created_at + grace;
+            let until = slot.fact_at.max(counts) + Duration::from_millis(limits::WRONG_PORT_MS);
             if draw.now >= until {
-                return Verdict::Failed(fault);
+                return Verdict::Failed(unhealthy(view, Some(hint)));
             }
             let left = (until - draw.now).as_millis() as u64;
             wait = Some(wait.map_or(left, |ms: u64| ms.min(left)));
@@ -105,7 +97,7 @@ pub(super) fn too_late(view: &View) -> Fault {
 
 /// It ended before it was ever healthy, or could not be started and never will be. That it was started anew
 /// meanwhile changes nothing: the first exit of a candidate is its failure.
-fn hopeless(slot: &Slot) -> Option<Fault> {
+pub(super) fn hopeless(slot: &Slot) -> Option<Fault> {
     let fact = slot.fact.as_ref()?;
     match &fact.phase {
         Phase::Failed(fault) if fault.permanent => Some(fault.clone()),

@@ -250,7 +250,7 @@ pub enum Step {
         old: Option<RevisionNumber>,
         deadline: Timestamp,
     },
-    /// Instances of the old revision that were replaced already come back one by one.
+    /// Instances of the old revision that were replaced already come back one by one, all of them until the deadline.
     Returning {
         deadline: Timestamp,
     },

@@ -11,7 +11,7 @@
 //! as are lacking stay beside them, until they serve or the next operation takes their place.
 
 use super::failure::{self, Verdict};
-use super::{Advance, Changes, OperationStatus, Step, View, Write, after, deploy, instances};
+use super::{Advance, Changes, OperationKind, OperationStatus, Step, View, Write, after, deploy, instances};
 use crate::draw::Draw;
 use crate::extension;
 use crate::ids::RevisionNumber;
@@ -88,25 +88,30 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Instances of a revision that was taken back go once enough of the active one serve without them. While an
-/// operation is open it sees to them itself.
+/// Instances of a revision that was taken back go once enough of the active one serve without them, and so does what
+/// the active one has beyond its number. While an operation is open it sees to them itself.
 pub fn relieved(service: &Service, slots: &[Slot]) -> Vec<Leaving> {
     if service.operation.is_some() {
         return Vec::new();
     }
-    let (active, mut beside): (Vec<&Slot>, Vec<&Slot>) =
+    let (mut active, mut beside): (Vec<&Slot>, Vec<&Slot>) =
         slots.iter().filter(|slot| slot.wish.runs()).partition(|slot| Some(slot.revision) == service.active);
     let target = usize::try_from(service.config.scaling.min_size.max(1)).unwrap_or(usize::MAX);
     let needed = target.saturating_sub(active.iter().filter(|slot| slot.serves()).count());
-    beside.sort_by_key(|slot| (slot.serves(), slot.id.clone()));
+    let surplus = active.len().saturating_sub(target);
     let count = beside.len().saturating_sub(needed);
-    let told = |slot: &&Slot| {
-        let Slot { id, revision, .. } = slot;
-        let event =
-            format!("Draining instance {id} of revision {revision}: others serve again in its place.");
-        Leaving { id: id.clone(), event: Some(event) }
+    for slots in [&mut active, &mut beside] {
+        slots.sort_by_key(|slot| (slot.serves(), slot.id.clone()));
+    }
+    let told = |why: &'static str| {
+        move |slot: &Slot| {
+            let Slot { id, revision, .. } = slot;
+            let event = format!("Draining instance {id} of revision {revision}: {why}.");
+            Leaving { id: id.clone(), event: Some(event) }
+        }
     };
-    beside.iter().take(count).map(told).collect()
+    let beside = beside.into_iter().take(count).map(told("others serve again in its place"));
+    beside.chain(active.into_iter().take(surplus).map(told("there are more than MinSize asks for"))).collect()
 }
 
 /// Instances that a revision has: as many as its configuration says at least.
@@ -233,15 +238,22 @@ pub(super) fn back(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance
     let Some(to) = view.service.active else { return deploy::restore_routes(Changes::new(view, draw), draw) };
     let exchange = Exchange::new(view, to);
     let missing = exchange.target.saturating_sub(exchange.coming.len());
-    let late = draw.now >= deadline;
+    let fault = exchange.coming.iter().find_map(|slot| failure::hopeless(slot));
+    let given_up = draw.now >= deadline || fault.is_some();
     let come = exchange.coming.iter().all(|slot| slot.serves());
     let mut changes = Changes::new(view, draw);
-    if late || (come && missing == 0) {
+    if is_pointless(view) {
+        return deploy::taken_back(changes, draw);
+    }
+    if given_up || (come && missing == 0) {
         let stay = exchange.still_needed();
-        if late {
+        if given_up {
+            let why = fault.map(|fault| format!(" {}", fault.reason)).unwrap_or_default();
             let beside =
                 if stay == 0 { String::new() } else { format!(" {} stay beside them.", instances(stay)) };
-            changes.both(&format!("Warning: not every instance of revision {to} serves again yet.{beside}"));
+            changes.both(&format!(
+                "Warning: not every instance of revision {to} serves again yet.{beside}{why}"
+            ));
         }
         for _ in 0..missing {
             changes.writes.push(deploy::new_slot(view, to, draw));
@@ -249,17 +261,20 @@ pub(super) fn back(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance
         exchange.leave(&mut changes, exchange.going.len() - stay, draw);
         return deploy::restore_routes(changes, draw);
     }
-    let deadline = if come && exchange.surplus() > 0 {
+    if come && exchange.surplus() > 0 {
         exchange.leave(&mut changes, exchange.surplus(), draw);
-        after(draw, limits::REMOVE_MS_MAX)
     } else if come && !exchange.leaving {
         changes.writes.push(deploy::new_slot(view, to, draw));
-        deploy::healthy_by(view.revision(Some(to)), draw)
     } else if exchange.coming.iter().any(|slot| failure::lacks_memory(slot)) && exchange.can_give_way() {
         exchange.give_way(&mut changes, draw);
-        after(draw, limits::REMOVE_MS_MAX)
     } else {
         return Advance::wait(deadline);
-    };
+    }
     changes.step(Step::Returning { deadline }, deadline)
+}
+
+/// What comes back would be stopped at once.
+fn is_pointless(view: &View) -> bool {
+    let removes = |kind| matches!(kind, OperationKind::PauseService | OperationKind::DeleteService);
+    view.queued.first().is_some_and(|next| removes(next.kind))
 }

@@ -83,7 +83,7 @@ impl Body {
                 }
                 if *max_size > quotas.instances_per_service {
                     return invalid(format!(
-                        "MaxSize {max_size} is more than a service may have: {}, by the configuration's quota.",
+                        "MaxSize {max_size} is more than a service may have: {}, by [quotas] of the configuration file.",
                         quotas.instances_per_service
                     ));
                 }

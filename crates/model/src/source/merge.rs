@@ -13,10 +13,12 @@ use crate::service::{
 /// What applications listen on unless told otherwise, on every AWS runtime.
 const PORT: u16 = 8080;
 
+/// `account` is that of a new service; what depends on it is settled for one that is there.
 pub(super) fn configure(
     service: Option<&Service>,
     input: &ServiceInput,
     scaling: &Scaling,
+    account: Option<&str>,
 ) -> Result<ServiceConfig, InputError> {
     refuse_unsupported(input)?;
     let current = service.map(|service| &service.config);
@@ -38,7 +40,7 @@ pub(super) fn configure(
         auto_deployments: written_source
             .auto_deployments
             .or(current.map(|config| config.auto_deployments))
-            .unwrap_or_else(|| auto_deployments_default(&source)),
+            .unwrap_or_else(|| auto_deployments_default(&source, account)),
         access_role_arn: written_source
             .access_role_arn
             .or_else(|| current.and_then(|config| config.access_role_arn.clone())),
@@ -71,11 +73,12 @@ fn refuse_unsupported(input: &ServiceInput) -> Result<(), InputError> {
     let network = input.network.clone().unwrap_or_default();
     match network {
         NetworkInput { public: Some(false), .. } => unsupported(
-            "IngressConfiguration.IsPubliclyAccessible=false is not supported yet: private services need VPC \
-             ingress connections. Leave it out or set it to true.",
+            "IngressConfiguration.IsPubliclyAccessible=false is not supported yet: there are no private \
+             services, with a VPC ingress connection or without. Leave it out or set it to true.",
         ),
         NetworkInput { vpc_egress: Some(true), .. } => unsupported(
-            "EgressConfiguration.EgressType=VPC is not supported yet: there are no VPC connectors. Use DEFAULT.",
+            "EgressConfiguration.EgressType=VPC is not supported yet: VPC connectors are recorded, and nothing goes \
+             through them. Use DEFAULT.",
         ),
         NetworkInput { dual_stack: Some(true), .. } => unsupported(
             "IpAddressType=DUAL_STACK is not supported yet: services are reached over IPv4. Use IPV4.",
@@ -266,8 +269,23 @@ fn has_blank(text: &str) -> bool {
 }
 
 /// AWS deploys a pushed image by itself from a private registry of the same account only, and pushed code always.
-fn auto_deployments_default(source: &Source) -> bool {
-    !matches!(source, Source::Image(image) if image.repository_type == RepositoryType::EcrPublic)
+fn auto_deployments_default(source: &Source, account: Option<&str>) -> bool {
+    match source {
+        Source::Code(_) => true,
+        Source::Image(image) => {
+            let registry = ecr_account(&image.identifier);
+            image.repository_type == RepositoryType::Ecr
+                && registry.is_none_or(|registry| Some(registry) == account)
+        }
+    }
+}
+
+/// Whose private registry on AWS an image is in, as in `123456789012.dkr.ecr.us-east-1.amazonaws.com/web:1`; none for
+/// another registry, whose accounts nobody knows.
+fn ecr_account(identifier: &str) -> Option<&str> {
+    let (host, _) = identifier.split_once('/')?;
+    let (account, rest) = host.split_once(".dkr.ecr.")?;
+    (rest.contains(".amazonaws.com") && account.bytes().all(|b| b.is_ascii_digit())).then_some(account)
 }
 
 fn health(

@@ -3,6 +3,9 @@ use crate::fixture;
 use crate::instance::{HealthProtocol, InstanceSize};
 use crate::service::{Source, State};
 
+/// Whose the services are.
+const ACCOUNT: &str = "123456789012";
+
 /// What a region's new services use.
 fn scaling() -> Scaling {
     fixture::image_config("r/a:1").scaling
@@ -58,14 +61,14 @@ fn env(pairs: &[(&str, &str)]) -> Option<BTreeMap<String, String>> {
 /// What creating or changing gives: the configuration, or a part of the error's text.
 fn check(current: Option<&ServiceConfig>, input: &ServiceInput, expect: Result<(), &str>) -> ServiceConfig {
     let result = match current {
-        None => new_service("web", [], input, &scaling()).map(|new| new.config),
+        None => new_service("web", [], input, &scaling(), ACCOUNT).map(|new| new.config),
         Some(current) => changed(&fixture::service("web", current.clone()), input),
     };
     match (result, expect) {
         (Ok(config), Ok(())) => config,
         (Err(error), Err(part)) => {
             assert!(error.to_string().contains(part), "{error} does not say {part:?}");
-            new_service("web", [], &image("r/a:1"), &scaling()).unwrap().config
+            new_service("web", [], &image("r/a:1"), &scaling(), ACCOUNT).unwrap().config
         }
         (result, expect) => panic!("{result:?}, expected {expect:?}"),
     }
@@ -296,12 +299,39 @@ fn names_and_tags() {
         ("a.b", false),
         (&"x".repeat(41), false),
     ] {
-        assert_eq!(new_service(name, [], &image("r/a:1"), &scaling()).is_ok(), valid, "{name}");
+        assert_eq!(new_service(name, [], &image("r/a:1"), &scaling(), ACCOUNT).is_ok(), valid, "{name}");
     }
     let tag = |k: &str, v: &str| (k.to_string(), v.to_string());
-    assert!(laid_over(&BTreeMap::new(), [tag("aws:x", "")]).is_err());
-    assert!(laid_over(&BTreeMap::new(), [tag("a", "1"), tag("a", "2")]).is_err());
-    let fifty = laid_over(&BTreeMap::new(), (0..50).map(|i| tag(&i.to_string(), ""))).unwrap();
-    assert!(laid_over(&fifty, [tag("0", "again")]).is_ok());
-    assert!(laid_over(&fifty, [tag("x", "")]).is_err());
+    assert!(laid_over("service", &BTreeMap::new(), [tag("aws:x", "")]).is_err());
+    assert!(laid_over("service", &BTreeMap::new(), [tag("a", "1"), tag("a", "2")]).is_err());
+    let fifty = laid_over("service", &BTreeMap::new(), (0..50).map(|i| tag(&i.to_string(), ""))).unwrap();
+    assert!(laid_over("service", &fifty, [tag("0", "again")]).is_ok());
+    let refusal = |given| laid_over("connection", &fifty, [given]).unwrap_err().to_string();
+    assert_eq!(refusal(tag("x", "")), "The connection would have 51 tags; at most 50 are allowed.");
+    assert_eq!(refusal(tag("", "x")), "Tags.1.Key is missing: a tag has a key of 1 to 128 characters.");
+    assert!(refusal(tag(&"x".repeat(129), "")).contains("too long"));
+}
+
+#[test]
+fn images_of_another_account_are_not_deployed_by_themselves() {
+    let deploys = |input: &ServiceInput| {
+        new_service("web", [], input, &scaling(), ACCOUNT).unwrap().config.auto_deployments
+    };
+    for (identifier, expect) in [
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/web:1", true),
+        ("210987654321.dkr.ecr.us-east-1.amazonaws.com/web:1", false),
+        ("210987654321.dkr.ecr.cn-north-1.amazonaws.com.cn/web:1", false),
+        ("registry.test/210987654321.dkr.ecr.us-east-1.amazonaws.com/web:1", true),
+        ("web:1", true),
+    ] {
+        let mut input = image(identifier);
+        assert_eq!(deploys(&input), expect, "{identifier}");
+        for said in [true, false] {
+            input.source.as_mut().unwrap().auto_deployments = Some(said);
+            assert_eq!(deploys(&input), said, "{identifier}");
+        }
+    }
+    let mut public = image("public.ecr.aws/a/b:1");
+    public.source.as_mut().unwrap().image.as_mut().unwrap().repository_type = RepositoryType::EcrPublic;
+    assert!(!deploys(&public));
 }

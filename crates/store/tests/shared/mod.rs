@@ -2,7 +2,7 @@
 
 use super::{Database, created, draw};
 use apron_model::custom_domain::CustomDomain;
-use apron_model::ids::ResourceId;
+use apron_model::ids::{ResourceId, ServiceId};
 use apron_model::resource::*;
 use apron_model::service::State;
 use apron_model::time::{Timestamp, WallTime};
@@ -65,6 +65,26 @@ pub(super) async fn resources_come_and_go(database: Database) {
         list(ResourceFilter { latest_only: true, ..ResourceFilter::default() }, Some(after)).await,
         ["github"]
     );
+    let scaling =
+        built_in(REGION).into_iter().find(|one| one.kind() == Kind::AutoScalingConfiguration).unwrap();
+    let revision = |revision: u32| Resource {
+        id: ResourceId::new(format!("s{revision}")),
+        name: "many".to_owned(),
+        revision,
+        ..scaling.clone()
+    };
+    put(&store, revision(1), None).await.unwrap();
+    let shown = async |after: Option<&ResourceCursor>| -> Vec<(String, u32)> {
+        let latest = ResourceFilter { latest_only: true, ..ResourceFilter::default() };
+        let page = store.resource_list(scaling.kind(), REGION, &latest, after, 9).await.unwrap();
+        page.into_iter().map(|known| (known.resource.name, known.resource.revision)).collect()
+    };
+    assert_eq!(shown(None).await.last(), Some(&("many".to_owned(), 1)));
+    // One that comes between two pages does not show its name again.
+    put(&store, revision(2), None).await.unwrap();
+    assert_eq!(shown(Some(&ResourceCursor { name: "many".to_owned(), revision: 1 })).await, []);
+    assert_eq!(shown(None).await.last(), Some(&("many".to_owned(), 2)));
+
     let named = ResourceFilter { name: Some("bitbucket".to_owned()), ..ResourceFilter::default() };
     assert_eq!(list(named, None).await, ["bitbucket"]);
     assert!(
@@ -86,7 +106,7 @@ pub(super) async fn domains_go_with_their_service(database: Database) {
     for name in ["web", "shop"] {
         services.push(created(&store, &mut draw, name, 10).await.0.id);
     }
-    let add = async |at: usize, domain: &str, www: bool| {
+    let add = async |at: usize, domain: &str, www: bool| -> Result<bool, StoreError> {
         let domain = CustomDomain {
             service: services[at].clone(),
             domain: domain.to_owned(),
@@ -94,19 +114,40 @@ pub(super) async fn domains_go_with_their_service(database: Database) {
             token: "t".to_owned(),
             created_at: WallTime(1),
         };
-        store.custom_domain_add(&services[at], |_| Ok::<_, ()>(domain)).await.map(|_| ())
+        let made = store.custom_domain_add(&services[at], |service, _| match service.deleted_at {
+            None => Ok(domain),
+            Some(_) => Err("deleted"),
+        });
+        Ok(made.await?.unwrap().is_ok())
+    };
+    let remove = async |at: usize, domain: &str| {
+        let removed = store.custom_domain_remove(&services[at], domain, |_, held| held.ok_or("not held"));
+        removed.await.unwrap().unwrap()
     };
     add(0, "example.com", true).await.unwrap();
     add(0, "a.example", false).await.unwrap();
     let taken = add(1, "www.example.com", false).await;
-    assert!(matches!(taken, Err(StoreError::Conflict(Conflict::Exists))), "{taken:?}");
+    assert!(matches!(taken, Err(StoreError::Conflict(Conflict::HostTaken { www: false }))), "{taken:?}");
+    let again = add(0, "example.com", true).await;
+    assert!(matches!(again, Err(StoreError::Conflict(Conflict::HostTaken { www: false }))), "{again:?}");
     let page = store.custom_domain_list(&services[0], Some("a.example"), 9).await.unwrap();
     assert_eq!(
         page.iter().map(|one| (one.domain.as_str(), one.www)).collect::<Vec<_>>(),
         [("example.com", true)]
     );
-    assert!(store.custom_domain_remove(&services[0], "a.example").await.unwrap().is_some());
-    assert_eq!(store.custom_domain_remove(&services[0], "a.example").await.unwrap(), None);
+    let refused =
+        store.custom_domain_remove(&services[0], "a.example", |_, held| held.ok_or(()).and(Err(())));
+    assert_eq!(refused.await.unwrap(), Some(Err(())));
+    assert_eq!(remove(0, "a.example").await.unwrap().domain, "a.example");
+    assert_eq!(remove(0, "a.example").await, Err("not held"));
+    add(0, "www.a.example", false).await.unwrap();
+    let taken = add(1, "a.example", true).await;
+    assert!(matches!(taken, Err(StoreError::Conflict(Conflict::HostTaken { www: true }))), "{taken:?}");
+    // What was refused left nothing.
+    add(1, "a.example", false).await.unwrap();
+    let nobody = ServiceId::new("0");
+    assert_eq!(store.custom_domain_add(&nobody, |_, _| Err(())).await.unwrap(), None);
+    assert_eq!(store.custom_domain_remove(&nobody, "a.example", |_, _| Err(())).await.unwrap(), None);
     store
         .service_act(&services[0], |service| {
             service.state = State::Deleted;
@@ -116,6 +157,8 @@ pub(super) async fn domains_go_with_their_service(database: Database) {
         })
         .await
         .unwrap();
+    // Nothing is taken by one that is deleted.
+    assert!(!add(0, "www.example.com", false).await.unwrap());
     add(1, "www.example.com", false).await.unwrap();
     assert!(store.content_list().await.unwrap().is_empty());
     assert_eq!(store.purge(Timestamp(29), &[]).await.unwrap(), Purged::default());

@@ -299,6 +299,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_key_is_seen_whatever_else_is_missing() {
+        let key = "Credential=AKIDEXAMPLE/20150830/us-east-1/apprunner/aws4_request";
+        let whole = format!("AWS4-HMAC-SHA256 {key}, SignedHeaders=host, Signature=00");
+        for (authorization, seen) in [
+            (whole.as_str(), Some("AKIDEXAMPLE")),
+            (&format!("AWS4-HMAC-SHA256 {key}"), Some("AKIDEXAMPLE")),
+            (&format!("AWS4-HMAC-SHA256 SignedHeaders=host,{key}"), Some("AKIDEXAMPLE")),
+            ("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE", Some("AKIDEXAMPLE")),
+            ("AWS4-HMAC-SHA256 Credential=/x, Signature=00", None),
+            ("AWS4-HMAC-SHA256 Signature=00", None),
+            ("Bearer Credential=AKIDEXAMPLE", None),
+        ] {
+            // Without the date.
+            let request = parts("POST", "/", &[("host", "h"), ("authorization", authorization)]);
+            assert_eq!(presented_key(&request).as_deref(), seen, "{authorization}");
+            assert!(Presented::read(&request).is_err());
+        }
+        let presigned = parts("GET", "/?X-Amz-Credential=AKIDEXAMPLE%2F20150830", &[("host", "h")]);
+        assert_eq!(presented_key(&presigned).as_deref(), Some("AKIDEXAMPLE"));
+        assert_eq!(presented_key(&parts("GET", "/?a=b", &[])), None);
+    }
+
     fn refusal_of_any(authorization: &str) {
         verify_fails(&parts(
             "POST",

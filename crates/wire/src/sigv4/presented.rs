@@ -118,6 +118,11 @@ impl Presented {
         &self.access_key_id
     }
 
+    /// The region that it claims to be for.
+    pub fn region(&self) -> &str {
+        &self.scope.region
+    }
+
     /// Checks what can be checked before the body is read: that the signature is for this service and of now.
     /// Whoever knows a key's id learns our time by it, which the `Date` header tells everybody.
     ///
@@ -199,16 +204,17 @@ impl Presented {
     }
 }
 
-/// The access key that a request presents, whatever else is wrong with its signature: for a log. It is as long as
-/// the request says.
+/// The access key that a request presents, whatever else is wrong with its signature or missing: for a log. It is as
+/// long as the request says.
 pub fn presented_key(request: &Parts) -> Option<String> {
-    let parameters = match from_header(&request.headers) {
-        Ok(Some(parameters)) => Some(parameters),
-        Ok(None) => from_query(request).ok().flatten(),
-        Err(_) => None,
-    };
-    let key = parameters?.credential.split('/').next().unwrap_or_default().to_owned();
-    Some(key).filter(|key| !key.is_empty())
+    let in_header = request.headers.get(AUTHORIZATION).and_then(|value| {
+        let parameters = value.to_str().ok()?.trim_start().strip_prefix(ALGORITHM)?;
+        header_part(parameters, "Credential").map(str::to_owned)
+    });
+    let in_query = || query_part(&canonical::parameters(&request.uri).ok()?, "X-Amz-Credential");
+    let credential = in_header.or_else(in_query)?;
+    let key = credential.split('/').next().unwrap_or_default();
+    Some(key.to_owned()).filter(|key| !key.is_empty())
 }
 
 /// A signature is good from `time_s` on for the skew, or for what a presigned URL says.
@@ -250,15 +256,9 @@ fn from_header(headers: &HeaderMap) -> Result<Option<Parameters>, Error> {
             "Unsupported AWS 'algorithm' in the Authorization header; {ALGORITHM} is required."
         )));
     };
-    let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-    for part in parameters.split(',') {
-        match part.trim().split_once('=') {
-            Some(("Credential", value)) => credential = Some(value.to_owned()),
-            Some(("SignedHeaders", value)) => signed_headers = Some(value.to_owned()),
-            Some(("Signature", value)) => signature = Some(value.to_owned()),
-            _ => {}
-        }
-    }
+    let part = |name: &str| header_part(parameters, name).map(str::to_owned);
+    let (credential, signed_headers, signature) =
+        (part("Credential"), part("SignedHeaders"), part("Signature"));
     let time = headers.get(X_AMZ_DATE).and_then(|v| v.to_str().ok()).map(str::to_owned);
     match (credential, signed_headers, signature, time) {
         (Some(credential), Some(signed_headers), Some(signature), Some(time)) => {
@@ -284,13 +284,21 @@ fn from_header(headers: &HeaderMap) -> Result<Option<Parameters>, Error> {
     }
 }
 
+/// The value of a part of the `Authorization` header behind the algorithm.
+fn header_part<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
+    let named = |part: &'a str| part.trim().split_once('=').filter(|(given, _)| *given == name);
+    parameters.split(',').rev().find_map(named).map(|(_, value)| value)
+}
+
+fn query_part(parameters: &[canonical::Parameter], name: &str) -> Option<String> {
+    let (_, value) = parameters.iter().find(|(given, _)| given == name.as_bytes())?;
+    String::from_utf8(value.clone()).ok()
+}
+
 /// The parameters of a presigned URL; `None` when the query has no signature.
 fn from_query(request: &Parts) -> Result<Option<Parameters>, Error> {
     let parameters = canonical::parameters(&request.uri)?;
-    let find = |name: &str| {
-        let (_, value) = parameters.iter().find(|(n, _)| n == name.as_bytes())?;
-        String::from_utf8(value.clone()).ok()
-    };
+    let find = |name: &str| query_part(&parameters, name);
     if find("X-Amz-Signature").is_none() && find("X-Amz-Algorithm").is_none() {
         return Ok(None);
     }

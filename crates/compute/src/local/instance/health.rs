@@ -3,7 +3,8 @@
 //! While an instance starts, its listening socket is looked for every few milliseconds, and the service's own
 //! check runs at once when it appears; until the first healthy verdict it is `Starting`, with a hint. An
 //! application that is slow leaves its port closed or its callers waiting; one that answers with an error again and
-//! again has started, and is `Unhealthy` without ever having been healthy. After the first verdict the check runs
+//! again has started, and is `Unhealthy` without ever having been healthy; answers within the grace of a slow starter
+//! are not counted for that. After the first verdict the check runs
 //! on its interval, and thresholds of consecutive answers turn it. `Verdict` decides, `watch` acts.
 
 mod probe;
@@ -40,6 +41,8 @@ struct Verdict {
     /// Of an instance that was never healthy, so long each kind of failing answer makes it unhealthy.
     wrong_for: Duration,
     later_for: Duration,
+    /// Before it the clock of failing answers does not run.
+    counts_from: Instant,
     successes: u32,
     failures: u32,
     /// While it starts: since when every answer was wrong, and since when every one was wrong or an error.
@@ -49,13 +52,14 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn new(check: &HealthCheck) -> Verdict {
+    fn new(check: &HealthCheck, counts_from: Instant) -> Verdict {
         let wrong_for = Duration::from_millis(check.refused_after_ms());
         Verdict {
             healthy_threshold: check.healthy_threshold.max(1),
             unhealthy_threshold: check.unhealthy_threshold.max(1),
             wrong_for,
             later_for: wrong_for.max(Duration::from_millis(limits::ERRORS_AT_START_MS)),
+            counts_from,
             successes: 0,
             failures: 0,
             wrong_since: None,
@@ -120,16 +124,18 @@ impl Verdict {
         };
         self.wrong_since = wrong.then(|| self.wrong_since.unwrap_or(now));
         self.answers_since = answers.then(|| self.answers_since.unwrap_or(now));
-        let lasts = |since: Option<Instant>, time| since.is_some_and(|since| now - since >= time);
+        let counted = |since: Instant| now.saturating_duration_since(since.max(self.counts_from));
+        let lasts = |since: Option<Instant>, time| since.is_some_and(|since| counted(since) >= time);
         lasts(self.wrong_since, self.wrong_for) || lasts(self.answers_since, self.later_for)
     }
 }
 
 /// Watches one running instance for ever and sends what changes. Ends when nobody listens any more.
 /// `pid` is a process in the instance's network namespace. `adopted` says that the instance was healthy before
-/// this process started: it counts as healthy until its checks say otherwise.
+/// this process started: it counts as healthy until its checks say otherwise. Failing answers count from `counts_from`.
 pub async fn watch(
     check: HealthCheck,
+    counts_from: Instant,
     address: SocketAddr,
     pid: i32,
     adopted: bool,
@@ -142,18 +148,19 @@ pub async fn watch(
         let check = asked.clone();
         async move { probe(&check, address).await }
     };
-    watch_with(check, adopted, look, ask, news).await;
+    watch_with(check, counts_from, adopted, look, ask, news).await;
 }
 
 async fn watch_with<F: Future<Output = Answer>>(
     check: HealthCheck,
+    counts_from: Instant,
     adopted: bool,
     look: impl Fn() -> Option<Readiness>,
     ask: impl Fn() -> F,
     news: mpsc::Sender<News>,
 ) {
     let interval = Duration::from_secs(u64::from(check.interval_s.max(1)));
-    let mut verdict = Verdict::new(&check);
+    let mut verdict = Verdict::new(&check, counts_from);
     if adopted {
         verdict.health = Health::Healthy;
     } else {
@@ -229,7 +236,7 @@ mod tests {
     #[test]
     fn thresholds_turn_the_verdict() {
         let now = Instant::now();
-        let mut verdict = Verdict::new(&check(HealthProtocol::Tcp));
+        let mut verdict = Verdict::new(&check(HealthProtocol::Tcp), now);
         assert!(verdict.answer(silent("refused"), now));
         assert_eq!(verdict.health(), &Health::Starting { hint: Some("refused".into()) });
         assert!(verdict.answer(Ok(()), now), "one of two");
@@ -254,9 +261,10 @@ mod tests {
 
     /// After how many seconds of this answer, every second, an instance that starts is unhealthy. Three in a row,
     /// five seconds apart, take ten.
-    fn unhealthy_after(answer: impl Fn(u64) -> Answer) -> Option<u64> {
+    fn unhealthy_after(grace_s: u64, answer: impl Fn(u64) -> Answer) -> Option<u64> {
         let began = Instant::now();
-        let mut verdict = Verdict::new(&check(HealthProtocol::Http { path: "/".into() }));
+        let counts_from = began + Duration::from_secs(grace_s);
+        let mut verdict = Verdict::new(&check(HealthProtocol::Http { path: "/".into() }), counts_from);
         (0..400).find(|second| {
             verdict.answer(answer(*second), began + Duration::from_secs(*second));
             matches!(verdict.health(), Health::Unhealthy { .. })
@@ -267,13 +275,23 @@ mod tests {
     fn who_answers_wrongly_has_started_and_who_is_silent_has_not() {
         let (wrong, later) = (|| Err(Failing::Wrong("404".into())), || Err(Failing::Later("503".into())));
         let later_s = limits::ERRORS_AT_START_MS / 1000;
-        assert_eq!(unhealthy_after(|_| wrong()), Some(10));
-        assert_eq!(unhealthy_after(|_| later()), Some(later_s));
-        assert_eq!(unhealthy_after(|_| silent("no answer")), None);
-        assert_eq!(unhealthy_after(|at| if at < 60 { later() } else { wrong() }), Some(70));
-        assert_eq!(unhealthy_after(|at| if at % 9 == 0 { later() } else { wrong() }), Some(later_s));
-        assert_eq!(unhealthy_after(|at| if at % 9 == 0 { Ok(()) } else { wrong() }), None);
-        assert_eq!(unhealthy_after(|at| if at % 9 == 0 { silent("closed") } else { later() }), None);
+        assert_eq!(unhealthy_after(0, |_| wrong()), Some(10));
+        assert_eq!(unhealthy_after(0, |_| later()), Some(later_s));
+        assert_eq!(unhealthy_after(0, |_| silent("no answer")), None);
+        assert_eq!(unhealthy_after(0, |at| if at < 60 { later() } else { wrong() }), Some(70));
+        assert_eq!(unhealthy_after(0, |at| if at % 9 == 0 { later() } else { wrong() }), Some(later_s));
+        assert_eq!(unhealthy_after(0, |at| if at % 9 == 0 { Ok(()) } else { wrong() }), None);
+        assert_eq!(unhealthy_after(0, |at| if at % 9 == 0 { silent("closed") } else { later() }), None);
+        for grace_s in [60, 120, 200] {
+            assert_eq!(unhealthy_after(grace_s, |_| later()), Some(grace_s + later_s));
+            assert_eq!(unhealthy_after(grace_s, |_| wrong()), Some(grace_s + 10));
+        }
+        let slow = |at| match at {
+            0..50 => wrong(),
+            50..110 => later(),
+            _ => Ok(()),
+        };
+        assert_eq!(unhealthy_after(60, slow), None, "none of its answers was wrong for long after the grace");
         let hasty = HealthCheck { unhealthy_threshold: 1, ..check(HealthProtocol::Tcp) };
         assert_eq!(hasty.refused_after_ms(), 5_000, "no first answer is the last");
     }
@@ -296,7 +314,7 @@ mod tests {
             asked.borrow_mut().push(began.elapsed());
             std::future::ready(Ok(()))
         };
-        let watching = watch_with(check(HealthProtocol::Tcp), false, look, ask, sender);
+        let watching = watch_with(check(HealthProtocol::Tcp), began, false, look, ask, sender);
         let reading = async {
             let mut seen = Vec::new();
             while seen.last() != Some(&News::Health(Health::Healthy)) {

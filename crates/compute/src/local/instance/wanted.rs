@@ -118,6 +118,7 @@ pub fn judge(old: &InstanceSpec, new: &InstanceSpec) -> Result<Option<Change>, S
         generation: old.generation,
         size: old.size,
         health: old.health.clone(),
+        health_grace_ms: old.health_grace_ms,
         stop_grace_ms: old.stop_grace_ms,
         ..new.clone()
     } == *old;
@@ -127,7 +128,8 @@ pub fn judge(old: &InstanceSpec, new: &InstanceSpec) -> Result<Option<Change>, S
             new.id
         ));
     }
-    Ok(Some(Change { recheck: new.health != old.health }))
+    let recheck = (&new.health, new.health_grace_ms) != (&old.health, old.health_grace_ms);
+    Ok(Some(Change { recheck }))
 }
 
 /// Whether an id can name files, cgroups and containers: 1 to 64 lower-case letters, digits and dashes.
@@ -162,6 +164,7 @@ pub(crate) mod tests {
                 healthy_threshold: 1,
                 unhealthy_threshold: 2,
             },
+            health_grace_ms: 0,
             stop_grace_ms: 1_000,
         }
     }

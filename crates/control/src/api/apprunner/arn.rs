@@ -5,10 +5,15 @@ use crate::api::failure;
 use apron_model::ids::{ResourceId, ServiceId};
 use apron_model::resource::{Kind, Resource, Selector};
 use apron_model::service::Service;
+use apron_store::ServiceSummary;
 use apron_wire::Error;
 
 pub(super) fn service(context: Context<'_>, service: &Service) -> String {
     service_parts(context, &service.region, &service.name, &service.id)
+}
+
+pub(super) fn summary(context: Context<'_>, row: &ServiceSummary) -> String {
+    service_parts(context, &row.region, &row.name, &row.id)
 }
 
 pub(super) fn service_parts(context: Context<'_>, region: &str, name: &str, id: &ServiceId) -> String {
@@ -63,8 +68,8 @@ pub(super) fn parse(arn: &str) -> Option<Arn> {
     } else {
         let kind = Kind::ALL.into_iter().find(|kind| kind.arn_word() == word)?;
         let (name, revision, id) = match (kind.has_revision(), &rest[..]) {
-            (true, [name]) => (name, None, None),
-            (true, [name, revision]) => (name, Some(*revision), None),
+            (true, [name]) if kind.is_revised() => (name, None, None),
+            (true, [name, revision]) if kind.is_revised() => (name, Some(*revision), None),
             (true, [name, revision, id]) => (name, Some(*revision), Some(*id)),
             (false, [name, id]) => (name, None, Some(*id)),
             _ => return None,
@@ -173,6 +178,11 @@ mod tests {
             format!("connection/high/{id}"),
         ] {
             assert_eq!(scaling(&wrong).unwrap_err().code, "InvalidRequestException", "{wrong}");
+        }
+        let connector = |rest: &str| parse_resource(Kind::VpcConnector, &arn(rest)).map(|(_, named)| named);
+        assert_eq!(connector(&format!("vpcconnector/in/1/{id}")).unwrap().revision, Some(1));
+        for part in ["vpcconnector/in", "vpcconnector/in/1"] {
+            assert!(connector(part).unwrap_err().message.contains("vpcconnector/NAME/REVISION/ID"), "{part}");
         }
         let connection = parse_resource(Kind::Connection, &arn(&format!("connection/git/{id}"))).unwrap().1;
         assert_eq!((connection.revision, connection.id), (None, Some(ResourceId::new(id))));

@@ -103,7 +103,7 @@ pub(super) async fn list_services(
         .await
         .map_err(failure::store)?;
     let (rows, next_token) = page::cut(rows, size, |last| page::service_token(SERVICES_TOKEN, last));
-    let service_arn_list = rows.iter().map(|row| arn::service(context, row)).collect();
+    let service_arn_list = rows.iter().map(|row| arn::summary(context, row)).collect();
     Ok(wire::ListServicesForAutoScalingConfigurationResponse { service_arn_list, next_token })
 }
 

@@ -3,7 +3,7 @@
 
 use super::resource::Missing;
 use super::vpc_ingress_connection::dns_targets;
-use super::{arn, find, lookup};
+use super::{arn, find, gone, lookup};
 use crate::api::call::Context;
 use crate::api::{failure, page};
 use apron_model::custom_domain::{self, CustomDomain};
@@ -20,11 +20,11 @@ pub(super) async fn associate(
     input: wire::AssociateCustomDomainRequest,
 ) -> Result<wire::AssociateCustomDomainResponse, Error> {
     let service = find(context, &input.service_arn, Missing::Invalid).await?;
-    check_running(&service)?;
     let mut draw = context.platform.draw();
     let quotas = context.platform.quotas;
     let apps_domain = &context.platform.names.apps_domain;
-    let added = context.platform.store.custom_domain_add(&service.id, |held| {
+    let added = context.platform.store.custom_domain_add(&service.id, |service, held| {
+        check_running(service, &input.service_arn, Missing::Invalid)?;
         let www = input.enable_www_subdomain;
         let (domain, www) = custom_domain::associate(&input.domain_name, www, held, &quotas, apps_domain)
             .map_err(|error| failure::invalid(error.to_string()))?;
@@ -32,12 +32,14 @@ pub(super) async fn associate(
         Ok::<_, Error>(CustomDomain { service, domain, www, token, created_at })
     });
     let added = added.await.map_err(|error| match error {
-        StoreError::Conflict(Conflict::Exists) => failure::invalid(format!(
-            "The domain {} is associated with a service already.",
-            input.domain_name
+        StoreError::Conflict(Conflict::HostTaken { www }) => failure::invalid(format!(
+            "The domain {}{} is associated with a service already.",
+            if www { "www." } else { "" },
+            input.domain_name.to_ascii_lowercase()
         )),
         error => failure::store(error),
-    })??;
+    })?;
+    let added = added.ok_or_else(|| gone(&input.service_arn, Missing::Invalid))??;
     Ok(wire::AssociateCustomDomainResponse {
         dns_target: context.platform.names.service_host(&service),
         service_arn: arn::service(context, &service),
@@ -77,16 +79,16 @@ pub(super) async fn disassociate(
     input: wire::DisassociateCustomDomainRequest,
 ) -> Result<wire::DisassociateCustomDomainResponse, Error> {
     let service = lookup(context, &input.service_arn).await?;
-    check_running(&service)?;
     let domain = input.domain_name.to_ascii_lowercase();
-    let store = &context.platform.store;
-    let removed = store.custom_domain_remove(&service.id, &domain).await.map_err(failure::store)?;
-    let removed = removed.ok_or_else(|| {
-        failure::not_found(format!(
-            "The domain {domain} is not associated with the service {}.",
-            service.name
-        ))
-    })?;
+    let removed = context.platform.store.custom_domain_remove(&service.id, &domain, |service, held| {
+        check_running(service, &input.service_arn, Missing::NotFound)?;
+        held.ok_or_else(|| {
+            let name = &service.name;
+            failure::not_found(format!("The domain {domain} is not associated with the service {name}."))
+        })
+    });
+    let removed = removed.await.map_err(failure::store)?;
+    let removed = removed.ok_or_else(|| gone(&input.service_arn, Missing::NotFound))??;
     Ok(wire::DisassociateCustomDomainResponse {
         dns_target: context.platform.names.service_host(&service),
         service_arn: arn::service(context, &service),
@@ -95,7 +97,11 @@ pub(super) async fn disassociate(
     })
 }
 
-fn check_running(service: &Service) -> Result<(), Error> {
+/// Domains change while the service runs and nothing is done to it; one that is deleted is not found.
+fn check_running(service: &Service, arn: &str, missing: Missing) -> Result<(), Error> {
+    if service.deleted_at.is_some() {
+        return Err(gone(arn, missing));
+    }
     if service.state == State::Running && service.operation.is_none() {
         return Ok(());
     }

@@ -14,8 +14,8 @@ pub(super) mod view;
 mod vpc_connector;
 mod vpc_ingress_connection;
 
-use service::find;
 pub(super) use service::{act, lookup, refused};
+use service::{find, gone};
 
 use super::call::{Context, run};
 use apron_wire::Error;

@@ -38,7 +38,8 @@ pub(super) async fn create(
     let input = input::create(request);
     check_image(&input)?;
     check_connection(context, &input).await?;
-    let new = source::new_service(&name, tags, &input, &scaling).map_err(failure::input)?;
+    let new = source::new_service(&name, tags, &input, &scaling, &context.platform.names.account)
+        .map_err(failure::input)?;
     extension::read(&new.tags).map_err(|error| failure::invalid(format!("{error}.")))?;
 
     let mut draw = context.platform.draw();
@@ -70,8 +71,8 @@ pub(super) async fn create(
             failure::invalid(format!("Service with the provided name already exists: {name}"))
         }
         StoreError::Conflict(Conflict::ServiceQuota) => failure::quota(format!(
-            "The region has {services_max} services, which is the quota. Delete one, or raise the quota in the \
-             configuration."
+            "The region has {services_max} services, which is the quota. Delete one, or raise it under [quotas] of the \
+             configuration file."
         )),
         error => changed_meanwhile(error),
     })?;
@@ -173,12 +174,18 @@ pub(in crate::api) async fn lookup(context: Context<'_>, arn: &str) -> Result<Se
 /// As `lookup`; `missing` is how an ARN that names nothing is refused.
 pub(super) async fn find(context: Context<'_>, arn: &str, missing: Missing) -> Result<Service, Error> {
     let (named, name, id) = arn::parse_service(arn)?;
-    let missing = || resource::refused(ResourceError::NotFound(not_there(arn)), missing);
     if !named.is_of(context) {
-        return Err(missing());
+        return Err(gone(arn, missing));
     }
     let found = context.platform.store.service_get(&id).await.map_err(failure::store)?;
-    found.filter(|service| service.region == named.region && service.name == name).ok_or_else(missing)
+    let found = found.filter(|service| service.region == named.region && service.name == name);
+    found.ok_or_else(|| gone(arn, missing))
+}
+
+/// The refusal of an ARN that names no service.
+pub(super) fn gone(arn: &str, missing: Missing) -> Error {
+    let text = format!("Service with the provided ARN is not found: {arn}");
+    resource::refused(ResourceError::NotFound(text), missing)
 }
 
 /// Makes a call on a service; the model decides about it within one transaction.
@@ -224,11 +231,7 @@ pub(in crate::api) fn refused(arn: &str, action: Action, error: CallError) -> Er
 }
 
 pub(super) fn not_found(arn: &str) -> Error {
-    failure::not_found(not_there(arn))
-}
-
-fn not_there(arn: &str) -> String {
-    format!("Service with the provided ARN is not found: {arn}")
+    gone(arn, Missing::NotFound)
 }
 
 /// The refusal to delete a service that has a VPC ingress connection.

@@ -37,8 +37,8 @@ pub(super) async fn put(
     request: TagResourceRequest,
 ) -> Result<TagResourceResponse, Error> {
     let tags: Vec<_> = input::tags(request.tags).collect();
-    change(context, &request.resource_arn, move |current| {
-        source::laid_over(current, tags).map_err(|error| error.to_string())
+    change(context, &request.resource_arn, move |what, current| {
+        source::laid_over(what, current, tags).map_err(|error| error.to_string())
     })
     .await?;
     Ok(TagResourceResponse {})
@@ -49,7 +49,7 @@ pub(super) async fn remove(
     request: UntagResourceRequest,
 ) -> Result<UntagResourceResponse, Error> {
     let keys = request.tag_keys;
-    change(context, &request.resource_arn, move |current| {
+    change(context, &request.resource_arn, move |_, current| {
         let mut tags = current.clone();
         tags.retain(|key, _| !keys.contains(key));
         Ok(tags)
@@ -67,17 +67,17 @@ fn parse(arn: &str) -> Result<Arn, Error> {
     })
 }
 
-/// Lets `change` say what the tags of the named thing become; its error is for the caller.
+/// Lets `change` say what the tags of the named thing, of which it is told the kind, become; its error is for the caller.
 async fn change(
     context: Context<'_>,
     arn: &str,
-    change: impl FnOnce(&Tags) -> Result<Tags, String> + Send,
+    change: impl FnOnce(&str, &Tags) -> Result<Tags, String> + Send,
 ) -> Result<(), Error> {
     match parse(arn)?.named {
         Named::Service { .. } => of_service(context, arn, change).await,
         Named::Resource(selector) => {
             resource::change(context, selector.kind, arn, Missing::NotFound, |resource, _| {
-                let tags = change(&resource.tags).map_err(ResourceError::Invalid)?;
+                let tags = change(selector.kind.words(), &resource.tags).map_err(ResourceError::Invalid)?;
                 resource.tags = tagged(resource.kind(), &tags, [])?;
                 Ok(())
             })
@@ -90,7 +90,7 @@ async fn change(
 async fn of_service(
     context: Context<'_>,
     arn: &str,
-    change: impl FnOnce(&Tags) -> Result<Tags, String> + Send,
+    change: impl FnOnce(&str, &Tags) -> Result<Tags, String> + Send,
 ) -> Result<(), Error> {
     let service = lookup(context, arn).await?;
     context
@@ -100,7 +100,7 @@ async fn of_service(
             if service.deleted_at.is_some() {
                 return Err(service::not_found(arn));
             }
-            let tags = change(&service.tags).map_err(failure::invalid)?;
+            let tags = change("service", &service.tags).map_err(failure::invalid)?;
             extension::read(&tags).map_err(|error| failure::invalid(format!("{error}.")))?;
             service.tags = tags;
             Ok(())

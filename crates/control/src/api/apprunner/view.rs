@@ -9,6 +9,7 @@ use apron_model::service::{
     self, CodeSource, ImageSource, IpAddressType, RepositoryType, ServiceConfig, Source,
 };
 use apron_model::time::WallTime;
+use apron_store::ServiceSummary;
 use apron_wire::apprunner as wire;
 use apron_wire::time::epoch_seconds;
 use std::collections::BTreeMap;
@@ -20,7 +21,9 @@ pub(super) fn service(context: Context<'_>, service: &service::Service) -> wire:
         service_id: service.id.to_string(),
         service_arn: arn::service(context, service),
         // A private service has no URL of its own, and tools take a missing one as that.
-        service_url: config.public.then(|| context.platform.names.service_url(service)),
+        service_url: config
+            .public
+            .then(|| context.platform.names.service_url(&service.url_label, &service.region)),
         created_at: seconds(service.created_at),
         updated_at: seconds(service.updated_at),
         deleted_at: service.deleted_at.map(seconds),
@@ -64,16 +67,16 @@ pub(super) fn service(context: Context<'_>, service: &service::Service) -> wire:
     }
 }
 
-pub(super) fn summary(context: Context<'_>, row: &service::Service) -> wire::ServiceSummary {
-    let shown = service(context, row);
+pub(super) fn summary(context: Context<'_>, row: &ServiceSummary) -> wire::ServiceSummary {
     wire::ServiceSummary {
-        service_name: Some(shown.service_name),
-        service_id: Some(shown.service_id),
-        service_arn: Some(shown.service_arn),
-        service_url: shown.service_url,
-        created_at: Some(shown.created_at),
-        updated_at: Some(shown.updated_at),
-        status: Some(shown.status),
+        service_name: Some(row.name.clone()),
+        service_id: Some(row.id.to_string()),
+        service_arn: Some(arn::summary(context, row)),
+        // Every service is public: another is refused when it is written.
+        service_url: Some(context.platform.names.service_url(&row.url_label, &row.region)),
+        created_at: Some(seconds(row.created_at)),
+        updated_at: Some(seconds(row.updated_at)),
+        status: Some(status(row.status)),
     }
 }
 

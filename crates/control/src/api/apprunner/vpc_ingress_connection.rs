@@ -2,12 +2,12 @@
 //! alone (`IsPubliclyAccessible` false) is refused, because nothing serves privately yet.
 
 use super::resource::{self, Missing};
-use super::{arn, find, view};
+use super::{arn, find, gone, view};
 use crate::api::call::Context;
 use crate::api::failure;
 use apron_model::ids::ServiceId;
 use apron_model::resource::{Body, Kind, Resource, VpcIngressConnection};
-use apron_store::ResourceFilter;
+use apron_store::{ResourceFilter, ServiceSummary};
 use apron_wire::Error;
 use apron_wire::apprunner as wire;
 
@@ -18,6 +18,9 @@ pub(super) async fn create(
     input: wire::CreateVpcIngressConnectionRequest,
 ) -> Result<wire::CreateVpcIngressConnectionResponse, Error> {
     let service = find(context, &input.service_arn, Missing::Invalid).await?;
+    if service.deleted_at.is_some() {
+        return Err(gone(&input.service_arn, Missing::Invalid));
+    }
     let label = context.platform.draw().url_label();
     let vpc = input.ingress_vpc_configuration;
     let body = Body::VpcIngressConnection(VpcIngressConnection {
@@ -66,7 +69,19 @@ pub(super) async fn list(
     let wanted = input.filter.unwrap_or_default();
     let service = match &wanted.service_arn {
         None => None,
-        Some(arn) => Some(arn::parse_service(arn)?.2),
+        Some(arn) => {
+            let (named, name, id) = arn::parse_service(arn)?;
+            let found = context.platform.store.service_summary_get(&id).await.map_err(failure::store)?;
+            let is_named = |row: ServiceSummary| row.region == named.region && row.name == name;
+            if !named.is_of(context) || !found.is_some_and(is_named) {
+                let vpc_ingress_connection_summary_list = Vec::new();
+                return Ok(wire::ListVpcIngressConnectionsResponse {
+                    vpc_ingress_connection_summary_list,
+                    next_token: None,
+                });
+            }
+            Some(id)
+        }
     };
     let filter = ResourceFilter { service, vpc_endpoint: wanted.vpc_endpoint_id, ..Default::default() };
     let (rows, next_token) =
@@ -96,11 +111,12 @@ async fn shown(context: Context<'_>, resource: &Resource) -> Result<wire::VpcIng
         return Err(failure::internal("The row of the VPC ingress connection is of another kind."));
     };
     // A service is not deleted while it has one, so its row is there; a deleted one's may be forgotten.
-    let service = context.platform.store.service_get(&ingress.service).await.map_err(failure::store)?;
+    let service =
+        context.platform.store.service_summary_get(&ingress.service).await.map_err(failure::store)?;
     Ok(wire::VpcIngressConnection {
         vpc_ingress_connection_arn: Some(arn::resource(context, resource)),
         vpc_ingress_connection_name: Some(resource.name.clone()),
-        service_arn: service.map(|service| arn::service(context, &service)),
+        service_arn: service.map(|row| arn::summary(context, &row)),
         status: Some(match resource.is_active() {
             true => wire::VpcIngressConnectionStatus::Available,
             false => wire::VpcIngressConnectionStatus::Deleted,

@@ -153,26 +153,32 @@ fn slow_starters_are_given_their_grace() {
     rows.now = Timestamp(began.0 + 600_000);
     let wrong_port = Timestamp(began.0 + 600_000 + limits::WRONG_PORT_MS);
     assert_eq!(rows.advance(), Wake::ByFactOr(wrong_port));
-    let refused = rows.view.service.config.health.refused_after_ms();
-    rows.seen(|slot| Observed {
-        health: Health::Unhealthy { reason: "GET / answered 404".to_owned() },
-        ..fixture::healthy(slot)
-    });
-    assert_eq!(rows.advance(), Wake::ByFactOr(Timestamp(began.0 + 600_000 + refused)));
     rows.seen(|slot| Observed { health: Health::Starting { hint: None }, ..fixture::healthy(slot) });
     let deadline = Timestamp(began.0 + 600_000 + limits::BECOME_HEALTHY_MS);
     assert_eq!(rows.advance(), Wake::ByFactOr(deadline));
     rows.now = deadline;
     rows.advance();
     assert_eq!(rows.ended(), (OperationStatus::RollbackSucceeded, State::Running));
-    // An exit is no failing check.
-    let mut rows = running();
-    rows.tag("apron:health-check-grace-seconds", "600");
-    rows.call(super::calls::DEPLOY).unwrap();
-    rows.drive_to(|step| matches!(step, Step::Starting { .. }));
-    rows.seen(exited);
-    rows.advance();
-    assert_eq!(rows.ended(), (OperationStatus::RollbackSucceeded, State::Running));
+    // An exit is no failing check, and the node, which knows the grace, has counted the answers.
+    let refused = |slot: &Slot| Observed {
+        health: Health::Unhealthy { reason: "GET / answered 404".to_owned() },
+        ..fixture::healthy(slot)
+    };
+    let facts: [fn(&Slot) -> Observed; 2] = [exited, refused];
+    for fact in facts {
+        let mut rows = running();
+        rows.tag("apron:health-check-grace-seconds", "600");
+        rows.call(super::calls::DEPLOY).unwrap();
+        rows.drive_to(|step| matches!(step, Step::Starting { .. }));
+        let view = &rows.view;
+        let revision = view.revision(view.service.candidate).unwrap();
+        let slot = view.running(view.service.candidate).next().unwrap();
+        let spec = crate::run::instance_spec(&view.service, revision, slot).unwrap();
+        assert_eq!(spec.health_grace_ms, 600_000);
+        rows.seen(fact);
+        rows.advance();
+        assert_eq!(rows.ended(), (OperationStatus::RollbackSucceeded, State::Running));
+    }
 }
 
 /// Brings up one more revision than there are.

@@ -347,3 +347,133 @@ fn an_old_one_that_does_not_go_in_time_is_waited_for_no_longer() {
     world.most += 1;
     assert_eq!(world.ends(), NEW_SERVES);
 }
+
+/// Some of the new revision stay beside old ones that do not come back in time; there are to be so many.
+fn stayed(size: u32) -> World {
+    let mut world = World::rolling(size, size, 1);
+    world.until(|world| world.count(NEW) == size as usize);
+    world.rows.cancel(None).unwrap();
+    world.rows.advance();
+    world.rows.now = Timestamp(world.rows.now.0 + limits::BECOME_HEALTHY_MS);
+    world.rows.advance();
+    world.rows.routed();
+    assert_eq!(world.rows.advance(), Wake::Done);
+    world.rows.removed();
+    let beside = world.rows.view.slots.iter().filter(|slot| slot.wish == SlotWish::Beside).count();
+    assert_eq!((world.count(OLD), world.count(NEW), beside), (size as usize, beside, beside));
+    assert!(beside > 0);
+    world.rows.view.revisions.iter_mut().for_each(|one| one.served = true);
+    world
+}
+
+#[test]
+fn what_stayed_counts_when_its_revision_comes_again() {
+    for (size, tag) in [(2, "all"), (2, "rolling"), (3, "all"), (3, "rolling")] {
+        let mut world = stayed(size as u32);
+        world.rows.tag("apron:deploy", tag);
+        world.rows.call(Call::Rollback(Some(NEW))).unwrap();
+        world.rows.drive();
+        assert_eq!(world.rows.ended(), NEW_SERVES);
+        assert_eq!((world.count(OLD), world.count(NEW)), (0, size), "{size} {tag}");
+        assert!(
+            world
+                .rows
+                .view
+                .slots
+                .iter()
+                .filter(|slot| slot.wish.runs())
+                .all(|slot| slot.wish == SlotWish::Run)
+        );
+    }
+    // Where it fails again, what serves in place of the others still does.
+    let mut world = stayed(3);
+    let beside = world.count(NEW);
+    world.rows.tag("apron:deploy", "all");
+    world.rows.call(Call::Rollback(Some(NEW))).unwrap();
+    world.rows.advance();
+    world.rows.cancel(None).unwrap();
+    assert_eq!(world.rows.advance(), Wake::Done);
+    assert_eq!(world.rows.ended(), OLD_SERVES);
+    assert_eq!((world.count(OLD), world.count(NEW)), (3, beside));
+}
+
+#[test]
+fn what_the_active_revision_has_beyond_its_number_goes() {
+    let mut world = World::rolling(2, 2, 1);
+    assert_eq!(world.ends(), NEW_SERVES);
+    assert_eq!(relieved_of(&world.rows.view), Vec::<RevisionNumber>::new());
+    let mut third = fixture::slot(&world.rows.view.service, NEW, 9);
+    third.id = InstanceId::new("0");
+    world.rows.view.slots.push(third);
+    let relieved = relieved(&world.rows.view.service, &world.rows.view.slots);
+    // The one that does not serve goes first.
+    assert_eq!(relieved.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["0"]);
+}
+
+/// To the way back, some of the old revision having gone.
+fn returning() -> World {
+    let mut world = World::rolling(3, 3, 1);
+    world.until(|world| world.count(NEW) == 3);
+    world.rows.cancel(None).unwrap();
+    world.rows.advance();
+    assert!(matches!(world.rows.view.operation.step, Step::Returning { .. }));
+    world
+}
+
+#[test]
+fn all_of_the_way_back_has_one_deadline() {
+    let mut world = returning();
+    let Step::Returning { deadline: first } = world.rows.view.operation.step else { unreachable!() };
+    let mut turns = 0;
+    while let Step::Returning { deadline } = world.rows.view.operation.step {
+        assert_eq!(deadline, first);
+        world.step();
+        world.rows.advance();
+        turns += 1;
+    }
+    assert!(turns > 2, "{turns}");
+}
+
+#[test]
+fn an_old_one_that_cannot_come_back_is_not_waited_for() {
+    let facts: [fn(&Slot) -> Observed; 2] = [exited, |slot| refused(slot, "no such image".to_owned())];
+    for fact in facts {
+        let mut world = returning();
+        world.rows.removed();
+        world.rows.advance();
+        let now = world.rows.now;
+        let new = |slot: &&mut Slot| slot.revision == OLD && slot.fact.is_none();
+        let slot = world.rows.view.slots.iter_mut().find(new).expect("one that comes back");
+        slot.fact = Some(fact(slot));
+        world.rows.advance();
+        assert!(matches!(world.rows.view.operation.step, Step::RollingBack { .. }));
+        world.rows.routed();
+        assert_eq!((world.rows.advance(), world.rows.now), (Wake::Done, now));
+        assert_eq!(world.rows.ended(), OLD_SERVES);
+        assert_eq!((world.count(OLD), world.count(NEW)), (3, 2), "as many as are lacking stay");
+        assert_eq!(world.told("Warning: not every instance of revision 1 serves again yet."), 1);
+    }
+}
+
+#[test]
+fn who_wants_no_instance_need_not_wait_for_the_way_back() {
+    for (call, state) in [(Call::Pause, State::Paused), (Call::Delete, State::Deleted)] {
+        let mut world = returning();
+        assert!(world.rows.call(super::calls::DEPLOY).is_err());
+        world.rows.call(call).unwrap();
+        assert_eq!(world.rows.advance(), Wake::Done);
+        assert_eq!(world.rows.ended(), OLD_SERVES);
+        world.rows.turn();
+        world.rows.drive();
+        assert_eq!(world.rows.ended(), (OperationStatus::Succeeded, state));
+        assert_eq!(world.rows.running(), Vec::<RevisionNumber>::new());
+    }
+    // A deletion also follows where a pause waits already.
+    let mut world = returning();
+    world.rows.call(Call::Pause).unwrap();
+    world.rows.call(Call::Delete).unwrap();
+    assert!(world.rows.call(Call::Pause).is_err());
+    world.rows.advance();
+    world.rows.turn();
+    assert_eq!(world.rows.view.operation.kind, OperationKind::DeleteService);
+}
