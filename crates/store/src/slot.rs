@@ -95,12 +95,13 @@ impl Store {
                 .await?;
             let Some(row) = row else { continue };
             let columns = Columns { table: "slot", row: &row };
-            match columns.json("wish")? {
-                SlotWish::Drain { .. } => {
+            match columns.json("wish") {
+                Ok(SlotWish::Drain { .. }) => {
                     wish_put(&mut tx, id, SlotWish::Stop).await?;
                     tell(&mut tx, &columns.get::<String>("service")?, event, wall).await?;
                 }
-                SlotWish::Run | SlotWish::Beside | SlotWish::Stop | SlotWish::Gone => {}
+                // One that cannot be read is said by whoever lists it, and holds up no other.
+                Ok(SlotWish::Run | SlotWish::Beside | SlotWish::Stop | SlotWish::Gone) | Err(_) => {}
             }
         }
         tx.commit().await?;

@@ -226,16 +226,19 @@ impl<D: Driver> Work<D> {
         }
     }
 
-    /// Records that all places are taken, and so many others come before.
+    /// Records that all places are taken, and so many others come before: when the wait begins and whenever half of
+    /// them are through, because every build that ends changes the number of all that wait.
     async fn waits(&self, build: &Build, before: usize) -> Result<(), StoreError> {
-        let fact = BuildFact::Waits { before: u32::try_from(before).unwrap_or(u32::MAX) };
-        match build.fact {
-            BuildFact::Unknown | BuildFact::Waits { .. } if build.fact != fact => {
-                self.store.build_fact_put(&build.id, &fact).await?;
-                self.hints.operation();
-            }
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        let is_news = match build.fact {
+            BuildFact::Unknown => true,
+            BuildFact::Waits { before: said } => before <= said / 2,
             // Of one that is tried again it is known how its last try ended.
-            BuildFact::Unknown | BuildFact::Waits { .. } | BuildFact::Done(_) | BuildFact::Failed(_) => {}
+            BuildFact::Done(_) | BuildFact::Failed(_) => false,
+        };
+        if is_news {
+            self.store.build_fact_put(&build.id, &BuildFact::Waits { before }).await?;
+            self.hints.operation();
         }
         Ok(())
     }
