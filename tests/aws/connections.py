@@ -1,8 +1,7 @@
 """Connections to providers of source code: they wait for a handshake, and are used by name."""
 
-from harness import UNKNOWN_ID, hexadecimal, recent
+from harness import INVALID, MISSING, QUOTA, UNKNOWN_ID, fresh
 
-INVALID, MISSING, QUOTA = "InvalidRequestException", "ResourceNotFoundException", "ServiceQuotaExceededException"
 CONNECTIONS_MAX = 10
 LIST = "ConnectionSummaryList"
 
@@ -18,12 +17,8 @@ def summaries(platform, **filters):
 
 def a_whole_life(platform):
     made = create(platform, "github", Tags=[{"Key": "a", "Value": "b"}])
-    named = made["ConnectionArn"]
-    prefix, _, identifier = named.rpartition("/")
-    assert prefix == platform.arn("connection", "github") and hexadecimal(identifier), named
-    assert {name: made[name] for name in made if name not in ("ConnectionArn", "CreatedAt")} == {
-        "ConnectionName": "github", "ProviderType": "GITHUB", "Status": "PENDING_HANDSHAKE"}, made
-    assert recent(made["CreatedAt"])
+    named, shown = fresh(made, "ConnectionArn", platform.arn("connection", "github"))
+    assert shown == {"ConnectionName": "github", "ProviderType": "GITHUB", "Status": "PENDING_HANDSHAKE"}, made
     assert platform.good("ListTagsForResource", ResourceArn=named)["Tags"] == [{"Key": "a", "Value": "b"}]
     # There is no DescribeConnection: this filter is it.
     assert summaries(platform, ConnectionName="github") == [made]

@@ -2,9 +2,8 @@
 
 import time
 
-from harness import UNKNOWN_ID
+from harness import INVALID, MISSING, STATE, UNKNOWN_ID
 
-INVALID, MISSING, STATE = "InvalidRequestException", "ResourceNotFoundException", "InvalidStateException"
 DOMAINS_MAX = 5
 
 

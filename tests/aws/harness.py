@@ -258,7 +258,7 @@ class Platform:
         rows = self.pages(operation, result, size, **arguments)
         assert rows == whole[result], (operation, rows, whole)
         assert len(rows) > size, f"{operation}: {len(rows)} rows are one page, nothing was tried"
-        self.refused(operation, "InvalidRequestException", "NextToken", NextToken="x", **arguments)
+        self.refused(operation, INVALID, "NextToken", NextToken="x", **arguments)
         return rows
 
     def settled(self, arn, status, seconds=SETTLED_S_MAX):
@@ -331,4 +331,15 @@ def recent(moment):
     return abs(moment.timestamp() - time.time()) < 600
 
 
+def fresh(made, member, prefix):
+    """The ARN of what was made just now, which has an id of its own, and what is shown beside it and the time."""
+    named = made[member]
+    before, _, identifier = named.rpartition("/")
+    assert before == prefix and hexadecimal(identifier), named
+    assert recent(made["CreatedAt"]), made
+    return named, {name: made[name] for name in made if name not in (member, "CreatedAt")}
+
+
 UNKNOWN_ID = "0" * 31 + "7"
+INVALID, MISSING = "InvalidRequestException", "ResourceNotFoundException"
+QUOTA, STATE = "ServiceQuotaExceededException", "InvalidStateException"

@@ -1,47 +1,21 @@
 """Auto scaling configurations: revisions, the latest one, the default, use by services, and their end."""
 
-from harness import UNKNOWN_ID, hexadecimal, recent
+from configurations import Configurations
+from harness import INVALID, MISSING, QUOTA, fresh, recent
 
-INVALID, MISSING, QUOTA = "InvalidRequestException", "ResourceNotFoundException", "ServiceQuotaExceededException"
-KIND = "autoscalingconfiguration"
+OF = Configurations("AutoScalingConfiguration", DeleteAllRevisions=True)
+KIND, LIST = OF.kind, OF.list
+built_in, create, describe, delete, summaries = OF.built_in, OF.create, OF.describe, OF.delete, OF.summaries
 REVISIONS_MAX = 5
-NAMES_MAX = 10
-LIST = "AutoScalingConfigurationSummaryList"
-
-
-def built_in(platform):
-    return platform.arn(KIND, "DefaultConfiguration", "1", "0" * 31 + "1")
-
-
-def create(platform, name, **more):
-    made = platform.good("CreateAutoScalingConfiguration", AutoScalingConfigurationName=name, **more)
-    return made["AutoScalingConfiguration"]
-
-
-def describe(platform, named):
-    return platform.good(
-        "DescribeAutoScalingConfiguration", AutoScalingConfigurationArn=named)["AutoScalingConfiguration"]
-
-
-def delete(platform, named, **more):
-    return platform.good(
-        "DeleteAutoScalingConfiguration", AutoScalingConfigurationArn=named, **more)["AutoScalingConfiguration"]
-
-
-def summaries(platform, **filters):
-    return platform.good("ListAutoScalingConfigurations", **filters)[LIST]
 
 
 def revisions(platform):
     first = create(platform, "scale", Tags=[{"Key": "team", "Value": "blue"}])
-    named = first["AutoScalingConfigurationArn"]
-    prefix, _, identifier = named.rpartition("/")
-    assert prefix == platform.arn(KIND, "scale", "1") and hexadecimal(identifier), named
-    assert {name: first[name] for name in first if name not in ("AutoScalingConfigurationArn", "CreatedAt")} == {
+    named, shown = fresh(first, "AutoScalingConfigurationArn", platform.arn(KIND, "scale", "1"))
+    assert shown == {
         "AutoScalingConfigurationName": "scale", "AutoScalingConfigurationRevision": 1, "Latest": True,
         "Status": "active", "MaxConcurrency": 100, "MinSize": 1, "MaxSize": 25, "HasAssociatedService": False,
         "IsDefault": False}, first
-    assert recent(first["CreatedAt"])
     listed = platform.good("ListTagsForResource", ResourceArn=named)["Tags"]
     assert listed == [{"Key": "team", "Value": "blue"}], listed
     second = create(platform, "scale", MaxConcurrency=50, MinSize=2, MaxSize=3)
@@ -128,30 +102,14 @@ def in_use(platform):
 
 
 def refusals(platform):
-    create_refused = lambda code, **more: platform.refused("CreateAutoScalingConfiguration", code, "", **more)
-    create_refused(INVALID, AutoScalingConfigurationName="upside", MinSize=5, MaxSize=4)
+    OF.create_refused(platform, INVALID, "upside", MinSize=5, MaxSize=4)
     for number in range(REVISIONS_MAX):
         create(platform, "full", MaxSize=number + 1)
-    create_refused(QUOTA, AutoScalingConfigurationName="full")
+    OF.create_refused(platform, QUOTA, "full")
     delete(platform, platform.arn(KIND, "full"), DeleteAllRevisions=True)
-    taken = {row["AutoScalingConfigurationName"] for row in summaries(platform)}
-    names = [f"name-{number}" for number in range(NAMES_MAX + 1)]
-    made = []
-    for name in names:
-        if len(taken) + len(made) >= NAMES_MAX:
-            create_refused(QUOTA, AutoScalingConfigurationName=name)
-            break
-        create(platform, name)
-        made.append(name)
-    else:
-        raise AssertionError("names have no quota")
-    for name in made:
-        delete(platform, platform.arn(KIND, name), DeleteAllRevisions=True)
-    gone = {"AutoScalingConfigurationArn": platform.arn(KIND, "gone", "1", UNKNOWN_ID)}
-    for operation in ("DescribeAutoScalingConfiguration", "DeleteAutoScalingConfiguration",
-                      "UpdateDefaultAutoScalingConfiguration", "ListServicesForAutoScalingConfiguration"):
-        platform.refused(operation, MISSING, "", **gone)
-        platform.refused(operation, INVALID, "", AutoScalingConfigurationArn=platform.arn("service", "a", UNKNOWN_ID))
+    OF.names_have_a_quota(platform)
+    OF.what_is_not_there(platform, "DescribeAutoScalingConfiguration", "DeleteAutoScalingConfiguration",
+                         "UpdateDefaultAutoScalingConfiguration", "ListServicesForAutoScalingConfiguration")
 
 
 CASES = [revisions, the_default, in_use, refusals]

@@ -2,10 +2,8 @@
 
 import time
 
-from harness import IN_PROGRESS, UNKNOWN_ID, hexadecimal, recent
+from harness import IN_PROGRESS, INVALID, MISSING, QUOTA, STATE, UNKNOWN_ID, hexadecimal, recent
 
-INVALID, STATE = "InvalidRequestException", "InvalidStateException"
-MISSING = "ResourceNotFoundException"
 # By the configuration of the platform under test.
 SERVICES_MAX = 8
 OF_ONE_SERVICE = ["DescribeService", "DeleteService", "PauseService", "ResumeService", "StartDeployment",
@@ -302,7 +300,7 @@ def waits_of_scripts(platform):
 def quota(platform):
     """In a region of its own: what others make must not count."""
     arns = [platform.create(f"many-{number}") for number in range(SERVICES_MAX)]
-    platform.refused("CreateService", "ServiceQuotaExceededException", "", ServiceName="one-more",
+    platform.refused("CreateService", QUOTA, "", ServiceName="one-more",
                      SourceConfiguration=platform.source())
     for arn in arns:
         platform.settled(arn, "RUNNING")

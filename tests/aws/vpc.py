@@ -1,8 +1,7 @@
 """VPC connectors and VPC ingress connections: their life in the API."""
 
-from harness import ACCOUNT, UNKNOWN_ID, hexadecimal, recent
+from harness import ACCOUNT, INVALID, MISSING, QUOTA, UNKNOWN_ID, fresh, hexadecimal, recent
 
-INVALID, MISSING, QUOTA = "InvalidRequestException", "ResourceNotFoundException", "ServiceQuotaExceededException"
 CONNECTORS_MAX = 10
 INGRESS_MAX = 2
 SUBNETS = ["subnet-0a1b2c3d4e5f60718", "subnet-1a1b2c3d4e5f60718"]
@@ -21,13 +20,10 @@ def delete_connector(platform, named):
 
 def connectors(platform):
     made = connector(platform, "egress", SecurityGroups=GROUPS, Tags=[{"Key": "a", "Value": "b"}])
-    named = made["VpcConnectorArn"]
-    prefix, _, identifier = named.rpartition("/")
-    assert prefix == platform.arn("vpcconnector", "egress", "1") and hexadecimal(identifier), named
-    assert {name: made[name] for name in made if name not in ("VpcConnectorArn", "CreatedAt")} == {
+    named, shown = fresh(made, "VpcConnectorArn", platform.arn("vpcconnector", "egress", "1"))
+    assert shown == {
         "VpcConnectorName": "egress", "VpcConnectorRevision": 1, "Subnets": SUBNETS, "SecurityGroups": GROUPS,
         "Status": "ACTIVE"}, made
-    assert recent(made["CreatedAt"])
     assert platform.good("ListTagsForResource", ResourceArn=named)["Tags"] == [{"Key": "a", "Value": "b"}]
     assert platform.good("DescribeVpcConnector", VpcConnectorArn=named)["VpcConnector"] == made
     second = connector(platform, "egress-two")
