@@ -134,8 +134,7 @@ impl Store {
         after: Option<&ServiceCursor>,
         max: u32,
     ) -> Result<Vec<ServiceSummary>, StoreError> {
-        let (created_at, id) =
-            after.map_or((-1, ""), |cursor| (int(cursor.created_at.0), cursor.id.as_str()));
+        let (created_at, id) = place(after);
         let mut tx = self.read().await?;
         let rows = query(concat_summary!(
             "WHERE region = $1 AND deleted_at IS NULL AND (service.created_at, service.id) > ($2, $3)
@@ -180,8 +179,7 @@ impl Store {
         after: Option<&ServiceCursor>,
         max: u32,
     ) -> Result<Vec<ServiceSummary>, StoreError> {
-        let (created_at, id) =
-            after.map_or((-1, ""), |cursor| (int(cursor.created_at.0), cursor.id.as_str()));
+        let (created_at, id) = place(after);
         let mut tx = self.read().await?;
         // Said as a range, it is answered along the one index that has this order: by `scaling_id = $2` PostgreSQL may
         // look for the few services of it among all.
@@ -261,6 +259,11 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// What `created_at` and id of a page's services are above.
+fn place(after: Option<&ServiceCursor>) -> (i64, &str) {
+    after.map_or((-1, ""), |cursor| (int(cursor.created_at.0), cursor.id.as_str()))
 }
 
 fn routes(row: &Row, slots: Vec<Slot>) -> Result<ServiceRoutes, StoreError> {
