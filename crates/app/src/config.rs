@@ -16,12 +16,15 @@ use apron_control::PostgresDatabase;
 use apron_model::resource::Quotas;
 use apron_model::throttle::Rates;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where a packaged Apron keeps everything.
 pub(crate) const DATA_DIR: &str = "/var/lib/apron";
+/// Names the data directory where no flag does.
+pub(crate) const DATA_DIR_VARIABLE: &str = "APRON_DATA_DIR";
 /// On loopback, because whoever reaches the API with the root key owns the platform.
 pub(crate) const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
 /// Users without a name, above what distributions hand out and below the ranges of instances.
@@ -192,10 +195,10 @@ pub(crate) fn resolve(arguments: &Arguments) -> Result<Settings, ConfigError> {
     }
 }
 
-/// The data directory: the flag's, else `APRON_DATA_DIR`, else the usual one.
-pub(crate) fn data_dir(flag: Option<&Path>) -> PathBuf {
-    let variable = || std::env::var_os("APRON_DATA_DIR").filter(|value| !value.is_empty());
-    flag.map(Path::to_owned).or_else(|| variable().map(PathBuf::from)).unwrap_or_else(|| DATA_DIR.into())
+/// The data directory: the flag's, else the variable's, else the usual one. An empty variable counts as absent.
+pub(crate) fn data_dir(flag: Option<&Path>, variable: Option<OsString>) -> PathBuf {
+    let named = || variable.filter(|value| !value.is_empty()).map(PathBuf::from);
+    flag.map(Path::to_owned).or_else(named).unwrap_or_else(|| DATA_DIR.into())
 }
 
 /// The users of control and of the proxy, as `apron serve` with this file has them.
@@ -209,7 +212,7 @@ fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigEr
     let region = arguments.region.clone().or(file.region).unwrap_or_else(|| REGION.into());
     file::domain_checked(&domain).map_err(|m| ConfigError::Flag(format!("--apps-domain: {m}")))?;
     file::region_checked(&region).map_err(|m| ConfigError::Flag(format!("--region: {m}")))?;
-    let data_dir = data_dir(arguments.data_dir.as_deref());
+    let data_dir = data_dir(arguments.data_dir.as_deref(), std::env::var_os(DATA_DIR_VARIABLE));
     let data_dir = std::path::absolute(&data_dir)
         .map_err(|e| ConfigError::Flag(format!("--data-dir {}: {e}", data_dir.display())))?;
     let source_roots = match arguments.source_roots.is_empty() {

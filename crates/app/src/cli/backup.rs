@@ -93,7 +93,8 @@ fn data_dir(flags: &Flags) -> Result<PathBuf> {
     if !Uid::effective().is_root() {
         bail!("a backup holds everything, so root alone makes and restores one");
     }
-    Ok(std::path::absolute(config::data_dir(flags.data_dir.as_deref()))?)
+    let variable = std::env::var_os(config::DATA_DIR_VARIABLE);
+    Ok(std::path::absolute(config::data_dir(flags.data_dir.as_deref(), variable))?)
 }
 
 /// A file that becomes another one's content when it is finished, and goes when it is dropped before.

@@ -1,7 +1,7 @@
 //! Where the API is and with which key to sign: from flags, from the environment, else from the data directory
 //! of a platform on this machine.
 
-use crate::config::DATA_DIR;
+use crate::config;
 use anyhow::{Context, Result, anyhow, bail};
 use std::fmt;
 use std::fs;
@@ -61,11 +61,8 @@ impl Settings {
             .or_else(|| variable("AWS_ENDPOINT_URL_APPRUNNER"))
             .or_else(|| variable("AWS_ENDPOINT_URL"))
             .filter(|_| flags.data_dir.is_none() || flags.endpoint.is_some());
-        let data_dir = flags
-            .data_dir
-            .clone()
-            .or_else(|| variable("APRON_DATA_DIR").map(PathBuf::from))
-            .unwrap_or_else(|| PathBuf::from(DATA_DIR));
+        let data_dir =
+            config::data_dir(flags.data_dir.as_deref(), variable(config::DATA_DIR_VARIABLE).map(Into::into));
         // A key in the environment belongs to an endpoint in the environment or on the command line. Without
         // one it is more likely a key of AWS, which the local platform does not know.
         let from_environment = variable("AWS_ACCESS_KEY_ID")

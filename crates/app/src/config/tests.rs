@@ -188,3 +188,17 @@ fn a_database_is_read_and_its_password_never_shown() {
     );
     assert!(!found.concat().contains("geheim"), "{found:#?}");
 }
+
+#[test]
+fn the_data_directory_is_the_flags_then_the_variables_then_the_usual_one() {
+    let flag = Path::new("/flag");
+    for (flag, variable, expect) in [
+        (Some(flag), Some("/variable"), "/flag"),
+        (Some(flag), None, "/flag"),
+        (None, Some("/variable"), "/variable"),
+        (None, Some(""), DATA_DIR),
+        (None, None, DATA_DIR),
+    ] {
+        assert_eq!(data_dir(flag, variable.map(OsString::from)), Path::new(expect), "{flag:?} {variable:?}");
+    }
+}
