@@ -405,6 +405,7 @@ impl Walk {
 
     async fn see(&mut self, store: &Store, control: &Control, happened: Happened) -> Result<Seen, Wrong> {
         self.doing = "rows are looked at";
+        let ran = self.ran.clone();
         let services = store.service_routes().await?;
         let mut revisions = BTreeMap::new();
         for row in &services {
@@ -490,7 +491,7 @@ impl Walk {
             table,
             ill,
             containers,
-            ran: self.ran.clone(),
+            ran,
             stopped,
         })
     }

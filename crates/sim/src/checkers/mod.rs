@@ -44,7 +44,8 @@ pub(crate) struct Seen {
     pub(crate) ill: BTreeSet<InstanceId>,
     /// Which revision of which service the driver's containers are of.
     pub(crate) containers: BTreeMap<InstanceId, (ServiceId, RevisionNumber)>,
-    /// Services that were seen to run with nothing open: a deployment of them has succeeded.
+    /// Services that were seen to run with nothing open before this look: a deployment of them had succeeded when the
+    /// tables of `taken` were made.
     pub(crate) ran: BTreeSet<ServiceId>,
     /// Services that somebody asked to pause or to delete, and that have not been seen to serve as ever since.
     pub(crate) stopped: BTreeSet<String>,
