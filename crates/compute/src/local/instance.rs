@@ -353,7 +353,11 @@ impl Instance {
             | State::Failed
             | State::Stopping { .. }
             | State::Clearing
-            | State::Gone => Instant::now(),
+            | State::Gone => {
+                // One that an earlier node started has used up some of its grace.
+                let now = Instant::now();
+                alive.age().and_then(|age| now.checked_sub(age)).unwrap_or(now)
+            }
         };
         self.enter(State::Running { alive: alive.clone(), since });
         let check = self.wanted.spec.health.clone();

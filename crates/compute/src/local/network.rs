@@ -567,7 +567,7 @@ fn boot_id() -> io::Result<String> {
 }
 
 /// Milliseconds since the machine's start, sleep included.
-fn uptime_ms() -> Result<u64, NetworkError> {
+pub(crate) fn uptime_ms() -> Result<u64, NetworkError> {
     let path = Path::new("/proc/uptime");
     let problem = |error| NetworkError::File { path: path.to_owned(), error };
     let text = fs::read_to_string(path).map_err(problem)?;

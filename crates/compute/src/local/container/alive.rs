@@ -4,6 +4,7 @@ use crate::local::container::cgroup::Cgroups;
 use crate::local::container::launch::{LaunchError, transient};
 use crate::local::container::mounts;
 use crate::local::instance::shim::{self, State};
+use crate::local::network;
 use apron_images::tree;
 use std::fs;
 use std::io;
@@ -15,6 +16,8 @@ use tokio::io::unix::AsyncFd;
 /// A shim ends as soon as its container has.
 const SHIM_END_WAIT: Duration = Duration::from_secs(10);
 const SHIM_NAME: &str = "apron-shim";
+/// Of the times in `/proc/PID/stat`, whatever the kernel's own clock does.
+const TICKS_PER_SECOND: u64 = 100;
 
 /// What a directory says of its container, checked against the processes that there are.
 #[derive(Debug)]
@@ -75,6 +78,12 @@ impl Alive {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// For how long the container has run, also before this process began; nothing where that cannot be told.
+    pub fn age(&self) -> Option<Duration> {
+        let began_ms = self.state.start_time.checked_mul(1000 / TICKS_PER_SECOND)?;
+        network::uptime_ms().ok()?.checked_sub(began_ms).map(Duration::from_millis)
     }
 
     /// Whether time after a signal is of use to somebody. The kernel drops what the init of a pid namespace neither
@@ -247,6 +256,27 @@ fn reap(pid: i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_age_of_a_container_is_that_of_its_first_process() {
+        let five_seconds_ago = network::uptime_ms().unwrap() / 10 - 500;
+        let state = State {
+            version: 1,
+            shim_pid: 0,
+            shim_start_time: 0,
+            pid: 0,
+            start_time: five_seconds_ago,
+            started_at_ms: 0,
+            exit: None,
+            out_of_memory: false,
+        };
+        let age = |state: &State| Alive::ended_already(Path::new("/"), state.clone()).age();
+        let known = age(&state).unwrap();
+        assert!(known >= Duration::from_secs(5) && known < Duration::from_secs(300), "{known:?}");
+        for start_time in [u64::MAX, u64::MAX / 100] {
+            assert_eq!(age(&State { start_time, ..state.clone() }), None);
+        }
+    }
 
     #[test]
     fn who_handles_or_awaits_a_signal_hears_it() {
