@@ -61,6 +61,13 @@ impl Slot {
             fact.address.is_some() && fact.phase == Phase::Running && fact.health == Health::Healthy
         })
     }
+
+    /// Has been healthy since its present start. Of an instance that was found running, whose start was not seen, that
+    /// is taken for true if it ever was.
+    pub fn was_healthy(&self, fact: &Observed) -> bool {
+        let seen = &fact.waterfall;
+        self.ever_healthy && (seen.exec_ms.is_none() || seen.healthy_ms.is_some())
+    }
 }
 
 /// What a driver's report changes in the rows.
@@ -78,13 +85,13 @@ pub struct FactChange {
 /// before that the operation that waits for the instance speaks, and of one that is to stop nobody needs to.
 pub fn change(slot: &Slot, fact: Option<Observed>) -> FactChange {
     let event = match (&slot.fact, &fact) {
-        (Some(before), Some(now)) if slot.wish.runs() && slot.ever_healthy => event(before, now),
+        (Some(before), Some(now)) if slot.wish.runs() && slot.ever_healthy => event(slot, before, now),
         _ => None,
     };
     FactChange { id: slot.id.clone(), service: slot.service.clone(), fact, event }
 }
 
-fn event(before: &Observed, now: &Observed) -> Option<String> {
+fn event(slot: &Slot, before: &Observed, now: &Observed) -> Option<String> {
     // An exit may be over before anybody looks: the instance is then at a later start, and keeps how it ended.
     let exit = match (&before.phase, &now.phase) {
         (Phase::Exited(_), Phase::Exited(_)) if before.restarts == now.restarts => None,
@@ -104,7 +111,14 @@ fn event(before: &Observed, now: &Observed) -> Option<String> {
             Some(format!("Instance {id} could not be started: {}", fault.reason))
         }
         (_, Health::Healthy | Health::Starting { .. }, Phase::Running, Health::Unhealthy { reason }) => {
-            Some(format!("Instance {id} fails its health check and gets no requests: {reason}"))
+            let (since, than) = match slot.was_healthy(now) {
+                true => ("", "is healthy"),
+                false => (" since its start", "has been healthy since its own"),
+            };
+            Some(format!(
+                "Instance {id} fails its health check{since}, and gets requests only while no other one of the \
+                 service {than}: {reason}"
+            ))
         }
         // A node that starts anew looks at health from the beginning; that is no news.
         (_, Health::Starting { .. }, Phase::Running, Health::Healthy) if before.last_exit.is_none() => None,
@@ -293,8 +307,20 @@ mod tests {
         // A node that starts anew looks at health from the beginning.
         assert_eq!(told(&mut slot, &[Observed { restarts: 2, ..starting.clone() }, back(2)]), [""; 0]);
         let ill = Observed { health: Health::Unhealthy { reason: "status 500".to_owned() }, ..back(2) };
-        let unwell = format!("Instance {} fails its health check and gets no requests: status 500", slot.id);
-        assert_eq!(told(&mut slot, &[ill.clone(), ill.clone(), back(2)]), [unwell, well]);
+        let says = |since: &str, than: &str| {
+            let what =
+                format!("fails its health check{since}, and gets requests only while no other one of the");
+            format!("Instance {} {what} service {than}: status 500", slot.id)
+        };
+        let unwell = says("", "is healthy");
+        let warms_up = says(" since its start", "has been healthy since its own");
+        assert_eq!(told(&mut slot, &[ill.clone(), ill.clone(), back(2)]), [unwell, well.clone()]);
+        // One that was started anew has not been healthy yet, whatever it was before.
+        let seen_from_birth = Waterfall { exec_ms: Some(1), ..Waterfall::default() };
+        let begins = Observed { waterfall: seen_from_birth, phase: Phase::Running, ..again(3) };
+        let cold = Observed { health: ill.health.clone(), ..begins.clone() };
+        assert_eq!(told(&mut slot, &[begins, cold, back(3)]), [stopped.clone(), warms_up, well.clone()]);
+        slot.fact = Some(back(2));
         let failed = Observed { phase: Phase::Failed(Fault::transient("no memory")), ..back(2) };
         let could_not = format!("Instance {} could not be started: no memory", slot.id);
         assert_eq!(told(&mut slot, &[failed.clone(), failed]), [could_not]);

@@ -5,7 +5,7 @@
 //! all of its loops use a table, and renews its lease with `Status`.
 
 use crate::ids::{Generation, InstanceId, RevisionNumber, ServiceId};
-use crate::instance::{Health, Phase};
+use crate::instance::{Health, Observed, Phase};
 use crate::reconcile::{Slot, SlotWish};
 use crate::service::{Service, State};
 use serde::{Deserialize, Serialize};
@@ -158,8 +158,9 @@ fn route_state(state: State) -> Option<RouteState> {
     }
 }
 
-/// The healthy instances of the active revision, and those that change places with them. When every one that was healthy no longer is, all of those
-/// that still run are listed: a wrong health check must not turn a slow service into none.
+/// The healthy instances of the active revision, and those that change places with them. When every one that was healthy
+/// no longer is, all of those that still run are listed: a wrong health check must not turn a slow service into none.
+/// One that has not been healthy since its start is listed only where there is no other.
 fn instances(service: &Service, slots: &[Slot]) -> Vec<RouteInstance> {
     let routed: Vec<&Slot> = slots
         .iter()
@@ -169,18 +170,26 @@ fn instances(service: &Service, slots: &[Slot]) -> Vec<RouteInstance> {
             SlotWish::Drain { .. } | SlotWish::Stop | SlotWish::Gone => false,
         })
         .collect();
-    let named = |wanted: fn(&Health) -> bool| -> Vec<RouteInstance> {
-        let mut list: Vec<RouteInstance> = routed
-            .iter()
-            .filter_map(|slot| slot.fact.as_ref())
-            .filter(|fact| fact.phase == Phase::Running && wanted(&fact.health))
-            .filter_map(|fact| Some(RouteInstance { id: fact.id.clone(), address: fact.address? }))
-            .collect();
-        list.sort_by(|a, b| a.id.cmp(&b.id));
-        list
+    // The lowest number of this that some have is listed.
+    let rank = |slot: &Slot, fact: &Observed| match fact.health {
+        Health::Healthy => Some(0),
+        Health::Unhealthy { .. } if slot.was_healthy(fact) => Some(1),
+        Health::Unhealthy { .. } => Some(2),
+        Health::Starting { .. } => None,
     };
-    let healthy = named(|health| matches!(health, Health::Healthy));
-    if healthy.is_empty() { named(|health| matches!(health, Health::Unhealthy { .. })) } else { healthy }
+    let mut ranked: Vec<(u8, RouteInstance)> = routed
+        .iter()
+        .filter_map(|slot| Some((slot, slot.fact.as_ref()?)))
+        .filter(|(_, fact)| fact.phase == Phase::Running)
+        .filter_map(|(slot, fact)| {
+            Some((rank(slot, fact)?, RouteInstance { id: fact.id.clone(), address: fact.address? }))
+        })
+        .collect();
+    let best = ranked.iter().map(|(rank, _)| *rank).min();
+    ranked.retain(|(rank, _)| Some(*rank) == best);
+    let mut list: Vec<RouteInstance> = ranked.into_iter().map(|(_, one)| one).collect();
+    list.sort_by(|a, b| a.id.cmp(&b.id));
+    list
 }
 
 #[cfg(test)]
@@ -241,6 +250,33 @@ mod tests {
         slots[1].fact.as_mut().unwrap().health = Health::Starting { hint: None };
         let table = table(Generation::default(), &[(service, slots)], "apron.localhost");
         assert_eq!(table.services[0].instances.len(), 1);
+    }
+
+    /// What has not been healthy since its start gets requests only where there is nothing else.
+    #[test]
+    fn what_still_warms_up_stands_behind_what_has_served() {
+        let mut service = fixture::service("web", fixture::image_config("r/web"));
+        service.active = Some(1);
+        let mut slots: Vec<Slot> = (0..3).map(|n| fixture::slot(&service, 1, n)).collect();
+        for slot in &mut slots {
+            let health = Health::Unhealthy { reason: "404".to_owned() };
+            slot.fact = Some(Observed { health, ..fixture::healthy(slot) });
+            slot.ever_healthy = true;
+        }
+        let listed = |slots: &[Slot]| -> Vec<usize> {
+            let table = table(Generation::default(), &[(service.clone(), slots.to_vec())], "a.test");
+            let listed = &table.services[0].instances;
+            (0..3).filter(|n| listed.iter().any(|one| one.id == slots[*n].id)).collect()
+        };
+        assert_eq!(listed(&slots), [0, 1, 2], "they run, and were healthy");
+        // Started anew under the eyes of its driver, and new.
+        slots[1].fact.as_mut().unwrap().waterfall.exec_ms = Some(9);
+        slots[2].ever_healthy = false;
+        assert_eq!(listed(&slots), [0]);
+        slots[0].fact.as_mut().unwrap().phase = Phase::Creating;
+        assert_eq!(listed(&slots), [1, 2], "nothing else is there");
+        slots[1].fact.as_mut().unwrap().waterfall.healthy_ms = Some(10);
+        assert_eq!(listed(&slots), [1]);
     }
 
     #[test]
