@@ -47,8 +47,9 @@ pub enum ArchiveError {
     Content(#[from] ContentError),
 }
 
-/// Stores every image of the archive and records its names. An image without a name is known by its digest.
-/// Blobs of an archive that turns out to be unusable stay in the store unnamed. Blocking; `cancel` ends it.
+/// Stores every image of the archive and records its names, those of all or, where one cannot be used, of none. An image
+/// without a name is known by its digest. Blobs of an archive that turns out to be unusable stay in the store unnamed.
+/// Blocking; `cancel` ends it.
 pub fn import(
     content: &Content,
     path: &Path,
@@ -65,8 +66,10 @@ pub fn import(
     if images.is_empty() {
         return Err(import.not_an_archive("it holds no image"));
     }
-    for (name, digest) in &images {
+    for (_, digest) in &images {
         import.check(digest)?;
+    }
+    for (name, digest) in &images {
         content.name_set(name, digest)?;
     }
     Ok(images)

@@ -123,6 +123,23 @@ fn what_docker_save_writes() {
 }
 
 #[test]
+fn one_image_that_cannot_be_used_keeps_the_others_from_being_named() {
+    let scratch = Scratch::new();
+    let (good, strange) = (parts(&scratch, host_architecture()), parts(&scratch, "s390x"));
+    let list = br#"[{"Config":"good.json","RepoTags":["good:1"],"Layers":["layer.tar"]},
+                    {"Config":"strange.json","RepoTags":["strange:1"],"Layers":["layer.tar"]}]"#;
+    let archive = Tar::new()
+        .file("good.json", &good.config)
+        .file("strange.json", &strange.config)
+        .file("layer.tar", &good.layer)
+        .file("manifest.json", list)
+        .bytes();
+    assert!(matches!(check(&scratch, &archive), Err(ArchiveError::OtherPlatform { .. })));
+    let content = Content::open(scratch.join("content")).unwrap();
+    assert_eq!(content.name_get("good:1").unwrap(), None);
+}
+
+#[test]
 fn both_forms_in_one_archive() {
     let scratch = Scratch::new();
     let parts = parts(&scratch, host_architecture());

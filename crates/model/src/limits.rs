@@ -74,28 +74,60 @@ pub const ACCESS_KEYS_MAX: usize = 100;
 pub const AUDIT_PARAMETERS_BYTES_MAX: usize = 4 * 1024;
 /// Of an access key's id or an operation's name that a stranger presented.
 pub const AUDIT_CLAIM_CHARS_MAX: usize = 128;
-/// Calls that wait to be written to the audit log, those that change something and the others apart. A change waits for
-/// its place before it acts; of the others a call beyond is counted.
-pub const AUDIT_QUEUE_MAX: usize = 4 * 1024;
-/// Bodies of changes that wait to be written; a body beyond is left out.
-pub const AUDIT_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Lines that wait to be written to the audit log, those of changes and the others apart; one has some 9 KiB at most. A
+/// change waits for its place before it acts; of the others a call beyond is counted.
+pub const AUDIT_QUEUE_MAX: usize = 1024;
 /// Lines about unknown keys and wrong signatures; further ones of the same minute are counted. Who has no key must
 /// not be able to push out what others did.
 pub const AUDIT_STRANGERS_PER_MINUTE_MAX: u32 = 10;
-/// Connections to the API that are served at once; further ones wait in the listener's backlog.
+/// Connections to the API. Where one more comes, one that does nothing gives way; while all are at work, the one that
+/// has come is closed with an answer.
 pub const API_CONNECTIONS_MAX: usize = 256;
-/// Of those, what one address may hold, an IPv6 network of 64 bits counting as one; more are closed with an answer.
+/// Of those, what one address may hold, an IPv6 network of 64 bits counting as one.
 pub const API_ADDRESS_CONNECTIONS_MAX: usize = 64;
 /// The same for loopback, where a reverse proxy stands for everybody behind it: all but some for those who come
 /// directly.
 pub const API_LOOPBACK_CONNECTIONS_MAX: usize = 224;
+/// What others leave to loopback, so that whoever sits at the machine gets in.
+pub const API_KEPT_FOR_LOOPBACK: usize = 16;
+/// Connections that are at work for one key: its long polls, and some for its other calls.
+pub const API_KEY_CONNECTIONS_MAX: usize = 160;
 /// Connections beyond that which are answered at once; further ones are closed without a word.
 pub const API_REFUSALS_MAX: usize = 32;
+/// The rest of a request's head, and the next request of a connection, are waited for this long.
+pub const API_HEAD_MS_MAX: u64 = 10_000;
+/// A head carries a signature and a target; SDKs send about one kilobyte.
+pub const API_HEAD_BYTES_MAX: usize = 32 * 1024;
+/// A call waits this long for its place: for a large body, or in the audit log's queue. SDKs try again when there is
+/// none.
+pub const API_PLACE_MS_MAX: u64 = 10_000;
+/// For the next bytes of a body.
+pub const API_BODY_IDLE_MS_MAX: u64 = 10_000;
+/// For all of a body: a part of an upload at 100 KB per second.
+pub const API_BODY_MS_MAX: u64 = 60_000;
+/// For an answer to be taken: as long as the command line stays for one.
+pub const API_ANSWER_MS_MAX: u64 = 60_000;
+/// For a client to end, and to see its answer, after we have: a large body at a few MB per second.
+pub const API_LINGER_MS_MAX: u64 = 5_000;
+/// What is read and dropped after the last answer: twice the largest body that is taken.
+pub const API_DROPPED_BYTES_MAX: usize = 2 * API_UPLOAD_BODY_BYTES_MAX;
+/// By this much a caller is held up who calls too often, or an address that goes on without a good signature.
+pub const API_HELD_UP_MS: u64 = 1_000;
+/// A connection that was told to give way is gone within this time.
+pub const API_EVICT_MS_MAX: u64 = 1_000;
+/// After a failed accept (no descriptors left, most likely) the next waits for this long, or the loop would spin.
+pub const API_ACCEPT_PAUSE_MS: u64 = 50;
+/// When the process is to end, open calls have this long to end, and then the lines of the last ones to be written.
+pub const API_DRAIN_MS_MAX: u64 = 5_000;
+pub const API_LAST_LINES_MS_MAX: u64 = 2_000;
 /// Calls that wait for log lines, each on a connection of its own: those of one key, and of all together.
 pub const API_KEY_POLLS_MAX: usize = 128;
 pub const API_POLLS_MAX: usize = 192;
-/// Bodies of more than a few kilobytes that are held in memory at once, for those whose signature is good as far as a
-/// head can tell: those of one key, and of all together.
+/// The body of a call that only reads is no larger: the longest token of a list fits. Of others, a larger one needs a
+/// place before it is read.
+pub const API_SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Larger bodies that are held in memory at once, for those whose signature is good as far as a head can tell: those of
+/// one key, and of all together.
 pub const API_KEY_LARGE_BODIES_MAX: usize = 4;
 pub const API_LARGE_BODIES_MAX: usize = 8;
 /// The same where the signature can only be compared once the body is there, so that whoever knows no more than a
@@ -106,8 +138,8 @@ pub const API_UNPROVEN_BODIES_MAX: usize = 4;
 /// one that changes something waits for the disk behind one writer. The bursts are a script over a thousand services.
 pub const API_READS: Rate = Rate { per_second: 500, burst: 5_000 };
 pub const API_WRITES: Rate = Rate { per_second: 100, burst: 1_000 };
-/// Requests of one address without a good signature, and refusals of a key that calls too often. Beyond it each is held
-/// for a moment, and a stranger is told nothing more.
+/// Requests of one address without a good signature, the console's files among them, and refusals of a key that calls too
+/// often. Beyond it each is held up for a moment.
 pub const API_STRANGERS: Rate = Rate { per_second: 20, burst: 200 };
 /// Callers whose rates are remembered; there are fewer keys, and addresses have no bound.
 pub const API_CALLERS_MAX: usize = 4 * 1024;
@@ -131,6 +163,8 @@ pub const ERRORS_AT_START_MS: u64 = 2 * 60 * 1000;
 pub const ROUTE_MS_MAX: u64 = 10 * 1000;
 /// An old instance may finish its requests for this long: the longest request there is.
 pub const DRAIN_MS: u64 = 120 * 1000;
+/// Services whose rows changed are looked at for what is amiss between operations, so many in a pass over the routes.
+pub const SERVICES_MENDED_MAX: usize = 64;
 /// Pausing and deleting wait for requests no longer than this.
 pub const DRAIN_STOP_MS: u64 = 30 * 1000;
 /// A proxy process that lives but was silent this long no longer holds an old instance up.
@@ -144,6 +178,8 @@ pub const REVISIONS_KEPT: usize = 5;
 pub const CONTENT_YOUNG_MS: u64 = 2 * BUILD_MS_MAX;
 /// A deleted service is described for a day.
 pub const DELETED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+/// What an operation that failed asked for is kept to be repeated for a day, where that holds on to an upload.
+pub const UPLOAD_ASKED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// A slot's row that says gone is the proof that its container may be deleted.
 pub const GONE_SLOT_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Operations of one service that are listed; older ended ones are forgotten.

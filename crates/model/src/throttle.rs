@@ -26,8 +26,8 @@ pub struct Rates {
     pub reads: Rate,
     /// All others of it.
     pub writes: Rate,
-    /// Requests from an address whose signature is missing or wrong; as often a key is refused at once that calls too
-    /// often.
+    /// Requests from an address whose signature is missing or wrong, or which need none; as often a key is refused at
+    /// once that calls too often.
     pub strangers: Rate,
 }
 
@@ -88,7 +88,7 @@ impl Throttling {
         self.refusals.admit(id.to_owned(), now)
     }
 
-    /// Whether one more request without a good signature is answered with what is wrong with it.
+    /// Whether one more request without a good signature is answered at once. Otherwise it is held up.
     pub fn admit_stranger(&mut self, source: Source, now: Timestamp) -> bool {
         self.strangers.admit(source, now)
     }

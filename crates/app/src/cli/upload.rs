@@ -18,13 +18,16 @@ pub(crate) async fn upload(
     mut sent: impl FnMut(u64),
 ) -> Result<CompleteUploadResponse> {
     let upload = client.call(&CreateUploadRequest { kind }).await?;
-    let finished = parts(client, &upload.upload_id, upload.part_size_max, file, &mut sent).await;
-    if let Err(error) = finished {
+    let finished = async {
+        parts(client, &upload.upload_id, upload.part_size_max, file, &mut sent).await?;
+        client.call_patiently(&CompleteUploadRequest { upload_id: upload.upload_id.clone() }).await
+    };
+    let finished = finished.await;
+    if finished.is_err() {
         // It would expire by itself; what failed is the error to tell.
         let _ = client.call(&AbortUploadRequest { upload_id: upload.upload_id }).await;
-        return Err(error);
     }
-    client.call_patiently(&CompleteUploadRequest { upload_id: upload.upload_id }).await
+    finished
 }
 
 async fn parts(

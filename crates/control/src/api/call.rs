@@ -1,7 +1,7 @@
 //! One call, from the request's bytes to the answer's.
 
 use super::audit::Record;
-use super::guests::Guest;
+use super::connections::Connection;
 use super::poll::Poll;
 use super::shares::{Holder, Place, Shares};
 use super::{Api, Waits, apprunner, apron, failure};
@@ -10,7 +10,7 @@ use apron_model::access::{self, Deed};
 use apron_model::limits;
 use apron_model::throttle::{Source, Throttling};
 use apron_store::AccessKey;
-use apron_wire::apron::Operation;
+use apron_wire::apron::{DeleteAccessKeyRequest, Operation};
 use apron_wire::sigv4::{self, Presented, SecretKey};
 use apron_wire::{Call, Error, Target, detect, json};
 use bytes::{Bytes, BytesMut};
@@ -23,9 +23,6 @@ use hyper::body::{Body, Incoming};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, MutexGuard, PoisonError};
-
-/// A body beyond this many bytes needs a place before it is read.
-const SMALL_BODY_BYTES: usize = 64 * 1024;
 
 /// Places for large bodies; full, they hold 96 MiB.
 pub(super) struct Bodies {
@@ -57,12 +54,16 @@ pub(super) async fn answer(
     api: &Api,
     request: Request<Incoming>,
     source: IpAddr,
-    guest: &Guest,
+    connection: &Connection,
 ) -> Response<Full<Bytes>> {
+    let _busy = connection.carries_request();
     let (parts, mut body) = request.into_parts();
     let mut response = match console::answer(&parts.method, parts.uri.path()) {
-        Some(file) => file,
-        None => answer_call(api, parts, &mut body, source, guest).await,
+        Some(file) => {
+            hold_up_stranger(api, Source::of(source)).await;
+            file
+        }
+        None => answer_call(api, parts, &mut body, source, connection).await,
     };
     // Behind a body that stays unread no further request can be read. One that was given up is not waited for again.
     let is_given_up =
@@ -78,13 +79,14 @@ async fn answer_call(
     parts: Parts,
     body: &mut Incoming,
     source: IpAddr,
-    guest: &Guest,
+    connection: &Connection,
 ) -> Response<Bytes> {
     let id = request_id(&api.platform.draw().hex());
     let mut record = api.audit.record(id.clone(), source);
     // A broken invariant ends the call, not the process: nothing of it was committed, or all of it was.
-    let handled = AssertUnwindSafe(handle(api, parts, body, Source::of(source), guest, &id, &mut record))
-        .catch_unwind();
+    let handled =
+        AssertUnwindSafe(handle(api, parts, body, Source::of(source), connection, &id, &mut record))
+            .catch_unwind();
     let answered = handled.await.unwrap_or_else(|_| {
         tracing::error!(request = id, "a call broke an invariant");
         Err(failure::internal("The call failed inside the platform; its log says more."))
@@ -99,10 +101,10 @@ async fn answer_call(
 
 /// Reads what is left of a small body, so that its connection can go on. False when it is not small, or does not come.
 async fn is_dropped(body: &mut Incoming, waits: &Waits) -> bool {
-    if body.size_hint().lower() > SMALL_BODY_BYTES as u64 {
+    if body.size_hint().lower() > limits::API_SMALL_BODY_BYTES_MAX as u64 {
         return false;
     }
-    let mut body = Limited::new(body, SMALL_BODY_BYTES);
+    let mut body = Limited::new(body, limits::API_SMALL_BODY_BYTES_MAX);
     let ends = async {
         loop {
             match body.frame().await {
@@ -126,17 +128,21 @@ async fn handle(
     parts: Parts,
     body: &mut Incoming,
     source: Source,
-    guest: &Guest,
+    connection: &Connection,
     id: &str,
     record: &mut Record<'_>,
 ) -> Result<Response<Bytes>, Error> {
     let Admitted { target, key, region, body, _place } =
-        match admitted(api, parts, body, source, guest, record).await {
+        match admitted(api, parts, body, source, connection, record).await {
             Ok(admitted) => admitted,
-            Err(refusal) => return Err(refused(api, source, refusal).await),
+            Err(refusal) => return Err(refused(api, source, connection, refusal).await),
         };
-    if !target.only_reads() && !record.begins_change(api.bounds.waits.place).await {
-        return Err(Error::service_unavailable("The audit log is behind; nothing was changed. Try again."));
+    if !target.only_reads() {
+        record.begins_change(api.bounds.waits.place).await?;
+    }
+    // While its body came, its key may have been deleted and its connection told to give way.
+    if !connection.stands_by(&key.id) {
+        return Err(Error::unrecognized_client());
     }
     let context = Context { platform: &api.platform, region: &region };
     tracing::debug!(request = id, operation = target.operation_name(), region, "call");
@@ -145,7 +151,12 @@ async fn handle(
         Target::Apron(operation) => {
             let poll =
                 Poll { places: Arc::clone(&api.polls), key_id: key.id, shutdown: api.shutdown.clone() };
-            apron::dispatch(context, operation, &body, id, poll).await
+            let answered = apron::dispatch(context, operation, &body, id, poll).await;
+            if operation == Operation::DeleteAccessKey && answered.is_ok() {
+                let deleted = json::decode::<DeleteAccessKeyRequest>(&body);
+                deleted.inspect(|deleted| connection.key_deleted(&deleted.access_key_id)).ok();
+            }
+            answered
         }
     }
 }
@@ -175,7 +186,7 @@ async fn admitted(
     parts: Parts,
     body: &mut Incoming,
     source: Source,
-    guest: &Guest,
+    connection: &Connection,
     record: &mut Record<'_>,
 ) -> Result<Admitted, Refusal> {
     use Refusal::{OfCaller, OfStranger};
@@ -194,30 +205,32 @@ async fn admitted(
     presented.check(target.signing_name(), now_s).map_err(OfStranger)?;
     let is_proven = presented.check_head(&secret).map_err(OfStranger)?;
     if is_proven {
-        known(api, target, &key, presented.region(), guest, record)?;
+        known(api, target, &key, presented.region(), connection, record)?;
     }
     let refusal = if is_proven { OfCaller } else { OfStranger };
     let bytes_max = match target {
         Target::Apron(Operation::PutUploadPart) => limits::API_UPLOAD_BODY_BYTES_MAX,
+        // It may wait for long, and would keep its place for as long.
+        Target::Apron(_) | Target::AppRunner(_) if target.only_reads() => limits::API_SMALL_BODY_BYTES_MAX,
         Target::Apron(_) | Target::AppRunner(_) => limits::API_BODY_BYTES_MAX,
     };
     let said = said_length(&parts.headers);
     if said.is_some_and(|length| length > bytes_max as u64) {
         return Err(refusal(Error::request_too_large(bytes_max)));
     }
-    let place = match said {
-        Some(length) if length <= SMALL_BODY_BYTES as u64 => None,
-        Some(_) | None => Some(match is_proven {
+    let place = match said.unwrap_or(bytes_max as u64) <= limits::API_SMALL_BODY_BYTES_MAX as u64 {
+        true => None,
+        false => Some(match is_proven {
             true => place(api, &api.bodies.proven, Holder::Key(key.id.clone())).await.map_err(refusal)?,
             false => place(api, &api.bodies.unproven, Holder::Address(source)).await.map_err(refusal)?,
         }),
     };
     let body = read_body(body, bytes_max, &api.bounds.waits).await.map_err(refusal)?;
-    // One that did not say its length and is small needs no place; its call may be a long poll.
-    let place = place.filter(|_| body.len() > SMALL_BODY_BYTES);
+    // One that did not say its length and is small needs no place.
+    let place = place.filter(|_| body.len() > limits::API_SMALL_BODY_BYTES_MAX);
     let (caller, body) = presented.verify(&secret, body, target.signing_name(), now_s).map_err(refusal)?;
     if !is_proven {
-        known(api, target, &key, &caller.region, guest, record)?;
+        known(api, target, &key, &caller.region, connection, record)?;
     }
     record.sent(&body);
     Ok(Admitted { target, key, region: caller.region, body, _place: place })
@@ -229,15 +242,18 @@ fn known(
     target: Target,
     key: &AccessKey,
     region: &str,
-    guest: &Guest,
+    connection: &Connection,
     record: &mut Record<'_>,
 ) -> Result<(), Refusal> {
-    guest.proven();
     record.verified(&key.name, region);
     let now = api.platform.clock.now();
     if !throttling(api).admit_key(&key.id, target.only_reads(), now) {
         record.throttled();
         return Err(Refusal::Throttled(key.id.clone()));
+    }
+    if !connection.proven(&key.id) {
+        let error = "This access key has too many connections to the API. Try again.";
+        return Err(Refusal::OfCaller(Error::service_unavailable(error)));
     }
     match access::may(key.rights, deed(target)) {
         true => Ok(()),
@@ -246,23 +262,38 @@ fn known(
 }
 
 /// What is answered to a call that is not admitted. Who sends too many of them waits, so that his connections bound what
-/// we do for him, and a stranger learns nothing more.
-async fn refused(api: &Api, source: Source, refusal: Refusal) -> Error {
-    let now = api.platform.clock.now();
-    let (error, at_once) = match refusal {
-        Refusal::OfCaller(error) => (error, true),
-        Refusal::Throttled(key_id) => (Error::throttling(), throttling(api).admit_refusal(&key_id, now)),
+/// we do for him.
+async fn refused(api: &Api, source: Source, connection: &Connection, refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::OfCaller(error) => error,
+        Refusal::Throttled(key_id) => {
+            let now = api.platform.clock.now();
+            let at_once = throttling(api).admit_refusal(&key_id, now);
+            hold_up(api, !at_once).await;
+            Error::throttling()
+        }
         // What is our own fault is not held against him.
-        Refusal::OfStranger(error) if error.status >= 500 => (error, true),
-        Refusal::OfStranger(error) => match throttling(api).admit_stranger(source, now) {
-            true => (error, true),
-            false => (Error::throttling(), false),
-        },
-    };
-    if !at_once {
+        Refusal::OfStranger(error) if error.status >= 500 => error,
+        // He is told what is wrong however often he comes: told to wait, he would only come again.
+        Refusal::OfStranger(error) => {
+            connection.doubted();
+            hold_up_stranger(api, source).await;
+            error
+        }
+    }
+}
+
+/// Holds up who shows no key, where too many such requests come from his address.
+async fn hold_up_stranger(api: &Api, source: Source) {
+    let now = api.platform.clock.now();
+    let at_once = throttling(api).admit_stranger(source, now);
+    hold_up(api, !at_once).await;
+}
+
+async fn hold_up(api: &Api, is_held_up: bool) {
+    if is_held_up {
         tokio::time::sleep(api.bounds.waits.held_up).await;
     }
-    error
 }
 
 fn throttling(api: &Api) -> MutexGuard<'_, Throttling> {

@@ -1,18 +1,24 @@
 //! The API under many callers and greedy ones: rates, and shares of connections, of memory and of long polls.
 
-use super::Bounds;
+use super::connections::{Connections, Room};
 use super::keys::{bytes, credentials, refused, root};
 use super::sockets::{KEY, SOON, Served, bounds, heard, served, served_within};
+use super::{Api, Bounds, peer};
 use apron_model::limits;
-use apron_model::throttle::{Rate, Rates};
+use apron_model::throttle::{Rate, Rates, Source};
 use apron_wire::apprunner::{ListServicesRequest, PauseServiceRequest};
-use apron_wire::apron::{AccessKeyRights, GetAuditLogRequest, PutUploadPartRequest};
+use apron_wire::apron::{
+    AccessKeyRights, CreateAccessKeyRequest, DeleteAccessKeyRequest, GetAuditLogRequest, PutUploadPartRequest,
+};
 use apron_wire::sigv4::Credentials;
 use apron_wire::{Blob, Call};
+use futures_util::FutureExt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout};
 
 const ARN: &str = "arn:aws:apprunner:us-east-1:123456789012:service/web/0123456789abcdef0123456789abcdef";
 /// Of a bucket that a slow machine empties too: a call takes less than a second.
@@ -38,28 +44,49 @@ async fn a_key_that_calls_too_often_is_told_so_and_nobody_else() {
     );
     assert!(api.call(&other, &list).await.is_ok());
     // What changes something is counted apart.
-    let pause = PauseServiceRequest { service_arn: ARN.into() };
-    refused(api.call(&greedy, &pause).await, "AccessDeniedException", "");
+    refused(api.call(&greedy, &pause()).await, "AccessDeniedException", "");
     let audited = api.audited(|call| call["error"] == "ThrottlingException").await;
     assert!(audited.iter().any(|call| call["keyName"] == "greedy" && call["status"] == 400), "{audited:?}");
 }
 
+/// Calls are held up by this much, which is more than one takes.
+fn strangers_are_held_up() -> Bounds {
+    let mut bounds = Bounds { rates: Rates { strangers: LOW, ..Rates::default() }, ..bounds() };
+    bounds.waits.held_up = Duration::from_millis(300);
+    bounds
+}
+
+/// Who cannot sign is told so each time: what is wrong with his call does not pass if he tries again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_goes_on_without_a_signature_is_held_up_and_its_neighbours_are_not() {
-    let rates = Rates { strangers: LOW, ..Rates::default() };
-    let api = served_within(Bounds { rates, ..bounds() }).await;
+    let bounds = strangers_are_held_up();
+    let api = served_within(bounds).await;
     let (list, wrong) = (ListServicesRequest::default(), credentials(KEY, "wrong"));
     let began = Instant::now();
-    let error = loop {
-        let error = api.call(&wrong, &list).await.unwrap_err();
-        if error.code != "InvalidSignatureException" {
-            break error;
+    loop {
+        let called = Instant::now();
+        refused(api.call(&wrong, &list).await, "InvalidSignatureException", "");
+        if called.elapsed() >= bounds.waits.held_up {
+            break;
         }
         assert!(began.elapsed() < SOON, "it goes on for ever");
-    };
-    assert_eq!(error.code, "ThrottlingException");
-    assert!(began.elapsed() >= bounds().waits.held_up);
+    }
     assert!(api.call(&root(), &list).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_the_console_are_counted_too() {
+    let bounds = strangers_are_held_up();
+    let api = served_within(bounds).await;
+    let began = Instant::now();
+    loop {
+        let asked = Instant::now();
+        assert!(is_served(api.address).await);
+        if asked.elapsed() >= bounds.waits.held_up {
+            break;
+        }
+        assert!(began.elapsed() < SOON, "it goes on for ever");
+    }
 }
 
 /// Whether a connection of its own is served; one that is refused ends before all is written, or after.
@@ -77,10 +104,31 @@ async fn proven(api: &Served) -> TcpStream {
     stream
 }
 
-fn three_connections() -> Bounds {
-    let mut few = Bounds { loopback_connections: 3, ..bounds() };
-    few.waits.head = 4 * SOON;
+/// A connection whose call's signature is good and whose body does not come.
+async fn at_work(api: &Served, key: &Credentials) -> TcpStream {
+    let head = head_alone(api, key, &pause());
+    let head = head.strip_suffix("\r\n").unwrap();
+    // Who asks for that is told when his body is waited for.
+    let mut stream = api.open(&format!("{head}expect: 100-continue\r\n\r\n")).await;
+    let said = heard(&mut stream, SOON).await;
+    assert!(said.starts_with("HTTP/1.1 100"), "{said}");
+    stream
+}
+
+fn pause() -> PauseServiceRequest {
+    PauseServiceRequest { service_arn: ARN.into() }
+}
+
+/// There is room for few connections, and nobody is given up for his slowness.
+fn few(room: impl FnOnce(&mut Room)) -> Bounds {
+    let mut few = bounds();
+    room(&mut few.room);
+    (few.waits.head, few.waits.body_idle, few.waits.body) = (4 * SOON, 4 * SOON, 4 * SOON);
     few
+}
+
+fn three_connections() -> Bounds {
+    few(|room| room.loopback = 3)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,7 +136,7 @@ async fn an_address_has_a_share_of_the_connections() {
     let api = served_within(three_connections()).await;
     let mut holders = Vec::new();
     for _ in 0..3 {
-        holders.push(proven(&api).await);
+        holders.push(at_work(&api, &root()).await);
     }
     let mut one_more = TcpStream::connect(api.address).await.unwrap();
     let said = heard(&mut one_more, SOON).await;
@@ -106,6 +154,90 @@ async fn an_address_has_a_share_of_the_connections() {
     while !is_served(api.address).await {
         assert!(began.elapsed() < SOON, "its place is not given back");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_connections_with_a_signature_they_that_do_nothing_give_way() {
+    let api = served_within(three_connections()).await;
+    let (mut first, mut second) = (proven(&api).await, proven(&api).await);
+    let _works = at_work(&api, &root()).await;
+    let list = format!("{}{{}}", api.head("AppRunner.ListServices", KEY, 0, b"{}", "content-length: 2"));
+    first.write_all(list.as_bytes()).await.unwrap();
+    assert!(heard(&mut first, SOON).await.starts_with("HTTP/1.1 200"));
+    assert!(api.call(&root(), &ListServicesRequest::default()).await.is_ok());
+    assert_eq!(heard(&mut second, SOON).await, "", "it has been idle for longest");
+    first.write_all(list.as_bytes()).await.unwrap();
+    assert!(heard(&mut first, SOON).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_has_a_share_of_the_connections() {
+    let api = served_within(few(|room| room.key = 2)).await;
+    let greedy = api.key("greedy", AccessKeyRights::Admin).await;
+    let mut holders = Vec::new();
+    for _ in 0..2 {
+        holders.push(at_work(&api, &greedy).await);
+    }
+    let one_more = api.call(&greedy, &ListServicesRequest::default()).await;
+    refused(one_more, "ServiceUnavailable", "key has too many connections");
+    // Others have theirs, and of one's own the oldest gives way if it does nothing.
+    let mut idle = [proven(&api).await, proven(&api).await];
+    drop(proven(&api).await);
+    assert_eq!(heard(&mut idle[0], SOON).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_a_deleted_key_give_way_whatever_they_do() {
+    let api = served_within(three_connections()).await;
+    let gone = api.key("gone", AccessKeyRights::Admin).await;
+    let mut of_gone = [at_work(&api, &gone).await, at_work(&api, &gone).await];
+    let delete = DeleteAccessKeyRequest { access_key_id: gone.access_key_id.clone() };
+    assert!(api.call(&root(), &delete).await.is_ok());
+    of_gone[0].write_all(api.signed(&root(), &pause()).body()).await.unwrap();
+    assert!(heard(&mut of_gone[0], SOON).await.contains("UnrecognizedClientException"), "it came too late");
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(at_work(&api, &root()).await);
+    }
+    assert_eq!(heard(&mut of_gone[1], SOON).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_gives_way_before_another_comes() {
+    let api = served_within(few(|room| room.all = 2)).await;
+    let mut guests = [api.open("").await, api.open("").await];
+    for guest in guests.iter_mut().rev() {
+        guest.write_all(b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        assert!(heard(guest, SOON).await.contains("UnknownOperationException"));
+    }
+    assert!(is_served(api.address).await);
+    assert_eq!(heard(&mut guests[0], SOON).await, "");
+}
+
+/// Between a connection's end being decided and its end a call may come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_was_told_to_give_way_changes_nothing_any_more() {
+    let served = served().await;
+    let bounds = few(|room| room.loopback = 1);
+    let platform = served.platform.clone();
+    let (audit, _writers) = super::audit::audit(&platform.logs, platform.clock.clone());
+    let (_end, shutdown) = watch::channel(false);
+    let api = Arc::new(Api::new(platform.clone(), bounds, audit, shutdown));
+    let connections = Connections::new(bounds.room);
+    let (connection, evicted) = connections.enter(Source::Loopback).await.unwrap();
+    assert!(connections.enter(Source::Loopback).now_or_never().is_none(), "it waits for the other's place");
+    drop(evicted.await);
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let create = CreateAccessKeyRequest { name: "late".into(), rights: AccessKeyRights::Admin };
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    stream.write_all(&bytes(&served.signed(&root(), &create))).await.unwrap();
+    let (accepted, peer) = listener.accept().await.unwrap();
+    let (_never, evicted) = oneshot::channel();
+    let serving = tokio::spawn(peer::serve(accepted, peer.ip(), api, connection, evicted));
+    assert!(heard(&mut stream, SOON).await.starts_with("HTTP/1.1 503"));
+    assert_eq!(platform.store.access_key_list().await.unwrap().len(), 1);
+    serving.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,9 +293,8 @@ async fn rights_and_rates_are_looked_at_before_the_body() {
         PutUploadPartRequest { upload_id: "0".repeat(32), offset: 0, data: Blob::from(vec![7; 1_000_000]) };
     let said = api.said(&head_alone(&api, &reader, &part), SOON).await;
     assert!(said.contains("AccessDenied"), "{said}");
-    let pause = PauseServiceRequest { service_arn: ARN.into() };
     let began = Instant::now();
-    while api.call(&greedy, &pause).await.is_err_and(|error| error.code != "ThrottlingException") {
+    while api.call(&greedy, &pause()).await.is_err_and(|error| error.code != "ThrottlingException") {
         assert!(began.elapsed() < SOON, "it goes on for ever");
     }
     // A bucket that has filled a little meanwhile is emptied by the next.
@@ -176,6 +307,18 @@ async fn rights_and_rates_are_looked_at_before_the_body() {
         }
     }
     assert!(said.contains("Throttling"), "{said}");
+}
+
+/// A long poll would keep its place for as long as it waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_only_reads_takes_no_place_for_a_large_body() {
+    let api = served().await;
+    let reader = api.key("reader", AccessKeyRights::ReadOnly).await;
+    let list = |length| ListServicesRequest { next_token: Some("x".repeat(length)), max_results: None };
+    let said = api.said(&head_alone(&api, &reader, &list(70_000)), SOON).await;
+    assert!(said.contains("RequestEntityTooLargeException"), "{said}");
+    // The longest token that the model allows comes through.
+    refused(api.call(&reader, &list(51_200)).await, "InvalidRequestException", "NextToken");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,18 +344,20 @@ async fn a_key_that_goes_on_calling_too_often_is_held_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_not_taken_is_given_up() {
-    let api = served_within(Bounds { loopback_connections: 1, ..bounds() }).await;
+    let plenty = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    let rates = Rates { strangers: plenty, ..Rates::default() };
+    let api = served_within(Bounds { rates, ..bounds() }).await;
     let began = Instant::now();
     // Many times what buffers of the kernel hold.
     let mut greedy = proven(&api).await;
     let asked = "GET /console.js HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2_000);
-    greedy.write_all(asked.as_bytes()).await.unwrap();
-    while !is_served(api.address).await {
-        assert!(began.elapsed() < SOON, "it keeps its connection");
-        // It takes a little now and then, which helps it nothing.
-        let _ = greedy.read(&mut [0; 512]).await;
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let kept = async {
+        while greedy.write_all(asked.as_bytes()).await.is_ok() {
+            // It takes a little now and then, which helps it nothing.
+            let _ = greedy.read(&mut [0; 512]).await;
+        }
+    };
+    timeout(SOON, kept).await.expect("its connection ends");
     assert!(began.elapsed() >= bounds().waits.answer);
 }
 

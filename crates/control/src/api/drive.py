@@ -363,6 +363,7 @@ def uploads():
     upload = apron.create_upload(Kind="SOURCE")["UploadId"]
     part(0, b"no archive", id=upload)
     refused("InvalidRequestException", "not a gzip-compressed tar", apron.complete_upload, UploadId=upload)
+    apron.abort_upload(UploadId=upload)
     big = apron.create_upload(Kind="SOURCE")["UploadId"]
     part(0, b"\0" * upload_part_max(), id=big)
     apron.abort_upload(UploadId=big)

@@ -9,10 +9,10 @@ mod apprunner;
 mod apron;
 mod audit;
 mod call;
+mod connections;
 #[cfg(test)]
 mod crowds;
 mod failure;
-mod guests;
 #[cfg(test)]
 mod keys;
 mod page;
@@ -30,9 +30,9 @@ use crate::Platform;
 use crate::bench::CallError;
 use apron_model::limits;
 use apron_model::throttle::{Rates, Source, Throttling};
-use guests::Guests;
+use connections::{Connections, Room};
 use poll::Poll;
-use shares::{Holder, Shares};
+use shares::Shares;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,15 +45,15 @@ use tokio::task::JoinSet;
 struct Waits {
     /// For the rest of a request head, and for the next request of a connection.
     head: Duration,
-    /// For a place for a large body. SDKs try again when there is none.
+    /// For a place for a large body, or for a change's line in the audit log.
     place: Duration,
     /// For the next bytes of a body.
     body_idle: Duration,
-    /// For all of a body: a part of an upload at 100 KB per second.
+    /// For all of a body.
     body: Duration,
-    /// For an answer to be taken: as long as the command line stays for one.
+    /// For an answer to be taken.
     answer: Duration,
-    /// For a client to end, and to see its answer, after we have: a large body at a few MB per second.
+    /// For a client to end, and to see its answer, after we have.
     linger: Duration,
     /// By this much a caller is held up who calls too often, or an address that goes on without a good signature.
     held_up: Duration,
@@ -64,9 +64,7 @@ struct Waits {
 struct Bounds {
     waits: Waits,
     rates: Rates,
-    /// Connections of an address.
-    address_connections: usize,
-    loopback_connections: usize,
+    room: Room,
     /// Long polls of a key.
     key_polls: usize,
 }
@@ -74,32 +72,24 @@ struct Bounds {
 impl Bounds {
     fn standard(rates: Rates) -> Bounds {
         let waits = Waits {
-            head: Duration::from_secs(10),
-            place: Duration::from_secs(10),
-            body_idle: Duration::from_secs(10),
-            body: Duration::from_secs(60),
-            answer: Duration::from_secs(60),
-            linger: Duration::from_secs(5),
-            held_up: Duration::from_secs(1),
+            head: Duration::from_millis(limits::API_HEAD_MS_MAX),
+            place: Duration::from_millis(limits::API_PLACE_MS_MAX),
+            body_idle: Duration::from_millis(limits::API_BODY_IDLE_MS_MAX),
+            body: Duration::from_millis(limits::API_BODY_MS_MAX),
+            answer: Duration::from_millis(limits::API_ANSWER_MS_MAX),
+            linger: Duration::from_millis(limits::API_LINGER_MS_MAX),
+            held_up: Duration::from_millis(limits::API_HELD_UP_MS),
         };
-        Bounds {
-            waits,
-            rates,
-            address_connections: limits::API_ADDRESS_CONNECTIONS_MAX,
-            loopback_connections: limits::API_LOOPBACK_CONNECTIONS_MAX,
-            key_polls: limits::API_KEY_POLLS_MAX,
-        }
+        let room = Room {
+            all: limits::API_CONNECTIONS_MAX,
+            kept_for_loopback: limits::API_KEPT_FOR_LOOPBACK,
+            loopback: limits::API_LOOPBACK_CONNECTIONS_MAX,
+            address: limits::API_ADDRESS_CONNECTIONS_MAX,
+            key: limits::API_KEY_CONNECTIONS_MAX,
+        };
+        Bounds { waits, rates, room, key_polls: limits::API_KEY_POLLS_MAX }
     }
 }
-
-/// Open calls get this long to end when the process is to end.
-const DRAIN_MS_MAX: u64 = 5_000;
-/// The lines of the last calls get this long to be written.
-const WRITE_MS_MAX: u64 = 2_000;
-/// A connection that gives way is gone within this time.
-const EVICT_MS_MAX: u64 = 1_000;
-/// After a failed accept (no descriptors left, most likely) wait a moment, or the loop would spin.
-const ACCEPT_PAUSE_MS: u64 = 50;
 
 /// What is shared by all calls.
 struct Api {
@@ -111,6 +101,25 @@ struct Api {
     audit: audit::Audit,
     /// True once the process is to end: long polls answer at once.
     shutdown: watch::Receiver<bool>,
+}
+
+impl Api {
+    fn new(
+        platform: Arc<Platform>,
+        bounds: Bounds,
+        audit: audit::Audit,
+        shutdown: watch::Receiver<bool>,
+    ) -> Api {
+        Api {
+            platform,
+            bounds,
+            throttling: Mutex::new(Throttling::new(bounds.rates)),
+            bodies: call::Bodies::new(),
+            polls: Shares::new(limits::API_POLLS_MAX, bounds.key_polls),
+            audit,
+            shutdown,
+        }
+    }
 }
 
 /// One call of a caller with all rights, without a connection and a signature: for benches.
@@ -139,7 +148,7 @@ pub(crate) async fn direct(
 /// Serves both APIs until `shutdown` is true, then lets open calls end, within bounds.
 ///
 /// # Errors
-/// Never once it serves; a failed accept is logged and tried again.
+/// When a task that writes the audit log ends: no call goes on without it. A failed accept is logged and tried again.
 pub async fn serve(
     listener: TcpListener,
     platform: Arc<Platform>,
@@ -153,88 +162,81 @@ async fn serve_within(
     listener: TcpListener,
     platform: Arc<Platform>,
     bounds: Bounds,
-    mut shutdown: watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let (audit, writer) = audit::audit(platform.logs.clone(), Arc::clone(&platform.clock));
-    let mut writer = tokio::spawn(writer.run());
-    let api = Arc::new(Api {
-        platform,
-        bounds,
-        throttling: Mutex::new(Throttling::new(bounds.rates)),
-        bodies: call::Bodies::new(),
-        polls: Shares::new(limits::API_POLLS_MAX, bounds.key_polls),
-        audit,
-        shutdown: shutdown.clone(),
-    });
-    let places = Arc::new(Semaphore::new(limits::API_CONNECTIONS_MAX));
+    let (audit, writers) = audit::audit(&platform.logs, Arc::clone(&platform.clock));
+    let writers = writers.into_iter().map(audit::Writer::run).collect();
+    serve_audited(listener, platform, bounds, shutdown, audit, writers).await
+}
+
+/// `writers` end once nothing of `audit` is left.
+async fn serve_audited(
+    listener: TcpListener,
+    platform: Arc<Platform>,
+    bounds: Bounds,
+    mut shutdown: watch::Receiver<bool>,
+    audit: audit::Audit,
+    mut writers: JoinSet<()>,
+) -> io::Result<()> {
+    let api = Arc::new(Api::new(platform, bounds, audit, shutdown.clone()));
     let refusals = Arc::new(Semaphore::new(limits::API_REFUSALS_MAX));
-    let of_an_address = Shares::new(limits::API_CONNECTIONS_MAX, bounds.address_connections);
-    let of_loopback = Shares::new(limits::API_CONNECTIONS_MAX, bounds.loopback_connections);
-    let guests = Arc::<Guests>::default();
-    let mut connections = JoinSet::new();
+    let connections = Connections::new(bounds.room);
+    let mut tasks = JoinSet::new();
     loop {
-        while connections.try_join_next().is_some() {}
+        while tasks.try_join_next().is_some() {}
         let accepted = tokio::select! {
             () = ending(&mut shutdown) => break,
-            // A place first, a connection then: without one, callers wait in the listener's backlog.
-            accepted = async {
-                if places.available_permits() == 0 {
-                    guests.evict(None);
-                }
-                let place = places.clone().acquire_owned().await;
-                (listener.accept().await, place)
-            } => accepted,
+            Some(ended) = writers.join_next() => {
+                let how = ended.err().map(|error| format!(": {error}")).unwrap_or_default();
+                return Err(io::Error::other(format!("a task that writes the audit log has ended{how}")));
+            }
+            accepted = listener.accept() => accepted,
         };
-        match accepted {
-            (Ok((stream, peer)), Ok(place)) => {
-                let source = Source::of(peer.ip());
-                let shares = if source == Source::Loopback { &of_loopback } else { &of_an_address };
-                let share = match shares.take(Holder::Address(source)) {
-                    None if guests.evict(Some(source)) => {
-                        let soon = Duration::from_millis(EVICT_MS_MAX);
-                        shares.wait(Holder::Address(source), soon).await
-                    }
-                    share => share,
-                };
-                let api = api.clone();
-                let Some(share) = share else {
-                    tracing::debug!(%peer, "an address has too many connections to the API");
-                    // Beyond these, who is one too many is not told so.
-                    if let Ok(refusal) = refusals.clone().try_acquire_owned() {
-                        connections.spawn(async move {
-                            peer::refuse(stream, &api).await;
-                            drop(refusal);
-                        });
-                    }
-                    continue;
-                };
-                let (guest, evicted) = guests.enter(source);
-                connections.spawn(async move {
-                    peer::serve(stream, peer.ip(), api, guest, evicted).await;
-                    drop((place, share));
-                });
-            }
-            (Err(error), _) => {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
                 tracing::warn!(%error, "the API cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                tokio::time::sleep(Duration::from_millis(limits::API_ACCEPT_PAUSE_MS)).await;
+                continue;
             }
-            // The semaphore is never closed.
-            (_, Err(_)) => break,
+        };
+        let api = api.clone();
+        if let Some((connection, evicted)) = connections.enter(Source::of(peer.ip())).await {
+            tasks.spawn(peer::serve(stream, peer.ip(), api, connection, evicted));
+            continue;
+        }
+        tracing::debug!(%peer, "there are too many connections to the API");
+        // Beyond these, who is one too many is not told so.
+        if let Ok(refusal) = refusals.clone().try_acquire_owned() {
+            tasks.spawn(async move {
+                peer::refuse(stream, &api).await;
+                drop(refusal);
+            });
         }
     }
     drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), drained).await.is_err() {
+    let drained = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(Duration::from_millis(limits::API_DRAIN_MS_MAX), drained).await.is_err() {
         tracing::warn!("calls that did not end in time are cut off");
-        connections.shutdown().await;
+        tasks.shutdown().await;
     }
-    // With the last of them the writer ends, once it has written.
+    // With the last of them the writers end, once they have written.
     drop(api);
-    if tokio::time::timeout(Duration::from_millis(WRITE_MS_MAX), &mut writer).await.is_err() {
-        writer.abort();
-        tracing::error!("the audit log lacks the last calls: its disk takes too long");
+    let written = async {
+        while let Some(ended) = writers.join_next().await {
+            ended.map_err(io::Error::other)?;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(Duration::from_millis(limits::API_LAST_LINES_MS_MAX), written).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            tracing::error!(
+                "the audit log lacks the last calls: it cannot be written, or its disk takes too long"
+            );
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// Returns once the process is to end.

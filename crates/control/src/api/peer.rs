@@ -4,8 +4,9 @@
 //! answers. And a peer that is still sending when it has been refused gets the time to see its answer: closing with bytes
 //! of it unread would make the kernel break the connection, and the answer would be lost with it.
 
-use super::guests::Guest;
+use super::connections::Connection;
 use super::{Api, call, ending};
+use apron_model::limits;
 use apron_wire::{Error, json};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,31 +22,26 @@ use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Sleep;
 
-/// Heads carry a signature and a target; SDKs send about one kilobyte.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// What is read and dropped after the last answer: twice the largest body that we take.
-const DROPPED_BYTES_MAX: usize = 2 * apron_model::limits::API_UPLOAD_BODY_BYTES_MAX;
-
 /// Answers the requests of a connection until it ends, or must give way to another.
 pub(super) async fn serve(
     stream: TcpStream,
     source: IpAddr,
     api: Arc<Api>,
-    guest: Guest,
+    connection: Connection,
     evicted: oneshot::Receiver<()>,
 ) {
     let mut shutdown = api.shutdown.clone();
     let head = api.bounds.waits.head;
     let stream = Patient::new(stream, &api);
-    let guest = Arc::new(guest);
+    let connection = Arc::new(connection);
     let service = service_fn(move |request| {
-        let (api, guest) = (api.clone(), guest.clone());
-        async move { Ok::<_, Infallible>(call::answer(&api, request, source, &guest).await) }
+        let (api, connection) = (api.clone(), connection.clone());
+        async move { Ok::<_, Infallible>(call::answer(&api, request, source, &connection).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_buf_size(limits::API_HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -62,9 +58,9 @@ pub(super) async fn serve(
     }
 }
 
-/// Closes a connection that is one too many of its address's, with the reason.
+/// Closes a connection that is one too many, with the reason.
 pub(super) async fn refuse(stream: TcpStream, api: &Api) {
-    let error = Error::service_unavailable("This address has too many connections to the API. Try again.");
+    let error = Error::service_unavailable("There are too many connections to the API. Try again.");
     let id = call::request_id(&api.platform.draw().hex());
     let (head, body) = json::error(&error, &id).into_parts();
     let mut bytes =
@@ -182,7 +178,7 @@ impl AsyncWrite for Patient {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.dropping.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.dropping = Some(DROPPED_BYTES_MAX);
+            self.dropping = Some(limits::API_DROPPED_BYTES_MAX);
             self.give_up = None;
         }
         self.poll_dropped(cx).map(Ok)

@@ -1,4 +1,4 @@
-//! Places that callers share so that none of them holds them all: connections, memory for bodies, long polls.
+//! Places that callers share so that none of them holds them all: memory for bodies, long polls.
 
 use apron_model::throttle::Source;
 use std::collections::BTreeMap;

@@ -187,7 +187,8 @@ async fn a_slow_body_is_given_up_and_an_endless_one_is_bounded() {
     assert!(said.starts_with("HTTP/1.1 408") && said.contains("RequestTimeoutException"), "{said}");
 
     let began = Instant::now();
-    let mut drip = api.open(&api.head(list, KEY, 0, b"", "content-length: 100000")).await;
+    let create = "AppRunner.CreateService";
+    let mut drip = api.open(&api.head(create, KEY, 0, b"", "content-length: 100000")).await;
     let said = loop {
         drip.write_all(b"{").await.unwrap();
         let mut bytes = vec![0; 4096];
@@ -198,7 +199,7 @@ async fn a_slow_body_is_given_up_and_an_endless_one_is_bounded() {
     };
     assert!(said.starts_with("HTTP/1.1 408"), "{said}");
 
-    let mut endless = api.open(&api.head(list, KEY, 0, b"", "transfer-encoding: chunked")).await;
+    let mut endless = api.open(&api.head(create, KEY, 0, b"", "transfer-encoding: chunked")).await;
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
     let mut sent = 0;
     while endless.write_all(chunk.as_bytes()).await.is_ok() {

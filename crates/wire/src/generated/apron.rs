@@ -27,7 +27,8 @@ pub enum Operation {
     /// Gives a connection what it signs in with, which makes it AVAILABLE. What is given again replaces what
     /// was given before.
     CompleteConnection,
-    /// Ends an upload, stores what was sent, and says by which name it can be deployed.
+    /// Ends an upload, stores what was sent, and says by which name it can be deployed. Where that is refused
+    /// or fails, the upload stays open as it was.
     CompleteUpload,
     /// Makes an access key. Its secret is in this answer alone. Only keys with the rights ADMIN may call
     /// this.
@@ -762,9 +763,9 @@ pub struct GetAuditLogResponse {
     /// Oldest first. The source of a line is the id of the access key; its text is a JSON object with the
     /// members requestId, keyId, keyName, sourceAddress, region, service, operation, status, error and
     /// parameters, of which those are absent that are not known; a line of the source apron has the member
-    /// message alone. Calls of this operation that read on from a cursor have no line. Parameters that the
-    /// API calls sensitive read HIDDEN_DUE_TO_SECURITY_REASONS; longer ones than 4096 bytes are cut and stand
-    /// there as a text.
+    /// message alone. A call of this operation that reads on from a cursor has a line only where its key has
+    /// none of this operation in that minute. Parameters that the API calls sensitive read
+    /// HIDDEN_DUE_TO_SECURITY_REASONS; longer ones than 4096 bytes are cut and stand there as a text.
     pub lines: Vec<LogLine>,
     /// Where to read on.
     pub next: String,

@@ -2,13 +2,14 @@
 //! the same API as all else.
 //!
 //! The row of an upload counts the bytes that have arrived; its file lies among the content store's temporary
-//! ones. Completing takes the row away first, so that one caller alone works on the file. A source archive is
-//! stored as it is: it comes from outside and is only ever unpacked in a build container. Housekeeping removes what
-//! nobody goes on with.
+//! ones. Both go when all of it is stored; where completing is refused, or fails, the upload is as it was, to be aborted
+//! or completed again. A source archive is stored as it is: it comes from outside and is only ever unpacked in a build
+//! container. Housekeeping removes what nobody goes on with.
 //!
 //! One call at a time works on an upload: two parts for one place would mix in the file. Who finds it claimed is
 //! refused and may ask again.
 
+use crate::Platform;
 use crate::api::call::Context;
 use crate::api::failure;
 use apron_images::archive::{self, ArchiveError};
@@ -141,19 +142,32 @@ pub(super) async fn complete(
 ) -> Result<CompleteUploadResponse, Error> {
     let id = input.upload_id;
     let claim = context.platform.uploads.claim(&id)?;
-    let taken = context.platform.store.upload_take(&id).await.map_err(failure::store)?;
-    let upload = taken.ok_or_else(|| gone(&id))?;
-    let content = context.platform.content.clone();
+    let Platform { store, content, clock, .. } = context.platform;
+    let upload = store.upload_get(&id).await.map_err(failure::store)?.ok_or_else(|| gone(&id))?;
+    if upload.size == 0 {
+        return Err(failure::invalid("The upload is empty."));
+    }
+    // It is in use: its time to expire begins anew.
+    let used = store.upload_grow(&id, upload.size, upload.size, clock.now()).await;
+    if !used.map_err(failure::store)? {
+        return Err(gone(&id));
+    }
+    let (file, into) = (path(content, &id)?, content.clone());
+    let work = blocking(move || {
+        let answer = match upload.kind {
+            UploadKind::Source => store_source(&into, &file, upload.size),
+            UploadKind::Image => import(&into, &file, upload.size),
+        };
+        answer.map(|answer| (answer, claim))
+    });
+    let (answer, claim) = work.await?;
+    // What has expired meanwhile is stored all the same.
+    store.upload_take(&id).await.map_err(failure::store)?;
+    let content = content.clone();
     blocking(move || {
         let _claim = claim;
-        let file = Temporary(path(&content, &id)?);
-        if upload.size == 0 {
-            return Err(failure::invalid("The upload is empty."));
-        }
-        match upload.kind {
-            UploadKind::Source => store_source(&content, &file.0, upload.size),
-            UploadKind::Image => import(&content, &file.0, upload.size),
-        }
+        discard(&content, &id);
+        Ok(answer)
     })
     .await
 }
@@ -243,15 +257,6 @@ fn path(content: &Content, id: &str) -> Result<PathBuf, Error> {
     Ok(directory.join(format!("tmp/upload-{id}")))
 }
 
-/// A file that goes when the work on it has ended, however it ended.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        remove(&self.0);
-    }
-}
-
 fn remove(path: &Path) {
     match fs::remove_file(path) {
         // Nothing had arrived.
@@ -303,7 +308,6 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Platform;
     use crate::api::tests::{Directory, image, platform};
     use crate::reconcile::housekeeping;
     use apron_model::time::Timestamp;
@@ -350,6 +354,35 @@ mod tests {
         assert!(claims.claim("b").is_ok());
         drop(claim);
         assert!(claims.claim("a").is_ok());
+    }
+
+    /// Nothing of a refused call has happened.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_no_archive_stays_until_it_is_aborted() {
+        let directory = Directory::new();
+        let platform = platform(&directory).await;
+        let context = context(&platform);
+        let id = open(&platform).await;
+        let complete_it = || complete(context, CompleteUploadRequest { upload_id: id.clone() });
+        assert_eq!(complete_it().await.unwrap_err().message, "The upload is empty.");
+        put_part(context, part(&id, 0, b"no archive".to_vec())).await.unwrap();
+        for _ in 0..2 {
+            let refused = complete_it().await.unwrap_err();
+            assert_eq!(refused.code, "InvalidRequestException");
+            assert!(refused.message.contains("not a gzip-compressed tar"), "{refused}");
+        }
+        let file = path(&platform.content, &id).unwrap();
+        assert_eq!(platform.store.upload_get(&id).await.unwrap().unwrap().size, 10);
+        assert_eq!(fs::read(&file).unwrap(), b"no archive");
+        abort(context, AbortUploadRequest { upload_id: id.clone() }).await.unwrap();
+        assert!(!file.exists());
+
+        let id = open(&platform).await;
+        put_part(context, part(&id, 0, [GZIP.as_slice(), b"and so on"].concat())).await.unwrap();
+        let done = complete(context, CompleteUploadRequest { upload_id: id.clone() }).await.unwrap();
+        assert!(done.repository_url.unwrap().starts_with("apron:source/sha256:"));
+        assert!(!path(&platform.content, &id).unwrap().exists());
+        assert_eq!(platform.store.upload_get(&id).await.unwrap(), None);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
