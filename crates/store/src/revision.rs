@@ -2,7 +2,7 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::rows::{Columns, Connection, Tx, int, json};
+use crate::rows::{Columns, Connection, Row, Tx, int, json};
 use crate::sql::query;
 use apron_model::ids::{BuildId, Digest, RevisionNumber, ServiceId};
 use apron_model::service::Revision;
@@ -13,7 +13,7 @@ impl Store {
         service: &ServiceId,
         number: RevisionNumber,
     ) -> Result<Option<Revision>, StoreError> {
-        Ok(self.revision_list(service).await?.into_iter().find(|revision| revision.number == number))
+        get(&mut *self.read().await?, service, number).await
     }
 
     /// All kept revisions of a service, newest first.
@@ -22,27 +22,40 @@ impl Store {
     }
 }
 
+pub(crate) async fn get(
+    tx: &mut Connection,
+    service: &ServiceId,
+    number: RevisionNumber,
+) -> Result<Option<Revision>, StoreError> {
+    let row = query("SELECT * FROM revision WHERE service = $1 AND number = $2")
+        .bind(service.as_str())
+        .bind(i64::from(number))
+        .fetch_optional(tx)
+        .await?;
+    row.as_ref().map(revision).transpose()
+}
+
 pub(crate) async fn list(tx: &mut Connection, service: &ServiceId) -> Result<Vec<Revision>, StoreError> {
     let rows = query("SELECT * FROM revision WHERE service = $1 ORDER BY number DESC")
         .bind(service.as_str())
         .fetch_all(tx)
         .await?;
-    rows.iter()
-        .map(|row| {
-            let columns = Columns { table: "revision", row };
-            Ok(Revision {
-                number: columns.small("number")?,
-                service: ServiceId::new(columns.get::<String>("service")?),
-                created_at: columns.wall("created_at")?,
-                config: columns.json("config")?,
-                build: columns.get::<Option<String>>("build")?.map(BuildId::new),
-                image: columns.get::<Option<String>>("image")?.map(Digest::new),
-                commit: columns.get("commit_id")?,
-                run: columns.json_option("run")?,
-                served: columns.get("served")?,
-            })
-        })
-        .collect()
+    rows.iter().map(revision).collect()
+}
+
+fn revision(row: &Row) -> Result<Revision, StoreError> {
+    let columns = Columns { table: "revision", row };
+    Ok(Revision {
+        number: columns.small("number")?,
+        service: ServiceId::new(columns.get::<String>("service")?),
+        created_at: columns.wall("created_at")?,
+        config: columns.json("config")?,
+        build: columns.get::<Option<String>>("build")?.map(BuildId::new),
+        image: columns.get::<Option<String>>("image")?.map(Digest::new),
+        commit: columns.get("commit_id")?,
+        run: columns.json_option("run")?,
+        served: columns.get("served")?,
+    })
 }
 
 pub(crate) async fn put(tx: &mut Tx, revision: &Revision) -> Result<(), StoreError> {

@@ -4,12 +4,12 @@ use crate::error::StoreError;
 use crate::line;
 use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Tx, int, json};
-use crate::service;
 use crate::sql::{query, query_scalar};
+use crate::{revision, service};
 use apron_model::draw::Draw;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::Health;
-use apron_model::operation::{self, Line};
+use apron_model::operation::{self, Line, Mending};
 use apron_model::reconcile::{FactChange, Leaving, Slot, SlotWish};
 use apron_model::service::Service;
 use apron_model::time::{Timestamp, WallTime};
@@ -108,22 +108,26 @@ impl Store {
         Ok(())
     }
 
-    /// The slots of a service that others relieve, as its rows are now, are to drain, as `wish` says.
-    pub async fn slot_drain(
-        &self,
-        service: &ServiceId,
-        wish: SlotWish,
-        wall: WallTime,
-    ) -> Result<(), StoreError> {
+    /// Writes what is to become of the slots of a service between operations, as its rows are now. True if that is
+    /// anything.
+    pub async fn slot_mend(&self, service: &ServiceId, draw: &mut Draw) -> Result<bool, StoreError> {
+        // Mostly there is nothing to write; that is found without holding up the writer.
+        if mending(&mut *self.read().await?, service, &mut draw.clone()).await?.is_empty() {
+            return Ok(false);
+        }
         let mut tx = self.write().await?;
-        if let Some(row) = service::get(&mut tx, service).await? {
-            for Leaving { id, event } in operation::relieved(&row, &list(&mut tx, service).await?) {
-                wish_put(&mut tx, &id, wish).await?;
-                tell(&mut tx, service.as_str(), &event, wall).await?;
-            }
+        let mending = mending(&mut tx, service, draw).await?;
+        for (id, wish) in &mending.wishes {
+            wish_put(&mut tx, id, *wish).await?;
+        }
+        for slot in &mending.slots {
+            insert(&mut tx, slot).await?;
+        }
+        for event in &mending.events {
+            tell(&mut tx, service.as_str(), &Some(event.clone()), draw.wall).await?;
         }
         tx.commit().await?;
-        Ok(())
+        Ok(!mending.is_empty())
     }
 
     /// Nothing is left of these slots, none of which is wished to run, and their owners are told.
@@ -199,6 +203,13 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+async fn mending(tx: &mut Connection, service: &ServiceId, draw: &mut Draw) -> Result<Mending, StoreError> {
+    let Some(row) = service::get(tx, service).await? else { return Ok(Mending::default()) };
+    let Some(active) = row.active else { return Ok(Mending::default()) };
+    let Some(active) = revision::get(tx, service, active).await? else { return Ok(Mending::default()) };
+    Ok(operation::mend(&row, &active, &list(tx, service).await?, draw))
 }
 
 /// A line for the events of a service.

@@ -111,7 +111,7 @@ on_both! {
     a_refused_act_leaves_nothing_and_an_unknown_service_is_none
     an_operation_advances_row_by_row
     wishes_of_slots_change_only_as_they_may
-    what_is_relieved_is_decided_by_the_rows_as_they_are
+    what_is_mended_is_decided_by_the_rows_as_they_are
     a_build_that_cannot_be_read_holds_up_no_other
     a_slot_or_a_line_that_cannot_be_read_hides_no_other
     epochs_only_grow_and_single_rows_are_kept
@@ -297,7 +297,7 @@ async fn wishes_of_slots_change_only_as_they_may(database: Database) {
     assert_eq!(all.slots[0].wish, SlotWish::Gone);
 }
 
-async fn what_is_relieved_is_decided_by_the_rows_as_they_are(database: Database) {
+async fn what_is_mended_is_decided_by_the_rows_as_they_are(database: Database) {
     let store = database.open().await;
     let mut draw = draw();
     let (row, id) = created(&store, &mut draw, "web", 10).await;
@@ -306,32 +306,38 @@ async fn what_is_relieved_is_decided_by_the_rows_as_they_are(database: Database)
     store.build_fact_put(&build.id, &BuildFact::Done(fixture::outcome())).await.unwrap();
     store.operation_advance(&id, &mut draw).await.unwrap();
     end(&store, &id, &mut draw).await;
+    assert!(!store.slot_mend(&row.id, &mut draw).await.unwrap());
     let first = store.slot_list(&row.id).await.unwrap().remove(0);
     let beside = Slot { id: draw.instance_id(), wish: SlotWish::Beside, revision: 2, ..first.clone() };
     let begun =
         Operation::pending(draw.operation_id(), row.id.clone(), OperationKind::StartDeployment, WallTime(1));
-    let wish = SlotWish::Drain { since: None, until: Timestamp(9) };
-    // None is open any more, all serve; then one has begun since that was read.
-    let cases = [
-        (vec![Write::Slot(Box::new(beside.clone()))], wish),
-        (
-            vec![Write::SlotWish(beside.id.clone(), beside.wish), Write::OperationNew(Box::new(begun))],
-            beside.wish,
-        ),
-    ];
-    for (writes, expect) in cases {
-        store
-            .service_call(&row.id, WallTime(1), |_| Ok::<_, ()>(((), writes)))
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        store.slot_drain(&row.id, wish, WallTime(1)).await.unwrap();
+    let wish_of = async |id: &InstanceId| {
         let slots = store.slot_list(&row.id).await.unwrap();
-        let wish_of = |id: &InstanceId| slots.iter().find(|slot| slot.id == *id).map(|slot| slot.wish);
-        assert_eq!((wish_of(&first.id), wish_of(&beside.id)), (Some(SlotWish::Run), Some(expect)));
-    }
-    store.slot_drain(&ServiceId::new("none"), wish, WallTime(1)).await.unwrap();
+        slots.into_iter().find(|slot| slot.id == *id).map(|slot| slot.wish)
+    };
+    let write = async |writes: Vec<Write>| {
+        let written = store.service_call(&row.id, WallTime(1), |_| Ok::<_, ()>(((), writes))).await;
+        written.unwrap().unwrap().unwrap();
+    };
+    // All serve, and none is open any more.
+    write(vec![Write::Slot(Box::new(beside.clone()))]).await;
+    assert!(store.slot_mend(&row.id, &mut draw).await.unwrap());
+    assert!(matches!(wish_of(&beside.id).await, Some(SlotWish::Drain { .. })));
+    assert!(!store.slot_mend(&row.id, &mut draw).await.unwrap(), "once");
+    // What is lacking comes once the other one is gone.
+    write(vec![Write::SlotWish(first.id.clone(), SlotWish::Stop)]).await;
+    assert!(!store.slot_mend(&row.id, &mut draw).await.unwrap());
+    let leaving = [&first.id, &beside.id].map(|id| Leaving { id: id.clone(), event: None });
+    store.slot_stop(&leaving, WallTime(1)).await.unwrap();
+    store.slot_gone(&leaving, Timestamp(3), WallTime(1)).await.unwrap();
+    assert!(store.slot_mend(&row.id, &mut draw).await.unwrap());
+    let slots = store.slot_list(&row.id).await.unwrap();
+    assert_eq!(slots.iter().map(|one| (one.revision, one.wish)).collect::<Vec<_>>(), [(1, SlotWish::Run)]);
+    // One has begun since that was read: it sees to the instances itself.
+    write(vec![Write::SlotWish(slots[0].id.clone(), SlotWish::Stop), Write::OperationNew(Box::new(begun))])
+        .await;
+    assert!(!store.slot_mend(&row.id, &mut draw).await.unwrap());
+    assert!(!store.slot_mend(&ServiceId::new("none"), &mut draw).await.unwrap());
 }
 
 /// Good facts until an operation that waits for its instances has ended.

@@ -4,14 +4,13 @@
 //! changed since the one before, so that what one service does costs little among thousands.
 
 use crate::clock::Clock;
-use crate::engine::{Epoch, Hints};
+use crate::engine::{Epoch, Hints, draw};
 use crate::publish::{Drained, Proxies};
 use apron_model::ids::{Generation, ServiceId};
 use apron_model::limits;
-use apron_model::operation;
 use apron_model::reconcile::{self, Slot, SlotWish};
 use apron_model::routes;
-use apron_model::service::Service;
+use apron_model::service::{Service, State};
 use apron_store::{ProxyProcess, RoutesSeen, ServiceRoutes, Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,6 +44,8 @@ pub(crate) struct Known {
     routed: Vec<u64>,
     /// A change since the newest table may show in the next one.
     shows: bool,
+    /// Those whose rows changed since their instances were looked at, with no operation open that sees to them.
+    changed: BTreeSet<ServiceId>,
 }
 
 impl Known {
@@ -55,6 +56,11 @@ impl Known {
     /// Takes over what was read of one service.
     fn take(&mut self, row: ServiceRoutes, apps_domain: &str) {
         let ServiceRoutes { service, slots, routed_version } = row;
+        if service.operation.is_none() && service.state == State::Running {
+            self.changed.insert(service.id.clone());
+        } else {
+            self.changed.remove(&service.id);
+        }
         let pair = (service, slots);
         // Alone in a table it shows all that it brings into the whole one.
         let alone = |pair: &(Service, Vec<Slot>)| {
@@ -136,7 +142,7 @@ impl Routes {
                 waiting = true;
             }
         }
-        self.relieve().await?;
+        self.mend().await?;
         let draining = self.drain().await?;
         self.proxies.set_draining(draining);
         Ok(waiting || draining)
@@ -163,22 +169,29 @@ impl Routes {
         generation
     }
 
-    /// Lets go what served in place of instances that serve again.
-    async fn relieve(&self) -> Result<(), StoreError> {
-        let rows = self.known.services.iter();
-        // An operation may have begun since these rows were read: the transaction decides again.
-        for (service, _) in rows.filter(|(service, slots)| !operation::relieved(service, slots).is_empty()) {
-            let now = self.clock.now();
-            let until = now + Duration::from_millis(limits::DRAIN_MS);
-            let wish = SlotWish::Drain { since: Some(now), until };
-            match self.store.slot_drain(&service.id, wish, self.clock.wall()).await {
-                Ok(()) => self.hints.routes(),
-                // What cannot be read of one service does not hold up the others.
+    /// Brings services to the instances that they are to have between operations.
+    async fn mend(&mut self) -> Result<(), StoreError> {
+        let looked_at: Vec<ServiceId> =
+            self.known.changed.iter().take(limits::SERVICES_MENDED_MAX).cloned().collect();
+        for service in looked_at {
+            // An operation may have begun since its rows were read: the transaction decides.
+            match self.store.slot_mend(&service, &mut draw(self.clock.as_ref(), self.epoch.get())).await {
+                Ok(wrote) => {
+                    if wrote {
+                        self.hints.instances();
+                        self.hints.routes();
+                    }
+                }
+                // What cannot be read of one service does not hold up the others; mended rows are a change.
                 Err(error @ StoreError::Corrupt { .. }) => {
-                    tracing::warn!(service = %service.id, %error, "its instances cannot be looked after");
+                    tracing::warn!(%service, %error, "its instances cannot be looked after");
                 }
                 Err(error) => return Err(error),
             }
+            self.known.changed.remove(&service);
+        }
+        if !self.known.changed.is_empty() {
+            self.hints.routes();
         }
         Ok(())
     }
@@ -213,5 +226,29 @@ impl Routes {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use apron_model::fixture;
+    use apron_model::ids::OperationId;
+
+    /// A service is looked at for what is amiss once for each change, and while nothing else sees to it.
+    #[test]
+    fn only_what_changed_is_looked_at() {
+        let mut known = Known::default();
+        let mut take = |operation: Option<&str>, state| {
+            let config = fixture::image_config("r/web");
+            let operation = operation.map(OperationId::new);
+            let service = Service { operation, state, ..fixture::service("web", config) };
+            known.take(ServiceRoutes { service, slots: Vec::new(), routed_version: 0 }, "a.test");
+            std::mem::take(&mut known.changed).len()
+        };
+        assert_eq!(take(None, State::Running), 1);
+        assert_eq!(take(Some("1"), State::Running), 0);
+        assert_eq!((take(None, State::Paused), take(None, State::DeleteFailed)), (0, 0));
+        assert_eq!(take(None, State::Running), 1);
     }
 }

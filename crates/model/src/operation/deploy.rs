@@ -12,9 +12,10 @@
 
 use super::failure::{self, Verdict};
 use super::rolling;
+use super::undo;
 use super::{
-    Advance, Build, BuildFact, BuildWish, Changes, OperationKind, OperationStatus, Place, Step, View, Wake,
-    Write, after, instances, seconds, waited,
+    Advance, Build, BuildFact, BuildWish, Changes, OperationKind, OperationStatus, Place, Step, View, Write,
+    after, instances, seconds, waited,
 };
 use crate::build::{BuildConfiguration, BuildOutcome, BuildSpec, SourceLocation};
 use crate::draw::Draw;
@@ -24,7 +25,7 @@ use crate::instance::Fault;
 use crate::limits;
 use crate::reconcile::{Slot, SlotWish};
 use crate::run;
-use crate::service::{Revision, RunConfig, ServiceConfig, Source, State};
+use crate::service::{Revision, RunConfig, Service, ServiceConfig, Source, State};
 use crate::source;
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
@@ -34,7 +35,7 @@ pub(super) fn advance(view: &View, draw: &mut Draw) -> Advance {
     if let Some(reason) = &view.operation.cancelled
         && view.operation.step.is_before_the_pivot()
     {
-        return fail(view, Fault::permanent(reason), draw);
+        return undo::fail(view, Fault::permanent(reason), draw);
     }
     match view.operation.step.clone() {
         Step::Admitted => begin(view, draw),
@@ -43,7 +44,7 @@ pub(super) fn advance(view: &View, draw: &mut Draw) -> Advance {
         Step::Rolling { deadline, hindered } => rolling::forward(view, deadline, hindered, draw),
         Step::Routing { old, deadline } => routing(view, old, deadline, draw),
         Step::Returning { deadline } => rolling::back(view, deadline, draw),
-        Step::RollingBack { deadline } => rolling_back(view, deadline, draw),
+        Step::RollingBack { deadline } => undo::rolling_back(view, deadline, draw),
         Step::Queued | Step::Removing { .. } | Step::Ended => {
             unreachable!("a deployment has no such step: {:?}", view.operation.step)
         }
@@ -160,7 +161,7 @@ fn made_already(view: &View) -> Made<'_> {
 
 fn building(view: &View, deadline: Timestamp, place: Place, draw: &mut Draw) -> Advance {
     let Some(build) = &view.build else {
-        return fail(view, Fault::permanent("The row of the build is missing."), draw);
+        return undo::fail(view, Fault::permanent("The row of the build is missing."), draw);
     };
     match (&build.fact, place) {
         (BuildFact::Waits { before }, Place::AtOnce) => {
@@ -174,7 +175,7 @@ fn building(view: &View, deadline: Timestamp, place: Place, draw: &mut Draw) -> 
         }
         (BuildFact::Waits { before }, Place::Waits { .. }) if draw.now >= deadline => {
             let (what, others) = (work(&build.wish), others(&build.wish, *before));
-            fail(
+            undo::fail(
                 view,
                 Fault::transient(format!("The {what} found no place in time: {others} before it.")),
                 draw,
@@ -192,14 +193,14 @@ fn building(view: &View, deadline: Timestamp, place: Place, draw: &mut Draw) -> 
             built(view, build, outcome, deadline, draw)
         }
         (BuildFact::Failed(fault), _) if !build.is_due() || draw.now >= deadline => {
-            fail(view, fault.clone(), draw)
+            undo::fail(view, fault.clone(), draw)
         }
         (BuildFact::Unknown | BuildFact::Waits { .. }, _) if draw.now >= deadline => {
             let what = match &build.wish {
                 BuildWish::Source(_) => "The build",
                 BuildWish::Image { .. } => "The pull of the image",
             };
-            fail(view, Fault::permanent(format!("{what} was not finished in time.")), draw)
+            undo::fail(view, Fault::permanent(format!("{what} was not finished in time.")), draw)
         }
         (BuildFact::Failed(_) | BuildFact::Unknown | BuildFact::Waits { .. }, _) => Advance::wait(deadline),
     }
@@ -228,7 +229,7 @@ fn built(
         .and_then(|extensions| run::run_config(&service.config, extensions.instance, outcome));
     let run = match run {
         Ok(run) => run,
-        Err(reason) => return fail(view, Fault::permanent(reason), draw),
+        Err(reason) => return undo::fail(view, Fault::permanent(reason), draw),
     };
     let mut changes = Changes::new(view, draw);
     let done = match &build.wish {
@@ -258,8 +259,16 @@ fn built(
 /// they replace others one by one. What runs of it already, having stayed behind an earlier operation, counts.
 fn start(mut changes: Changes<'_>, number: RevisionNumber, draw: &mut Draw) -> Advance {
     changes.service.candidate = Some(number);
+    let revision = changes
+        .writes
+        .iter()
+        .find_map(|write| match write {
+            Write::Revision(revision) if revision.number == number => Some((**revision).clone()),
+            _ => None,
+        })
+        .or_else(|| changes.view.revision(Some(number)).cloned());
     let rolls = rolling::is_asked(changes.view, number);
-    let wanted = if rolls { 1 } else { changes.service.config.scaling.min_size.max(1) as usize };
+    let wanted = if rolls { 1 } else { rolling::least(revision.as_ref()) };
     let count = wanted.saturating_sub(changes.view.running(Some(number)).count());
     for _ in 0..count {
         changes.writes.push(new_slot(changes.view, number, draw));
@@ -268,16 +277,8 @@ fn start(mut changes: Changes<'_>, number: RevisionNumber, draw: &mut Draw) -> A
         changes.event(format!("Starting {} of revision {number}.", instances(count)));
     }
     changes.deployment("Provisioning instances and deploying image for publicly accessible service.");
-    let revision = changes
-        .writes
-        .iter()
-        .find_map(|write| match write {
-            Write::Revision(revision) if revision.number == number => Some(revision.as_ref()),
-            _ => None,
-        })
-        .or(changes.view.revision(Some(number)));
-    let deadline = healthy_by(revision, draw);
-    if let Some(words) = revision.map(failure::check_words) {
+    let deadline = healthy_by(revision.as_ref(), draw);
+    if let Some(words) = revision.as_ref().map(failure::check_words) {
         changes.deployment(format!("Performing health check on {words}."));
     }
     let hindered = None;
@@ -287,10 +288,10 @@ fn start(mut changes: Changes<'_>, number: RevisionNumber, draw: &mut Draw) -> A
 }
 
 /// One more wished instance.
-pub(super) fn new_slot(view: &View, revision: RevisionNumber, draw: &mut Draw) -> Write {
-    Write::Slot(Box::new(Slot {
+pub(super) fn slot(service: &Service, revision: RevisionNumber, draw: &mut Draw) -> Slot {
+    Slot {
         id: draw.instance_id(),
-        service: view.service.id.clone(),
+        service: service.id.clone(),
         revision,
         generation: Generation { epoch: draw.epoch, counter: 1 },
         wish: SlotWish::Run,
@@ -298,7 +299,11 @@ pub(super) fn new_slot(view: &View, revision: RevisionNumber, draw: &mut Draw) -
         fact_at: draw.now,
         ever_healthy: false,
         created_at: draw.now,
-    }))
+    }
+}
+
+pub(super) fn new_slot(view: &View, revision: RevisionNumber, draw: &mut Draw) -> Write {
+    Write::Slot(Box::new(slot(&view.service, revision, draw)))
 }
 
 /// Until when an instance that is wished now has to be healthy.
@@ -307,7 +312,7 @@ pub(super) fn healthy_by(revision: Option<&Revision>, draw: &Draw) -> Timestamp 
 }
 
 fn starting(view: &View, deadline: Timestamp, hindered: Option<Timestamp>, draw: &mut Draw) -> Advance {
-    match failure::judge(view, draw) {
+    match failure::judge(view, view.service.candidate, draw) {
         Verdict::Healthy => route(view, draw),
         Verdict::Hindered { fault, .. } if fault.lacks_memory() && rolling::may_help(view) => {
             rolling::instead(view, &fault, draw)
@@ -349,9 +354,9 @@ pub(super) fn not_yet(
     draw: &mut Draw,
 ) -> Advance {
     match verdict {
-        Verdict::Failed(fault) => fail(view, fault, draw),
+        Verdict::Failed(fault) => undo::fail(view, fault, draw),
         Verdict::Hindered { fault, .. } if draw.now >= deadline => {
-            fail(view, failure::without_room(view, fault), draw)
+            undo::fail(view, failure::without_room(view, fault), draw)
         }
         Verdict::Hindered { tries, fault } => match hindered {
             None => {
@@ -363,19 +368,25 @@ pub(super) fn not_yet(
             Some(since) => {
                 let until = since + Duration::from_millis(limits::START_HINDERED_MS);
                 match (tries >= limits::START_TRIES_MAX, draw.now >= until) {
-                    (true, true) => fail(view, failure::without_room(view, fault), draw),
+                    (true, true) => undo::fail(view, failure::without_room(view, fault), draw),
                     (true, false) => Advance::wait(until.min(deadline)),
                     (false, _) => Advance::wait(deadline),
                 }
             }
         },
         Verdict::Healthy | Verdict::Wait { .. } if draw.now >= deadline => {
-            fail(view, failure::too_late(view), draw)
+            undo::fail(view, failure::too_late(view, view.service.candidate), draw)
         }
-        Verdict::Healthy => Advance::wait(deadline),
-        Verdict::Wait { ms } => {
-            let sooner = ms.map_or(deadline, |ms| after(draw, ms));
-            Advance { writes: Vec::new(), wake: Wake::ByFactOr(sooner.min(deadline)) }
+        Verdict::Healthy | Verdict::Wait { .. } => look_again(&verdict, deadline, draw),
+    }
+}
+
+/// Waits for the next fact, or until it is known what those that there are mean.
+pub(super) fn look_again(verdict: &Verdict, deadline: Timestamp, draw: &Draw) -> Advance {
+    match verdict {
+        Verdict::Wait { ms: Some(ms) } => Advance::wait(after(draw, *ms).min(deadline)),
+        Verdict::Wait { ms: None } | Verdict::Healthy | Verdict::Hindered { .. } | Verdict::Failed(_) => {
+            Advance::wait(deadline)
         }
     }
 }
@@ -383,7 +394,7 @@ pub(super) fn not_yet(
 fn routing(view: &View, old: Option<RevisionNumber>, deadline: Timestamp, draw: &mut Draw) -> Advance {
     if !view.is_routed() && draw.now < deadline {
         return match failure::broken(view) {
-            Some(fault) => fail(view, fault, draw),
+            Some(fault) => undo::fail(view, fault, draw),
             None => Advance::wait(deadline),
         };
     }
@@ -416,117 +427,13 @@ fn routing(view: &View, old: Option<RevisionNumber>, deadline: Timestamp, draw: 
     changes.end(OperationStatus::Succeeded, draw)
 }
 
-/// What an operation that failed before its pivot leaves: the wishes from before it.
-pub(super) fn fail(view: &View, fault: Fault, draw: &mut Draw) -> Advance {
-    let fault = fault.bounded();
-    let old = match view.operation.step {
-        Step::Routing { old, .. } => old,
-        _ => view.service.active,
-    };
-    let mut changes = Changes::new(view, draw);
-    if let Some(build) = view.build.as_ref().filter(|build| build.wanted) {
-        changes.writes.push(Write::Build(Box::new(Build { wanted: false, ..build.clone() })));
-    }
-    changes.deployment("Failed to deploy your application.");
-    changes.both(&format!(
-        "Deployment with ID : {} failed. Failure reason : {}",
-        view.operation.id, fault.reason
-    ));
-    for line in &fault.last_lines {
-        changes.both(&format!("  {line}"));
-    }
-    changes.service.last_failure = Some(fault.reason.clone());
-    changes.operation.fault = Some(fault);
-    changes.service.active = old;
-    changes.service.state = state_before(view, old);
-    let goes_on = failed_status(changes.service.state) == OperationStatus::RollbackSucceeded;
-    if restores_configuration(view)
-        && let Some(revision) = view.revision(old)
-    {
-        changes.service.config = revision.config.clone();
-    }
-    changes.service.candidate = None;
-    changes.writes.extend(forgotten_revisions(view, old, view.service.previous).map(Write::RevisionForget));
-    if let Some(old) = old.filter(|old| goes_on && rolling::has_begun(view, *old)) {
-        return rolling::turn_back(changes, old, draw);
-    }
-    let is_routing = matches!(view.operation.step, Step::Routing { .. });
-    // What served beside others before this operation goes on, until it is relieved.
-    let is_starting = matches!(view.operation.step, Step::Starting { .. });
-    let came =
-        view.running(view.service.candidate).filter(|slot| !is_starting || slot.wish != SlotWish::Beside);
-    // Proxies may have sent requests there.
-    let (routed, unknown): (Vec<&Slot>, Vec<&Slot>) =
-        came.partition(|slot| is_routing || slot.wish == SlotWish::Beside);
-    changes.writes.extend(unknown.iter().map(|slot| Write::SlotWish(slot.id.clone(), SlotWish::Stop)));
-    if routed.is_empty() && !is_routing {
-        return taken_back(changes, draw);
-    }
-    changes.drain(routed.iter().map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS), draw);
-    changes.reroute();
-    restore_routes(changes, draw)
-}
-
-/// Waits until proxies serve what was before.
-pub(super) fn restore_routes(mut changes: Changes<'_>, draw: &Draw) -> Advance {
-    if failed_status(changes.service.state) == OperationStatus::RollbackSucceeded {
-        changes.operation.status = OperationStatus::RollbackInProgress;
-    }
-    let deadline = after(draw, limits::ROUTE_MS_MAX);
-    changes.step(Step::RollingBack { deadline }, deadline)
-}
-
-fn rolling_back(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
-    if !view.is_routed() && draw.now < deadline {
-        return Advance::wait(deadline);
-    }
-    taken_back(Changes::new(view, draw), draw)
-}
-
-/// The end of an operation that failed, with the old wishes in place again.
-pub(super) fn taken_back(mut changes: Changes<'_>, draw: &Draw) -> Advance {
-    let status = failed_status(changes.service.state);
-    if let (OperationStatus::RollbackSucceeded, Some(active)) = (status, changes.service.active) {
-        changes.both(&format!("Rolled back: revision {active} goes on serving."));
-    }
-    changes.end(status, draw)
-}
-
-/// With an old revision serving again it was a rollback; otherwise it just failed.
-fn failed_status(state: State) -> OperationStatus {
-    if state == State::Running { OperationStatus::RollbackSucceeded } else { OperationStatus::Failed }
-}
-
-fn state_before(view: &View, old: Option<RevisionNumber>) -> State {
-    match view.operation.kind {
-        OperationKind::CreateService => State::CreateFailed,
-        OperationKind::ResumeService => State::Paused,
-        OperationKind::UpdateService | OperationKind::StartDeployment => {
-            if old.is_some() {
-                State::Running
-            } else {
-                State::CreateFailed
-            }
-        }
-        OperationKind::PauseService | OperationKind::DeleteService => {
-            unreachable!("not a deployment: {:?}", view.operation.kind)
-        }
-    }
-}
-
-/// A failed update shows the old values again. A paused service keeps the values stored for its next resume,
-/// so that they can be put right.
-fn restores_configuration(view: &View) -> bool {
-    view.operation.kind != OperationKind::ResumeService
-}
-
 fn next_number(view: &View) -> RevisionNumber {
     view.revisions.iter().map(|revision| revision.number).max().unwrap_or(0) + 1
 }
 
 /// Revisions that are of no more use. Kept are the newest that have served, the active one and the one before it, those
 /// of which instances are left, and the newest of all, whose number must not come again and whose failure is shown.
-fn forgotten_revisions(
+pub(super) fn forgotten_revisions(
     view: &View,
     active: Option<RevisionNumber>,
     previous: Option<(RevisionNumber, Timestamp)>,

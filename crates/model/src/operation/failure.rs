@@ -2,10 +2,12 @@
 
 use super::View;
 use crate::draw::Draw;
+use crate::ids::RevisionNumber;
 use crate::instance::{Exit, Fault, Health, HealthProtocol, Phase};
 use crate::limits;
 use crate::reconcile::Slot;
 use crate::service::Revision;
+use crate::time::Timestamp;
 use std::time::Duration;
 
 /// What the facts say of the instances that are to become healthy.
@@ -24,41 +26,67 @@ pub(super) enum Verdict {
     Failed(Fault),
 }
 
-/// Judges the candidate before the pivot.
-pub(super) fn judge(view: &View, draw: &Draw) -> Verdict {
+/// Judges the instances of the revision that is to serve: of a candidate, or of the old one on the way back.
+pub(super) fn judge(view: &View, number: Option<RevisionNumber>, draw: &Draw) -> Verdict {
+    let revision = view.revision(number);
     let mut all_serve = true;
     let mut wait = None;
     let mut hindered: Option<(u32, &Fault)> = None;
-    let revision = view.revision(view.service.candidate);
-    let grace = revision.map(grace).unwrap_or_default();
-    for slot in view.running(view.service.candidate) {
+    for slot in view.running(number) {
         all_serve &= slot.serves();
-        if let Some(fault) = hopeless(slot) {
-            return Verdict::Failed(fault);
-        }
-        if let Some((tries, fault)) = not_started(slot)
-            && hindered.is_none_or(|(most, _)| tries > most)
-        {
-            hindered = Some((tries, fault));
-        }
-        // Its answers were counted, and those within its grace were not, before it was called so.
-        if let (Some(reason), Some(revision)) = (refused(slot), revision) {
-            return Verdict::Failed(answers_wrongly(revision, reason));
-        }
-        if let Some(hint) = wrong_port(slot) {
-            let counts = slot.created_at + grace;
-            let until = slot.fact_at.max(counts) + Duration::from_millis(limits::WRONG_PORT_MS);
-            if draw.now >= until {
-                return Verdict::Failed(unhealthy(view, Some(hint)));
+        match in_vain(slot, revision) {
+            Some((fault, since)) => {
+                let until = since.unwrap_or(draw.now);
+                if draw.now >= until {
+                    return Verdict::Failed(fault);
+                }
+                let left = (until - draw.now).as_millis() as u64;
+                wait = Some(wait.map_or(left, |ms: u64| ms.min(left)));
             }
-            let left = (until - draw.now).as_millis() as u64;
-            wait = Some(wait.map_or(left, |ms: u64| ms.min(left)));
+            None => {
+                if let Some((tries, fault)) = not_started(slot)
+                    && hindered.is_none_or(|(most, _)| tries > most)
+                {
+                    hindered = Some((tries, fault));
+                }
+            }
         }
     }
     match hindered {
         Some((tries, fault)) => Verdict::Hindered { tries, fault: fault.clone() },
         None if all_serve => Verdict::Healthy,
         None => Verdict::Wait { ms: wait },
+    }
+}
+
+/// Why waiting for an instance is in vain, and from when on that is sure if it is not yet. It ended before it was ever
+/// healthy, never can be started, answers wrongly, or listens somewhere else.
+fn in_vain(slot: &Slot, revision: Option<&Revision>) -> Option<(Fault, Option<Timestamp>)> {
+    let fact = slot.fact.as_ref()?;
+    match &fact.phase {
+        Phase::Failed(fault) if fault.permanent => return Some((fault.clone(), None)),
+        Phase::Exited(exit) if !slot.ever_healthy => return Some((exited(exit), None)),
+        Phase::Creating | Phase::Running | Phase::Stopping | Phase::Exited(_) | Phase::Failed(_) => {}
+    }
+    // That it was started anew meanwhile changes nothing: its first exit is its failure.
+    if let Some(exit) = fact.last_exit.as_ref().filter(|_| !slot.ever_healthy) {
+        return Some((exited(exit), None));
+    }
+    if fact.phase != Phase::Running {
+        return None;
+    }
+    match &fact.health {
+        // Its answers were counted, and those within its grace were not, before it was called so.
+        Health::Unhealthy { reason } if !slot.ever_healthy => {
+            Some((answers_wrongly(revision?, reason), None))
+        }
+        Health::Starting { .. } => {
+            let hint = fact.health.listens_elsewhere()?;
+            let counts = slot.created_at + revision.map(grace).unwrap_or_default();
+            let since = slot.fact_at.max(counts) + Duration::from_millis(limits::WRONG_PORT_MS);
+            Some((unhealthy(revision, Some(hint)), Some(since)))
+        }
+        Health::Unhealthy { .. } | Health::Healthy => None,
     }
 }
 
@@ -75,9 +103,9 @@ pub(super) fn broken(view: &View) -> Option<Fault> {
     })
 }
 
-/// Why a candidate is not healthy when its time is over: the most telling of its facts.
-pub(super) fn too_late(view: &View) -> Fault {
-    let hint = view.running(view.service.candidate).find_map(|slot| {
+/// Why instances of a revision are not healthy when their time is over: the most telling of their facts.
+pub(super) fn too_late(view: &View, number: Option<RevisionNumber>) -> Fault {
+    let hint = view.running(number).filter(|slot| !slot.serves()).find_map(|slot| {
         let fact = slot.fact.as_ref()?;
         match (&fact.phase, &fact.health) {
             (Phase::Failed(fault), _) => Some(fault.reason.clone()),
@@ -86,25 +114,12 @@ pub(super) fn too_late(view: &View) -> Fault {
             (_, Health::Healthy) => None,
         }
     });
-    let silent = view.running(view.service.candidate).any(|slot| slot.fact.is_none());
+    let silent = view.running(number).any(|slot| slot.fact.is_none());
     match hint {
         None if silent => {
             Fault::transient("An instance could not be started in time: the node does not answer.")
         }
-        hint => unhealthy(view, hint.as_deref()),
-    }
-}
-
-/// It ended before it was ever healthy, or could not be started and never will be. That it was started anew
-/// meanwhile changes nothing: the first exit of a candidate is its failure.
-pub(super) fn hopeless(slot: &Slot) -> Option<Fault> {
-    let fact = slot.fact.as_ref()?;
-    match &fact.phase {
-        Phase::Failed(fault) if fault.permanent => Some(fault.clone()),
-        Phase::Exited(exit) if !slot.ever_healthy => Some(exited(exit)),
-        Phase::Creating | Phase::Running | Phase::Stopping | Phase::Exited(_) | Phase::Failed(_) => {
-            fact.last_exit.as_ref().filter(|_| !slot.ever_healthy).map(exited)
-        }
+        hint => unhealthy(view.revision(number), hint.as_deref()),
     }
 }
 
@@ -136,21 +151,6 @@ pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
     Fault { reason, ..fault }
 }
 
-/// The process runs and listens somewhere else.
-fn wrong_port(slot: &Slot) -> Option<&str> {
-    let fact = slot.fact.as_ref()?;
-    if fact.phase == Phase::Running { fact.health.listens_elsewhere() } else { None }
-}
-
-/// The process runs, has never been healthy, and answers its check wrongly: the last answer.
-fn refused(slot: &Slot) -> Option<&str> {
-    let fact = slot.fact.as_ref()?;
-    match (&fact.phase, &fact.health) {
-        (Phase::Running, Health::Unhealthy { reason }) if !slot.ever_healthy => Some(reason),
-        _ => None,
-    }
-}
-
 fn answers_wrongly(revision: &Revision, reason: &str) -> Fault {
     Fault::permanent(format!(
         "Health check failed on {}. Your application answers, but not as the health check expects. The last answer: \
@@ -168,8 +168,8 @@ fn exited(exit: &Exit) -> Fault {
     Fault { permanent: true, reason, last_lines: exit.last_lines.clone() }
 }
 
-fn unhealthy(view: &View, hint: Option<&str>) -> Fault {
-    let mut reason = match view.revision(view.service.candidate) {
+fn unhealthy(revision: Option<&Revision>, hint: Option<&str>) -> Fault {
+    let mut reason = match revision {
         Some(revision) => {
             format!("Health check failed on {}. Check your configured port number.", check_words(revision))
         }

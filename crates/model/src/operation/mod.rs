@@ -16,10 +16,11 @@ mod removal;
 mod rolling;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 pub use abandoned::{abandoned, left_behind};
 pub use call::{Call, CallError, Called, Cancelled, Standing, call, cancel};
-pub use rolling::relieved;
+pub use rolling::{Mending, mend};
 
 use crate::build::{BuildOutcome, BuildSpec};
 use crate::draw::Draw;

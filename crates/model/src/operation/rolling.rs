@@ -8,40 +8,49 @@
 //! So there is never more than one instance above the larger of both sets. Where memory is lacking even for that one,
 //! an old one goes first, provided that another serves meanwhile. Nothing of this is behind the pivot: the old
 //! revision is the active one until the candidate has all its instances. Where those that come back are late, as many
-//! as are lacking stay beside them, until they serve or the next operation takes their place.
+//! as are lacking stay beside them; `mend` lets them go between operations, once others serve or for their memory.
 
 use super::failure::{self, Verdict};
-use super::{Advance, Changes, OperationKind, OperationStatus, Step, View, Write, after, deploy, instances};
+use super::{
+    Advance, Changes, OperationKind, OperationStatus, Step, View, Write, after, deploy, instances, undo,
+};
 use crate::draw::Draw;
 use crate::extension;
-use crate::ids::RevisionNumber;
-use crate::instance::Fault;
+use crate::ids::{InstanceId, RevisionNumber};
+use crate::instance::{Fault, Phase};
 use crate::limits;
-use crate::reconcile::{Leaving, Slot, SlotWish};
-use crate::service::Service;
+use crate::reconcile::{Slot, SlotWish};
+use crate::service::{Revision, Service, State};
 use crate::time::Timestamp;
 
 /// Who comes and who goes.
-struct Exchange<'a> {
+pub(super) struct Exchange<'a> {
     /// The revision whose instances come.
     to: RevisionNumber,
     /// As many of it there are to be.
     target: usize,
-    /// Its instances.
+    /// Its instances. Of both those that do not serve stand first, and would go first.
     coming: Vec<&'a Slot>,
-    /// The others, in the order in which they go: first those that do not serve.
+    /// Those of other revisions.
     going: Vec<&'a Slot>,
     /// Some that were told to go are still there.
     leaving: bool,
 }
 
 impl<'a> Exchange<'a> {
-    fn new(view: &'a View, to: RevisionNumber) -> Exchange<'a> {
-        let (coming, mut going): (Vec<&Slot>, Vec<&Slot>) =
-            view.slots.iter().filter(|slot| slot.wish.runs()).partition(|slot| slot.revision == to);
-        going.sort_by_key(|slot| (slot.serves(), slot.id.clone()));
-        let leaving = view.slots.iter().any(|slot| !slot.wish.runs());
-        Exchange { to, target: target(view, to), coming, going, leaving }
+    /// The instances of the revision `to`, of which so many are to serve, and all others.
+    fn new(slots: &'a [Slot], to: RevisionNumber, target: usize) -> Exchange<'a> {
+        let (mut coming, mut going): (Vec<&Slot>, Vec<&Slot>) =
+            slots.iter().filter(|slot| slot.wish.runs()).partition(|slot| slot.revision == to);
+        for slots in [&mut coming, &mut going] {
+            slots.sort_by_key(|slot| (slot.serves(), slot.id.clone()));
+        }
+        let leaving = slots.iter().any(|slot| !slot.wish.runs());
+        Exchange { to, target, coming, going, leaving }
+    }
+
+    pub(super) fn of(view: &'a View, to: RevisionNumber) -> Exchange<'a> {
+        Exchange::new(&view.slots, to, least(view.revision(Some(to))))
     }
 
     /// So many of those that go are one too many, once all that come serve.
@@ -50,10 +59,14 @@ impl<'a> Exchange<'a> {
         if self.coming.is_empty() { 0 } else { all.saturating_sub(self.target).min(self.going.len()) }
     }
 
+    /// So many of those that come do not serve yet.
+    pub(super) fn lacking(&self) -> usize {
+        self.target.saturating_sub(self.coming.iter().filter(|slot| slot.serves()).count())
+    }
+
     /// So many of those that go serve in place of some that do not serve yet.
     fn still_needed(&self) -> usize {
-        let serve = |slots: &[&Slot]| slots.iter().filter(|slot| slot.serves()).count();
-        serve(&self.going).min(self.target.saturating_sub(serve(&self.coming)))
+        self.going.iter().filter(|slot| slot.serves()).count().min(self.lacking())
     }
 
     /// One can go before another comes: there are more than needed, and another one serves.
@@ -65,11 +78,21 @@ impl<'a> Exchange<'a> {
             && others.into_iter().any(|slot| slot.serves())
     }
 
+    /// What could not be started for want of memory, to be wished anew when there is room.
+    fn refused(&self) -> impl Iterator<Item = &'a Slot> {
+        self.coming.iter().copied().filter(|slot| failure::lacks_memory(slot))
+    }
+
+    /// Whether some may still turn out to have their memory.
+    fn begins(&self) -> bool {
+        let begins = |slot: &Slot| slot.fact.as_ref().is_none_or(|fact| fact.phase == Phase::Creating);
+        self.coming.iter().any(|slot| begins(slot))
+    }
+
     /// What could not be started is taken back, and the next one goes in advance.
     fn give_way(&self, changes: &mut Changes<'_>, draw: &Draw) {
-        let refused = self.coming.iter().filter(|slot| failure::lacks_memory(slot));
         // One that served once, and was to be started anew, may still have requests at some proxy.
-        changes.drain(refused.map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS), draw);
+        changes.drain(self.refused().map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS), draw);
         changes.both("There is not enough memory for one more instance: an old one stops first.");
         self.leave(changes, 1, draw);
     }
@@ -88,35 +111,68 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Instances of a revision that was taken back go once enough of the active one serve without them, and so does what
-/// the active one has beyond its number. While an operation is open it sees to them itself.
-pub fn relieved(service: &Service, slots: &[Slot]) -> Vec<Leaving> {
-    if service.operation.is_some() {
-        return Vec::new();
-    }
-    let (mut active, mut beside): (Vec<&Slot>, Vec<&Slot>) =
-        slots.iter().filter(|slot| slot.wish.runs()).partition(|slot| Some(slot.revision) == service.active);
-    let target = usize::try_from(service.config.scaling.min_size.max(1)).unwrap_or(usize::MAX);
-    let needed = target.saturating_sub(active.iter().filter(|slot| slot.serves()).count());
-    let surplus = active.len().saturating_sub(target);
-    let count = beside.len().saturating_sub(needed);
-    for slots in [&mut active, &mut beside] {
-        slots.sort_by_key(|slot| (slot.serves(), slot.id.clone()));
-    }
-    let told = |why: &'static str| {
-        move |slot: &Slot| {
-            let Slot { id, revision, .. } = slot;
-            let event = format!("Draining instance {id} of revision {revision}: {why}.");
-            Leaving { id: id.clone(), event: Some(event) }
-        }
-    };
-    let beside = beside.into_iter().take(count).map(told("others serve again in its place"));
-    beside.chain(active.into_iter().take(surplus).map(told("there are more than MinSize asks for"))).collect()
+/// What is to become of the instances of a service between operations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mending {
+    pub wishes: Vec<(InstanceId, SlotWish)>,
+    /// Slots that are new.
+    pub slots: Vec<Slot>,
+    /// Lines for the service's event log.
+    pub events: Vec<String>,
 }
 
-/// Instances that a revision has: as many as its configuration says at least.
-fn target(view: &View, number: RevisionNumber) -> usize {
-    let least = view.revision(Some(number)).map_or(1, |revision| revision.config.scaling.min_size);
+impl Mending {
+    pub fn is_empty(&self) -> bool {
+        self.wishes.is_empty() && self.slots.is_empty()
+    }
+
+    fn drain<'a>(&mut self, slots: impl IntoIterator<Item = &'a Slot>, draw: &Draw) {
+        let wish = SlotWish::Drain { since: Some(draw.now), until: after(draw, limits::DRAIN_MS) };
+        self.wishes.extend(slots.into_iter().map(|slot| (slot.id.clone(), wish)));
+    }
+}
+
+/// Brings a service that has no operation open to the instances of its active revision, as many as that asks for. What
+/// stayed of one that was taken back goes once enough others serve, or before that where they lack its memory, unless
+/// nothing else would serve then. Writes nothing once all is as it is to be: only a change of the rows brings more.
+pub fn mend(service: &Service, active: &Revision, slots: &[Slot], draw: &mut Draw) -> Mending {
+    let mut mending = Mending::default();
+    let runs = service.state == State::Running && service.active == Some(active.number);
+    if service.operation.is_some() || !runs {
+        return mending;
+    }
+    let exchange = Exchange::new(slots, active.number, least(Some(active)));
+    let Exchange { to, target, coming, going, leaving } = &exchange;
+    let relieved = &going[..going.len().saturating_sub(exchange.lacking())];
+    let surplus = &coming[..coming.len().saturating_sub(*target)];
+    if !relieved.is_empty() || !surplus.is_empty() {
+        let why = ["others serve again in its place", "there are more than MinSize asks for"];
+        for (slots, why) in [relieved, surplus].into_iter().zip(why) {
+            let told =
+                |slot: &&Slot| format!("Draining instance {} of revision {}: {why}.", slot.id, slot.revision);
+            mending.events.extend(slots.iter().map(told));
+            mending.drain(slots.iter().copied(), draw);
+        }
+    } else if exchange.refused().next().is_some() && !exchange.begins() && exchange.can_give_way() {
+        let first = going[0];
+        let serve = coming.iter().chain(&going[1..]).filter(|slot| slot.serves()).count();
+        mending.events.push(format!(
+            "There is not enough memory for another instance of revision {to}: instance {} of revision {} stops \
+             first, and {serve} of {target} serve until the other one does.",
+            first.id, first.revision
+        ));
+        mending.drain(exchange.refused().chain([first]), draw);
+    } else if coming.len() < *target && !leaving {
+        let count = target - coming.len();
+        mending.slots.extend((0..count).map(|_| deploy::slot(service, *to, draw)));
+        mending.events.push(format!("Starting {} of revision {to}.", instances(count)));
+    }
+    mending
+}
+
+/// So many instances of a revision must serve, and it has as many between operations.
+pub(super) fn least(revision: Option<&Revision>) -> usize {
+    let least = revision.map_or(1, |revision| revision.config.scaling.min_size);
     usize::try_from(least.max(1)).unwrap_or(usize::MAX)
 }
 
@@ -129,7 +185,7 @@ pub(super) fn is_asked(view: &View, number: RevisionNumber) -> bool {
 
 /// Whether some instances of the old revision have gone for the sake of new ones.
 pub(super) fn has_begun(view: &View, old: RevisionNumber) -> bool {
-    view.running(Some(old)).count() < target(view, old)
+    view.running(Some(old)).count() < least(view.revision(Some(old)))
 }
 
 /// Whether one by one there may be room where for a whole second set there is none.
@@ -139,7 +195,7 @@ pub(super) fn may_help(view: &View) -> bool {
     };
     match view.running(view.service.active).count() {
         0 => false,
-        1 => target(view, number) > 1,
+        1 => least(view.revision(Some(number))) > 1,
         _ => true,
     }
 }
@@ -162,10 +218,10 @@ pub(super) fn forward(
     draw: &mut Draw,
 ) -> Advance {
     let Some(to) = view.service.candidate else {
-        return deploy::fail(view, Fault::permanent("The row of the service names no new revision."), draw);
+        return undo::fail(view, Fault::permanent("The row of the service names no new revision."), draw);
     };
-    let exchange = Exchange::new(view, to);
-    let verdict = failure::judge(view, draw);
+    let exchange = Exchange::of(view, to);
+    let verdict = failure::judge(view, Some(to), draw);
     match &verdict {
         Verdict::Healthy => return next(view, &exchange, deadline, draw),
         Verdict::Hindered { fault, .. } if fault.lacks_memory() && exchange.can_give_way() => {
@@ -182,7 +238,7 @@ pub(super) fn forward(
         }
         Verdict::Wait { .. } => {
             if let Some(fault) = failure::broken(view) {
-                return deploy::fail(view, fault, draw);
+                return undo::fail(view, fault, draw);
             }
         }
         Verdict::Hindered { .. } | Verdict::Failed(_) => {}
@@ -235,46 +291,50 @@ pub(super) fn turn_back(mut changes: Changes<'_>, old: RevisionNumber, draw: &Dr
 }
 
 pub(super) fn back(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
-    let Some(to) = view.service.active else { return deploy::restore_routes(Changes::new(view, draw), draw) };
-    let exchange = Exchange::new(view, to);
+    let Some(to) = view.service.active else { return undo::restore_routes(Changes::new(view, draw), draw) };
+    let exchange = Exchange::of(view, to);
     let missing = exchange.target.saturating_sub(exchange.coming.len());
-    let fault = exchange.coming.iter().find_map(|slot| failure::hopeless(slot));
-    let given_up = draw.now >= deadline || fault.is_some();
-    let come = exchange.coming.iter().all(|slot| slot.serves());
+    let verdict = failure::judge(view, Some(to), draw);
+    let come = matches!(verdict, Verdict::Healthy);
     let mut changes = Changes::new(view, draw);
-    if is_pointless(view) {
-        return deploy::taken_back(changes, draw);
+    if let Some(next) = view.queued.first().filter(|next| removes(next.kind)) {
+        // What comes back would be stopped at once.
+        return undo::overtaken(changes, to, next.kind, draw);
     }
-    if given_up || (come && missing == 0) {
+    let given_up = match &verdict {
+        Verdict::Failed(fault) => Some(fault.reason.clone()),
+        Verdict::Hindered { fault, .. } if draw.now >= deadline => Some(fault.reason.clone()),
+        Verdict::Wait { .. } if draw.now >= deadline => Some(failure::too_late(view, Some(to)).reason),
+        Verdict::Healthy if draw.now >= deadline => Some(String::new()),
+        Verdict::Healthy | Verdict::Wait { .. } | Verdict::Hindered { .. } => None,
+    };
+    if given_up.is_some() || (come && missing == 0) {
         let stay = exchange.still_needed();
-        if given_up {
-            let why = fault.map(|fault| format!(" {}", fault.reason)).unwrap_or_default();
+        if let Some(why) = given_up {
             let beside =
                 if stay == 0 { String::new() } else { format!(" {} stay beside them.", instances(stay)) };
-            changes.both(&format!(
-                "Warning: not every instance of revision {to} serves again yet.{beside}{why}"
-            ));
+            let warning =
+                format!("Warning: not every instance of revision {to} serves again yet.{beside} {why}");
+            changes.both(warning.trim_end());
         }
         for _ in 0..missing {
             changes.writes.push(deploy::new_slot(view, to, draw));
         }
         exchange.leave(&mut changes, exchange.going.len() - stay, draw);
-        return deploy::restore_routes(changes, draw);
+        return undo::restore_routes(changes, draw);
     }
     if come && exchange.surplus() > 0 {
         exchange.leave(&mut changes, exchange.surplus(), draw);
     } else if come && !exchange.leaving {
         changes.writes.push(deploy::new_slot(view, to, draw));
-    } else if exchange.coming.iter().any(|slot| failure::lacks_memory(slot)) && exchange.can_give_way() {
+    } else if exchange.refused().next().is_some() && exchange.can_give_way() {
         exchange.give_way(&mut changes, draw);
     } else {
-        return Advance::wait(deadline);
+        return deploy::look_again(&verdict, deadline, draw);
     }
     changes.step(Step::Returning { deadline }, deadline)
 }
 
-/// What comes back would be stopped at once.
-fn is_pointless(view: &View) -> bool {
-    let removes = |kind| matches!(kind, OperationKind::PauseService | OperationKind::DeleteService);
-    view.queued.first().is_some_and(|next| removes(next.kind))
+fn removes(kind: OperationKind) -> bool {
+    matches!(kind, OperationKind::PauseService | OperationKind::DeleteService)
 }

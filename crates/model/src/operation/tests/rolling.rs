@@ -1,5 +1,7 @@
 //! Instances that are replaced one by one, in a world that takes one step at a time, in any order.
 
+mod mending;
+
 use super::*;
 use crate::ids::Generation;
 use crate::routes;
@@ -296,19 +298,11 @@ fn what_does_not_come_back_in_time_holds_no_operation_open() {
     for (serving, relieved) in [(1, 0), (1, 0), (2, 1), (3, 2)] {
         let old = world.rows.view.slots.iter_mut().filter(|slot| slot.revision == OLD);
         old.take(serving).for_each(|slot| slot.fact = Some(fixture::healthy(slot)));
-        let view = &world.rows.view;
-        assert_eq!(relieved_of(view), vec![NEW; relieved], "{serving}");
+        assert_eq!(world.relieved(), vec![NEW; relieved], "{serving}");
     }
     // An operation that is open sees to them itself.
     world.rows.view.service.operation = Some(OperationId::new("1"));
-    assert_eq!(relieved_of(&world.rows.view), Vec::<RevisionNumber>::new());
-}
-
-/// The revisions of the instances that are not needed any more.
-fn relieved_of(view: &View) -> Vec<RevisionNumber> {
-    let relieved = relieved(&view.service, &view.slots);
-    let revision = |id| view.slots.iter().find(|slot| slot.id == id).map(|slot| slot.revision);
-    relieved.into_iter().filter_map(|one| revision(one.id)).collect()
+    assert_eq!(world.relieved(), [OLD; 0]);
 }
 
 /// What is left of a revision that was taken back goes with the next operation, whatever that is.
@@ -386,28 +380,20 @@ fn what_stayed_counts_when_its_revision_comes_again() {
         );
     }
     // Where it fails again, what serves in place of the others still does.
-    let mut world = stayed(3);
-    let beside = world.count(NEW);
-    world.rows.tag("apron:deploy", "all");
-    world.rows.call(Call::Rollback(Some(NEW))).unwrap();
-    world.rows.advance();
-    world.rows.cancel(None).unwrap();
-    assert_eq!(world.rows.advance(), Wake::Done);
-    assert_eq!(world.rows.ended(), OLD_SERVES);
-    assert_eq!((world.count(OLD), world.count(NEW)), (3, beside));
-}
-
-#[test]
-fn what_the_active_revision_has_beyond_its_number_goes() {
-    let mut world = World::rolling(2, 2, 1);
-    assert_eq!(world.ends(), NEW_SERVES);
-    assert_eq!(relieved_of(&world.rows.view), Vec::<RevisionNumber>::new());
-    let mut third = fixture::slot(&world.rows.view.service, NEW, 9);
-    third.id = InstanceId::new("0");
-    world.rows.view.slots.push(third);
-    let relieved = relieved(&world.rows.view.service, &world.rows.view.slots);
-    // The one that does not serve goes first.
-    assert_eq!(relieved.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["0"]);
+    for tag in ["all", "rolling"] {
+        let mut world = stayed(3);
+        world.rows.tag("apron:deploy", tag);
+        let ill =
+            world.rows.view.slots.iter_mut().find(|slot| slot.revision == NEW).expect("one that stayed");
+        ill.fact.as_mut().expect("a fact").health = Health::Unhealthy { reason: "status 500".to_owned() };
+        let (beside, listed) = (world.count(NEW), world.listed());
+        world.rows.call(Call::Rollback(Some(NEW))).unwrap();
+        world.rows.advance();
+        world.rows.cancel(None).unwrap();
+        assert_eq!(world.rows.advance(), Wake::Done, "{tag}");
+        assert_eq!(world.rows.ended(), OLD_SERVES);
+        assert_eq!((world.count(OLD), world.count(NEW), world.listed()), (3, beside, listed), "{tag}");
+    }
 }
 
 /// To the way back, some of the old revision having gone.
@@ -436,8 +422,28 @@ fn all_of_the_way_back_has_one_deadline() {
 
 #[test]
 fn an_old_one_that_cannot_come_back_is_not_waited_for() {
-    let facts: [fn(&Slot) -> Observed; 2] = [exited, |slot| refused(slot, "no such image".to_owned())];
-    for fact in facts {
+    let elsewhere = "listening on 5000, expected 8000";
+    let facts: [(fn(&Slot) -> Observed, u64, &str); 4] = [
+        (exited, 0, "Container exit code: 7"),
+        (|slot| refused(slot, "no such image".to_owned()), 0, "no such image"),
+        (
+            |slot| Observed {
+                health: Health::Unhealthy { reason: "status 404".to_owned() },
+                ..fixture::healthy(slot)
+            },
+            0,
+            "not as the health check expects. The last answer: status 404.",
+        ),
+        (
+            |slot| Observed {
+                health: Health::Starting { hint: Some("listening on 5000, expected 8000".to_owned()) },
+                ..fixture::healthy(slot)
+            },
+            limits::WRONG_PORT_MS,
+            elsewhere,
+        ),
+    ];
+    for (fact, waited, says) in facts {
         let mut world = returning();
         world.rows.removed();
         world.rows.advance();
@@ -445,13 +451,22 @@ fn an_old_one_that_cannot_come_back_is_not_waited_for() {
         let new = |slot: &&mut Slot| slot.revision == OLD && slot.fact.is_none();
         let slot = world.rows.view.slots.iter_mut().find(new).expect("one that comes back");
         slot.fact = Some(fact(slot));
+        slot.fact_at = now;
+        if waited > 0 {
+            assert_eq!(world.rows.advance(), Wake::ByFactOr(Timestamp(now.0 + waited)));
+            world.rows.now = Timestamp(now.0 + waited);
+        }
         world.rows.advance();
-        assert!(matches!(world.rows.view.operation.step, Step::RollingBack { .. }));
+        assert!(matches!(world.rows.view.operation.step, Step::RollingBack { .. }), "{says}");
         world.rows.routed();
-        assert_eq!((world.rows.advance(), world.rows.now), (Wake::Done, now));
+        assert_eq!(world.rows.advance(), Wake::Done);
         assert_eq!(world.rows.ended(), OLD_SERVES);
         assert_eq!((world.count(OLD), world.count(NEW)), (3, 2), "as many as are lacking stay");
-        assert_eq!(world.told("Warning: not every instance of revision 1 serves again yet."), 1);
+        let told = |line: &&Line| {
+            let warning = "Warning: not every instance of revision 1 serves again yet.";
+            matches!(line, Line::Event(text) if text.starts_with(warning) && text.contains(says))
+        };
+        assert_eq!(world.rows.lines.iter().filter(told).count(), 1, "{says}: {:?}", world.rows.lines);
     }
 }
 
@@ -463,6 +478,11 @@ fn who_wants_no_instance_need_not_wait_for_the_way_back() {
         world.rows.call(call).unwrap();
         assert_eq!(world.rows.advance(), Wake::Done);
         assert_eq!(world.rows.ended(), OLD_SERVES);
+        let says =
+            "ends the way back before all instances of revision 1 serve again. Failure reason : Cancelled";
+        let reason = &world.rows.view.operation.fault.as_ref().expect("a reason").reason;
+        assert!(reason.contains(says), "{reason}");
+        assert_eq!((world.told("goes on serving"), world.told("ends the way back before")), (0, 1));
         world.rows.turn();
         world.rows.drive();
         assert_eq!(world.rows.ended(), (OperationStatus::Succeeded, state));

@@ -1,0 +1,124 @@
+//! What is seen to between operations: who goes, who comes, and who gives way for memory.
+
+use super::*;
+
+impl World {
+    /// What one look between operations finds to do.
+    fn mending(&mut self) -> Mending {
+        let mut draw = self.rows.draw();
+        let view = &self.rows.view;
+        let active = view.revision(view.service.active).expect("an active revision");
+        mend(&view.service, active, &view.slots, &mut draw)
+    }
+
+    /// Does it.
+    fn mend(&mut self) -> Mending {
+        let mending = self.mending();
+        let Mending { wishes, slots, events } = mending.clone();
+        let wishes = wishes.into_iter().map(|(id, wish)| Write::SlotWish(id, wish));
+        let writes = wishes.chain(slots.into_iter().map(|slot| Write::Slot(Box::new(slot)))).collect();
+        self.rows.apply(writes);
+        self.rows.lines.extend(events.into_iter().map(Line::Event));
+        mending
+    }
+
+    /// Goes on between operations until nothing is to be done and nothing comes of what there is.
+    fn rests(&mut self) {
+        let mut quiet = 0;
+        for _ in 0..500 {
+            quiet = if self.mend() == Mending::default() { quiet + 1 } else { 0 };
+            self.check();
+            if quiet == 20 {
+                return;
+            }
+            self.step();
+        }
+        panic!("it does not come to rest: {:?}", self.rows.view.slots);
+    }
+
+    /// The revisions of the instances that go.
+    pub(super) fn relieved(&mut self) -> Vec<RevisionNumber> {
+        let Mending { wishes, slots, .. } = self.mending();
+        assert_eq!(slots, []);
+        let of = |id| self.rows.view.slots.iter().find(|slot| slot.id == id).map(|slot| slot.revision);
+        wishes.into_iter().filter_map(|(id, _)| of(id)).collect()
+    }
+}
+
+#[test]
+fn what_the_active_revision_has_beyond_its_number_goes() {
+    let mut world = World::rolling(2, 2, 1);
+    assert_eq!(world.ends(), NEW_SERVES);
+    assert_eq!(world.relieved(), [OLD; 0]);
+    let mut third = fixture::slot(&world.rows.view.service, NEW, 9);
+    third.id = InstanceId::new("0");
+    world.rows.view.slots.push(third);
+    // The one that does not serve goes first.
+    let mending = world.mend();
+    assert_eq!(mending.wishes.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["0"]);
+}
+
+/// What stayed has the memory that old ones lack: it goes for them, one by one, and the service never goes with it.
+#[test]
+fn what_stayed_gives_way_for_memory() {
+    for (size, dice) in [2, 3, 4].into_iter().flat_map(|size| (0..8).map(move |dice| (size, dice))) {
+        let mut world = stayed(size);
+        let there = world.listed();
+        assert!(there > 1 && world.mending().is_empty());
+        // There is room for what serves, and for no more.
+        (world.room, world.most, world.dice) = (there, 2 * size as usize, dice);
+        world.least = there - 1;
+        world.rests();
+        assert_eq!((world.count(NEW), world.listed()), (0, there), "{size} {dice}");
+        assert_eq!(world.count(OLD), size as usize, "those for which there is no room are still wished");
+        let gave_way = world.told("There is not enough memory for another instance of revision 1: ");
+        assert!(gave_way > 0 && world.told(&format!("and {} of {size} serve", there - 1)) == gave_way);
+        // And all are there once there is.
+        world.room = usize::MAX;
+        world.rests();
+        assert_eq!((world.count(OLD), world.listed()), (size as usize, size as usize));
+    }
+}
+
+/// The only one that serves stays, whatever lacks its memory, until another one serves.
+#[test]
+fn what_serves_alone_gives_way_to_nothing() {
+    let mut world = stayed(2);
+    world.rows.view.slots.retain(|slot| slot.revision == NEW || !slot.serves());
+    let only = world.rows.view.slots.iter().position(|slot| slot.revision == NEW).expect("one that stayed");
+    let only = world.rows.view.slots[only].id.clone();
+    world.rows.view.slots.retain(|slot| slot.revision == OLD || slot.id == only);
+    (world.room, world.least, world.most) = (1, 1, 4);
+    world.rests();
+    assert_eq!((world.count(OLD), world.count(NEW), world.listed()), (2, 1, 1));
+    world.room = 2;
+    world.rests();
+    assert_eq!((world.count(NEW), world.listed()), (0, 2));
+}
+
+/// What an update asked for whose operation could not be followed any more does not say how many serve.
+#[test]
+fn the_active_revision_says_how_many_there_are_to_be() {
+    for asked in [1, 9] {
+        let mut world = World::rolling(3, 3, 1);
+        assert_eq!(world.ends(), NEW_SERVES);
+        world.rows.exchanged();
+        world.rows.view.service.config.scaling.min_size = asked;
+        assert_eq!(world.mend(), Mending::default(), "{asked}");
+        // One that is lacking comes once nothing leaves any more.
+        let slot = &mut world.rows.view.slots[0];
+        slot.wish = SlotWish::Drain { since: None, until: Timestamp(9) };
+        assert_eq!(world.mend(), Mending::default());
+        world.rows.removed();
+        assert_eq!(world.mend().slots.len(), 1);
+        assert_eq!((world.count(NEW), world.told("Starting 1 instance of revision 2.")), (3, 2));
+        assert_eq!(world.mend(), Mending::default());
+    }
+    let mut world = World::rolling(3, 3, 1);
+    assert_eq!(world.ends(), NEW_SERVES);
+    world.rows.view.slots.clear();
+    for state in [State::Paused, State::DeleteFailed, State::CreateFailed] {
+        world.rows.view.service.state = state;
+        assert_eq!(world.mend(), Mending::default(), "{state:?}");
+    }
+}
