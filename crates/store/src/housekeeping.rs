@@ -10,7 +10,7 @@ use apron_model::limits;
 use apron_model::operation::{Asked, BuildFact, BuildWish, OperationStatus};
 use apron_model::service::{ServiceConfig, Source};
 use apron_model::source::UPLOAD_PREFIX;
-use apron_model::time::Timestamp;
+use apron_model::time::{Timestamp, WallTime};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 
@@ -124,6 +124,23 @@ impl Store {
                 return Ok(());
             }
         }
+    }
+
+    /// Forgets what operations that ended before then asked for, where that is an upload, which is kept for its sake.
+    pub async fn operation_uploads_forget(&self, before: WallTime) -> Result<(), StoreError> {
+        let old = query_scalar::<String>("SELECT id FROM operation WHERE ended_at < $1 AND asked LIKE $2")
+            .bind(int(before.0))
+            .bind(format!("%{UPLOAD_PREFIX}%"))
+            .fetch_all(&mut *self.read().await?)
+            .await?;
+        for some in old.chunks(limits::PURGE_ROWS_MAX) {
+            let mut tx = self.write().await?;
+            for id in some {
+                query("UPDATE operation SET asked = NULL WHERE id = $1").bind(id).execute(&mut tx).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     async fn builds_purge(&self) -> Result<(), StoreError> {
@@ -240,7 +257,6 @@ mod tests {
     use apron_model::operation::{Operation, OperationKind};
     use apron_model::service::State;
     use apron_model::source::{CodeInput, ServiceInput, SourceInput};
-    use apron_model::time::WallTime;
 
     async fn count(store: &Store, table: &str) -> i64 {
         let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
@@ -353,7 +369,13 @@ mod tests {
                 crate::rows::json(&asked("b"))
             );
             execute(store, sqlx::AssertSqlSafe(later)).await;
+            let shown =
+                async || store.operation_get(&OperationId::new("first")).await.unwrap().unwrap().asked;
+            store.operation_uploads_forget(WallTime(2)).await.unwrap();
             assert_eq!(named().await, [digest("a")]);
+            assert_eq!(shown().await, Some(asked("a")));
+            store.operation_uploads_forget(WallTime(3)).await.unwrap();
+            assert_eq!((named().await, shown().await), (vec![], None));
 
             for (letter, damage) in [
                 (

@@ -181,22 +181,46 @@ impl Driver for Client {
         self.wish(&ToNode::ForgetService { id: id.clone() }).await
     }
 
-    /// If the connection breaks, the last event is a transient failure that says so.
     async fn build(&self, spec: &BuildSpec) -> Result<impl Stream<Item = BuildEvent> + Send, DriverError> {
-        let connection = self.stream(&ToNode::Build(Box::new(spec.clone()))).await?;
-        Ok(Box::pin(unfold(Some(connection), async |connection| {
-            let mut connection = connection?;
-            let event = match connection.next().await {
-                Ok(FromNode::Build(event)) => event,
-                Ok(other) => failed(unexpected(&other)),
-                Err(reason) => failed(unreachable(format_args!("{reason} during the build"))),
-            };
-            let last = matches!(event, BuildEvent::Done(_) | BuildEvent::Failed(_));
-            Some((event, (!last).then_some(connection)))
-        })))
+        Ok(build_events(self.stream(&ToNode::Build(Box::new(spec.clone()))).await?))
     }
+}
+
+/// Where the connection breaks the stream ends without a result: that is no failure of the build.
+fn build_events(connection: Connection) -> impl Stream<Item = BuildEvent> + Send {
+    Box::pin(unfold(Some(connection), async |connection| {
+        let mut connection = connection?;
+        let event = match connection.next().await {
+            Ok(FromNode::Build(event)) => event,
+            Ok(other) => failed(unexpected(&other)),
+            Err(reason) => {
+                tracing::warn!(reason, "the connection of a build broke");
+                return None;
+            }
+        };
+        let last = matches!(event, BuildEvent::Done(_) | BuildEvent::Failed(_));
+        Some((event, (!last).then_some(connection)))
+    }))
 }
 
 fn failed(error: DriverError) -> BuildEvent {
     BuildEvent::Failed(Fault::transient(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt;
+
+    #[tokio::test]
+    async fn a_node_that_goes_is_no_failure_of_its_builds() {
+        let (stream, node) = UnixStream::pair().unwrap();
+        let (stream, generation) = (BufReader::new(stream), Generation::default());
+        let events = build_events(Connection { stream, line: Vec::new(), generation });
+        let mut node = BufReader::new(node);
+        let line = BuildEvent::Line("compiling".to_owned());
+        protocol::send(&mut node, &FromNode::Build(line.clone())).await.unwrap();
+        drop(node);
+        assert_eq!(events.collect::<Vec<_>>().await, [line]);
+    }
 }

@@ -2,7 +2,11 @@
 //!
 //! Sources are built by the driver, images pulled from their registry. A build that is no longer wanted is
 //! cancelled by dropping it. One that was cut short, by our end or the node's, starts anew under the same id
-//! and does not count as a failure; the operation's deadline bounds how often that can be.
+//! and does not count as a failure; the operation's deadline bounds how often that can be. While the node is away
+//! nobody loses a place: what has one keeps it, and what waits has one when the node has taken the build.
+
+#[cfg(test)]
+mod tests;
 
 use super::backoff;
 use crate::clock::Clock;
@@ -19,7 +23,7 @@ use apron_model::time::Timestamp;
 use apron_store::{Store, StoreError};
 use apron_telemetry::{Logs, Stream};
 use futures_util::StreamExt;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +38,11 @@ const PULLS_MAX: usize = 16;
 const PULLS_AGAIN_MAX: usize = PULLS_MAX / 2;
 /// Of those places, one registry may have so many: while it says nothing the others are to be asked.
 const PULLS_OF_ONE_MAX: usize = PULLS_MAX / 4;
+/// Of those places, registries of which it is not known that they give images may have so many in all, more than three
+/// of them have together.
+const PULLS_UNPROVEN_MAX: usize = PULLS_MAX - PULLS_OF_ONE_MAX + 1;
+/// Registries that are remembered because they gave an image.
+const PROVEN_MAX: usize = 64;
 /// To find out what the name of an imported image means takes milliseconds and asks nobody.
 const IMPORTS_MAX: usize = 16;
 const SCAN_EVERY: Duration = Duration::from_secs(10);
@@ -43,15 +52,22 @@ const BUILD_SOURCE: &str = "Build";
 pub(crate) struct Builds<D> {
     work: Arc<Work<D>>,
     tasks: JoinSet<Ended>,
+    /// Those that have a place.
     running: BTreeMap<BuildId, Running>,
     /// Tries that ended without an image, and when the next one is due.
     paused: BTreeMap<BuildId, (u32, Timestamp)>,
+    /// What each that is due needs a place for. That of an image is found in a list which may be long, once for each
+    /// try.
+    queues: BTreeMap<BuildId, Queue>,
+    /// Registries that gave what was last asked for, the latest first.
+    proven: VecDeque<String>,
     /// Tries that one pass begins.
     begun_max: usize,
 }
 
 struct Running {
-    task: tokio::task::AbortHandle,
+    /// None while an interrupted try is paused.
+    task: Option<tokio::task::AbortHandle>,
     queue: Queue,
 }
 
@@ -65,31 +81,23 @@ enum Queue {
 }
 
 /// Which tries share places, and how many those are.
-type Places = (fn(&Queue, &Queue) -> bool, usize);
-
-impl Queue {
-    /// With whom it shares places, and how many those are: the first of these that are all taken is what it waits for.
-    fn places(&self, again: bool) -> &'static [Places] {
-        fn same(one: &Queue, other: &Queue) -> bool {
-            one == other
-        }
-        fn both_pull(one: &Queue, other: &Queue) -> bool {
-            matches!((one, other), (Queue::Pull(_), Queue::Pull(_)))
-        }
-        match (self, again) {
-            (Queue::Source, _) => &[(same, BUILDS_MAX)],
-            (Queue::Import, _) => &[(same, IMPORTS_MAX)],
-            (Queue::Pull(_), false) => &[(same, PULLS_OF_ONE_MAX), (both_pull, PULLS_MAX)],
-            (Queue::Pull(_), true) => &[(same, PULLS_OF_ONE_MAX), (both_pull, PULLS_AGAIN_MAX)],
-        }
-    }
-}
+type Places<'a> = (Box<dyn Fn(&Queue) -> bool + 'a>, usize);
 
 /// How a try ended.
 enum Ended {
-    Recorded,
-    /// Cut short, or its fact could not be recorded: again.
+    Recorded(Gave),
+    /// The node was away, or went: again, and it keeps its place.
+    Interrupted,
+    /// What it needs could not be read, or what came of it not be recorded: again.
     Again,
+}
+
+/// Whether the registry that was asked gave the image.
+enum Gave {
+    Yes,
+    No,
+    /// None was asked, or what was asked for is not to be had.
+    Unknown,
 }
 
 pub(crate) struct Work<D> {
@@ -109,6 +117,8 @@ impl<D: Driver> Builds<D> {
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             paused: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            proven: VecDeque::new(),
             begun_max: usize::MAX,
         }
     }
@@ -149,37 +159,36 @@ impl<D: Driver> Builds<D> {
         let ids: BTreeSet<&BuildId> = due.iter().map(|build| &build.id).collect();
         self.running.retain(|id, running| {
             let keep = ids.contains(id);
-            if !keep {
-                running.task.abort();
+            if let Some(task) = running.task.as_ref().filter(|_| !keep) {
+                task.abort();
             }
             keep
         });
         self.paused.retain(|id, _| ids.contains(id));
+        self.queues.retain(|id, _| ids.contains(id));
+        self.find_queues(&due);
         let now = self.work.clock.now();
         let mut wake: Option<Timestamp> = None;
         let mut begun = 0;
         let mut waiting: BTreeMap<Queue, usize> = BTreeMap::new();
         for build in due {
-            if self.running.contains_key(&build.id) {
+            let running = self.running.get(&build.id);
+            if running.is_some_and(|running| running.task.is_some()) {
                 continue;
             }
             if let Some((_, at)) = self.paused.get(&build.id).filter(|(_, at)| *at > now) {
                 wake = Some(wake.map_or(*at, |wake| wake.min(*at)));
                 continue;
             }
-            let queue = self.work.queue(&build);
-            let before = queue.places(build.failures > 0).iter().find_map(|(share, places)| {
-                let busy = self.running.values().filter(|one| share(&one.queue, &queue)).count();
-                let waiting = waiting.iter().filter(|(one, _)| share(one, &queue)).map(|(_, count)| count);
-                (busy >= *places).then(|| busy + waiting.sum::<usize>())
-            });
-            if let Some(before) = before {
+            let Some(queue) = self.queues.get(&build.id).cloned() else { continue };
+            let has_place = running.is_some();
+            if !has_place && let Some(before) = self.before(&queue, build.failures > 0, &waiting) {
                 self.work.waits(&build, before).await?;
                 *waiting.entry(queue).or_default() += 1;
             } else if begun < self.begun_max {
                 begun += 1;
                 let id = build.id.clone();
-                let task = self.tasks.spawn(Arc::clone(&self.work).attempt(build));
+                let task = Some(self.tasks.spawn(Arc::clone(&self.work).attempt(build)));
                 self.running.insert(id, Running { task, queue });
             }
         }
@@ -196,34 +205,89 @@ impl<D: Driver> Builds<D> {
         }
     }
 
+    /// Builds of one image at once are found out together.
+    fn find_queues(&mut self, due: &[Build]) {
+        let mut found: BTreeMap<&str, Queue> = BTreeMap::new();
+        for build in due {
+            if self.queues.contains_key(&build.id) {
+                continue;
+            }
+            let queue = match &build.wish {
+                BuildWish::Source(_) => Queue::Source,
+                BuildWish::Image { reference } => {
+                    found.entry(reference).or_insert_with(|| self.work.queue_of_image(reference)).clone()
+                }
+            };
+            self.queues.insert(build.id.clone(), queue);
+        }
+    }
+
+    /// How many have a place or come before it, where all places that it could have are taken.
+    fn before(&self, queue: &Queue, again: bool, waiting: &BTreeMap<Queue, usize>) -> Option<usize> {
+        self.places(queue, again).iter().find_map(|(shares, places)| {
+            let busy = self.running.values().filter(|one| shares(&one.queue)).count();
+            let waiting = waiting.iter().filter(|(one, _)| shares(one)).map(|(_, count)| count);
+            (busy >= *places).then(|| busy + waiting.sum::<usize>())
+        })
+    }
+
+    /// The first of these that are all taken is what it waits for.
+    fn places<'a>(&'a self, queue: &'a Queue, again: bool) -> Vec<Places<'a>> {
+        let same = |max| -> Places<'a> { (Box::new(move |other| other == queue), max) };
+        let registry = match queue {
+            Queue::Source => return vec![same(BUILDS_MAX)],
+            Queue::Import => return vec![same(IMPORTS_MAX)],
+            Queue::Pull(registry) => registry,
+        };
+        let pulls = if again { PULLS_AGAIN_MAX } else { PULLS_MAX };
+        let mut places =
+            vec![same(PULLS_OF_ONE_MAX), (Box::new(|other| matches!(other, Queue::Pull(_))), pulls)];
+        if !self.proven.contains(registry) {
+            let unproven = |other: &Queue| matches!(other, Queue::Pull(one) if !self.proven.contains(one));
+            places.push((Box::new(unproven), PULLS_UNPROVEN_MAX));
+        }
+        places
+    }
+
     fn reap(&mut self, ended: Result<(Id, Ended), tokio::task::JoinError>) {
-        let (task, again) = match &ended {
-            Ok((task, Ended::Recorded)) => (*task, false),
-            Ok((task, Ended::Again)) => (*task, true),
-            Err(error) => (error.id(), error.is_panic()),
+        let (task, ended) = match ended {
+            Ok(ended) => ended,
+            Err(error) if error.is_panic() => (error.id(), Ended::Again),
+            Err(error) => (error.id(), Ended::Recorded(Gave::Unknown)),
         };
-        let Some(id) =
-            self.running.iter().find(|(_, running)| running.task.id() == task).map(|(id, _)| id.clone())
-        else {
-            return;
-        };
-        self.running.remove(&id);
+        let mut running = self.running.iter_mut();
+        let ran = |running: &Running| running.task.as_ref().is_some_and(|one| one.id() == task);
+        let Some((id, running)) = running.find(|(_, running)| ran(running)) else { return };
+        let (id, queue) = (id.clone(), running.queue.clone());
         let failures = self.paused.get(&id).map_or(0, |(failures, _)| failures + 1);
         // A node that restarts is back in seconds; a registry that fails wants to be left alone for longer.
-        let pause = if again { backoff(failures.min(4)) } else { backoff(failures + 2) };
+        let pause = match ended {
+            Ended::Interrupted => {
+                running.task = None;
+                backoff(failures.min(4))
+            }
+            Ended::Again => backoff(failures.min(4)),
+            Ended::Recorded(_) => backoff(failures + 2),
+        };
+        if !matches!(ended, Ended::Interrupted) {
+            self.running.remove(&id);
+            self.queues.remove(&id);
+        }
+        if let (Queue::Pull(registry), Ended::Recorded(gave @ (Gave::Yes | Gave::No))) = (queue, ended) {
+            self.proven.retain(|one| *one != registry);
+            if matches!(gave, Gave::Yes) {
+                self.proven.truncate(PROVEN_MAX - 1);
+                self.proven.push_front(registry);
+            }
+        }
         self.paused.insert(id, (failures, self.work.clock.now() + pause));
     }
 }
 
 impl<D: Driver> Work<D> {
-    fn queue(&self, build: &Build) -> Queue {
-        match &build.wish {
-            BuildWish::Source(_) => Queue::Source,
-            BuildWish::Image { reference } => {
-                crate::blocking(|| self.registry.asked_for(reference, &self.content))
-                    .map_or(Queue::Import, Queue::Pull)
-            }
-        }
+    fn queue_of_image(&self, reference: &str) -> Queue {
+        crate::blocking(|| self.registry.asked_for(reference, &self.content))
+            .map_or(Queue::Import, Queue::Pull)
     }
 
     /// Records that all places are taken, and so many others come before: when the wait begins and whenever half of
@@ -244,19 +308,13 @@ impl<D: Driver> Work<D> {
     }
 
     async fn attempt(self: Arc<Self>, build: Build) -> Ended {
-        if matches!(build.fact, BuildFact::Waits { .. }) {
-            if let Err(error) = self.store.build_fact_put(&build.id, &BuildFact::Unknown).await {
-                tracing::error!(error = %crate::chain(&error), "the beginning of a build cannot be recorded");
-                return Ended::Again;
-            }
-            self.hints.operation();
-        }
-        let fact = match &build.wish {
-            BuildWish::Source(spec) => match self.source(&build, spec).await {
-                Some(fact) => fact,
-                None => return Ended::Again,
-            },
+        let made = match &build.wish {
+            BuildWish::Source(spec) => self.source(&build, spec).await.map(|fact| (fact, Gave::Unknown)),
             BuildWish::Image { reference } => self.image(&build, reference).await,
+        };
+        let (fact, gave) = match made {
+            Ok(made) => made,
+            Err(ended) => return ended,
         };
         if let BuildFact::Failed(fault) = &fact {
             tracing::warn!(build = %build.id, reason = fault.reason, "a build failed");
@@ -264,7 +322,7 @@ impl<D: Driver> Work<D> {
         match self.store.build_fact_put(&build.id, &fact).await {
             Ok(()) => {
                 self.hints.operation();
-                Ended::Recorded
+                Ended::Recorded(gave)
             }
             Err(error) => {
                 tracing::error!(error = %crate::chain(&error), "the end of a build cannot be recorded");
@@ -273,20 +331,30 @@ impl<D: Driver> Work<D> {
         }
     }
 
-    /// None: cut short.
-    async fn source(&self, build: &Build, spec: &BuildSpec) -> Option<BuildFact> {
-        let spec = match self.signed_in(spec).await {
-            Ok(spec) => spec,
-            Err(error) => {
-                tracing::error!(error = %crate::chain(&error), "the connection of a service cannot be read");
-                return None;
-            }
-        };
+    /// One that waited has its place: its own time begins.
+    async fn begins(&self, build: &Build) -> Result<(), Ended> {
+        if matches!(build.fact, BuildFact::Waits { .. }) {
+            self.store.build_fact_put(&build.id, &BuildFact::Unknown).await.map_err(|error| {
+                tracing::error!(error = %crate::chain(&error), "the beginning of a build cannot be recorded");
+                Ended::Again
+            })?;
+            self.hints.operation();
+        }
+        Ok(())
+    }
+
+    /// Fails where it was cut short.
+    async fn source(&self, build: &Build, spec: &BuildSpec) -> Result<BuildFact, Ended> {
+        let spec = self.signed_in(spec).await.map_err(|error| {
+            tracing::error!(error = %crate::chain(&error), "the connection of a service cannot be read");
+            Ended::Again
+        })?;
         let events = match self.driver.build(&spec).await {
             Ok(events) => events,
-            Err(DriverError::Refused(reason)) => return Some(BuildFact::Failed(Fault::permanent(reason))),
-            Err(DriverError::Unreachable(_)) => return None,
+            Err(DriverError::Refused(reason)) => return Ok(BuildFact::Failed(Fault::permanent(reason))),
+            Err(DriverError::Unreachable(_)) => return Err(Ended::Interrupted),
         };
+        self.begins(build).await?;
         let mut events = pin!(events);
         while let Some(event) = events.next().await {
             match event {
@@ -295,12 +363,12 @@ impl<D: Driver> Work<D> {
                     let seconds = ms as f64 / 1000.0;
                     self.say(build, SOURCE, &format!("[AppRunner] Stage {name}: {seconds:.1} s"));
                 }
-                BuildEvent::Done(outcome) => return Some(BuildFact::Done(outcome)),
-                BuildEvent::Failed(fault) => return Some(BuildFact::Failed(fault)),
+                BuildEvent::Done(outcome) => return Ok(BuildFact::Done(outcome)),
+                BuildEvent::Failed(fault) => return Ok(BuildFact::Failed(fault)),
             }
         }
         self.say(build, SOURCE, "[AppRunner] The build was interrupted and starts anew.");
-        None
+        Err(Ended::Interrupted)
     }
 
     /// The build with what the service's connection signs in with, which is in no row of the build and in no log.
@@ -320,15 +388,20 @@ impl<D: Driver> Work<D> {
         Ok(spec)
     }
 
-    async fn image(&self, build: &Build, reference: &str) -> BuildFact {
+    async fn image(&self, build: &Build, reference: &str) -> Result<(BuildFact, Gave), Ended> {
+        self.begins(build).await?;
         let obtained = match self.registry.obtain(reference, &self.content).await {
             Ok(obtained) => obtained,
-            Err(error) => return BuildFact::Failed(error.fault()),
+            Err(error) => {
+                let gave = if error.permanent() { Gave::Unknown } else { Gave::No };
+                return Ok((BuildFact::Failed(error.fault()), gave));
+            }
         };
         if let Some(line) = obtained.line() {
             self.say(build, SOURCE, &format!("[AppRunner] {line}"));
         }
-        BuildFact::Done(BuildOutcome {
+        let gave = if obtained.import.is_none() { Gave::Yes } else { Gave::Unknown };
+        let outcome = BuildOutcome {
             image: obtained.image,
             commit: None,
             start_command: None,
@@ -336,7 +409,8 @@ impl<D: Driver> Work<D> {
             port_env: None,
             env: BTreeMap::new(),
             warnings: Vec::new(),
-        })
+        };
+        Ok((BuildFact::Done(outcome), gave))
     }
 
     /// A log that takes no line must not end a build.

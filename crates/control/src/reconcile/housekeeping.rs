@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use apron_compute::driver::Driver;
 use apron_images::content::Content;
 use apron_model::limits;
-use apron_model::time::Timestamp;
+use apron_model::time::{Timestamp, WallTime};
 use apron_store::Store;
 use apron_telemetry::Logs;
 use std::sync::Arc;
@@ -48,6 +48,10 @@ impl<D: Driver> Housekeeping<D> {
             Err(error) => {
                 tracing::warn!(error = %crate::chain(&error), "deleted resources are not forgotten")
             }
+        }
+        let before = WallTime(self.clock.wall().0.saturating_sub(limits::UPLOAD_ASKED_KEPT_MS));
+        if let Err(error) = self.store.operation_uploads_forget(before).await {
+            tracing::warn!(error = %crate::chain(&error), "old operations hold on to their uploads");
         }
         // Without the driver's word no row may go that a container could still need.
         let Ok(observed) = self.driver.list().await else { return };

@@ -123,6 +123,7 @@ impl<D: Driver> Instances<D> {
         if !gone.is_empty() {
             self.store.slot_gone(&gone, self.clock.now(), self.clock.wall()).await?;
             self.hints.operation();
+            self.hints.routes();
         }
         Ok(acted)
     }
@@ -133,6 +134,10 @@ impl<D: Driver> Instances<D> {
         let mut changed = Vec::new();
         for slot in slots.iter().filter(|slot| slot.wish != SlotWish::Gone) {
             let fact = seen.get(&slot.id).map(|one| (*one).clone());
+            // With the row goes the fact, and whoever ends the row tells what became of it.
+            if fact.is_none() && !slot.wish.runs() {
+                continue;
+            }
             let refused = fact.is_none() && self.refused.contains_key(&slot.id);
             if fact != slot.fact && !refused {
                 changed.push(reconcile::change(slot, fact));

@@ -3,6 +3,7 @@
 use super::rig::*;
 use apron_compute::sim::BuildScript;
 use apron_model::fixture;
+use apron_model::instance::Phase;
 use apron_model::limits;
 use apron_model::operation::{BuildFact, BuildWish, OperationStatus};
 use apron_model::service::*;
@@ -47,6 +48,52 @@ async fn builds_have_their_turns_in_order_and_waiting_costs_them_nothing() {
         assert_eq!(ended.status, status, "{index}: {:?}", ended.fault);
     }
     assert_eq!(said(&rig, 2, "has its place after 180"), 1);
+}
+
+#[tokio::test]
+async fn a_build_that_is_interrupted_keeps_its_place() {
+    let bench = Bench::new();
+    bench.world.script(GOOD, BuildScript::Hangs);
+    bench.world.script(BETTER, BuildScript::Interrupted { times: 2, then: outcome(image("b")) });
+    bench.world.script(BAD, BuildScript::Hangs);
+    let mut rig = bench.start().await;
+    rig.create("a", config(GOOD)).await;
+    let (_, interrupted) = rig.create("b", config(BETTER)).await;
+    let (service, waiting) = rig.create("c", config(BAD)).await;
+    assert_eq!(rig.settle(&interrupted).await.status, OperationStatus::Succeeded);
+    rig.round().await;
+    assert_eq!(bench.world.hanging(), 2);
+    let log = rig.lines(&Stream::Deployment(service, waiting));
+    let said = ["waits for its place: 2 builds are before it", "has its place after "];
+    assert_eq!(said.map(|words| log.iter().filter(|line| line.contains(words)).count()), [1, 1], "{log:?}");
+}
+
+#[tokio::test]
+async fn a_build_has_its_place_when_the_node_has_taken_it() {
+    let bench = Bench::new();
+    bench.world.script(GOOD, BuildScript::Hangs);
+    let mut rig = bench.start().await;
+    for name in ["a", "b"] {
+        rig.create(name, config(GOOD)).await;
+        rig.round().await;
+    }
+    let (service, waits) = rig.create("c", config(BETTER)).await;
+    rig.round().await;
+    bench.world.set_unreachable(true);
+    // The time of those before it is over, and then more than it would have itself.
+    for _ in 0..3 {
+        bench.clock.forward(limits::BUILD_MS_MAX / 2 + 1);
+        for _ in 0..5 {
+            rig.round().await;
+        }
+    }
+    let log = Stream::Deployment(service, waits.clone());
+    let has_place = |rig: &Rig| rig.lines(&log).iter().any(|line| line.contains("has its place after "));
+    assert!(!has_place(&rig), "{:?}", rig.lines(&log));
+    bench.world.set_unreachable(false);
+    let ended = rig.settle(&waits).await;
+    assert_eq!(ended.status, OperationStatus::Succeeded, "{:?}", ended.fault);
+    assert!(has_place(&rig));
 }
 
 /// It has its share of the places. Other registries have theirs, and what is imported is to be had from nobody.
@@ -124,4 +171,38 @@ async fn what_goes_behind_an_operation_is_told() {
         (seconds..seconds + 10).contains(&took) && over.ends_with("its time to drain is over."),
         "{over}"
     );
+}
+
+#[tokio::test]
+async fn that_an_instance_has_stopped_is_told_also_after_a_kill() {
+    let template = Bench::new();
+    let mut rig = template.start().await;
+    let (id, create) = rig.create("web", config(GOOD)).await;
+    rig.settle(&create).await;
+    rig.act(&id, Action::Pause, None).await.unwrap();
+    while template.world.observed().iter().any(|one| one.phase != Phase::Stopping) {
+        rig.round().await;
+    }
+    drop(rig);
+    for cut in 1.. {
+        let bench = template.fork().await;
+        let mut rig = bench.start().await;
+        let passes = async {
+            // The instances go between these.
+            rig.instances.pass().await.unwrap();
+            rig.instances.pass().await.unwrap();
+        };
+        let (whole, _) = bench.gate.alone(passes, Some(cut)).await;
+        drop(rig);
+        let mut rig = bench.start().await;
+        for _ in 0..4 {
+            rig.round().await;
+        }
+        assert!(bench.world.observed().is_empty());
+        let told = rig.events(&id).iter().filter(|line| line.contains("of revision 1 has stopped")).count();
+        assert_eq!(told, 2, "cut after {cut} steps: {:?}", rig.events(&id));
+        if whole.is_some() {
+            return;
+        }
+    }
 }
