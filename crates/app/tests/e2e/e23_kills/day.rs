@@ -1,0 +1,318 @@
+//! The scripted day: what somebody does to four services, each step until it is done, whatever is killed meanwhile.
+
+use super::census::Census;
+use crate::support::{Platform, eventually, http};
+use apron_wire::apprunner::{
+    CreateAutoScalingConfigurationRequest, CreateServiceRequest, DeleteServiceRequest,
+    DescribeServiceRequest, ImageRepository, ImageRepositoryType, ListOperationsRequest, ListServicesRequest,
+    OperationStatus, OperationSummary, PauseServiceRequest, ResumeServiceRequest, ServiceStatus,
+    ServiceSummary, SourceConfiguration, Tag, UpdateServiceRequest,
+};
+use apron_wire::apron::{CancelOperationRequest, RollbackServiceRequest};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// One step, with the time that restarts take.
+const STEP_MAX: Duration = Duration::from_secs(120);
+/// The service that has two instances, which are replaced one by one, and whose operations may wait.
+const PAIR: &str = "pair";
+const NAMES: [&str; 4] = ["shop", "blog", "wiki", PAIR];
+
+/// What somebody does in the course of the day, and what it must come to.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Create or update to an image; the text is what it answers then.
+    Deploy(&'static str, &'static str),
+    /// An update to an image that ends at once: the service goes on as it was.
+    Break(&'static str),
+    /// Back to the revision before, which answers this.
+    Rollback(&'static str, &'static str),
+    /// An update to an image that listens on nothing, cancelled.
+    Cancel(&'static str),
+    /// An update, a pause and a resumption, each behind the one before.
+    Queue(&'static str, &'static str),
+    Pause(&'static str),
+    Resume(&'static str),
+    Delete(&'static str),
+}
+
+fn day() -> Vec<Step> {
+    use Step::*;
+    vec![
+        Deploy(PAIR, "one"),
+        Deploy("shop", "one"),
+        Deploy("blog", "one"),
+        Deploy("shop", "two"),
+        Deploy(PAIR, "two"),
+        Break("shop"),
+        Pause("blog"),
+        Break(PAIR),
+        Deploy("wiki", "two"),
+        Resume("blog"),
+        Rollback(PAIR, "one"),
+        Deploy("blog", "three"),
+        Delete("wiki"),
+        Cancel(PAIR),
+        Break("blog"),
+        Queue(PAIR, "three"),
+        Rollback("blog", "one"),
+        Pause("shop"),
+        Deploy("wiki", "three"),
+        Pause(PAIR),
+        Resume("shop"),
+        Deploy("shop", "three"),
+        Resume(PAIR),
+        Pause("wiki"),
+        Delete("blog"),
+        Deploy("blog", "two"),
+    ]
+}
+
+/// How a day ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Day {
+    stands: BTreeMap<String, Stands>,
+    /// How the operations of each step ended, in the order of the steps.
+    operations: Vec<(&'static str, Vec<OperationStatus>)>,
+}
+
+impl Day {
+    pub(super) fn operations(&self) -> usize {
+        self.operations.iter().map(|(_, ended)| ended.len()).sum()
+    }
+}
+
+/// How a service stands: what it shows and what it answers.
+#[derive(Debug, PartialEq, Eq)]
+struct Stands {
+    status: String,
+    image: String,
+    answer: Option<String>,
+    instances: usize,
+}
+
+/// A platform with what the days need, and what the kernel held of it before the first one.
+pub(super) struct Town {
+    pub(super) platform: Platform,
+    scaling: String,
+    before: Census,
+}
+
+impl Town {
+    pub(super) fn new() -> Town {
+        let platform = Platform::start();
+        for text in ["one", "two", "three"] {
+            platform.import(&format!("{text}:1"), &[("TEXT", text)]);
+        }
+        platform.import("broken:1", &[("MODE", "exit")]);
+        platform.import("silent:1", &[("MODE", "silent")]);
+        let two = CreateAutoScalingConfigurationRequest {
+            min_size: Some(2),
+            max_size: Some(2),
+            ..CreateAutoScalingConfigurationRequest::new("pairs")
+        };
+        let scaling = platform.call(&two).expect("a configuration").auto_scaling_configuration;
+        let scaling = scaling.auto_scaling_configuration_arn.expect("an ARN");
+        let before = Census::take(&platform);
+        Town { platform, scaling, before }
+    }
+
+    /// Lives the day through, again and again until `over`, and says how the last one ended and how many there were.
+    /// Whatever is killed, the operations of each day end alike, and nothing is left over of a day.
+    pub(super) fn live(&self, over: &AtomicBool) -> (Day, u32) {
+        let mut first = None;
+        let mut days = 0;
+        loop {
+            days += 1;
+            // Before the day: a last one that began before the end of the kills is lived to its end, too.
+            let last = over.load(Ordering::Relaxed);
+            let operations: Vec<_> = day().into_iter().map(|step| (step.name(), self.take(step))).collect();
+            assert_eq!(operations, *first.get_or_insert_with(|| operations.clone()));
+            if last {
+                return (Day { stands: self.stands(), operations }, days);
+            }
+            self.clear();
+        }
+    }
+
+    /// Deletes every service; the kernel holds then what it held before there was one.
+    pub(super) fn clear(&self) {
+        for name in NAMES {
+            assert_eq!(self.take(Step::Delete(name)), [OperationStatus::Succeeded]);
+        }
+        self.holds(0);
+    }
+
+    /// Waits until the kernel holds what so many instances need and nothing else.
+    fn holds(&self, instances: usize) {
+        let expect = self.before.with(instances);
+        eventually(STEP_MAX, "what the instances need and nothing else", || {
+            let found = Census::take(&self.platform);
+            if found == expect { Ok(()) } else { Err(format!("{found:?} in place of {expect:?}")) }
+        });
+    }
+
+    /// Does the step until it is done: a call that broke with control is made again unless its operation is there. How
+    /// its operations ended, oldest first.
+    fn take(&self, step: Step) -> Vec<OperationStatus> {
+        let (arn, known) = eventually(STEP_MAX, "the service as it is before a step", || {
+            let arn = self.find(step.name())?;
+            let newest = arn.as_ref().map(|arn| self.operations(arn)).transpose()?.unwrap_or_default();
+            Ok((arn, newest.into_iter().next().and_then(|newest| newest.id)))
+        });
+        let ended = eventually(STEP_MAX, &format!("{step:?}"), || {
+            let arn = match &arn {
+                Some(arn) => Some(arn.clone()),
+                None => self.find(step.name())?,
+            };
+            let Some(arn) = arn else {
+                self.create(step)?;
+                return Err("it is being created".to_owned());
+            };
+            let mut since = self.operations(&arn)?;
+            since.truncate(since.iter().position(|one| one.id == known).unwrap_or(since.len()));
+            if since.len() < step.calls() {
+                self.call(step, &arn, since.len())?;
+                return Err("its calls are being made".to_owned());
+            }
+            if matches!(step, Step::Cancel(_)) && !is_ended(&since[0]) {
+                self.platform.call(&CancelOperationRequest::new(&arn))?;
+            }
+            match since.iter().find(|one| !is_ended(one)) {
+                Some(open) => Err(format!("{:?} is open", open.r#type)),
+                None => Ok(since.iter().rev().filter_map(|one| one.status).collect()),
+            }
+        });
+        if let Some(text) = step.text() {
+            eventually(STEP_MAX, &format!("an answer after {step:?}"), || {
+                let answer = http::get(&self.platform.apps, &self.platform.alias(step.name()), "/");
+                let body = answer.map_err(|error| error.to_string())?.body;
+                if body == text { Ok(()) } else { Err(body) }
+            });
+        }
+        ended
+    }
+
+    /// Makes the call of this place in the step.
+    fn call(&self, step: Step, arn: &str, place: usize) -> Result<(), String> {
+        let call = |text| {
+            let source_configuration = Some(source(text));
+            let update = UpdateServiceRequest { source_configuration, ..UpdateServiceRequest::new(arn) };
+            self.platform.call(&update).map(drop)
+        };
+        let service_arn = arn.to_owned();
+        match (step, place) {
+            (Step::Deploy(_, text) | Step::Queue(_, text), 0) => call(text),
+            (Step::Break(_), _) => call("broken"),
+            (Step::Cancel(_), _) => call("silent"),
+            (Step::Rollback(..), _) => self.platform.call(&RollbackServiceRequest::new(arn)).map(drop),
+            (Step::Pause(_), _) | (Step::Queue(..), 1) => {
+                self.platform.call(&PauseServiceRequest { service_arn }).map(drop)
+            }
+            (Step::Resume(_), _) | (Step::Queue(..), _) => {
+                self.platform.call(&ResumeServiceRequest { service_arn }).map(drop)
+            }
+            (Step::Delete(_), _) => self.platform.call(&DeleteServiceRequest { service_arn }).map(drop),
+            (Step::Deploy(..), _) => Err("it has one call".to_owned()),
+        }
+    }
+
+    fn create(&self, step: Step) -> Result<(), String> {
+        let Step::Deploy(name, text) = step else { return Err(format!("there is no {}", step.name())) };
+        let mut create = CreateServiceRequest::new(name, source(text));
+        if name == PAIR {
+            create.auto_scaling_configuration_arn = Some(self.scaling.clone());
+            let tag = |key: &str, value: &str| Tag { key: Some(key.into()), value: Some(value.into()) };
+            create.tags = Some(vec![tag("apron:deploy", "rolling"), tag("apron:queue-operations", "true")]);
+        }
+        self.platform.call(&create).map(drop)
+    }
+
+    /// The ARN of the service of this name, if there is one.
+    fn find(&self, name: &str) -> Result<Option<String>, String> {
+        let services = self.list()?;
+        let found = services.into_iter().find(|service| service.service_name.as_deref() == Some(name));
+        Ok(found.and_then(|service| service.service_arn))
+    }
+
+    fn list(&self) -> Result<Vec<ServiceSummary>, String> {
+        Ok(self.platform.call(&ListServicesRequest::default())?.service_summary_list)
+    }
+
+    /// Newest first; no service of a day has more than a page of them.
+    fn operations(&self, arn: &str) -> Result<Vec<OperationSummary>, String> {
+        let page = self.platform.call(&ListOperationsRequest::new(arn))?;
+        Ok(page.operation_summary_list.unwrap_or_default())
+    }
+
+    /// How all services stand once what drains is gone.
+    fn stands(&self) -> BTreeMap<String, Stands> {
+        let stands: BTreeMap<String, Stands> =
+            NAMES.into_iter().map(|name| (name.to_owned(), self.stand(name))).collect();
+        self.holds(stands.values().map(|stand| stand.instances).sum());
+        stands
+    }
+
+    fn stand(&self, name: &str) -> Stands {
+        let shown = eventually(STEP_MAX, "a description", || {
+            let service_arn = self.find(name)?.ok_or("it is gone")?;
+            Ok(self.platform.call(&DescribeServiceRequest { service_arn })?.service)
+        });
+        let running = shown.status == ServiceStatus::Running;
+        let wished = match (running, name) {
+            (false, _) => 0,
+            (true, PAIR) => 2,
+            (true, _) => 1,
+        };
+        let instances = eventually(STEP_MAX, "the instances that are wished", || {
+            let living = self.platform.applications(name).len();
+            if living == wished { Ok(living) } else { Err(format!("{living} of {name}")) }
+        });
+        let get = || http::get(&self.platform.apps, &self.platform.alias(name), "/").expect("an answer").body;
+        let image = shown.source_configuration.image_repository.expect("an image").image_identifier;
+        Stands { status: shown.status.to_string(), image, answer: running.then(get), instances }
+    }
+}
+
+fn source(text: &str) -> SourceConfiguration {
+    let image = ImageRepository::new(format!("{text}:1"), ImageRepositoryType::EcrPublic);
+    SourceConfiguration {
+        image_repository: Some(image),
+        auto_deployments_enabled: Some(false),
+        ..SourceConfiguration::default()
+    }
+}
+
+fn is_ended(operation: &OperationSummary) -> bool {
+    use OperationStatus::{InProgress, Pending, RollbackInProgress};
+    !matches!(operation.status, None | Some(Pending | InProgress | RollbackInProgress))
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Step::Deploy(name, _)
+            | Step::Break(name)
+            | Step::Rollback(name, _)
+            | Step::Cancel(name)
+            | Step::Queue(name, _)
+            | Step::Pause(name)
+            | Step::Resume(name)
+            | Step::Delete(name) => name,
+        }
+    }
+
+    /// What the service answers when it is done, where the step says it.
+    fn text(self) -> Option<&'static str> {
+        match self {
+            Step::Deploy(_, text) | Step::Rollback(_, text) | Step::Queue(_, text) => Some(text),
+            Step::Break(_) | Step::Cancel(_) | Step::Pause(_) | Step::Resume(_) | Step::Delete(_) => None,
+        }
+    }
+
+    /// How many calls it has that begin an operation.
+    fn calls(self) -> usize {
+        if matches!(self, Step::Queue(..)) { 3 } else { 1 }
+    }
+}
