@@ -16,6 +16,9 @@ from harness import ACCOUNT, UNKNOWN_ID, Raw
 
 LIST = "AppRunner.ListServices"
 BODY_BYTES_MAX = 2 * 1024 * 1024
+# Of a call that only reads.
+READING_BODY_BYTES_MAX = 64 * 1024
+PAUSE = "AppRunner.PauseService"
 # So many bodies of more than a few kilobytes are read at once from an address whose signatures can only be compared
 # once they are there, as boto3's; the next one waits ten seconds at most.
 LARGE_BODIES_MAX = 2
@@ -98,19 +101,21 @@ def presigned(platform):
 
 
 def a_body_that_is_too_large(platform):
-    body = b'{"NextToken": "' + b"x" * BODY_BYTES_MAX + b'"}'
     raw = Raw(platform)
-    raw.refused(413, "RequestEntityTooLargeException", str(BODY_BYTES_MAX), LIST, body)
-    # One that fits is read to its end, and judged.
-    body = b'{"NextToken": "' + b"x" * (BODY_BYTES_MAX // 2) + b'"}'
-    raw.refused(400, "InvalidRequestException", "nextToken", LIST, body)
+    for target, member, most in [(PAUSE, b"ServiceArn", BODY_BYTES_MAX), (LIST, b"NextToken", READING_BODY_BYTES_MAX)]:
+        body = b'{"' + member + b'": "' + b"x" * most + b'"}'
+        raw.refused(413, "RequestEntityTooLargeException", str(most), target, body)
+        # One that fits is read to its end, and judged.
+        body = b'{"' + member + b'": "' + b"x" * (most - 50) + b'"}'
+        name = member.decode()
+        raw.refused(400, "InvalidRequestException", name[0].lower() + name[1:], target, body)
 
 
 def too_much_at_once(platform):
     """The answer to one request too many is what SDKs take as a reason to wait and try again."""
-    body = b'{"MaxResults": 1}' + b" " * 100_000
+    body = b"{}" + b" " * 100_000
     request = AWSRequest(method="POST", url=platform.endpoint + "/", data=body, headers={
-        "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": LIST})
+        "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": PAUSE})
     SigV4Auth(Credentials(platform.key, platform.secret), "apprunner", platform.region).add_auth(request)
     head = dict(request.headers.items()) | {"Content-Length": str(len(body))}
     holders = []
@@ -138,14 +143,15 @@ def too_much_at_once(platform):
     raw = Raw(platform)
     began = time.monotonic()
     try:
-        raw.refused(503, "ServiceUnavailable", "Try again", LIST, body)
+        raw.refused(503, "ServiceUnavailable", "Try again", PAUSE, body)
         assert time.monotonic() - began < 20
     finally:
         end.set()
         for thread in threads:
             thread.join()
-    assert holders == [200] * LARGE_BODIES_MAX, holders
-    assert raw.send(LIST, body)[0] == 200
+    # It lacks what it must have, which is told once it was read.
+    assert holders == [400] * LARGE_BODIES_MAX, holders
+    assert raw.send(PAUSE, body)[0] == 400
 
 
 class Greedy:
@@ -154,7 +160,7 @@ class Greedy:
     def __init__(self, platform, key, secret):
         # It lacks what it must have, so that nothing comes of it but one more call.
         request = AWSRequest(method="POST", url=platform.endpoint + "/", data=b"{}", headers={
-            "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AppRunner.PauseService"})
+            "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": PAUSE})
         SigV4Auth(Credentials(key, secret), "apprunner", platform.region).add_auth(request)
         lines = [f"{name}: {value}" for name, value in request.headers.items()]
         head = ["POST / HTTP/1.1", f"Host: {platform.host}", "Content-Length: 2", *lines, "", "{}"]
