@@ -423,7 +423,8 @@ fn all_of_the_way_back_has_one_deadline() {
 #[test]
 fn an_old_one_that_cannot_come_back_is_not_waited_for() {
     let elsewhere = "listening on 5000, expected 8000";
-    let facts: [(fn(&Slot) -> Observed, u64, &str); 4] = [
+    type Case = (fn(&Slot) -> Observed, u64, &'static str);
+    let facts: [Case; 4] = [
         (exited, 0, "Container exit code: 7"),
         (|slot| refused(slot, "no such image".to_owned()), 0, "no such image"),
         (
