@@ -90,8 +90,14 @@ pub const API_ADDRESS_CONNECTIONS_MAX: usize = 64;
 pub const API_LOOPBACK_CONNECTIONS_MAX: usize = 224;
 /// What others leave to loopback, so that whoever sits at the machine gets in.
 pub const API_KEPT_FOR_LOOPBACK: usize = 16;
+/// What two keys at work leave to others, on loopback and in all.
+const API_KEPT_FOR_OTHER_KEYS: usize = 16;
 /// Connections that are at work for one key: its long polls, and some for its other calls.
-pub const API_KEY_CONNECTIONS_MAX: usize = 160;
+pub const API_KEY_CONNECTIONS_MAX: usize = (API_LOOPBACK_CONNECTIONS_MAX - API_KEPT_FOR_OTHER_KEYS) / 2;
+const _: () = assert!(
+    2 * API_KEY_CONNECTIONS_MAX + API_KEPT_FOR_OTHER_KEYS <= API_CONNECTIONS_MAX - API_KEPT_FOR_LOOPBACK
+        && API_KEY_POLLS_MAX < API_KEY_CONNECTIONS_MAX
+);
 /// Connections beyond that which are answered at once; further ones are closed without a word.
 pub const API_REFUSALS_MAX: usize = 32;
 /// The rest of a request's head, and the next request of a connection, are waited for this long.
@@ -121,7 +127,7 @@ pub const API_ACCEPT_PAUSE_MS: u64 = 50;
 pub const API_DRAIN_MS_MAX: u64 = 5_000;
 pub const API_LAST_LINES_MS_MAX: u64 = 2_000;
 /// Calls that wait for log lines, each on a connection of its own: those of one key, and of all together.
-pub const API_KEY_POLLS_MAX: usize = 128;
+pub const API_KEY_POLLS_MAX: usize = 80;
 pub const API_POLLS_MAX: usize = 192;
 /// The body of a call that only reads is no larger: the longest token of a list fits. Of others, a larger one needs a
 /// place before it is read.

@@ -1,7 +1,7 @@
 //! One call, from the request's bytes to the answer's.
 
 use super::audit::Record;
-use super::connections::Connection;
+use super::connections::{Busy, Connection};
 use super::poll::Poll;
 use super::shares::{Holder, Place, Shares};
 use super::{Api, Waits, apprunner, apron, failure};
@@ -56,14 +56,14 @@ pub(super) async fn answer(
     source: IpAddr,
     connection: &Connection,
 ) -> Response<Full<Bytes>> {
-    let _busy = connection.carries_request();
+    let busy = connection.carries_request();
     let (parts, mut body) = request.into_parts();
     let mut response = match console::answer(&parts.method, parts.uri.path()) {
         Some(file) => {
-            hold_up_stranger(api, Source::of(source)).await;
+            hold_up_stranger(api, Source::of(source), &busy).await;
             file
         }
-        None => answer_call(api, parts, &mut body, source, connection).await,
+        None => answer_call(api, parts, &mut body, source, connection, &busy).await,
     };
     // Behind a body that stays unread no further request can be read. One that was given up is not waited for again.
     let is_given_up =
@@ -80,14 +80,18 @@ async fn answer_call(
     body: &mut Incoming,
     source: IpAddr,
     connection: &Connection,
+    busy: &Busy<'_>,
 ) -> Response<Bytes> {
     let id = request_id(&api.platform.draw().hex());
     let mut record = api.audit.record(id.clone(), source);
     // A broken invariant ends the call, not the process: nothing of it was committed, or all of it was.
-    let handled =
-        AssertUnwindSafe(handle(api, parts, body, Source::of(source), connection, &id, &mut record))
-            .catch_unwind();
-    let answered = handled.await.unwrap_or_else(|_| {
+    let handled = async {
+        match admitted(api, parts, body, Source::of(source), connection, &mut record).await {
+            Ok(admitted) => handle(api, admitted, connection, &id, &mut record).await,
+            Err(refusal) => Err(refused(api, Source::of(source), connection, busy, refusal).await),
+        }
+    };
+    let answered = AssertUnwindSafe(handled).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!(request = id, "a call broke an invariant");
         Err(failure::internal("The call failed inside the platform; its log says more."))
     });
@@ -125,22 +129,20 @@ pub(super) fn request_id(hex: &str) -> String {
 
 async fn handle(
     api: &Api,
-    parts: Parts,
-    body: &mut Incoming,
-    source: Source,
+    admitted: Admitted,
     connection: &Connection,
     id: &str,
     record: &mut Record<'_>,
 ) -> Result<Response<Bytes>, Error> {
-    let Admitted { target, key, region, body, _place } =
-        match admitted(api, parts, body, source, connection, record).await {
-            Ok(admitted) => admitted,
-            Err(refusal) => return Err(refused(api, source, connection, refusal).await),
-        };
+    let Admitted { target, key, region, body, _place } = admitted;
     if !target.only_reads() {
         record.begins_change(api.bounds.waits.place).await?;
+        // While its body came, its key may have been deleted.
+        if api.platform.store.access_key_get(&key.id).await.map_err(failure::store)?.is_none() {
+            connection.doubted();
+        }
     }
-    // While its body came, its key may have been deleted and its connection told to give way.
+    // And its connection told to give way.
     if !connection.stands_by(&key.id) {
         return Err(Error::unrecognized_client());
     }
@@ -152,9 +154,12 @@ async fn handle(
             let poll =
                 Poll { places: Arc::clone(&api.polls), key_id: key.id, shutdown: api.shutdown.clone() };
             let answered = apron::dispatch(context, operation, &body, id, poll).await;
-            if operation == Operation::DeleteAccessKey && answered.is_ok() {
-                let deleted = json::decode::<DeleteAccessKeyRequest>(&body);
-                deleted.inspect(|deleted| connection.key_deleted(&deleted.access_key_id)).ok();
+            // Whoever deleted it may not have come as far as this, and does so again.
+            if operation == Operation::DeleteAccessKey
+                && let Ok(DeleteAccessKeyRequest { access_key_id: id }) = json::decode(&body)
+                && let Ok(None) = api.platform.store.access_key_get(&id).await
+            {
+                connection.key_deleted(&id);
             }
             answered
         }
@@ -247,11 +252,13 @@ fn known(
 ) -> Result<(), Refusal> {
     record.verified(&key.name, region);
     let now = api.platform.clock.now();
+    // A connection that is held up does not give way, if it has standing.
+    let stands = connection.proven(&key.id);
     if !throttling(api).admit_key(&key.id, target.only_reads(), now) {
         record.throttled();
         return Err(Refusal::Throttled(key.id.clone()));
     }
-    if !connection.proven(&key.id) {
+    if !stands {
         let error = "This access key has too many connections to the API. Try again.";
         return Err(Refusal::OfCaller(Error::service_unavailable(error)));
     }
@@ -263,13 +270,19 @@ fn known(
 
 /// What is answered to a call that is not admitted. Who sends too many of them waits, so that his connections bound what
 /// we do for him.
-async fn refused(api: &Api, source: Source, connection: &Connection, refusal: Refusal) -> Error {
+async fn refused(
+    api: &Api,
+    source: Source,
+    connection: &Connection,
+    busy: &Busy<'_>,
+    refusal: Refusal,
+) -> Error {
     match refusal {
         Refusal::OfCaller(error) => error,
         Refusal::Throttled(key_id) => {
             let now = api.platform.clock.now();
             let at_once = throttling(api).admit_refusal(&key_id, now);
-            hold_up(api, !at_once).await;
+            hold_up(api, busy, !at_once).await;
             Error::throttling()
         }
         // What is our own fault is not held against him.
@@ -277,22 +290,22 @@ async fn refused(api: &Api, source: Source, connection: &Connection, refusal: Re
         // He is told what is wrong however often he comes: told to wait, he would only come again.
         Refusal::OfStranger(error) => {
             connection.doubted();
-            hold_up_stranger(api, source).await;
+            hold_up_stranger(api, source, busy).await;
             error
         }
     }
 }
 
 /// Holds up who shows no key, where too many such requests come from his address.
-async fn hold_up_stranger(api: &Api, source: Source) {
+async fn hold_up_stranger(api: &Api, source: Source, busy: &Busy<'_>) {
     let now = api.platform.clock.now();
     let at_once = throttling(api).admit_stranger(source, now);
-    hold_up(api, !at_once).await;
+    hold_up(api, busy, !at_once).await;
 }
 
-async fn hold_up(api: &Api, is_held_up: bool) {
+async fn hold_up(api: &Api, busy: &Busy<'_>, is_held_up: bool) {
     if is_held_up {
-        tokio::time::sleep(api.bounds.waits.held_up).await;
+        busy.held_up(api.bounds.waits.held_up).await;
     }
 }
 

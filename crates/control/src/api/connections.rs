@@ -3,7 +3,7 @@
 //! A connection has standing once a request of it was signed well, until its key is deleted or a request is not signed
 //! well; until then it is a guest's. Guests give way first, the oldest before the others, so that nobody without a key
 //! keeps others out by connections that say nothing. Of those with standing only such give way as carry no request, they
-//! that have been idle for longest first. Who comes from this machine finds places that others do not get, and no key
+//! that have been idle for longest first. A request ends with the last byte of its answer. Who comes from this machine finds places that others do not get, and no key
 //! has standing on more than its share.
 
 use apron_model::limits;
@@ -44,10 +44,22 @@ struct Listed {
     source: Source,
     /// The key that gives it standing; none for a guest's.
     key_id: Option<String>,
-    /// None while it carries a request.
-    idle_since: Option<u64>,
+    does: Does,
     /// Gone once it was told to give way. It keeps its place until it does.
     evict: Option<oneshot::Sender<()>>,
+}
+
+/// What a connection is at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Nothing {
+        since: u64,
+    },
+    Request,
+    /// A request that is answered later than it could be.
+    HeldUp,
+    /// An answer that is not written yet.
+    Answer,
 }
 
 /// Connections of which one must go for another to come.
@@ -75,7 +87,7 @@ pub(super) struct Connection {
     number: u64,
 }
 
-/// A request goes on until this is dropped.
+/// A request is worked on until this is dropped.
 pub(super) struct Busy<'a> {
     connection: &'a Connection,
 }
@@ -115,7 +127,8 @@ impl Connections {
         }
         let (evict, evicted) = oneshot::channel();
         let number = known.number();
-        let listed = Listed { source, key_id: None, idle_since: Some(number), evict: Some(evict) };
+        let listed =
+            Listed { source, key_id: None, does: Does::Nothing { since: number }, evict: Some(evict) };
         known.connections.insert(number, listed);
         Entry::Entered(Connection { connections: Arc::clone(self), number }, evicted)
     }
@@ -151,13 +164,17 @@ impl Known {
         bounds.find(|(group, max)| self.of(*group).count() >= *max).map(|(group, _)| group)
     }
 
-    /// Tells one of the group to give way. False when none may be asked to.
+    /// Tells one of the group to give way. False when none may be asked to: whom holding up is to bound does not go for
+    /// another of his own address, but for others he does. Behind loopback may be everybody.
     fn evict(&mut self, group: Group<'_>) -> bool {
         let asked =
             self.connections.iter_mut().filter(|(_, listed)| group.has(listed) && listed.evict.is_some());
-        let ranked = asked.filter_map(|(number, listed)| match listed.key_id {
-            None => Some(((false, *number), listed)),
-            Some(_) => listed.idle_since.map(|since| ((true, since), listed)),
+        let is_of_an_address = matches!(group, Group::Source(Source::V4(_) | Source::V6(_)));
+        let ranked = asked.filter_map(|(number, listed)| match (&listed.key_id, listed.does) {
+            (None, Does::HeldUp) if is_of_an_address => None,
+            (None, _) => Some(((false, *number), listed)),
+            (Some(_), Does::Nothing { since }) => Some(((true, since), listed)),
+            (Some(_), Does::Request | Does::HeldUp | Does::Answer) => None,
         });
         let first = ranked.min_by_key(|(rank, _)| *rank).and_then(|(_, listed)| listed.evict.take());
         first.is_some_and(|evict| evict.send(()).is_ok())
@@ -178,8 +195,19 @@ impl Group<'_> {
 impl Connection {
     /// A request has come.
     pub(super) fn carries_request(&self) -> Busy<'_> {
-        self.change(|listed| listed.idle_since = None);
+        self.change(|listed| listed.does = Does::Request);
         Busy { connection: self }
+    }
+
+    /// All that was to be written is.
+    pub(super) fn written(&self) {
+        let mut known = self.connections.known();
+        let since = known.number();
+        if let Some(listed) = known.connections.get_mut(&self.number)
+            && listed.does == Does::Answer
+        {
+            listed.does = Does::Nothing { since };
+        }
     }
 
     /// The request is signed well with this key, and the connection has standing from now on: while it carries this
@@ -229,13 +257,18 @@ impl Connection {
     }
 }
 
+impl Busy<'_> {
+    /// Its answer waits for this long.
+    pub(super) async fn held_up(&self, time: Duration) {
+        self.connection.change(|listed| listed.does = Does::HeldUp);
+        tokio::time::sleep(time).await;
+        self.connection.change(|listed| listed.does = Does::Request);
+    }
+}
+
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        let mut known = self.connection.connections.known();
-        let now = known.number();
-        if let Some(listed) = known.connections.get_mut(&self.connection.number) {
-            listed.idle_since = Some(now);
-        }
+        self.connection.change(|listed| listed.does = Does::Answer);
     }
 }
 
@@ -249,6 +282,7 @@ impl Drop for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use apron_model::throttle::Rates;
 
     const FAR: [Source; 3] = [Source::V6(1), Source::V6(2), Source::V6(3)];
     type Entered = (Connection, oneshot::Receiver<()>);
@@ -287,6 +321,7 @@ mod tests {
         }
         for (connection, _) in [&first, &last] {
             drop(connection.carries_request());
+            connection.written();
         }
         let mut newcomers = Vec::new();
         for mut oldest in [guest, first, last] {
@@ -301,6 +336,7 @@ mod tests {
         let requests: Vec<_> = newcomers.iter().map(|(connection, _)| connection.carries_request()).collect();
         assert!(!is_soon(&connections, Source::Loopback), "all are at work");
         drop(request);
+        works.0.written();
         assert!(is_soon(&connections, Source::Loopback) && is_told(&mut works));
         drop(requests);
     }
@@ -319,6 +355,55 @@ mod tests {
     }
 
     #[test]
+    fn a_request_ends_with_its_answer() {
+        let connections = room(1);
+        let mut answers = entered(&connections, Source::Loopback);
+        let request = answers.0.carries_request();
+        assert!(answers.0.proven("a"));
+        answers.0.written();
+        assert!(!is_soon(&connections, Source::Loopback), "what was written is no answer");
+        drop(request);
+        assert!(!is_soon(&connections, Source::Loopback), "its answer is not written");
+        answers.0.written();
+        assert!(is_soon(&connections, Source::Loopback) && is_told(&mut answers));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_held_up_goes_for_others_but_not_for_another_of_his_address() {
+        let connections = room(4);
+        let [(first, mut first_told), (second, _second_told)] =
+            [(); 2].map(|()| entered(&connections, FAR[0]));
+        let _other = entered(&connections, FAR[1]);
+        let requests = [first.carries_request(), second.carries_request()];
+        let time = Duration::from_secs(1);
+        let held_up = async { tokio::join!(requests[0].held_up(time), requests[1].held_up(time)) };
+        let others = async {
+            tokio::time::sleep(time / 2).await;
+            assert!(!is_soon(&connections, FAR[0]));
+            assert!(is_soon(&connections, FAR[2]) && first_told.try_recv().is_ok());
+        };
+        tokio::join!(held_up, others);
+        assert!(is_soon(&connections, FAR[0]), "nobody is held up any longer");
+    }
+
+    #[test]
+    fn two_keys_at_work_leave_places_to_another() {
+        let room = crate::api::Bounds::standard(Rates::default()).room;
+        let connections = Connections::new(room);
+        let mut at_work = Vec::new();
+        for key in ["a", "b"] {
+            for _ in 0..room.key {
+                let entry = entered(&connections, Source::Loopback);
+                assert!(entry.0.proven(key));
+                entry.0.change(|listed| listed.does = Does::Request);
+                at_work.push(entry);
+            }
+            assert!(!entered(&connections, Source::Loopback).0.proven(key));
+        }
+        assert!(entered(&connections, Source::Loopback).0.proven("root"));
+    }
+
+    #[test]
     fn a_key_has_its_share_and_a_deleted_one_gives_no_standing() {
         let room = Room { all: 9, kept_for_loopback: 1, loopback: 9, address: 9, key: 2 };
         let connections = Connections::new(room);
@@ -330,6 +415,7 @@ mod tests {
         let other = entered(&connections, FAR[1]);
         assert!(!other.0.proven("a") && other.0.proven("b"));
         drop(request);
+        works.0.written();
         assert!(other.0.proven("a"));
         other.0.key_deleted("a");
         assert_eq!(connections.known().of(Group::Key("a")).count(), 0);

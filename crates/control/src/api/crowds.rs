@@ -192,7 +192,9 @@ async fn connections_of_a_deleted_key_give_way_whatever_they_do() {
     let gone = api.key("gone", AccessKeyRights::Admin).await;
     let mut of_gone = [at_work(&api, &gone).await, at_work(&api, &gone).await];
     let delete = DeleteAccessKeyRequest { access_key_id: gone.access_key_id.clone() };
-    assert!(api.call(&root(), &delete).await.is_ok());
+    // Whose call ended on its way has deleted it, and repeats the call.
+    api.platform.store.access_key_delete(&gone.access_key_id).await.unwrap();
+    refused(api.call(&root(), &delete).await, "ResourceNotFoundException", "");
     of_gone[0].write_all(api.signed(&root(), &pause()).body()).await.unwrap();
     assert!(heard(&mut of_gone[0], SOON).await.contains("UnrecognizedClientException"), "it came too late");
     let mut others = Vec::new();
@@ -200,6 +202,41 @@ async fn connections_of_a_deleted_key_give_way_whatever_they_do() {
         others.push(at_work(&api, &root()).await);
     }
     assert_eq!(heard(&mut of_gone[1], SOON).await, "");
+}
+
+/// Its signature can be compared only once its body is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_deleted_while_a_body_comes_changes_nothing_any_more() {
+    let api = served_within(few(|_| ())).await;
+    let store = &api.platform.store;
+    let mut gone = store.access_key_get(KEY).await.unwrap().unwrap();
+    (gone.id, gone.name) = ("AKIDGONE".to_owned(), "gone".to_owned());
+    store.access_key_put(&gone).await.unwrap();
+    let body = br#"{"Name":"late","Rights":"admin"}"#;
+    let more = format!("content-length: {}\r\nexpect: 100-continue", body.len());
+    let head = api.head("Apron.CreateAccessKey", &gone.id, 0, body, &more);
+    let mut late = api.open(&head).await;
+    assert!(heard(&mut late, SOON).await.starts_with("HTTP/1.1 100"));
+    let delete = DeleteAccessKeyRequest { access_key_id: gone.id };
+    assert!(api.call(&root(), &delete).await.is_ok());
+    late.write_all(body).await.unwrap();
+    let said = heard(&mut late, SOON).await;
+    assert!(said.contains("UnrecognizedClientException"), "{said}");
+    assert_eq!(store.access_key_list().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_answer_is_not_out_does_not_give_way() {
+    let plenty = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    let mut bounds = few(|room| room.loopback = 1);
+    bounds.rates.strangers = plenty;
+    bounds.waits.answer = 4 * SOON;
+    let api = served_within(bounds).await;
+    let mut answered = proven(&api).await;
+    let asked = "GET /console.js HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2_000);
+    // It takes no answer, so there comes a time from which nothing more is read of it.
+    while timeout(Duration::from_millis(300), answered.write_all(asked.as_bytes())).await.is_ok() {}
+    assert!(!is_served(api.address).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -340,6 +377,29 @@ async fn a_key_that_goes_on_calling_too_often_is_held_up() {
         assert!(began.elapsed() < SOON, "it goes on for ever");
     }
     assert!(api.call(&root(), &list).await.is_ok(), "others do not notice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_of_a_key_that_is_held_up_keeps_its_place() {
+    let rate = Rate { per_second: 1, burst: 1 };
+    let mut bounds = few(|room| room.loopback = 1);
+    bounds.rates = Rates { reads: rate, strangers: rate, ..Rates::default() };
+    bounds.waits.held_up = Duration::from_millis(600);
+    let api = served_within(bounds).await;
+    let call = format!("{}{{}}", api.head("AppRunner.ListServices", KEY, 0, b"{}", "content-length: 2"));
+    let began = Instant::now();
+    loop {
+        let mut called = api.open(&call).await;
+        // When it is held up cannot be seen from outside.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut newcomer = TcpStream::connect(api.address).await.unwrap();
+        let said = timeout(Duration::from_millis(100), heard(&mut newcomer, SOON)).await;
+        let stays = said.is_ok_and(|said| said.starts_with("HTTP/1.1 503"));
+        if stays && heard(&mut called, SOON).await.contains("ThrottlingException") {
+            break;
+        }
+        assert!(began.elapsed() < SOON, "it gives way");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

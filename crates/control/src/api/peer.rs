@@ -32,8 +32,9 @@ pub(super) async fn serve(
 ) {
     let mut shutdown = api.shutdown.clone();
     let head = api.bounds.waits.head;
-    let stream = Patient::new(stream, &api);
     let connection = Arc::new(connection);
+    let mut stream = Patient::new(stream, &api);
+    stream.connection = Some(connection.clone());
     let service = service_fn(move |request| {
         let (api, connection) = (api.clone(), connection.clone());
         async move { Ok::<_, Infallible>(call::answer(&api, request, source, &connection).await) }
@@ -80,6 +81,8 @@ pub(super) async fn refuse(stream: TcpStream, api: &Api) {
 /// A stream that gives up writing when its peer does not read, and that ends in two steps.
 struct Patient {
     stream: TcpStream,
+    /// Is told when an answer is out; none where there is one answer only.
+    connection: Option<Arc<Connection>>,
     /// For all of an answer to be taken.
     answer: Duration,
     /// For a peer to end after us.
@@ -98,6 +101,7 @@ impl Patient {
         let waits = &api.bounds.waits;
         Patient {
             stream,
+            connection: None,
             answer: waits.answer,
             linger: waits.linger,
             shutdown: api.shutdown.clone(),
@@ -172,7 +176,11 @@ impl AsyncWrite for Patient {
     /// Comes after all that was to be written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.give_up = None;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if let Some(connection) = &self.connection {
+            connection.written();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
