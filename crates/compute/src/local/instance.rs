@@ -123,8 +123,7 @@ impl Instance {
             (Adopted::Exited(_) | Adopted::Nothing, Some(_)) => self.clear(Duration::ZERO),
             (Adopted::Alive(alive), None) => {
                 tracing::info!(instance = %self.wanted.spec.id, pid = alive.pid(), "adopted");
-                let healthy = self.wanted.healthy;
-                self.running(*alive, healthy, Waterfall::default());
+                self.running(*alive, self.wanted.health(), Waterfall::default());
             }
             (Adopted::Exited(exit), None) => self.exited(exit),
             (Adopted::Nothing, None) => self.start(self.began),
@@ -161,8 +160,7 @@ impl Instance {
             State::Running { alive, .. } => {
                 let alive = alive.clone();
                 if recheck {
-                    let healthy = self.wanted.healthy;
-                    self.watch(alive, healthy);
+                    self.watch(alive, self.wanted.health());
                 }
                 self.resize(false).await;
             }
@@ -293,11 +291,12 @@ impl Instance {
             listening_ms: None,
             healthy_ms: None,
         };
-        self.running(born.alive, false, waterfall);
-        if self.wanted.layers != born.layers || self.wanted.healthy {
-            let mut next = self.wanted.clone();
+        let starting = Health::Starting { hint: None };
+        self.running(born.alive, starting.clone(), waterfall);
+        let anew = self.wanted.with_health(&starting);
+        if self.wanted.layers != born.layers || anew.is_some() {
+            let mut next = anew.unwrap_or_else(|| self.wanted.clone());
             next.layers = born.layers;
-            next.healthy = false;
             self.keep_if_possible(next).await;
         }
         self.resize(false).await;
@@ -325,11 +324,11 @@ impl Instance {
         self.show(|shown| shown.phase = Phase::Failed(fault.bounded()));
     }
 
-    fn running(&mut self, alive: Alive, healthy: bool, waterfall: Waterfall) {
+    fn running(&mut self, alive: Alive, health: Health, waterfall: Waterfall) {
         let alive = Arc::new(alive);
         self.show(|shown| {
             shown.phase = Phase::Running;
-            shown.health = if healthy { Health::Healthy } else { Health::Starting { hint: None } };
+            shown.health = health.clone();
             shown.waterfall = waterfall;
         });
         let id = &self.wanted.spec.id;
@@ -341,11 +340,11 @@ impl Instance {
         }
         // What it wrote before the watch began.
         self.machine.news.tell(Hint::Output(id.clone()));
-        self.watch(alive, healthy);
+        self.watch(alive, health);
     }
 
     /// Waits for the container's end and checks its health; anew when the check has changed.
-    fn watch(&mut self, alive: Arc<Alive>, healthy: bool) {
+    fn watch(&mut self, alive: Arc<Alive>, known: Health) {
         let since = match &self.state {
             State::Running { since, .. } => *since,
             State::Starting { .. }
@@ -372,7 +371,7 @@ impl Instance {
                     send(&events, Event::Health(one)).await;
                 }
             };
-            tokio::join!(health::watch(check, counts_from, address, pid, healthy, news_to), forward);
+            tokio::join!(health::watch(check, counts_from, address, pid, known, news_to), forward);
         });
     }
 
@@ -385,6 +384,7 @@ impl Instance {
             health::News::Health(health) => bounded(health),
         };
         let healthy = health == Health::Healthy;
+        let next = self.wanted.with_health(&health);
         self.show(|shown| {
             shown.health = health;
             // An adopted container's birth was not seen.
@@ -393,9 +393,7 @@ impl Instance {
                 shown.waterfall.healthy_ms = Some(elapsed);
             }
         });
-        if healthy != self.wanted.healthy {
-            let mut next = self.wanted.clone();
-            next.healthy = healthy;
+        if let Some(next) = next {
             self.keep_if_possible(next).await;
         }
         drop(alive);
@@ -404,9 +402,7 @@ impl Instance {
     async fn ended(&mut self, found: Found) {
         let dir = self.machine.instance_dir(self.wanted.spec.id.as_str());
         let exit = blocking(move || Ok(exit_of(&dir, found))).await;
-        if self.wanted.healthy {
-            let mut next = self.wanted.clone();
-            next.healthy = false;
+        if let Some(next) = self.wanted.with_health(&Health::Starting { hint: None }) {
             self.keep_if_possible(next).await;
         }
         let exit = exit.unwrap_or_else(|_| unknown_exit());

@@ -131,14 +131,14 @@ impl Verdict {
 }
 
 /// Watches one running instance for ever and sends what changes. Ends when nobody listens any more.
-/// `pid` is a process in the instance's network namespace. `adopted` says that the instance was healthy before
-/// this process started: it counts as healthy until its checks say otherwise. Failing answers count from `counts_from`.
+/// `pid` is a process in the instance's network namespace. `known` is what was said of the same container before, by
+/// this process or an earlier one: it holds until the checks say otherwise. Failing answers count from `counts_from`.
 pub async fn watch(
     check: HealthCheck,
     counts_from: Instant,
     address: SocketAddr,
     pid: i32,
-    adopted: bool,
+    known: Health,
     news: mpsc::Sender<News>,
 ) {
     let asked = check.clone();
@@ -148,22 +148,22 @@ pub async fn watch(
         let check = asked.clone();
         async move { probe(&check, address).await }
     };
-    watch_with(check, counts_from, adopted, look, ask, news).await;
+    watch_with(check, counts_from, known, look, ask, news).await;
 }
 
 async fn watch_with<F: Future<Output = Answer>>(
     check: HealthCheck,
     counts_from: Instant,
-    adopted: bool,
+    known: Health,
     look: impl Fn() -> Option<Readiness>,
     ask: impl Fn() -> F,
     news: mpsc::Sender<News>,
 ) {
     let interval = Duration::from_secs(u64::from(check.interval_s.max(1)));
     let mut verdict = Verdict::new(&check, counts_from);
-    if adopted {
-        verdict.health = Health::Healthy;
-    } else {
+    let starts = matches!(known, Health::Starting { .. });
+    verdict.health = known;
+    if starts {
         if wait_for_listener(&mut verdict, look, &news).await.is_err() {
             return;
         }
@@ -314,7 +314,8 @@ mod tests {
             asked.borrow_mut().push(began.elapsed());
             std::future::ready(Ok(()))
         };
-        let watching = watch_with(check(HealthProtocol::Tcp), began, false, look, ask, sender);
+        let unknown = Health::Starting { hint: None };
+        let watching = watch_with(check(HealthProtocol::Tcp), began, unknown, look, ask, sender);
         let reading = async {
             let mut seen = Vec::new();
             while seen.last() != Some(&News::Health(Health::Healthy)) {
@@ -334,5 +335,26 @@ mod tests {
         assert_eq!(asked[1] - asked[0], Duration::from_millis(FIRST_RETRY_MS));
         assert_eq!(asked[2] - asked[1], Duration::from_secs(5));
         assert!(looks.get() < 40, "{} looks", looks.get());
+    }
+
+    /// One that hangs is not taken for one that starts, because another process looks at it now.
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_before_fails_until_it_is_healthy() {
+        let (sender, mut news) = mpsc::channel(64);
+        let began = Instant::now();
+        let look = || -> Option<Readiness> { panic!("it has listened") };
+        let ask = || {
+            let hangs = began.elapsed() < Duration::from_secs(12);
+            std::future::ready(if hangs { silent("no answer") } else { Ok(()) })
+        };
+        let known = Health::Unhealthy { reason: "no answer".to_owned() };
+        let watching = watch_with(check(HealthProtocol::Tcp), began, known, look, ask, sender);
+        let reading = async {
+            let first = news.recv().await;
+            news.close();
+            (first, began.elapsed().as_secs())
+        };
+        let ((), seen) = tokio::join!(watching, reading);
+        assert_eq!(seen, (Some(News::Health(Health::Healthy)), 20));
     }
 }

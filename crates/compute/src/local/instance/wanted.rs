@@ -3,7 +3,7 @@
 
 use crate::local::durable;
 use apron_model::ids::InstanceId;
-use apron_model::instance::InstanceSpec;
+use apron_model::instance::{Health, InstanceSpec};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::Ipv4Addr;
@@ -25,6 +25,9 @@ pub struct Wanted {
     pub restarts: u32,
     /// The running container was healthy when this was written: a node that adopts it takes it as healthy.
     pub healthy: bool,
+    /// It had failed its checks instead, and why when it began to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
     /// Set once the instance is to go; the removal goes on after a crash.
     pub removing: Option<Removing>,
 }
@@ -38,7 +41,28 @@ pub struct Removing {
 impl Wanted {
     pub fn new(spec: InstanceSpec, address: Ipv4Addr) -> Wanted {
         let layers = Vec::new();
-        Wanted { version: VERSION, spec, address, layers, restarts: 0, healthy: false, removing: None }
+        let (healthy, failing) = (false, None);
+        Wanted { version: VERSION, spec, address, layers, restarts: 0, healthy, failing, removing: None }
+    }
+
+    /// What the checks of the running container said when this was written. Who watches it anew goes on from there.
+    pub fn health(&self) -> Health {
+        match &self.failing {
+            _ if self.healthy => Health::Healthy,
+            Some(reason) => Health::Unhealthy { reason: reason.clone() },
+            None => Health::Starting { hint: None },
+        }
+    }
+
+    /// The same with what they say now. None: that is said already; another reason for failing is not kept.
+    pub fn with_health(&self, health: &Health) -> Option<Wanted> {
+        let (healthy, failing) = match health {
+            Health::Healthy => (true, None),
+            Health::Unhealthy { reason } => (false, Some(reason.clone())),
+            Health::Starting { .. } => (false, None),
+        };
+        let same = (healthy, failing.is_some()) == (self.healthy, self.failing.is_some());
+        (!same).then(|| Wanted { healthy, failing, ..self.clone() })
     }
 }
 
@@ -190,6 +214,26 @@ pub(crate) mod tests {
         list.remove(&wanted.spec.id).unwrap();
         assert!(list.read_all().unwrap().0.is_empty());
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// An instance that is listed because every one fails is listed by the next node too.
+    #[test]
+    fn a_verdict_outlives_the_node() {
+        let fails = |reason: &str| Health::Unhealthy { reason: reason.to_owned() };
+        let new = Wanted::new(spec("a1"), Ipv4Addr::new(10, 213, 0, 2));
+        assert_eq!(new.health(), Health::Starting { hint: None });
+        assert_eq!(new.with_health(&Health::Starting { hint: Some("nothing listens".into()) }), None);
+        let mut wanted = new.clone();
+        for health in [Health::Healthy, fails("no answer"), Health::Healthy, fails("status 500")] {
+            wanted = wanted.with_health(&health).unwrap();
+            assert_eq!(wanted.with_health(&health), None);
+            let text = serde_json::to_string(&wanted).unwrap();
+            wanted = serde_json::from_str(&text).unwrap();
+            assert_eq!(wanted.health(), health);
+        }
+        assert_eq!(wanted.with_health(&fails("status 503")), None, "each answer would be written");
+        // What starts anew has no verdict yet.
+        assert_eq!(wanted.with_health(&Health::Starting { hint: None }), Some(new));
     }
 
     #[test]
