@@ -5,7 +5,7 @@
 //! all of its loops use a table, and renews its lease with `Status`.
 
 use crate::ids::{Generation, InstanceId, RevisionNumber, ServiceId};
-use crate::instance::{Health, Observed, Phase};
+use crate::instance::{Health, Phase};
 use crate::reconcile::{Slot, SlotWish};
 use crate::service::{Service, State};
 use serde::{Deserialize, Serialize};
@@ -170,19 +170,11 @@ fn instances(service: &Service, slots: &[Slot]) -> Vec<RouteInstance> {
             SlotWish::Drain { .. } | SlotWish::Stop | SlotWish::Gone => false,
         })
         .collect();
-    // The lowest number of this that some have is listed.
-    let rank = |slot: &Slot, fact: &Observed| match fact.health {
-        Health::Healthy => Some(0),
-        Health::Unhealthy { .. } if slot.was_healthy(fact) => Some(1),
-        Health::Unhealthy { .. } => Some(2),
-        Health::Starting { .. } => None,
-    };
     let mut ranked: Vec<(u8, RouteInstance)> = routed
         .iter()
-        .filter_map(|slot| Some((slot, slot.fact.as_ref()?)))
-        .filter(|(_, fact)| fact.phase == Phase::Running)
-        .filter_map(|(slot, fact)| {
-            Some((rank(slot, fact)?, RouteInstance { id: fact.id.clone(), address: fact.address? }))
+        .filter_map(|slot| {
+            let fact = slot.fact.as_ref()?;
+            Some((rank(slot)?, RouteInstance { id: fact.id.clone(), address: fact.address? }))
         })
         .collect();
     let best = ranked.iter().map(|(rank, _)| *rank).min();
@@ -192,10 +184,22 @@ fn instances(service: &Service, slots: &[Slot]) -> Vec<RouteInstance> {
     list
 }
 
+/// Of the instances that may get requests those with the lowest number do. None: it never does, as it is.
+pub(crate) fn rank(slot: &Slot) -> Option<u8> {
+    let fact = slot.fact.as_ref().filter(|fact| fact.phase == Phase::Running && fact.address.is_some())?;
+    match fact.health {
+        Health::Healthy => Some(0),
+        Health::Unhealthy { .. } if slot.was_healthy(fact) => Some(1),
+        Health::Unhealthy { .. } => Some(2),
+        Health::Starting { .. } => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture;
+    use crate::instance::Observed;
     use crate::time::WallTime;
 
     fn check(state: State, expect: Option<(RouteState, usize)>) {

@@ -6,9 +6,10 @@
 //! back     the same with the roles exchanged, behind a failure, as far as old ones have gone already
 //! ```
 //! So there is never more than one instance above the larger of both sets. Where memory is lacking even for that one,
-//! an old one goes first, provided that another serves meanwhile. Nothing of this is behind the pivot: the old
-//! revision is the active one until the candidate has all its instances. Where those that come back are late, as many
-//! as are lacking stay beside them; `mend` lets them go between operations, once others serve or for their memory.
+//! an old one goes first, provided that another gets requests meanwhile, or that it gets none itself. Nothing of this
+//! is behind the pivot: the old revision is the active one until the candidate has all its instances. Where those that
+//! come back are late, as many as are lacking stay beside them; `mend` lets them go between operations, once others
+//! serve or for their memory.
 
 use super::failure::{self, Verdict};
 use super::{
@@ -20,8 +21,10 @@ use crate::ids::{InstanceId, RevisionNumber};
 use crate::instance::{Fault, Phase};
 use crate::limits;
 use crate::reconcile::{Slot, SlotWish};
+use crate::routes;
 use crate::service::{Revision, Service, State};
 use crate::time::Timestamp;
+use std::cmp::Reverse;
 
 /// Who comes and who goes.
 pub(super) struct Exchange<'a> {
@@ -29,7 +32,7 @@ pub(super) struct Exchange<'a> {
     to: RevisionNumber,
     /// As many of it there are to be.
     target: usize,
-    /// Its instances. Of both those that do not serve stand first, and would go first.
+    /// Its instances. Of both those that are the worst for requests stand first, and would go first.
     coming: Vec<&'a Slot>,
     /// Those of other revisions.
     going: Vec<&'a Slot>,
@@ -43,7 +46,7 @@ impl<'a> Exchange<'a> {
         let (mut coming, mut going): (Vec<&Slot>, Vec<&Slot>) =
             slots.iter().filter(|slot| slot.wish.runs()).partition(|slot| slot.revision == to);
         for slots in [&mut coming, &mut going] {
-            slots.sort_by_key(|slot| (slot.serves(), slot.id.clone()));
+            slots.sort_by_key(|slot| (Reverse(routes::rank(slot).unwrap_or(u8::MAX)), slot.id.clone()));
         }
         let leaving = slots.iter().any(|slot| !slot.wish.runs());
         Exchange { to, target, coming, going, leaving }
@@ -69,13 +72,13 @@ impl<'a> Exchange<'a> {
         self.going.iter().filter(|slot| slot.serves()).count().min(self.lacking())
     }
 
-    /// One can go before another comes: there are more than needed, and another one serves.
+    /// One can go before another comes: it gets no requests, or others get them that are no worse, and there is then
+    /// one less than needed at most.
     fn can_give_way(&self) -> bool {
-        let others = self.coming.iter().chain(self.going.iter().skip(1));
-        !self.leaving
-            && !self.going.is_empty()
-            && self.coming.len() + self.going.len() > self.target
-            && others.into_iter().any(|slot| slot.serves())
+        let Some(first) = self.going.first().filter(|_| !self.leaving) else { return false };
+        let there = self.coming.len() - self.refused().count() + self.going.len();
+        let others = self.going.len() > 1 || self.coming.iter().any(|slot| slot.serves());
+        routes::rank(first).is_none() || (others && there >= self.target)
     }
 
     /// What could not be started for want of memory, to be wished anew when there is room.
@@ -161,7 +164,8 @@ pub fn mend(service: &Service, active: &Revision, slots: &[Slot], draw: &mut Dra
              first, and {serve} of {target} serve until the other one does.",
             first.id, first.revision
         ));
-        mending.drain(exchange.refused().chain([first]), draw);
+        // The node tries those again that lack memory.
+        mending.drain([first], draw);
     } else if coming.len() < *target && !leaving {
         let count = target - coming.len();
         mending.slots.extend((0..count).map(|_| deploy::slot(service, *to, draw)));
@@ -193,9 +197,10 @@ pub(super) fn may_help(view: &View) -> bool {
     let Some(number) = view.service.candidate.filter(|number| view.service.active != Some(*number)) else {
         return false;
     };
-    match view.running(view.service.active).count() {
-        0 => false,
-        1 => least(view.revision(Some(number))) > 1,
+    let old: Vec<&Slot> = view.running(view.service.active).collect();
+    match old.as_slice() {
+        [] => false,
+        [only] => least(view.revision(Some(number))) > 1 || routes::rank(only).is_none(),
         _ => true,
     }
 }

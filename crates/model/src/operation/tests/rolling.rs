@@ -1,5 +1,6 @@
 //! Instances that are replaced one by one, in a world that takes one step at a time, in any order.
 
+mod hanging;
 mod mending;
 
 use super::*;
@@ -61,10 +62,10 @@ impl World {
         assert!(listed >= self.least, "{listed} of {} are routed: {slots:#?}", self.least);
     }
 
-    /// The place of a slot that something can happen to: it is not seen to serve yet, or it is to go.
+    /// The place of a slot that something can happen to: it does not run yet, or it is to go.
     fn moves(&self) -> Vec<usize> {
         let slots = self.rows.view.slots.iter().enumerate();
-        slots.filter(|(_, slot)| !slot.wish.runs() || !slot.serves()).map(|(place, _)| place).collect()
+        slots.filter(|(_, slot)| !slot.wish.runs() || !runs(slot)).map(|(place, _)| place).collect()
     }
 
     /// One thing happens, or time passes.
@@ -74,7 +75,7 @@ impl World {
         let moved = moves.get((self.dice >> 33) as usize % moves.len().max(1)).copied();
         self.rows.now = Timestamp(self.rows.now.0 + 1_000);
         let Some(place) = moved else { return self.rows.routed() };
-        let there = self.rows.view.slots.iter().filter(|slot| slot.serves()).count();
+        let there = self.rows.view.slots.iter().filter(|slot| runs(slot)).count();
         let slot = &mut self.rows.view.slots[place];
         if !slot.wish.runs() {
             self.rows.view.slots.remove(place);
@@ -124,6 +125,11 @@ impl World {
         let told = |line: &&Line| matches!(line, Line::Event(text) if text.contains(words));
         self.rows.lines.iter().filter(told).count()
     }
+}
+
+/// It has its memory, whether it serves or hangs.
+fn runs(slot: &Slot) -> bool {
+    slot.fact.as_ref().is_some_and(|fact| fact.phase == Phase::Running)
 }
 
 const NEW_SERVES: (OperationStatus, State) = (OperationStatus::Succeeded, State::Running);

@@ -80,6 +80,42 @@ fn what_stayed_gives_way_for_memory() {
     }
 }
 
+/// What was freed for one may be taken by others: each refusal costs no further one.
+#[test]
+fn memory_that_does_not_come_costs_one_instance_at_most() {
+    for size in [2, 3, 4] {
+        let mut world = stayed(size);
+        let there = world.listed();
+        assert_eq!(there, size as usize);
+        (world.room, world.most, world.least) = (0, 2 * size as usize, there - 1);
+        world.rests();
+        assert_eq!((world.count(OLD), world.listed()), (size as usize, there - 1), "{size}");
+        assert_eq!(world.told("There is not enough memory for another instance of revision 1: "), 1);
+    }
+}
+
+/// What hangs and gets no requests has memory that others need.
+#[test]
+fn what_stayed_and_hangs_gives_way() {
+    for (health, stays) in [
+        (Health::Starting { hint: None }, 0),
+        // The last one that gets requests, because nothing is healthy.
+        (Health::Unhealthy { reason: "no answer".to_owned() }, 1),
+    ] {
+        let mut world = stayed(2);
+        world.rows.view.slots.retain(|slot| slot.revision == NEW || !slot.serves());
+        let left = world.rows.view.slots.iter_mut().filter(|slot| slot.revision == NEW);
+        for (n, slot) in left.enumerate() {
+            slot.fact = Some(Observed { health: health.clone(), ..fixture::healthy(slot) });
+            slot.wish = if n == 0 { SlotWish::Beside } else { SlotWish::Stop };
+        }
+        world.rows.removed();
+        (world.room, world.most, world.least) = (1, 4, stays);
+        world.rests();
+        assert_eq!((world.count(OLD), world.count(NEW), world.listed()), (2, stays, 1), "{health:?}");
+    }
+}
+
 /// The only one that serves stays, whatever lacks its memory, until another one serves.
 #[test]
 fn what_serves_alone_gives_way_to_nothing() {

@@ -1,0 +1,34 @@
+//! Old instances that do not serve, and have the memory that new ones need.
+
+use super::*;
+
+fn hanging(size: u32, dice: u64, tag: &str, health: &Health) -> World {
+    let mut world = World::new(size, size, dice);
+    world.rows.tag("apron:deploy", tag);
+    for slot in &mut world.rows.view.slots {
+        slot.fact = Some(Observed { health: health.clone(), ..fixture::healthy(slot) });
+        slot.ever_healthy = true;
+    }
+    (world.room, world.most, world.least) = (size as usize, 2 * size as usize, world.listed().min(1));
+    world
+}
+
+/// As long as one of them is left, proxies have an instance that fails its check, and then one that does not.
+#[test]
+fn what_does_not_serve_gives_way_to_what_may() {
+    let starting = Health::Starting { hint: None };
+    let unhealthy = Health::Unhealthy { reason: "no answer".to_owned() };
+    for (size, health) in [(1, &starting), (2, &starting), (3, &starting), (2, &unhealthy), (3, &unhealthy)] {
+        for (dice, tag) in (0..8).flat_map(|dice| [(dice, "all"), (dice, "rolling")]) {
+            let mut world = hanging(size, dice, tag, health);
+            assert_eq!(world.ends(), NEW_SERVES, "{size} {tag} {health:?}");
+            assert_eq!((world.count(OLD), world.count(NEW)), (0, size as usize));
+        }
+    }
+    // The only one that gets requests stays.
+    for tag in ["all", "rolling"] {
+        let mut world = hanging(1, 1, tag, &unhealthy);
+        assert_eq!(world.ends(), OLD_SERVES, "{tag}");
+        assert_eq!((world.count(OLD), world.count(NEW), world.listed()), (1, 0, 1));
+    }
+}
