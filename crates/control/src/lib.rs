@@ -41,7 +41,7 @@ pub struct Platform {
     pub clock: Arc<dyn Clock>,
     pub names: Names,
     pub quotas: Quotas,
-    pub(crate) uploads: api::uploads::Claims,
+    pub(crate) uploads: api::uploads::Uploads,
 }
 
 impl Platform {

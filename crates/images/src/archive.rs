@@ -47,9 +47,9 @@ pub enum ArchiveError {
     Content(#[from] ContentError),
 }
 
-/// Stores every image of the archive and records its names, those of all or, where one cannot be used, of none. An image
-/// without a name is known by its digest. Blobs of an archive that turns out to be unusable stay in the store unnamed.
-/// Blocking; `cancel` ends it.
+/// Stores every image of the archive and records its names: all of them or, where an image or a name cannot be used,
+/// none. An image without a name is known by its digest. Blobs of an archive that turns out to be unusable stay in the
+/// store unnamed. Blocking; `cancel` ends it.
 pub fn import(
     content: &Content,
     path: &Path,
@@ -58,20 +58,13 @@ pub fn import(
 ) -> Result<Vec<(String, Digest)>, ArchiveError> {
     let members = members::read(content, path, helper, cancel)?;
     let import = Import { content, path, members };
-    let images = match (import.document("index.json")?, import.document("manifest.json")?) {
-        (Some(index), docker) => import.oci_layout(&index, docker.as_deref())?,
-        (None, Some(list)) => import.docker_save(&list)?,
-        (None, None) => return Err(import.not_an_archive("neither index.json nor manifest.json is in it")),
-    };
-    if images.is_empty() {
-        return Err(import.not_an_archive("it holds no image"));
-    }
-    for (_, digest) in &images {
-        import.check(digest)?;
-    }
-    for (name, digest) in &images {
-        content.name_set(name, digest)?;
-    }
+    let images = import.images().map_err(|error| match error {
+        ArchiveError::Content(ContentError::NotFound(digest)) => {
+            import.not_an_archive(&format!("{digest} is named but not in it"))
+        }
+        error => error,
+    })?;
+    content.names_set(&images)?;
     Ok(images)
 }
 
@@ -134,6 +127,24 @@ struct Saved {
 }
 
 impl Import<'_> {
+    /// Every image by its names, each complete and for this machine.
+    fn images(&self) -> Result<Vec<(String, Digest)>, ArchiveError> {
+        let images = match (self.document("index.json")?, self.document("manifest.json")?) {
+            (Some(index), docker) => self.oci_layout(&index, docker.as_deref())?,
+            (None, Some(list)) => self.docker_save(&list)?,
+            (None, None) => {
+                return Err(self.not_an_archive("neither index.json nor manifest.json is in it"));
+            }
+        };
+        if images.is_empty() {
+            return Err(self.not_an_archive("it holds no image"));
+        }
+        for (_, digest) in &images {
+            self.check(digest)?;
+        }
+        Ok(images)
+    }
+
     fn oci_layout(&self, index: &[u8], docker: Option<&[u8]>) -> Result<Vec<(String, Digest)>, ArchiveError> {
         let index: ImageIndex = self.json(index, "index.json")?;
         // Newer `docker save` writes both; only its own list has the tags as people know them.
@@ -220,7 +231,7 @@ impl Import<'_> {
             Err(e) => return Err(e.into()),
         }
         match manifest.layers.iter().find(|layer| !self.content.has(&layer.digest)) {
-            Some(missing) => Err(self.not_an_archive(&format!("the layer {} is not in it", missing.digest))),
+            Some(missing) => Err(ContentError::NotFound(missing.digest.clone()).into()),
             None => Ok(()),
         }
     }

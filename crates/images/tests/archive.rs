@@ -3,7 +3,7 @@
 mod common;
 
 use apron_images::archive::{ArchiveError, ROLE, export};
-use apron_images::content::Content;
+use apron_images::content::{Content, ContentError};
 use apron_images::helper::Helper;
 use apron_images::manifest::{
     CONFIG_TYPE, Descriptor, ImageManifest, LAYER_TYPE, MANIFEST_TYPE, host_architecture,
@@ -137,6 +137,43 @@ fn one_image_that_cannot_be_used_keeps_the_others_from_being_named() {
     assert!(matches!(check(&scratch, &archive), Err(ArchiveError::OtherPlatform { .. })));
     let content = Content::open(scratch.join("content")).unwrap();
     assert_eq!(content.name_get("good:1").unwrap(), None);
+}
+
+#[test]
+fn one_name_that_cannot_be_used_keeps_the_others_as_they_are() {
+    let scratch = Scratch::new();
+    let parts = parts(&scratch, host_architecture());
+    let list = br#"[{"Config":"c.json","RepoTags":["web:1","two words"],"Layers":["layer.tar"]}]"#;
+    let archive = Tar::new()
+        .file("c.json", &parts.config)
+        .file("layer.tar", &parts.layer)
+        .file("manifest.json", list)
+        .bytes();
+    let error = check(&scratch, &archive).unwrap_err();
+    assert!(matches!(error, ArchiveError::Content(ContentError::BadName(_))), "{error}");
+    assert!(Content::open(scratch.join("content")).unwrap().name_list().unwrap().is_empty());
+}
+
+/// Each blob that an index leads to is left out once.
+#[test]
+fn what_is_named_but_not_in_it() {
+    let scratch = Scratch::new();
+    let parts = parts(&scratch, host_architecture());
+    let [layer, config, manifest] = &parts.names;
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{MANIFEST_TYPE}","digest":"sha256:{manifest}","size":1}}]}}"#
+    );
+    let blobs = [(manifest, &parts.manifest), (config, &parts.config), (layer, &parts.layer)];
+    for (missing, _) in blobs {
+        let _ = fs::remove_dir_all(scratch.join("content"));
+        let archive = Tar::new().file("index.json", index.as_bytes());
+        let there = blobs.iter().filter(|(name, _)| *name != missing);
+        let archive =
+            there.fold(archive, |tar, (name, bytes)| tar.file(&format!("blobs/sha256/{name}"), bytes));
+        let error = check(&scratch, &archive.bytes()).unwrap_err();
+        assert!(matches!(error, ArchiveError::NotAnArchive { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("sha256:{missing} is named but not in it")), "{error}");
+    }
 }
 
 #[test]

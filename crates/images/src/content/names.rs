@@ -99,30 +99,48 @@ impl Content {
         self.name_put(name, manifest, NameSource::Imported)
     }
 
-    /// Lets a name stand for this manifest. What it stood for before stays in the store until a sweep.
+    /// Like `name_set` for several names and the manifest of each: all of them are set or, on an error, none.
+    pub fn names_set(&self, images: &[(String, Digest)]) -> Result<(), ContentError> {
+        let images = images.iter().map(|(name, manifest)| (name.as_str(), manifest));
+        self.names_put(images.collect(), NameSource::Imported)
+    }
+
+    /// Lets a name stand for this manifest.
     pub(crate) fn name_put(
         &self,
         name: &str,
         manifest: &Digest,
         source: NameSource,
     ) -> Result<(), ContentError> {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(|b| b.is_ascii_graphic()) {
+        self.names_put(vec![(name, manifest)], source)
+    }
+
+    /// What the names stood for before stays in the store until a sweep.
+    fn names_put(&self, images: Vec<(&str, &Digest)>, source: NameSource) -> Result<(), ContentError> {
+        let usable = |name: &str| {
+            !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(|b| b.is_ascii_graphic())
+        };
+        if let Some((name, _)) = images.iter().find(|(name, _)| !usable(name)) {
             return Err(ContentError::BadName(name.chars().take(100).collect()));
         }
-        // A sweep that has read the names already must find the image young. That it is not complete is the
-        // caller's affair.
-        let _ = self.complete(manifest);
+        for (_, manifest) in &images {
+            // A sweep that has read the names already must find the image young. That it is not complete is the
+            // caller's affair.
+            let _ = self.complete(manifest);
+        }
         let set_at = WallTime(u64::try_from(wall_clock().as_millis()).unwrap_or(u64::MAX));
         self.change(|names| {
-            let before = names.get(name);
-            let replaced = match before {
-                Some(entry) if entry.digest != *manifest => Some(entry.digest.clone()),
-                Some(entry) => entry.replaced.clone(),
-                None if names.len() >= NAMES_MAX => return Err(ContentError::TooManyNames),
-                None => None,
-            };
-            let entry = Entry { digest: manifest.clone(), source, set_at, replaced };
-            names.insert(name.to_owned(), entry);
+            for (name, manifest) in images {
+                let before = names.get(name);
+                let replaced = match before {
+                    Some(entry) if entry.digest != *manifest => Some(entry.digest.clone()),
+                    Some(entry) => entry.replaced.clone(),
+                    None if names.len() >= NAMES_MAX => return Err(ContentError::TooManyNames),
+                    None => None,
+                };
+                let entry = Entry { digest: manifest.clone(), source, set_at, replaced };
+                names.insert(name.to_owned(), entry);
+            }
             Ok(())
         })
     }

@@ -123,6 +123,25 @@ fn a_name_says_what_it_replaced() {
     }
 }
 
+#[test]
+fn several_names_are_set_or_none_of_them() {
+    let scratch = Scratch::new("several");
+    let content = Content::open(&scratch.0).unwrap();
+    let named = |name: &str| (name.to_owned(), entry_digest());
+    let many: Vec<_> = (1..NAMES_MAX).map(|number| named(&format!("image-{number}"))).collect();
+    content.names_set(&many).unwrap();
+    let (image, _) = image(&content, &[b"one"]);
+    let replacing = ("image-1".to_owned(), image);
+    for (more, too_many) in [([named("a"), named("b")], true), ([named("a"), named("two words")], false)] {
+        let error = content.names_set(&[[replacing.clone()].as_slice(), &more].concat()).unwrap_err();
+        assert_eq!(matches!(error, ContentError::TooManyNames), too_many, "{error}");
+        assert_eq!(content.name_get("image-1").unwrap(), Some(entry_digest()));
+        assert_eq!(content.name_get("a").unwrap(), None);
+    }
+    content.names_set(&[replacing.clone(), named("a")]).unwrap();
+    assert_eq!(content.name_get("image-1").unwrap(), Some(replacing.1));
+}
+
 fn entry_digest() -> Digest {
     Digest::new(EMPTY)
 }

@@ -7,7 +7,8 @@
 //! container. Housekeeping removes what nobody goes on with.
 //!
 //! One call at a time works on an upload: two parts for one place would mix in the file. Who finds it claimed is
-//! refused and may ask again.
+//! refused and may ask again. Completing goes on when its caller has gone, who may have asked for something that takes
+//! minutes; it ends when control does.
 
 use crate::Platform;
 use crate::api::call::Context;
@@ -31,35 +32,60 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// How a gzip file begins.
 const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
 
-/// Uploads that a call is working on now. One process serves the API, so memory is the place for it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Claims(Arc<Mutex<BTreeSet<String>>>);
+/// Uploads that are worked on now. One process serves the API, so memory is the place for it. Dropping it ends the work.
+#[derive(Debug, Default)]
+pub(crate) struct Uploads {
+    claimed: Claimed,
+    /// Each holds a claim.
+    work: Mutex<JoinSet<()>>,
+}
+
+type Claimed = Arc<Mutex<BTreeSet<String>>>;
 
 /// Ends when it is dropped. Whoever works on the file holds it, also when the caller has gone meanwhile.
 struct Claim {
-    claims: Claims,
+    claimed: Claimed,
     id: String,
 }
 
-impl Claims {
+impl Uploads {
     fn claim(&self, id: &str) -> Result<Claim, Error> {
-        let mut claimed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         if !claimed.insert(id.to_owned()) {
             return Err(failure::invalid_state(
                 "Another call is working on this upload. Try again after it.",
             ));
         }
-        Ok(Claim { claims: self.clone(), id: id.to_owned() })
+        Ok(Claim { claimed: Arc::clone(&self.claimed), id: id.to_owned() })
+    }
+
+    /// Does work that holds a claim to its end, whether or not somebody waits for it.
+    async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut tasks = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(async move {
+                // Whoever has gone needs no answer.
+                let _ = answer.send(work.await);
+            });
+        }
+        answered.await.unwrap_or_else(|_| Err(broke_off()))
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.claims.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
@@ -152,24 +178,30 @@ pub(super) async fn complete(
     if !used.map_err(failure::store)? {
         return Err(gone(&id));
     }
-    let (file, into) = (path(content, &id)?, content.clone());
-    let work = blocking(move || {
-        let answer = match upload.kind {
-            UploadKind::Source => store_source(&into, &file, upload.size),
-            UploadKind::Image => import(&into, &file, upload.size),
-        };
-        answer.map(|answer| (answer, claim))
-    });
-    let (answer, claim) = work.await?;
-    // What has expired meanwhile is stored all the same.
-    store.upload_take(&id).await.map_err(failure::store)?;
-    let content = content.clone();
-    blocking(move || {
-        let _claim = claim;
-        discard(&content, &id);
-        Ok(answer)
-    })
-    .await
+    let file = path(content, &id)?;
+    let (store, content) = (store.clone(), content.clone());
+    let work = async move {
+        let cancel = Cancel::new();
+        let _ended_with_control = cancel.on_drop();
+        let into = content.clone();
+        let stored = blocking(move || {
+            let answer = match upload.kind {
+                UploadKind::Source => store_source(&into, &file, upload.size),
+                UploadKind::Image => import(&into, &file, upload.size, &cancel),
+            };
+            answer.map(|answer| (answer, claim))
+        });
+        let (answer, claim) = stored.await?;
+        // What has expired meanwhile is stored all the same.
+        store.upload_take(&id).await.map_err(failure::store)?;
+        blocking(move || {
+            let _claim = claim;
+            discard(&content, &id);
+            Ok(answer)
+        })
+        .await
+    };
+    context.platform.uploads.finish(work).await
 }
 
 pub(super) async fn abort(
@@ -213,12 +245,16 @@ fn store_source(content: &Content, path: &Path, size: u64) -> Result<CompleteUpl
     Ok(CompleteUploadResponse { repository_url: Some(format!("apron:source/{digest}")), images: None })
 }
 
-fn import(content: &Content, path: &Path, size: u64) -> Result<CompleteUploadResponse, Error> {
+fn import(
+    content: &Content,
+    path: &Path,
+    size: u64,
+    cancel: &Cancel,
+) -> Result<CompleteUploadResponse, Error> {
     // Bytes of a part that was cut short do not count.
     let file = OpenOptions::new().write(true).open(path);
     file.and_then(|file| file.set_len(size)).map_err(|error| disk("written", &error))?;
-    // Nobody waits for it any more when its caller has gone, but what is stored then is as good.
-    let imported = archive::import(content, path, &Helper::this_program(), &Cancel::new());
+    let imported = archive::import(content, path, &Helper::this_program(), cancel);
     let imported = imported.map_err(|error| match error {
         ArchiveError::Unreadable { source, .. } => disk("read", &source),
         ArchiveError::Unwritable { source, .. } => disk("written", &source),
@@ -301,8 +337,12 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(_) => Err(failure::internal("The upload could not be worked on.")),
+        Err(_) => Err(broke_off()),
     }
+}
+
+fn broke_off() -> Error {
+    failure::internal("The upload could not be worked on.")
 }
 
 #[cfg(test)]
@@ -312,6 +352,7 @@ mod tests {
     use crate::reconcile::housekeeping;
     use apron_model::time::Timestamp;
     use apron_wire::Blob;
+    use std::io::Write;
     use std::time::Duration;
 
     fn context(platform: &Platform) -> Context<'_> {
@@ -348,12 +389,12 @@ mod tests {
     /// A caller that went away leaves its part being written: who comes meanwhile is refused.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_claim_outlives_its_caller_and_ends_with_its_work() {
-        let claims = Claims::default();
-        let claim = claims.claim("a").unwrap();
-        assert_eq!(claims.claim("a").err().unwrap().code, "InvalidStateException");
-        assert!(claims.claim("b").is_ok());
+        let uploads = Uploads::default();
+        let claim = uploads.claim("a").unwrap();
+        assert_eq!(uploads.claim("a").err().unwrap().code, "InvalidStateException");
+        assert!(uploads.claim("b").is_ok());
         drop(claim);
-        assert!(claims.claim("a").is_ok());
+        assert!(uploads.claim("a").is_ok());
     }
 
     /// Nothing of a refused call has happened.
@@ -383,6 +424,77 @@ mod tests {
         assert!(done.repository_url.unwrap().starts_with("apron:source/sha256:"));
         assert!(!path(&platform.content, &id).unwrap().exists());
         assert_eq!(platform.store.upload_get(&id).await.unwrap(), None);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn work_without_a_caller_ends_with_control() {
+        let uploads = Arc::new(Uploads::default());
+        let claim = uploads.claim("a").unwrap();
+        let (begun, begins) = oneshot::channel();
+        let caller = tokio::spawn({
+            let uploads = uploads.clone();
+            async move {
+                let work = async move {
+                    let _claim = claim;
+                    let _ = begun.send(());
+                    std::future::pending::<Result<(), Error>>().await
+                };
+                uploads.finish(work).await
+            }
+        });
+        begins.await.unwrap();
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        let claimed = uploads.claimed.clone();
+        assert!(claimed.lock().unwrap().contains("a"));
+        drop(uploads);
+        let ended = async {
+            while !claimed.lock().unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+    }
+
+    /// The file is a pipe here, so that the work waits until the caller has gone.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_completes_without_its_caller_is_over_as_well() {
+        let directory = Directory::new();
+        let platform = Arc::new(platform(&directory).await);
+        let id = open(&platform).await;
+        let bytes = [GZIP.as_slice(), b"and so on"].concat();
+        put_part(context(&platform), part(&id, 0, bytes.clone())).await.unwrap();
+        let file = path(&platform.content, &id).unwrap();
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let caller = tokio::spawn({
+            let (platform, upload_id) = (platform.clone(), id.clone());
+            async move { complete(context(&platform), CompleteUploadRequest { upload_id }).await }
+        });
+        let wait = || tokio::time::sleep(Duration::from_millis(5));
+        // Until the work has opened it, nobody can write to it.
+        let opened = async {
+            loop {
+                match OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&file) {
+                    Ok(pipe) => break pipe,
+                    Err(_) => wait().await,
+                }
+            }
+        };
+        let mut pipe = tokio::time::timeout(Duration::from_secs(20), opened).await.unwrap();
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        assert!(platform.uploads.claim(&id).is_err());
+        pipe.write_all(&bytes).unwrap();
+        drop(pipe);
+        let ended = async {
+            while platform.uploads.claim(&id).is_err() {
+                wait().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+        assert_eq!(platform.store.upload_get(&id).await.unwrap(), None);
+        assert!(!file.exists());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
