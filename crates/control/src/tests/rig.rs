@@ -1,7 +1,8 @@
 //! Control over a bench, moved round by round.
 //!
-//! One modelled proxy serves the table it took last, also while control is dead; after every round a checker looks
-//! whether an instance that it may send requests to has been stopped.
+//! One modelled proxy serves the table it took last, also while control is dead; after every round checkers look
+//! whether an instance that it may send requests to has been stopped, and whether a service that could serve is in the
+//! newest table.
 
 use crate::bench;
 use crate::clock::{ManualClock, boot_id};
@@ -10,14 +11,14 @@ use apron_compute::sim::{BuildScript, World};
 use apron_model::build::BuildOutcome;
 use apron_model::draw::Draw;
 use apron_model::fixture;
-use apron_model::ids::{Digest, Generation, OperationId, ServiceId};
+use apron_model::ids::{Digest, Generation, InstanceId, OperationId, ServiceId};
 use apron_model::instance::Phase;
 use apron_model::operation::{Operation, OperationKind, Write};
-use apron_model::reconcile::SlotWish;
+use apron_model::reconcile::{Slot, SlotWish};
 use apron_model::routes::{FromProxy, RouteTable};
 use apron_model::service::*;
 use apron_model::time::Timestamp;
-use apron_store::{ProxyProcess, Store};
+use apron_store::{ProxyProcess, ServiceRoutes, Store};
 use apron_telemetry::{Cursor, Logs, Stream};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -33,6 +34,9 @@ pub(super) const BAD: &str = "https://git.test/bad.git";
 pub(super) const SERVICES_MAX: u64 = 100;
 /// Rounds after which nothing more is expected to happen by itself.
 const ROUNDS_MAX: usize = 400;
+/// Rounds in which a service with a healthy instance may be without one in the newest table: where the instances of a
+/// new revision end just behind the pivot, the engine goes back in its next turn.
+const UNSERVED_ROUNDS_MAX: u32 = 1;
 /// The seed of what is drawn by chance: the same in every run, so that a failure comes again.
 const SEED: u128 = 1;
 
@@ -118,6 +122,8 @@ impl Bench {
             proxy: Arc::clone(&self.proxy),
             busy: BTreeMap::new(),
             deaf: false,
+            wished_max: None,
+            unserved: BTreeMap::new(),
             world: self.world.clone(),
             clock: Arc::clone(&self.clock),
         }
@@ -133,9 +139,13 @@ pub(super) struct Rig {
     process: ProxyProcess,
     proxy: Arc<Mutex<Option<Arc<RouteTable>>>>,
     /// Requests that the proxy has in flight.
-    pub(super) busy: BTreeMap<apron_model::ids::InstanceId, u32>,
+    pub(super) busy: BTreeMap<InstanceId, u32>,
     /// The proxy takes no tables.
     pub(super) deaf: bool,
+    /// More instances than this of one service are never wished at once.
+    pub(super) wished_max: Option<usize>,
+    /// For how many rounds services have been without an instance in the newest table though one is healthy.
+    unserved: BTreeMap<ServiceId, u32>,
     world: World,
     clock: Arc<ManualClock>,
 }
@@ -164,6 +174,7 @@ impl Rig {
         self.routes.pass().await.unwrap();
         self.proxy_turn();
         self.check_served();
+        self.check_rows().await;
         tokio::task::yield_now().await;
         self.clock.forward(100);
     }
@@ -206,6 +217,44 @@ impl Rig {
             let seen = observed.iter().find(|one| one.id == instance.id);
             let lost = seen.is_none_or(|one| one.phase == Phase::Stopping);
             assert!(!lost, "the proxy sends requests to {}, which is gone: {seen:?}", instance.id);
+        }
+    }
+
+    /// By the rows: who could serve does, and no more instances are wished than may be.
+    async fn check_rows(&mut self) {
+        let newest = self.proxies.table();
+        for ServiceRoutes { service, slots, .. } in self.store.service_routes().await.unwrap() {
+            let wished = slots.iter().filter(|slot| slot.wish.runs()).count();
+            assert!(self.wished_max.is_none_or(|max| wished <= max), "{wished} are wished: {slots:?}");
+
+            let open = match &service.operation {
+                Some(id) => self.store.operation_get(id).await.unwrap().map(|row| row.kind),
+                None => None,
+            };
+            let leaves = matches!(open, Some(OperationKind::PauseService | OperationKind::DeleteService));
+            // Before the pivot a candidate that is started beside the old set does not serve yet.
+            let is_due = |slot: &Slot| {
+                let revision = Some(slot.revision);
+                slot.wish == SlotWish::Beside || revision == service.active || revision != service.candidate
+            };
+            let due: Vec<&InstanceId> = slots
+                .iter()
+                .filter(|slot| slot.wish.runs() && slot.serves() && is_due(slot))
+                .map(|slot| &slot.id)
+                .collect();
+            let services = newest.iter().flat_map(|table| &table.services);
+            let mut named = services.filter(|one| one.id == service.id).flat_map(|one| &one.instances);
+            let unserved = service.state == State::Running
+                && !leaves
+                && !due.is_empty()
+                && !named.any(|instance| due.contains(&&instance.id));
+            let rounds = self.unserved.entry(service.id.clone()).or_default();
+            *rounds = if unserved { *rounds + 1 } else { 0 };
+            assert!(
+                *rounds <= UNSERVED_ROUNDS_MAX,
+                "{} is without an instance in the table of proxies, though there are {due:?}: {newest:?}",
+                service.name
+            );
         }
     }
 

@@ -8,13 +8,15 @@ use apron_model::instance::InstanceSpec;
 use apron_model::operation::{Line, Operation, OperationKind, OperationStatus};
 use apron_model::service::{ServiceConfig, State};
 use apron_store::PendingLine;
-use apron_telemetry::Stream;
+use apron_telemetry::{Cursor, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::io::Write;
 
 /// More than any operation of these tests writes.
 const LINES_MAX: u32 = 1000;
+/// Stands in a `Logbook` for the end of a deployment's log, of which followers are told.
+const LOG_END: &str = "(no further line comes)";
 
 /// How a service stands, as callers, its instances and the proxy's table show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +71,10 @@ impl Logbook {
             book.add(format!("events of {service}"), rig.events(id));
             for (place, operation) in operations(rig, id).await.into_iter().enumerate() {
                 let log = Stream::Deployment(id.clone(), operation.id);
-                book.add(format!("operation {place} of {service}"), rig.lines(&log));
+                let page = rig.logs.read(&log, Cursor::START, LINES_MAX as usize).unwrap();
+                let end = page.end.then(|| LOG_END.to_owned());
+                let lines = page.lines.into_iter().map(|line| line.text).chain(end);
+                book.add(format!("operation {place} of {service}"), lines);
             }
         }
         book
@@ -82,12 +87,13 @@ impl Logbook {
             let service = services.iter().position(|id| *id == pending.service).unwrap();
             match (&pending.line, &pending.operation) {
                 (Line::Event(text), _) => book.add(format!("events of {service}"), [text.clone()]),
-                (Line::Deployment(text), Some(id)) => {
+                (line @ (Line::Deployment(_) | Line::DeploymentEnd), Some(id)) => {
                     let rows = operations(rig, &pending.service).await;
                     let place = rows.iter().position(|row| row.id == *id).unwrap();
-                    book.add(format!("operation {place} of {service}"), [text.clone()]);
+                    let text = if let Line::Deployment(text) = line { text } else { LOG_END };
+                    book.add(format!("operation {place} of {service}"), [text.to_owned()]);
                 }
-                (Line::Deployment(_), None) | (Line::DeploymentEnd, _) => {}
+                (Line::Deployment(_) | Line::DeploymentEnd, None) => {}
             }
         }
         book
