@@ -4,45 +4,51 @@
 mod census;
 mod day;
 
-use crate::support::{Platform, http};
-use day::Town;
+use crate::support::http;
+use day::{Kill, Town};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-const KILLS: u32 = 50;
-/// Between two kills: from a quarter of a deployment to several.
-const PAUSE_MS: std::ops::Range<u64> = 50..900;
+const KILLS: usize = 50;
+/// Days over which they are spread.
+const DAYS: usize = 2;
+/// The last moment of a kill, in thousandths of what its step takes without kills: it may be quicker another time.
+const LATEST: u32 = 600;
+const ROLES: [&str; 3] = ["control", "node", "proxy"];
 
 #[test]
 #[ignore = "long: the long list runs it"]
 fn a_day_with_fifty_kills_ends_as_one_without() {
-    let quiet = Town::new();
-    let (expect, _) = quiet.live(&AtomicBool::new(true));
-    quiet.clear();
-    drop(quiet);
-
     let seed = std::env::var("APRON_KILLS_SEED").map_or_else(
         |_| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
         |text| text.parse().expect("APRON_KILLS_SEED is a number"),
     );
-    say(&format!("SEED: APRON_KILLS_SEED={seed} repeats the moments of the kills"));
+    say(&format!("SEED: APRON_KILLS_SEED={seed} repeats the places of the kills"));
     let town = Town::new();
-    let over = AtomicBool::new(false);
-    let (got, days) = std::thread::scope(|scope| {
-        let killer = scope.spawn(|| {
-            // A failed day must not leave the killer running.
-            kill(&town.platform, seed);
-            over.store(true, Ordering::Relaxed);
-        });
-        let got = town.live(&over);
-        killer.join().expect("the killer ends");
-        got
-    });
-    assert_eq!(got, expect);
-    let operations = got.operations();
+    let (expect, took) = town.quiet();
+    town.clear();
+    let steps = day::day();
+    let mut struck: BTreeMap<&str, BTreeSet<&str>> =
+        steps.iter().map(|step| (step.kind(), BTreeSet::new())).collect();
+    for (number, kills) in kills(seed).chunks(steps.len()).enumerate() {
+        let (got, by_step) = town.struck(kills, &took);
+        assert_eq!(got, expect, "day {number}");
+        for (step, roles) in steps.iter().zip(by_step) {
+            struck.entry(step.kind()).or_default().extend(roles);
+        }
+        if number + 1 < DAYS {
+            town.clear();
+        }
+    }
+    let missed: Vec<_> = struck.iter().filter(|(_, roles)| roles.is_empty()).collect();
+    assert!(missed.is_empty(), "no kill came within {missed:?}: {struck:?}");
+    let pairs: usize = struck.values().map(BTreeSet::len).sum();
     say(&format!(
-        "COUNT: {KILLS} kills of control, node and proxy in {days} days of {operations} operations each"
+        "COUNT: {KILLS} kills of control, node and proxy in {DAYS} days of {} operations each; {pairs} of {} pairs of \
+         a kind of step and a process killed within it",
+        expect.operations(),
+        struck.len() * ROLES.len()
     ));
     // What was routed last answers without a failure once nothing is killed any more.
     let load = http::Load::start(&town.platform.apps, &town.platform.alias("shop"), 1);
@@ -58,16 +64,30 @@ fn say(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn kill(platform: &Platform, seed: u64) {
+/// For each step of all days the kills within it: every process in every kind of step, and the rest anywhere.
+fn kills(seed: u64) -> Vec<Vec<Kill>> {
     let mut state = seed;
-    let mut draw = |below: u64| {
+    let mut draw = |below: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
+        (state >> 33) as usize % below
     };
-    for _ in 0..KILLS {
-        let pause = PAUSE_MS.start + draw(PAUSE_MS.end - PAUSE_MS.start);
-        std::thread::sleep(Duration::from_millis(pause));
-        let role = ["control", "node", "proxy"][draw(3) as usize];
-        platform.process(role).kill();
+    let steps: Vec<_> = (0..DAYS).flat_map(|_| day::day()).collect();
+    let kinds: BTreeSet<&str> = steps.iter().map(|step| step.kind()).collect();
+    let mut places: Vec<(usize, &str)> = Vec::new();
+    for (kind, role) in kinds.iter().flat_map(|kind| ROLES.map(|role| (*kind, role))) {
+        let of: Vec<usize> = (0..steps.len()).filter(|at| steps[*at].kind() == kind).collect();
+        places.push((of[draw(of.len())], role));
     }
+    while places.len() < KILLS {
+        places.push((draw(steps.len()), ROLES[draw(ROLES.len())]));
+    }
+    assert_eq!(places.len(), KILLS);
+    let mut kills = vec![Vec::new(); steps.len()];
+    for (at, role) in places {
+        kills[at].push(Kill { role, at: draw(LATEST as usize) as u32 });
+    }
+    for step in &mut kills {
+        step.sort_by_key(|kill: &Kill| kill.at);
+    }
+    kills
 }

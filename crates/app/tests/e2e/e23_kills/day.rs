@@ -9,9 +9,9 @@ use apron_wire::apprunner::{
     ServiceSummary, SourceConfiguration, Tag, UpdateServiceRequest,
 };
 use apron_wire::apron::{CancelOperationRequest, RollbackServiceRequest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One step, with the time that restarts take.
 const STEP_MAX: Duration = Duration::from_secs(120);
@@ -21,7 +21,7 @@ const NAMES: [&str; 4] = ["shop", "blog", "wiki", PAIR];
 
 /// What somebody does in the course of the day, and what it must come to.
 #[derive(Clone, Copy, Debug)]
-enum Step {
+pub(super) enum Step {
     /// Create or update to an image; the text is what it answers then.
     Deploy(&'static str, &'static str),
     /// An update to an image that ends at once: the service goes on as it was.
@@ -37,7 +37,7 @@ enum Step {
     Delete(&'static str),
 }
 
-fn day() -> Vec<Step> {
+pub(super) fn day() -> Vec<Step> {
     use Step::*;
     vec![
         Deploy(PAIR, "one"),
@@ -75,6 +75,16 @@ pub(super) struct Day {
     stands: BTreeMap<String, Stands>,
     /// How the operations of each step ended, in the order of the steps.
     operations: Vec<(&'static str, Vec<OperationStatus>)>,
+    /// What the owner of the service with the longest day reads of it.
+    events: BTreeSet<String>,
+}
+
+/// A kill -9 that is to come within a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kill {
+    pub(super) role: &'static str,
+    /// When, in thousandths of the time that the step takes without kills.
+    pub(super) at: u32,
 }
 
 impl Day {
@@ -118,21 +128,57 @@ impl Town {
         Town { platform, scaling, before }
     }
 
-    /// Lives the day through, again and again until `over`, and says how the last one ended and how many there were.
-    /// Whatever is killed, the operations of each day end alike, and nothing is left over of a day.
-    pub(super) fn live(&self, over: &AtomicBool) -> (Day, u32) {
-        let mut first = None;
-        let mut days = 0;
-        loop {
-            days += 1;
-            // Before the day: a last one that began before the end of the kills is lived to its end, too.
-            let last = over.load(Ordering::Relaxed);
-            let operations: Vec<_> = day().into_iter().map(|step| (step.name(), self.take(step))).collect();
-            assert_eq!(operations, *first.get_or_insert_with(|| operations.clone()));
-            if last {
-                return (Day { stands: self.stands(), operations }, days);
-            }
-            self.clear();
+    /// Lives the day through without kills. How it ends and how long each of its steps takes.
+    pub(super) fn quiet(&self) -> (Day, Vec<Duration>) {
+        let timed = |step: Step| {
+            let begun = Instant::now();
+            ((step.name(), self.take(step)), begun.elapsed())
+        };
+        let (operations, took) = day().into_iter().map(timed).unzip();
+        (self.end(operations), took)
+    }
+
+    /// Lives the day through with these kills in its steps, which take so long without. How it ends, and for each step
+    /// what was killed before the step was done.
+    pub(super) fn struck(
+        &self,
+        kills: &[Vec<Kill>],
+        took: &[Duration],
+    ) -> (Day, Vec<BTreeSet<&'static str>>) {
+        let steps = day().into_iter().zip(kills.iter().zip(took));
+        let lived = steps.map(|(step, (kills, took))| {
+            let done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let killer = scope.spawn(|| self.strike(kills, *took, &done));
+                let ended = self.take(step);
+                done.store(true, Ordering::Relaxed);
+                ((step.name(), ended), killer.join().expect("the killer ends"))
+            })
+        });
+        let (operations, struck) = lived.unzip();
+        (self.end(operations), struck)
+    }
+
+    /// Makes the kills of a step, in their order. What was killed before the step was done.
+    fn strike(&self, kills: &[Kill], took: Duration, done: &AtomicBool) -> BTreeSet<&'static str> {
+        let begun = Instant::now();
+        let kill = |kill: &Kill| {
+            std::thread::sleep((took * kill.at / 1000).saturating_sub(begun.elapsed()));
+            let process = self.platform.process(kill.role);
+            let within = !done.load(Ordering::Relaxed);
+            process.kill();
+            within.then_some(kill.role)
+        };
+        kills.iter().filter_map(kill).collect()
+    }
+
+    fn end(&self, operations: Vec<(&'static str, Vec<OperationStatus>)>) -> Day {
+        let stands = self.stands();
+        let events = self.platform.run(&["logs", PAIR, "--events"]);
+        Day {
+            stands,
+            operations,
+            events: events.lines().map(plain).filter(|line| !may_differ(line)).collect(),
         }
     }
 
@@ -176,7 +222,10 @@ impl Town {
                 self.call(step, &arn, since.len())?;
                 return Err("its calls are being made".to_owned());
             }
-            if matches!(step, Step::Cancel(_)) && !is_ended(&since[0]) {
+            // Not before its instance runs, so that every day has one revision for it.
+            if matches!(step, Step::Cancel(name) if self.platform.applications(name).len() > 2)
+                && !is_ended(&since[0])
+            {
                 self.platform.call(&CancelOperationRequest::new(&arn))?;
             }
             match since.iter().find(|one| !is_ended(one)) {
@@ -275,6 +324,33 @@ impl Town {
     }
 }
 
+/// Without its time and what is drawn or measured. How long an instance took to stop is known only to who saw it begin,
+/// and that its last request has ended may be learnt when its time to drain is over.
+fn plain(line: &str) -> String {
+    let is_id = |word: &str| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let bare = |word: &str| word.trim_end_matches(['.', ':', ',']).to_owned();
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+    let plain = words.iter().enumerate().map(|(at, word)| match bare(word) {
+        id if is_id(&id) => "ID",
+        time if time.parse::<f64>().is_ok() && words.get(at + 1).is_some_and(|unit| bare(unit) == "s") => "N",
+        _ => word,
+    });
+    let plain = plain.collect::<Vec<_>>().join(" ");
+    plain
+        .replace(" has stopped in N s.", " has stopped.")
+        .replace(": its time to drain is over.", ": its last request has ended.")
+}
+
+/// The one place where a line may be there in one day and lacking in another.
+fn may_differ(line: &str) -> bool {
+    // A call that is made again after a kill may come when the operation before it has ended, and waits for nothing; or
+    // sooner or later than what drained before it has stopped.
+    let waited = line.starts_with("The operation with ID : ID is next.") || line.starts_with("Draining ");
+    // An instance whose node is killed while it starts begins anew, and a check that the kill cut short has failed.
+    let again = ["Instance ID stopped and is started anew.", "Instance ID fails its health check"];
+    waited || again.iter().any(|words| line.starts_with(words)) || line == "Instance ID is healthy again."
+}
+
 fn source(text: &str) -> SourceConfiguration {
     let image = ImageRepository::new(format!("{text}:1"), ImageRepositoryType::EcrPublic);
     SourceConfiguration {
@@ -290,6 +366,20 @@ fn is_ended(operation: &OperationSummary) -> bool {
 }
 
 impl Step {
+    /// What is done, whatever it is done to.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Step::Deploy(..) => "deploy",
+            Step::Break(_) => "break",
+            Step::Rollback(..) => "rollback",
+            Step::Cancel(_) => "cancel",
+            Step::Queue(..) => "queue",
+            Step::Pause(_) => "pause",
+            Step::Resume(_) => "resume",
+            Step::Delete(_) => "delete",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Step::Deploy(name, _)
