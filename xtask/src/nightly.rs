@@ -104,6 +104,7 @@ pub(crate) fn run(root: &Path, facts: &Facts, stages: &mut Vec<Stage>, short: &C
         ensure!(bench::run(root, &["--check"])?, "a bar was missed");
         Ok(())
     });
+    bench::write_proofs(root, facts, &proofs(short, &long)?)?;
     let page = page(facts, stages, short, &long)?;
     std::fs::write(root.join("docs/nightly.md"), page).context("cannot write docs/nightly.md")?;
     Ok(long)
@@ -163,18 +164,27 @@ fn page(facts: &Facts, stages: &[Stage], short: &Count, long: &Count) -> Result<
     for (part, tests) in PARTS {
         writeln!(page, "| {part} | {} | {} |", result(tests, short, long), tests.len())?;
     }
-    writeln!(page, "\n## Seeds and counts\n")?;
     for what in short.skipped.iter().chain(&long.skipped) {
-        writeln!(page, "- SKIPPED: {what}")?;
+        writeln!(page, "\nSKIPPED: {what}")?;
     }
+    writeln!(
+        page,
+        "\nThe figures of the benchmark, and the seeds and counts of the proofs, are in \
+         [benchmarks.md](benchmarks.md)."
+    )?;
+    Ok(page)
+}
+
+/// What tests drew by chance, which repeats a run, and how much they did.
+fn proofs(short: &Count, long: &Count) -> Result<String> {
+    let mut lines = String::new();
     for seed in short.seeds.iter().chain(&long.seeds) {
-        writeln!(page, "- SEED: {seed}")?;
+        writeln!(lines, "- SEED: {seed}")?;
     }
     for count in short.counts.iter().chain(&long.counts) {
-        writeln!(page, "- COUNT: {count}")?;
+        writeln!(lines, "- COUNT: {count}")?;
     }
-    writeln!(page, "\nThe figures of the benchmark are in [benchmarks.md](benchmarks.md).")?;
-    Ok(page)
+    Ok(lines)
 }
 
 #[cfg(test)]
@@ -202,15 +212,14 @@ mod tests {
             "| bench | **failed** | 2.0 s |",
             "Tests: 300 passed, 1 failed.",
             "Long tests: 4 passed, 0 failed.",
-            &format!("- SKIPPED: {}: not there\n", tests[1]),
-            "- SEED: walks from 7\n",
-            "- COUNT: 3 walks\n",
+            &format!("SKIPPED: {}: not there\n", tests[1]),
             &format!("| {part} | skipped by `{}` | {} |", tests[1], tests.len()),
             &format!("| {} | passed | {} |", PARTS[0].0, PARTS[0].1.len()),
             "| fuzz | **failed** | 7 |",
         ] {
             assert!(page.contains(line), "{line}");
         }
+        assert_eq!(proofs(&short, &long).unwrap(), "- SEED: walks from 7\n- COUNT: 3 walks\n");
         let error = complete(&short, &long).unwrap_err().to_string();
         assert!(error.contains("manifests") && !error.contains(PARTS[0].1[0]), "{error}");
     }

@@ -52,6 +52,8 @@ struct Verdict {
     bar: f64,
 }
 
+pub(crate) use report::write_proofs;
+
 /// What one bench gives: the text of its section and the figures to check.
 struct Outcome {
     text: String,

@@ -6,19 +6,32 @@ use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::Path;
 
-const OPENING: &str = "# Benchmarks\n\nWritten by `cargo xtask bench`; every section says when, where and of which \
+const OPENING: &str = "# Benchmarks\n\nWritten by `cargo xtask bench`, the last section by `cargo xtask ci --all`; every section says when, where and of which \
                        commit it is. Figures are compared within one run only.\n";
+
+/// What the proofs drew and how much they did: the long list's section among those of the benches.
+const PROOFS: &str = "proofs";
+
+/// Replaces the section of the proofs.
+pub(crate) fn write_proofs(root: &Path, facts: &Facts, lines: &str) -> Result<()> {
+    let Facts { commit, date, machine } = facts;
+    let text = format!("`cargo xtask ci --all` · {date} · commit {commit} · {machine}\n\n{lines}");
+    replace(root, PROOFS, &text)
+}
 
 /// Replaces the section of this name. `load` is the machine's load average when its bench began.
 pub(super) fn write(root: &Path, name: &str, outcome: &Outcome, facts: &Facts, load: &str) -> Result<()> {
+    replace(root, name, &section(name, outcome, facts, load)?)
+}
+
+fn replace(root: &Path, name: &str, section: &str) -> Result<()> {
     let path = root.join("docs/benchmarks.md");
     let old = match std::fs::read_to_string(&path) {
         Ok(old) => old,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error).context("cannot read docs/benchmarks.md"),
     };
-    let section = section(name, outcome, facts, load)?;
-    std::fs::write(&path, page(&old, name, &section)).context("cannot write docs/benchmarks.md")
+    std::fs::write(&path, page(&old, name, section)).context("cannot write docs/benchmarks.md")
 }
 
 fn section(name: &str, outcome: &Outcome, facts: &Facts, load: &str) -> Result<String> {
@@ -46,7 +59,7 @@ pub(super) fn load_average() -> String {
 /// page survives but what benches wrote.
 fn page(old: &str, name: &str, section: &str) -> String {
     let mut page = OPENING.to_owned();
-    for known in NAMES.into_iter().chain([against::SECTION]) {
+    for known in NAMES.into_iter().chain([against::SECTION, PROOFS]) {
         let text = if known == name { Some(section) } else { find(old, known) };
         if let Some(text) = text {
             page += &format!("\n## {known}\n\n{}\n", text.trim());
@@ -71,6 +84,8 @@ mod tests {
         assert_eq!(find(&first, "proxy").map(str::trim), Some("one"));
         let second = page(&first, "proxy", "two");
         assert!(second.contains("two") && !second.contains("one\n"));
+        let third = page(&second, PROOFS, "- SEED: 7\n");
+        assert!(third.contains("\n## proxy\n\ntwo\n") && third.ends_with("\n## proofs\n\n- SEED: 7\n"));
         assert_eq!(find("\n## proxy\n\na\n\n## next\n\nb\n", "proxy").map(str::trim), Some("a"));
     }
 }
