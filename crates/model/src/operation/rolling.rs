@@ -72,13 +72,20 @@ impl<'a> Exchange<'a> {
         self.going.iter().filter(|slot| slot.serves()).count().min(self.lacking())
     }
 
-    /// One can go before another comes: it gets no requests, or others get them that are no worse, and there is then
+    /// One can go before another comes: others are no worse for requests, and either it gets none itself or there is then
     /// one less than needed at most.
     fn can_give_way(&self) -> bool {
         let Some(first) = self.going.first().filter(|_| !self.leaving) else { return false };
-        let there = self.coming.len() - self.refused().count() + self.going.len();
-        let others = self.going.len() > 1 || self.coming.iter().any(|slot| slot.serves());
-        routes::rank(first).is_none() || (others && there >= self.target)
+        let serve = self.coming.iter().filter(|slot| slot.serves()).count();
+        let others = self.going.len() > 1 || serve > 0;
+        // What has memory and does not serve yet may never do so.
+        others && (routes::rank(first).is_none() || serve + self.going.len() >= self.target)
+    }
+
+    /// As `can_give_way`, of a revision that was taken back: what gets no requests goes for free.
+    fn can_be_given_up(&self) -> bool {
+        let gets_none = |slot: &&Slot| routes::rank(slot).is_none();
+        self.can_give_way() || (!self.leaving && self.going.first().is_some_and(gets_none))
     }
 
     /// What could not be started for want of memory, to be wished anew when there is room.
@@ -156,7 +163,7 @@ pub fn mend(service: &Service, active: &Revision, slots: &[Slot], draw: &mut Dra
             mending.events.extend(slots.iter().map(told));
             mending.drain(slots.iter().copied(), draw);
         }
-    } else if exchange.refused().next().is_some() && !exchange.begins() && exchange.can_give_way() {
+    } else if exchange.refused().next().is_some() && !exchange.begins() && exchange.can_be_given_up() {
         let first = going[0];
         let serve = coming.iter().chain(&going[1..]).filter(|slot| slot.serves()).count();
         mending.events.push(format!(
@@ -200,7 +207,7 @@ pub(super) fn may_help(view: &View) -> bool {
     let old: Vec<&Slot> = view.running(view.service.active).collect();
     match old.as_slice() {
         [] => false,
-        [only] => least(view.revision(Some(number))) > 1 || routes::rank(only).is_none(),
+        [_] => least(view.revision(Some(number))) > 1,
         _ => true,
     }
 }
@@ -332,7 +339,7 @@ pub(super) fn back(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance
         exchange.leave(&mut changes, exchange.surplus(), draw);
     } else if come && !exchange.leaving {
         changes.writes.push(deploy::new_slot(view, to, draw));
-    } else if exchange.refused().next().is_some() && exchange.can_give_way() {
+    } else if exchange.refused().next().is_some() && exchange.can_be_given_up() {
         exchange.give_way(&mut changes, draw);
     } else {
         return deploy::look_again(&verdict, deadline, draw);

@@ -158,7 +158,18 @@ impl Checker for Serving {
         self.steady = steady(seen);
         let present: BTreeSet<&InstanceId> =
             seen.services.iter().flat_map(|row| &row.slots).map(|slot| &slot.id).collect();
-        self.hurt.retain(|id, _| present.contains(id) && !self.steady.contains(id));
+        let serve: BTreeSet<&ServiceId> = seen
+            .services
+            .iter()
+            .flat_map(|row| &row.slots)
+            .filter(|slot| self.steady.contains(&slot.id))
+            .map(|slot| &slot.service)
+            .collect();
+        // What stayed of a revision that was taken back may go while nothing of the service serves.
+        let excuses = |id: &InstanceId, hurt: &Hurt| {
+            present.contains(id) || (hurt.beside && !serve.contains(&hurt.service))
+        };
+        self.hurt.retain(|id, hurt| excuses(id, hurt) && !self.steady.contains(id));
         Ok(())
     }
 
