@@ -301,9 +301,7 @@ pub fn restore(place: &Place, from: File) -> Result<Counts, BackupError> {
         rows.take_over(Rows::STEPS.len()).map_err(system(NOT_TAKEN))?;
     }
     // The rows that they are for are there.
-    for (name, digest) in &names {
-        content.name_set(name, digest)?;
-    }
+    content.names_set(&Vec::from_iter(names))?;
     Ok(counts)
 }
 

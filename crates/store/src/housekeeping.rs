@@ -25,7 +25,8 @@ pub struct Purged {
 
 impl Store {
     /// Everything of the content store that a row names: images and uploaded sources of revisions, of services as
-    /// they are configured, of operations that wait or may be repeated, and of builds that are not forgotten. What no row names may go.
+    /// they are configured, of operations that wait or may be repeated, and of builds that are not forgotten. What no
+    /// row names may go.
     pub async fn content_list(&self) -> Result<BTreeSet<Digest>, StoreError> {
         content(&mut *self.read().await?).await
     }
@@ -133,14 +134,7 @@ impl Store {
             .bind(format!("%{UPLOAD_PREFIX}%"))
             .fetch_all(&mut *self.read().await?)
             .await?;
-        for some in old.chunks(limits::PURGE_ROWS_MAX) {
-            let mut tx = self.write().await?;
-            for id in some {
-                query("UPDATE operation SET asked = NULL WHERE id = $1").bind(id).execute(&mut tx).await?;
-            }
-            tx.commit().await?;
-        }
-        Ok(())
+        self.by_id("UPDATE operation SET asked = NULL WHERE id = $1", &old).await
     }
 
     async fn builds_purge(&self) -> Result<(), StoreError> {
@@ -152,10 +146,15 @@ impl Store {
         .fetch_all(&mut *self.read().await?)
         .await?;
         // Nobody comes to need a build whose operation has ended.
-        for some in unneeded.chunks(limits::PURGE_ROWS_MAX) {
+        self.by_id("DELETE FROM build WHERE id = $1", &unneeded).await
+    }
+
+    /// Does this with each of these rows, a few in one transaction.
+    async fn by_id(&self, sql: &'static str, ids: &[String]) -> Result<(), StoreError> {
+        for some in ids.chunks(limits::PURGE_ROWS_MAX) {
             let mut tx = self.write().await?;
             for id in some {
-                query("DELETE FROM build WHERE id = $1").bind(id).execute(&mut tx).await?;
+                query(sql).bind(id).execute(&mut tx).await?;
             }
             tx.commit().await?;
         }

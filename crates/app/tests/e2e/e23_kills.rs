@@ -3,6 +3,8 @@
 
 mod census;
 mod day;
+#[path = "../../../control/src/tests/cuts/plain.rs"]
+mod plain;
 
 use crate::support::http;
 use day::{Kill, Town};
@@ -14,7 +16,9 @@ const KILLS: usize = 50;
 /// Days over which they are spread.
 const DAYS: usize = 2;
 /// The last moment of a kill, in thousandths of what its step takes without kills: it may be quicker another time.
-const LATEST: u32 = 600;
+const LATEST: usize = 600;
+/// The last moment of one that must come within its step.
+const LATEST_OF_PAIR: usize = 300;
 const ROLES: [&str; 3] = ["control", "node", "proxy"];
 
 #[test]
@@ -33,7 +37,8 @@ fn a_day_with_fifty_kills_ends_as_one_without() {
         steps.iter().map(|step| (step.kind(), BTreeSet::new())).collect();
     for (number, kills) in kills(seed).chunks(steps.len()).enumerate() {
         let (got, by_step) = town.struck(kills, &took);
-        assert_eq!(got, expect, "day {number}");
+        let faults = got.faults(&expect);
+        assert!(faults.is_empty(), "day {number}: {faults:#?}");
         for (step, roles) in steps.iter().zip(by_step) {
             struck.entry(step.kind()).or_default().extend(roles);
         }
@@ -41,14 +46,13 @@ fn a_day_with_fifty_kills_ends_as_one_without() {
             town.clear();
         }
     }
-    let missed: Vec<_> = struck.iter().filter(|(_, roles)| roles.is_empty()).collect();
-    assert!(missed.is_empty(), "no kill came within {missed:?}: {struck:?}");
-    let pairs: usize = struck.values().map(BTreeSet::len).sum();
+    let missed: Vec<_> = struck.iter().filter(|(_, roles)| roles.len() < ROLES.len()).collect();
+    assert!(missed.is_empty(), "not every process was killed within {missed:?}");
     say(&format!(
-        "COUNT: {KILLS} kills of control, node and proxy in {DAYS} days of {} operations each; {pairs} of {} pairs of \
-         a kind of step and a process killed within it",
+        "COUNT: {KILLS} kills of control, node and proxy in {DAYS} days of {} operations each, of each process within \
+         each of {} kinds of step",
         expect.operations(),
-        struck.len() * ROLES.len()
+        struck.len()
     ));
     // What was routed last answers without a failure once nothing is killed any more.
     let load = http::Load::start(&town.platform.apps, &town.platform.alias("shop"), 1);
@@ -73,18 +77,18 @@ fn kills(seed: u64) -> Vec<Vec<Kill>> {
     };
     let steps: Vec<_> = (0..DAYS).flat_map(|_| day::day()).collect();
     let kinds: BTreeSet<&str> = steps.iter().map(|step| step.kind()).collect();
-    let mut places: Vec<(usize, &str)> = Vec::new();
+    let mut places: Vec<(usize, &str, usize)> = Vec::new();
     for (kind, role) in kinds.iter().flat_map(|kind| ROLES.map(|role| (*kind, role))) {
         let of: Vec<usize> = (0..steps.len()).filter(|at| steps[*at].kind() == kind).collect();
-        places.push((of[draw(of.len())], role));
+        places.push((of[draw(of.len())], role, LATEST_OF_PAIR));
     }
     while places.len() < KILLS {
-        places.push((draw(steps.len()), ROLES[draw(ROLES.len())]));
+        places.push((draw(steps.len()), ROLES[draw(ROLES.len())], LATEST));
     }
     assert_eq!(places.len(), KILLS);
     let mut kills = vec![Vec::new(); steps.len()];
-    for (at, role) in places {
-        kills[at].push(Kill { role, at: draw(LATEST as usize) as u32 });
+    for (at, role, latest) in places {
+        kills[at].push(Kill { role, at: draw(latest) as u32 });
     }
     for step in &mut kills {
         step.sort_by_key(|kill: &Kill| kill.at);

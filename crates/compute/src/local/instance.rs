@@ -106,7 +106,7 @@ impl Instance {
 
     /// Goes on from what was found, and runs until the instance is gone or the task is dropped.
     pub(super) async fn run(mut self, found: Adopted) {
-        self.begin(found);
+        self.begin(found).await;
         self.resize(false).await;
         while !matches!(self.state, State::Gone) {
             tokio::select! {
@@ -117,7 +117,10 @@ impl Instance {
         }
     }
 
-    fn begin(&mut self, found: Adopted) {
+    async fn begin(&mut self, found: Adopted) {
+        if !matches!(found, Adopted::Alive(_)) {
+            self.forget_verdict().await;
+        }
         match (found, self.wanted.removing) {
             (Adopted::Alive(alive), Some(removing)) => self.stop(Arc::new(*alive), removing),
             (Adopted::Exited(_) | Adopted::Nothing, Some(_)) => self.clear(Duration::ZERO),
@@ -291,11 +294,9 @@ impl Instance {
             listening_ms: None,
             healthy_ms: None,
         };
-        let starting = Health::Starting { hint: None };
-        self.running(born.alive, starting.clone(), waterfall);
-        let anew = self.wanted.with_health(&starting);
-        if self.wanted.layers != born.layers || anew.is_some() {
-            let mut next = anew.unwrap_or_else(|| self.wanted.clone());
+        self.running(born.alive, Health::Starting { hint: None }, waterfall);
+        if self.wanted.layers != born.layers {
+            let mut next = self.wanted.clone();
             next.layers = born.layers;
             self.keep_if_possible(next).await;
         }
@@ -402,9 +403,7 @@ impl Instance {
     async fn ended(&mut self, found: Found) {
         let dir = self.machine.instance_dir(self.wanted.spec.id.as_str());
         let exit = blocking(move || Ok(exit_of(&dir, found))).await;
-        if let Some(next) = self.wanted.with_health(&Health::Starting { hint: None }) {
-            self.keep_if_possible(next).await;
-        }
+        self.forget_verdict().await;
         let exit = exit.unwrap_or_else(|_| unknown_exit());
         let reason = self.end_reason.take();
         self.exited(Exit { reason, ..exit });
@@ -491,6 +490,13 @@ impl Instance {
                 let pause = self.next_backoff();
                 self.clear(pause);
             }
+        }
+    }
+
+    /// What the checks said of a container that has ended says nothing of the next one.
+    async fn forget_verdict(&mut self) {
+        if let Some(next) = self.wanted.with_health(&Health::Starting { hint: None }) {
+            self.keep_if_possible(next).await;
         }
     }
 

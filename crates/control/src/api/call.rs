@@ -1,7 +1,7 @@
 //! One call, from the request's bytes to the answer's.
 
 use super::audit::Record;
-use super::connections::{Busy, Connection};
+use super::connections::{Busy, Connection, Connections};
 use super::poll::Poll;
 use super::shares::{Holder, Place, Shares};
 use super::{Api, Waits, apprunner, apron, failure};
@@ -10,7 +10,7 @@ use apron_model::access::{self, Deed};
 use apron_model::limits;
 use apron_model::throttle::{Source, Throttling};
 use apron_store::AccessKey;
-use apron_wire::apron::{DeleteAccessKeyRequest, Operation};
+use apron_wire::apron::Operation;
 use apron_wire::sigv4::{self, Presented, SecretKey};
 use apron_wire::{Call, Error, Target, detect, json};
 use bytes::{Bytes, BytesMut};
@@ -47,6 +47,8 @@ pub(super) struct Context<'a> {
     pub(super) platform: &'a Platform,
     /// The region of the signature: a name space of services.
     pub(super) region: &'a str,
+    /// All of the API; none for a call that came without one.
+    pub(super) connections: Option<&'a Connections>,
 }
 
 /// Answers a request; whatever goes wrong is an answer too.
@@ -146,22 +148,14 @@ async fn handle(
     if !connection.stands_by(&key.id) {
         return Err(Error::unrecognized_client());
     }
-    let context = Context { platform: &api.platform, region: &region };
+    let context = Context { platform: &api.platform, region: &region, connections: Some(connection.all()) };
     tracing::debug!(request = id, operation = target.operation_name(), region, "call");
     match target {
         Target::AppRunner(operation) => apprunner::dispatch(context, operation, &body, id).await,
         Target::Apron(operation) => {
             let poll =
                 Poll { places: Arc::clone(&api.polls), key_id: key.id, shutdown: api.shutdown.clone() };
-            let answered = apron::dispatch(context, operation, &body, id, poll).await;
-            // Whoever deleted it may not have come as far as this, and does so again.
-            if operation == Operation::DeleteAccessKey
-                && let Ok(DeleteAccessKeyRequest { access_key_id: id }) = json::decode(&body)
-                && let Ok(None) = api.platform.store.access_key_get(&id).await
-            {
-                connection.key_deleted(&id);
-            }
-            answered
+            apron::dispatch(context, operation, &body, id, poll).await
         }
     }
 }

@@ -3,8 +3,8 @@
 //! A connection has standing once a request of it was signed well, until its key is deleted or a request is not signed
 //! well; until then it is a guest's. Guests give way first, the oldest before the others, so that nobody without a key
 //! keeps others out by connections that say nothing. Of those with standing only such give way as carry no request, they
-//! that have been idle for longest first. A request ends with the last byte of its answer. Who comes from this machine finds places that others do not get, and no key
-//! has standing on more than its share.
+//! that have been idle for longest first. A request ends with the last byte of its answer. Who comes from this machine
+//! finds places that others do not get, and no key has standing on more than its share.
 
 use apron_model::limits;
 use apron_model::throttle::Source;
@@ -123,7 +123,7 @@ impl Connections {
         let mut known = self.known();
         if let Some(group) = known.lacks_place(&self.room, source) {
             let is_going = known.of(group).any(|listed| listed.evict.is_none());
-            return if is_going || known.evict(group) { Entry::Soon } else { Entry::Full };
+            return if is_going || known.evict(group, &self.room) { Entry::Soon } else { Entry::Full };
         }
         let (evict, evicted) = oneshot::channel();
         let number = known.number();
@@ -131,6 +131,13 @@ impl Connections {
             Listed { source, key_id: None, does: Does::Nothing { since: number }, evict: Some(evict) };
         known.connections.insert(number, listed);
         Entry::Entered(Connection { connections: Arc::clone(self), number }, evicted)
+    }
+
+    /// The key of this id is no more: all connections that it gave standing lose it.
+    pub(super) fn key_deleted(&self, key_id: &str) {
+        for listed in self.known().connections.values_mut() {
+            listed.key_id.take_if(|id| id == key_id);
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -164,14 +171,21 @@ impl Known {
         bounds.find(|(group, max)| self.of(*group).count() >= *max).map(|(group, _)| group)
     }
 
-    /// Tells one of the group to give way. False when none may be asked to: whom holding up is to bound does not go for
-    /// another of his own address, but for others he does. Behind loopback may be everybody.
-    fn evict(&mut self, group: Group<'_>) -> bool {
+    /// Tells one of the group to give way. False when none may be asked to: half of an address's places are for guests
+    /// whom holding up is to bound, who go for others but not for another of their own address. The other half is for
+    /// those who share the address with them. Behind loopback may be everybody.
+    fn evict(&mut self, group: Group<'_>, room: &Room) -> bool {
         let asked =
             self.connections.iter_mut().filter(|(_, listed)| group.has(listed) && listed.evict.is_some());
-        let is_of_an_address = matches!(group, Group::Source(Source::V4(_) | Source::V6(_)));
+        let mut stay = match group {
+            Group::Source(Source::V4(_) | Source::V6(_)) => room.address / 2,
+            Group::Source(Source::Loopback) | Group::All | Group::Remote | Group::Key(_) => 0,
+        };
         let ranked = asked.filter_map(|(number, listed)| match (&listed.key_id, listed.does) {
-            (None, Does::HeldUp) if is_of_an_address => None,
+            (None, Does::HeldUp) if stay > 0 => {
+                stay -= 1;
+                None
+            }
             (None, _) => Some(((false, *number), listed)),
             (Some(_), Does::Nothing { since }) => Some(((true, since), listed)),
             (Some(_), Does::Request | Does::HeldUp | Does::Answer) => None,
@@ -193,6 +207,11 @@ impl Group<'_> {
 }
 
 impl Connection {
+    /// It and all others.
+    pub(super) fn all(&self) -> &Connections {
+        &self.connections
+    }
+
     /// A request has come.
     pub(super) fn carries_request(&self) -> Busy<'_> {
         self.change(|listed| listed.does = Does::Request);
@@ -224,7 +243,7 @@ impl Connection {
             return true;
         }
         let own = known.of(key).filter(|listed| listed.evict.is_some()).count();
-        if own >= self.connections.room.key && !known.evict(key) {
+        if own >= self.connections.room.key && !known.evict(key, &self.connections.room) {
             return false;
         }
         if let Some(listed) = known.connections.get_mut(&self.number) {
@@ -241,13 +260,6 @@ impl Connection {
     /// A request was not signed well.
     pub(super) fn doubted(&self) {
         self.change(|listed| listed.key_id = None);
-    }
-
-    /// The key of this id is no more: all connections that it gave standing lose it.
-    pub(super) fn key_deleted(&self, key_id: &str) {
-        for listed in self.connections.known().connections.values_mut() {
-            listed.key_id.take_if(|id| id == key_id);
-        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Listed)) {
@@ -369,9 +381,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_held_up_goes_for_others_but_not_for_another_of_his_address() {
+    async fn who_is_held_up_goes_for_others_but_half_of_them_for_nobody_of_their_address() {
         let connections = room(4);
-        let [(first, mut first_told), (second, _second_told)] =
+        let [(first, mut first_told), (second, mut second_told)] =
             [(); 2].map(|()| entered(&connections, FAR[0]));
         let _other = entered(&connections, FAR[1]);
         let requests = [first.carries_request(), second.carries_request()];
@@ -379,11 +391,13 @@ mod tests {
         let held_up = async { tokio::join!(requests[0].held_up(time), requests[1].held_up(time)) };
         let others = async {
             tokio::time::sleep(time / 2).await;
-            assert!(!is_soon(&connections, FAR[0]));
-            assert!(is_soon(&connections, FAR[2]) && first_told.try_recv().is_ok());
+            assert!(is_soon(&connections, FAR[0]));
+            assert!(second_told.try_recv().is_ok() && first_told.try_recv().is_err());
+            let evict = |group| connections.known().evict(group, &connections.room);
+            assert!(!evict(Group::Source(FAR[0])) && first_told.try_recv().is_err());
+            assert!(evict(Group::Remote) && first_told.try_recv().is_ok());
         };
         tokio::join!(held_up, others);
-        assert!(is_soon(&connections, FAR[0]), "nobody is held up any longer");
     }
 
     #[test]
@@ -417,7 +431,7 @@ mod tests {
         drop(request);
         works.0.written();
         assert!(other.0.proven("a"));
-        other.0.key_deleted("a");
+        connections.key_deleted("a");
         assert_eq!(connections.known().of(Group::Key("a")).count(), 0);
         assert!(third.0.proven("b"));
         third.0.doubted();

@@ -129,7 +129,7 @@ pub(crate) async fn direct(
     operation: &str,
     input: &serde_json::Value,
 ) -> Result<serde_json::Value, CallError> {
-    let context = call::Context { platform, region };
+    let context = call::Context { platform, region, connections: None };
     let (_ending, shutdown) = watch::channel(false);
     let poll = Poll { places: Shares::new(1, 1), key_id: String::new(), shutdown };
     let (body, id) = (input.to_string(), "0");

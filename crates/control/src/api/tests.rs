@@ -144,7 +144,7 @@ async fn the_list_of_unsupported_operations_is_right() {
     }
     let directory = Directory::new();
     let platform = platform(&directory).await;
-    let context = Context { platform: &platform, region: "us-east-1" };
+    let context = Context { platform: &platform, region: "us-east-1", connections: None };
     for operation in Operation::ALL {
         // What is handled asks for its members, or answers.
         let refused = match apprunner::dispatch(context, *operation, b"{}", "id").await {

@@ -4,6 +4,7 @@
 //!
 //! A kind of operation that has no row in `cases` does not compile.
 
+mod plain;
 mod stories;
 mod sweep;
 

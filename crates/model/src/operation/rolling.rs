@@ -6,8 +6,8 @@
 //! back     the same with the roles exchanged, behind a failure, as far as old ones have gone already
 //! ```
 //! So there is never more than one instance above the larger of both sets. Where memory is lacking even for that one,
-//! an old one goes first, provided that another gets requests meanwhile, or that it gets none itself. Nothing of this
-//! is behind the pivot: the old revision is the active one until the candidate has all its instances. Where those that
+//! an old one goes first, provided that another gets requests meanwhile, or, beside others or back from a failure,
+//! that it gets none itself. Nothing of this is behind the pivot: the old revision is the active one until the candidate has all its instances. Where those that
 //! come back are late, as many as are lacking stay beside them; `mend` lets them go between operations, once others
 //! serve or for their memory.
 

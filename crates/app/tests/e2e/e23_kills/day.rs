@@ -1,6 +1,7 @@
 //! The scripted day: what somebody does to four services, each step until it is done, whatever is killed meanwhile.
 
 use super::census::Census;
+use super::plain::plain;
 use crate::support::{Platform, eventually, http};
 use apron_wire::apprunner::{
     CreateAutoScalingConfigurationRequest, CreateServiceRequest, DeleteServiceRequest,
@@ -70,13 +71,12 @@ pub(super) fn day() -> Vec<Step> {
 }
 
 /// How a day ends.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Day {
     stands: BTreeMap<String, Stands>,
     /// How the operations of each step ended, in the order of the steps.
     operations: Vec<(&'static str, Vec<OperationStatus>)>,
-    /// What the owner of the service with the longest day reads of it.
-    events: BTreeSet<String>,
+    /// What the owner of the service with the longest day reads of it, and how often.
+    events: BTreeMap<String, usize>,
 }
 
 /// A kill -9 that is to come within a step.
@@ -88,6 +88,26 @@ pub(super) struct Kill {
 }
 
 impl Day {
+    /// What is other than on a day without kills. A line may stand there more often: a kill of control that comes between
+    /// writing lines to a log and forgetting them repeats them.
+    pub(super) fn faults(&self, quiet: &Day) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.stands != quiet.stands {
+            faults.push(format!("{:?} in place of {:?}", self.stands, quiet.stands));
+        }
+        if self.operations != quiet.operations {
+            faults.push(format!("{:?} in place of {:?}", self.operations, quiet.operations));
+        }
+        let count = |day: &Day, line| day.events.get(line).copied().unwrap_or_default();
+        let lines: BTreeSet<&String> = self.events.keys().chain(quiet.events.keys()).collect();
+        faults.extend(lines.into_iter().filter_map(|line| {
+            let (got, least) = (count(self, line), count(quiet, line));
+            let right = got >= least && (least > 0 || got == 0);
+            (!right).then(|| format!("{got} in place of {least} times {line:?}"))
+        }));
+        faults
+    }
+
     pub(super) fn operations(&self) -> usize {
         self.operations.iter().map(|(_, ended)| ended.len()).sum()
     }
@@ -174,12 +194,14 @@ impl Town {
 
     fn end(&self, operations: Vec<(&'static str, Vec<OperationStatus>)>) -> Day {
         let stands = self.stands();
-        let events = self.platform.run(&["logs", PAIR, "--events"]);
-        Day {
-            stands,
-            operations,
-            events: events.lines().map(plain).filter(|line| !may_differ(line)).collect(),
+        let shown = self.platform.run(&["logs", PAIR, "--events"]);
+        let mut events = BTreeMap::new();
+        // The first word is the time.
+        let lines = shown.lines().map(|line| plain(line.split_whitespace().skip(1)));
+        for line in lines.filter(|line| !may_differ(line)) {
+            *events.entry(line).or_default() += 1;
         }
+        Day { stands, operations, events }
     }
 
     /// Deletes every service; the kernel holds then what it held before there was one.
@@ -322,23 +344,6 @@ impl Town {
         let image = shown.source_configuration.image_repository.expect("an image").image_identifier;
         Stands { status: shown.status.to_string(), image, answer: running.then(get), instances }
     }
-}
-
-/// Without its time and what is drawn or measured. How long an instance took to stop is known only to who saw it begin,
-/// and that its last request has ended may be learnt when its time to drain is over.
-fn plain(line: &str) -> String {
-    let is_id = |word: &str| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let bare = |word: &str| word.trim_end_matches(['.', ':', ',']).to_owned();
-    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-    let plain = words.iter().enumerate().map(|(at, word)| match bare(word) {
-        id if is_id(&id) => "ID",
-        time if time.parse::<f64>().is_ok() && words.get(at + 1).is_some_and(|unit| bare(unit) == "s") => "N",
-        _ => word,
-    });
-    let plain = plain.collect::<Vec<_>>().join(" ");
-    plain
-        .replace(" has stopped in N s.", " has stopped.")
-        .replace(": its time to drain is over.", ": its last request has ended.")
 }
 
 /// The one place where a line may be there in one day and lacking in another.

@@ -60,9 +60,8 @@ pub(super) async fn delete(
     input: DeleteAccessKeyRequest,
 ) -> Result<DeleteAccessKeyResponse, Error> {
     let store = &context.platform.store;
-    let missing = || failure::not_found(format!("There is no access key {}.", input.access_key_id));
     let found = store.access_key_get(&input.access_key_id).await.map_err(failure::store)?;
-    if found.ok_or_else(missing)?.name == ROOT_KEY_NAME {
+    if found.is_some_and(|key| key.name == ROOT_KEY_NAME) {
         return Err(failure::invalid(format!(
             "The key {} belongs to the platform's owner and cannot be deleted: it is made again at each start from \
              the file 'credentials' in the data directory. Change that file to change the key.",
@@ -70,6 +69,11 @@ pub(super) async fn delete(
         )));
     }
     let deleted = store.access_key_delete(&input.access_key_id).await.map_err(failure::store)?;
+    // Also of one that is gone already: who deleted it may not have come as far as this.
+    if let Some(connections) = context.connections {
+        connections.key_deleted(&input.access_key_id);
+    }
+    let missing = || failure::not_found(format!("There is no access key {}.", input.access_key_id));
     Ok(DeleteAccessKeyResponse { access_key: summary(deleted.ok_or_else(missing)?) })
 }
 

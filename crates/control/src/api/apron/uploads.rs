@@ -356,7 +356,7 @@ mod tests {
     use std::time::Duration;
 
     fn context(platform: &Platform) -> Context<'_> {
-        Context { platform, region: "us-east-1" }
+        Context { platform, region: "us-east-1", connections: None }
     }
 
     async fn open(platform: &Platform) -> String {

@@ -1,6 +1,7 @@
 //! The same done uncut, then once for each cut: it must come to the same end, and every log that its owner reads must
 //! say the same.
 
+use super::plain::plain;
 use crate::tests::rig::*;
 use apron_compute::sim::{Effect, World};
 use apron_model::ids::{InstanceId, ServiceId};
@@ -101,7 +102,7 @@ impl Logbook {
 
     fn add(&mut self, log: String, lines: impl IntoIterator<Item = String>) {
         for line in lines {
-            *self.0.entry((log.clone(), plain(&line))).or_default() += 1;
+            *self.0.entry((log.clone(), plain(line.split(' ')))).or_default() += 1;
         }
     }
 
@@ -172,23 +173,6 @@ fn event(line: Line) -> Option<String> {
         Line::Event(text) => Some(text),
         Line::Deployment(_) | Line::DeploymentEnd => None,
     }
-}
-
-/// Without what is drawn or measured. How long an instance took to stop is known only to who saw it begin; and where
-/// time leaps, a drain may be over by the time that its last request is known to have ended.
-fn plain(line: &str) -> String {
-    let bare = |word: &str| word.trim_end_matches(['.', ':', ',']).to_owned();
-    let is_id = |word: &str| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let words: Vec<&str> = line.split(' ').collect();
-    let plain = words.iter().enumerate().map(|(at, word)| match bare(word) {
-        id if is_id(&id) => "ID",
-        time if time.parse::<f64>().is_ok() && words.get(at + 1).is_some_and(|unit| bare(unit) == "s") => "N",
-        _ => word,
-    });
-    let plain = plain.collect::<Vec<_>>().join(" ");
-    plain
-        .replace(" has stopped in N s.", " has stopped.")
-        .replace(": its time to drain is over.", ": its last request has ended.")
 }
 
 /// Runs it uncut, hands its end to `check`, then with so many cuts spread evenly, or with each. How many there were.
