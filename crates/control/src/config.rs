@@ -33,6 +33,8 @@ pub struct Config {
     pub apps_endpoint: String,
     pub registry: RegistryOptions,
     pub quotas: Quotas,
+    /// Managed runtimes that the node can build on, by the API's names.
+    pub runtimes: Vec<String>,
     /// What one caller may call.
     pub throttling: Rates,
     pub root_key: RootKey,

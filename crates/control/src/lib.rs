@@ -41,6 +41,8 @@ pub struct Platform {
     pub clock: Arc<dyn Clock>,
     pub names: Names,
     pub quotas: Quotas,
+    /// Managed runtimes, by the API's names.
+    pub runtimes: Vec<String>,
     pub(crate) uploads: api::uploads::Uploads,
 }
 

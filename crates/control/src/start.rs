@@ -134,6 +134,7 @@ pub(crate) async fn start<D: Driver>(
         clock: Arc::clone(&shared_clock),
         names: Names::new(&config),
         quotas: config.quotas,
+        runtimes: config.runtimes.clone(),
         uploads: Default::default(),
     });
     let listener = publish::listen(&config.control_socket)?;

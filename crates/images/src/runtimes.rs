@@ -195,6 +195,11 @@ impl Catalogue {
         self.runtimes.iter().map(|r| r.name.as_str()).collect()
     }
 
+    /// Names as in the API, in the same order.
+    pub fn api_names(&self) -> Vec<&str> {
+        self.runtimes.iter().map(|runtime| runtime.api_name.as_str()).collect()
+    }
+
     /// What clones a repository whose runtime is not known yet: git and little else. Not to be asked for by name.
     pub fn fetch(&self) -> &Runtime {
         &self.fetch

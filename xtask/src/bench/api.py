@@ -3,7 +3,8 @@
 usage: api.py DATA_DIRECTORY CALLS SERVICES OPERATIONS SLOTS REVISIONS LISTED...
 Before calls are timed each service has a history: so many ended operations, of which some are too many to be kept, so
 many gone slots, half of which are old enough to be forgotten, and so many revisions. Control is killed then, and calls
-are timed from when its successor answers: its housekeeping forgets meanwhile what is too much.
+are timed from when its successor answers: its housekeeping forgets meanwhile what is too much. That is done in several
+rounds, and each figure is the median of theirs.
 The environment says where the API is and with which key, as `apron env` prints it. Prints JSON.
 """
 
@@ -28,6 +29,8 @@ DAY_MS = 24 * 60 * 60 * 1000
 # Services whose history is written in one transaction; the platform writes between them.
 SERVICES_AT_ONCE = 20
 START_WAIT_S = 60
+# Odd, so that a median is a figure of one of them.
+ROUNDS = 3
 # A deployment that fails at once takes about as long: what is timed is the call beside settled services.
 CREATE_PAUSE_S = 0.05
 client = boto3.client("apprunner")
@@ -192,32 +195,47 @@ def page(token):
     return statistics.median(call("ListServices", body)[0] for _ in range(50))
 
 
-lists = []
-describe = create = None
+def new():
+    return {
+        "ServiceName": next(names),
+        "SourceConfiguration": {
+            # Refused by the registry client at once: what is timed is the call, not the deployment.
+            "ImageRepository": {"ImageIdentifier": "127.0.0.1:1/none:1", "ImageRepositoryType": "ECR_PUBLIC"}
+        },
+    }
+
+
+def one_round():
+    """Both calls, beside the housekeeping of a control that has just begun."""
+    remember()
+    kill_control()
+    before = rows()
+    body = {"ServiceArn": client.list_services()["ServiceSummaryList"][0]["ServiceArn"]}
+    describe = timed("DescribeService", [body] * calls, [body] * 50, 0)
+    create = timed("CreateService", [new() for _ in range(calls // 4)], [new() for _ in range(20)], CREATE_PAUSE_S)
+    forgotten = before - rows()
+    if forgotten <= 0:
+        sys.exit(f"nothing was forgotten while calls were timed: there were {before} rows")
+    return {"describe": describe, "create": create, "forgotten": forgotten}
+
+
+def of_rounds(rounds, call):
+    """The median of each figure: a round in which the machine did something else does not decide."""
+    return {figure: statistics.median(done[call][figure] for done in rounds) for figure in rounds[0][call]}
+
+
+names = (f"made-{n}" for n in range(ROUNDS * (calls + 1000)))
+lists, rounds = [], []
 for number in sorted({*listed, services}):
     fill(number)
     if number in listed:
         lists.append([number, page(last_page())])
     if number == services:
-        remember()
-        kill_control()
-        before = rows()
-        arn = client.list_services()["ServiceSummaryList"][0]["ServiceArn"]
-        body = {"ServiceArn": arn}
-        describe = timed("DescribeService", [body] * calls, [body] * 50, 0)
-        names = (f"made-{n}" for n in range(calls + 1000))
-
-        def new():
-            return {
-                "ServiceName": next(names),
-                "SourceConfiguration": {
-                    # Refused by the registry client at once: what is timed is the call, not the deployment.
-                    "ImageRepository": {"ImageIdentifier": "127.0.0.1:1/none:1", "ImageRepositoryType": "ECR_PUBLIC"}
-                },
-            }
-
-        create = timed("CreateService", [new() for _ in range(calls // 4)], [new() for _ in range(20)], CREATE_PAUSE_S)
-        forgotten = before - rows()
-        if forgotten <= 0:
-            sys.exit(f"nothing was forgotten while calls were timed: there were {before} rows")
-print(json.dumps({"describe": describe, "create": create, "forgotten": forgotten, "lists": lists}))
+        rounds = [one_round() for _ in range(ROUNDS)]
+print(json.dumps({
+    "rounds": ROUNDS,
+    "describe": of_rounds(rounds, "describe"),
+    "create": of_rounds(rounds, "create"),
+    "forgotten": sum(done["forgotten"] for done in rounds),
+    "lists": lists,
+}))

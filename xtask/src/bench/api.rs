@@ -28,6 +28,7 @@ const CONFIGURATION: &str = "[quotas]\nservices = 20000\n";
 /// Milliseconds, as `api.py` measured them.
 #[derive(Deserialize)]
 struct Measured {
+    rounds: usize,
     describe: Calls,
     create: Calls,
     /// Rows that housekeeping forgot while those calls were timed.
@@ -82,11 +83,13 @@ fn outcome(measured: &Measured) -> Result<Outcome> {
         "{SERVICES} paused services in the region, each with {OPERATIONS} operations, {SLOTS} gone slots and \
          {REVISIONS} revisions; SQLite. Housekeeping forgot {} of these rows while the calls were timed. Milliseconds \
          from the first byte of a signed request on a kept connection to the last of its answer, with a pause of 50 ms \
-         after each CreateService; the same call through boto3 stands beside.\n\n\
+         after each CreateService; the same call through boto3 stands beside. Each figure is the median of {} \
+         rounds.\n\n\
          | call | calls | median | p99 | boto3, median |\n|---|---|---|---|---|\n{}{}\n\
          A page of ten of ListServices, the last one of the list, by the number of services:\n\n\
          | services | median ms |\n|---|---|\n",
         measured.forgotten,
+        measured.rounds,
         row("DescribeService", &measured.describe),
         row("CreateService, until its answer", &measured.create),
     );

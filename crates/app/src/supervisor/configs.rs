@@ -7,6 +7,7 @@ use crate::config::Settings;
 use crate::credentials::AccessKey;
 use anyhow::{Context, Result};
 use apron_compute::local::node;
+use apron_images::runtimes::Catalogue;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +21,7 @@ pub(super) fn handovers(
 ) -> Result<[Vec<u8>; 3]> {
     let json = |role: Role| match role {
         Role::Control => {
-            encode(data_dir, Some(settings.control_uid), control(settings, data_dir, key, addresses))
+            encode(data_dir, Some(settings.control_uid), control(settings, data_dir, key, addresses)?)
         }
         Role::Node => encode(data_dir, None, node(settings, data_dir)),
         Role::Proxy => encode(data_dir, Some(settings.proxy_uid), proxy(settings, data_dir, addresses)),
@@ -39,8 +40,14 @@ fn control(
     data_dir: &Path,
     key: &AccessKey,
     addresses: &Addresses,
-) -> apron_control::Config {
-    apron_control::Config {
+) -> Result<apron_control::Config> {
+    // Read here: control's user may not be able to.
+    let catalogue = match &settings.node.runtimes {
+        None => Catalogue::embedded(),
+        Some(path) => Catalogue::with_file(path),
+    };
+    let catalogue = catalogue.context("the managed runtimes cannot be read")?;
+    Ok(apron_control::Config {
         data_dir: data_dir.to_owned(),
         database: settings.database.clone(),
         control_socket: data_dir.join(CONTROL_SOCKET),
@@ -58,9 +65,10 @@ fn control(
             credentials: settings.registries.credentials.clone(),
         },
         quotas: settings.quotas,
+        runtimes: catalogue.api_names().into_iter().map(str::to_owned).collect(),
         throttling: settings.throttling,
         root_key: apron_control::RootKey { id: key.id.clone(), secret: key.secret.clone() },
-    }
+    })
 }
 
 fn node(settings: &Settings, data_dir: &Path) -> node::Config {

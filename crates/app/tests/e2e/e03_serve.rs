@@ -367,14 +367,21 @@ fn a_descriptor_of_who_started_it_goes_to_no_child() {
 fn a_stop_in_the_midst_of_the_start_leaves_nothing() {
     for (number, delay_ms) in [5, 40, 100, 180, 300, 600].into_iter().enumerate() {
         let data = new_directory();
-        let mut serve = Command::new(crate::support::APRON)
+        let mut serve = Command::new(crate::support::APRON);
+        serve
             .args(["serve", "--ephemeral", "--data-dir"])
             .arg(&data)
             .args(["--api", "127.0.0.1:0", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0"])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        // SAFETY: one system call. Jobs that a script runs in the background ignore SIGINT, and so does what they start.
+        unsafe {
+            serve.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                Ok(())
+            });
+        }
+        let mut serve = serve.spawn().unwrap();
         std::thread::sleep(Duration::from_millis(delay_ms));
         let signal = if number % 2 == 0 { libc::SIGTERM } else { libc::SIGINT };
         // SAFETY: takes numbers only; the child was not waited for.

@@ -187,7 +187,8 @@ impl Instance {
                 let alive = alive.clone();
                 self.stop(alive, removing);
             }
-            State::Waiting | State::Failed => self.clear(Duration::ZERO),
+            // One that ended a moment ago and is given up for it has lines that nobody has fetched yet.
+            State::Waiting | State::Failed => self.clear(LAST_OUTPUT),
             State::Starting { unwanted } => {
                 unwanted.notify_one();
                 self.show(|shown| shown.phase = Phase::Stopping);

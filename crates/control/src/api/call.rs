@@ -262,8 +262,8 @@ fn known(
     }
 }
 
-/// What is answered to a call that is not admitted. Who sends too many of them waits, so that his connections bound what
-/// we do for him.
+/// What is answered to a call that is not admitted. Who sends too many of them waits. That bounds what his kept
+/// connections cost; a new one for each request costs a look into the store and an HMAC each.
 async fn refused(
     api: &Api,
     source: Source,

@@ -248,6 +248,9 @@ def code():
     values = updated["Service"]["SourceConfiguration"]["CodeRepository"]["CodeConfiguration"]["CodeConfigurationValues"]
     assert values == {"Runtime": "PYTHON_311", "BuildCommand": "true", "Port": "8080"}, values
     wait(arn, "RUNNING")
+    refused("InvalidRequestException", "did you mean PYTHON_311?", aws.update_service, ServiceArn=arn,
+            SourceConfiguration={"CodeRepository": code_repository(
+                ConfigurationSource="API", CodeConfigurationValues={"Runtime": "PYTHON_312"})})
     aws.delete_service(ServiceArn=arn)
     wait(arn, "DELETED")
 

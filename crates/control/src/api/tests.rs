@@ -60,6 +60,7 @@ fn config(directory: &Path, endpoint: &str) -> Config {
         apps_endpoint: "http://127.0.0.1:8080".into(),
         registry: RegistryOptions { plain_http: vec![], mirrors: Default::default(), credentials: None },
         quotas: Default::default(),
+        runtimes: vec!["PYTHON_311".to_owned()],
         throttling: Default::default(),
         root_key: RootKey { id: "AKIDTEST".into(), secret: SECRET.into() },
     }
@@ -166,6 +167,7 @@ pub(super) async fn platform(directory: &Directory) -> Platform {
         hints: Hints::default(),
         names: Names::new(&config(&directory.0, "http://127.0.0.1:1")),
         quotas: Default::default(),
+        runtimes: vec!["PYTHON_311".to_owned()],
         uploads: Default::default(),
     }
 }

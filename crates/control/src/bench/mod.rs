@@ -250,6 +250,7 @@ impl Bench {
                     version: env!("CARGO_PKG_VERSION"),
                 },
                 quotas: Quotas::default(),
+                runtimes: vec!["PYTHON_311".to_owned()],
                 uploads: Default::default(),
             },
             world: self.world.clone(),

@@ -172,6 +172,7 @@ async fn whole_control_deploys_by_itself_and_goes_on_after_a_restart() {
         data_dir: data.clone(),
         database: None,
         quotas: Default::default(),
+        runtimes: Vec::new(),
         throttling: Default::default(),
     };
     let listener = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,6 +1,6 @@
 //! Has a candidate failed, and how is that said? Facts in, one sentence and the last lines out.
 
-use super::View;
+use super::{View, rolling};
 use crate::draw::Draw;
 use crate::ids::RevisionNumber;
 use crate::instance::{Exit, Fault, Health, HealthProtocol, Phase};
@@ -140,15 +140,22 @@ pub(super) fn lacks_memory(slot: &Slot) -> bool {
 /// The fault of a machine that has too little memory for a deployment, with what helps where nothing gives way.
 pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
     let old = view.running(view.service.active).count();
-    if !fault.lacks_memory() || view.service.active == view.service.candidate || old != 1 {
+    if !fault.lacks_memory() || view.service.active == view.service.candidate {
         return fault;
     }
-    let reason = format!(
-        "{}. The only instance that serves would have to stop first: free memory, give instances less of it, or \
-         pause the service, update it and resume it.",
-        fault.reason.trim_end_matches('.')
-    );
-    Fault { reason, ..fault }
+    let target = rolling::least(view.revision(view.service.candidate));
+    let found = view.running(view.service.candidate).filter(|slot| rolling::has_memory(slot)).count();
+    let what = match (old, target) {
+        (1, 1) => "The only instance that serves would have to stop first: free memory, give instances less of it, or \
+                   pause the service, update it and resume it."
+            .to_owned(),
+        (_, 1) => return fault,
+        _ => format!(
+            "There is room for {found} of the {target} new instances that MinSize asks for: free memory, give \
+             instances less of it, or lower MinSize."
+        ),
+    };
+    Fault { reason: format!("{}. {what}", fault.reason.trim_end_matches('.')), ..fault }
 }
 
 fn answers_wrongly(revision: &Revision, reason: &str) -> Fault {

@@ -75,17 +75,22 @@ impl<'a> Exchange<'a> {
     /// One can go before another comes: others are no worse for requests, and either it gets none itself or there is then
     /// one less than needed at most.
     fn can_give_way(&self) -> bool {
-        let Some(first) = self.going.first().filter(|_| !self.leaving) else { return false };
+        let Some(first) = self.gives_memory() else { return false };
         let serve = self.coming.iter().filter(|slot| slot.serves()).count();
-        let others = self.going.len() > 1 || serve > 0;
+        let have_memory = self.going.iter().filter(|slot| has_memory(slot)).count();
+        let others = have_memory > 1 || serve > 0;
         // What has memory and does not serve yet may never do so.
-        others && (routes::rank(first).is_none() || serve + self.going.len() >= self.target)
+        others && (routes::rank(first).is_none() || serve + have_memory >= self.target)
     }
 
     /// As `can_give_way`, of a revision that was taken back: what gets no requests goes for free.
     fn can_be_given_up(&self) -> bool {
-        let gets_none = |slot: &&Slot| routes::rank(slot).is_none();
-        self.can_give_way() || (!self.leaving && self.going.first().is_some_and(gets_none))
+        self.can_give_way() || self.gives_memory().is_some_and(|slot| routes::rank(slot).is_none())
+    }
+
+    /// The one that would go for its memory.
+    fn gives_memory(&self) -> Option<&'a Slot> {
+        self.going.iter().copied().filter(|_| !self.leaving).find(|slot| has_memory(slot))
     }
 
     /// What could not be started for want of memory, to be wished anew when there is room.
@@ -104,7 +109,9 @@ impl<'a> Exchange<'a> {
         // One that served once, and was to be started anew, may still have requests at some proxy.
         changes.drain(self.refused().map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS), draw);
         changes.both("There is not enough memory for one more instance: an old one stops first.");
-        self.leave(changes, 1, draw);
+        // What stands before it has no memory to give.
+        let without = self.going.iter().take_while(|slot| !has_memory(slot)).count();
+        self.leave(changes, without + 1, draw);
     }
 
     /// The next so many go.
@@ -119,6 +126,14 @@ impl<'a> Exchange<'a> {
         let unrouted = self.coming.iter().filter(|slot| slot.wish == SlotWish::Run);
         changes.writes.extend(unrouted.map(|slot| Write::SlotWish(slot.id.clone(), SlotWish::Beside)));
     }
+}
+
+/// Whether there is memory to gain when it goes: not from what ended or could not be started.
+pub(super) fn has_memory(slot: &Slot) -> bool {
+    slot.fact.as_ref().is_none_or(|fact| match fact.phase {
+        Phase::Creating | Phase::Running | Phase::Stopping => true,
+        Phase::Exited(_) | Phase::Failed(_) => false,
+    })
 }
 
 /// What is to become of the instances of a service between operations.
@@ -204,11 +219,10 @@ pub(super) fn may_help(view: &View) -> bool {
     let Some(number) = view.service.candidate.filter(|number| view.service.active != Some(*number)) else {
         return false;
     };
-    let old: Vec<&Slot> = view.running(view.service.active).collect();
-    match old.as_slice() {
-        [] => false,
-        [_] => least(view.revision(Some(number))) > 1,
-        _ => true,
+    match view.running(view.service.active).filter(|slot| has_memory(slot)).count() {
+        0 => false,
+        1 => least(view.revision(Some(number))) > 1,
+        2.. => true,
     }
 }
 

@@ -152,14 +152,14 @@ impl Town {
     pub(super) fn quiet(&self) -> (Day, Vec<Duration>) {
         let timed = |step: Step| {
             let begun = Instant::now();
-            ((step.name(), self.take(step)), begun.elapsed())
+            ((step.name(), self.take(step, &AtomicBool::default())), begun.elapsed())
         };
         let (operations, took) = day().into_iter().map(timed).unzip();
         (self.end(operations), took)
     }
 
     /// Lives the day through with these kills in its steps, which take so long without. How it ends, and for each step
-    /// what was killed before the step was done.
+    /// what was killed while an operation of it was open.
     pub(super) fn struck(
         &self,
         kills: &[Vec<Kill>],
@@ -167,25 +167,23 @@ impl Town {
     ) -> (Day, Vec<BTreeSet<&'static str>>) {
         let steps = day().into_iter().zip(kills.iter().zip(took));
         let lived = steps.map(|(step, (kills, took))| {
-            let done = AtomicBool::new(false);
+            let open = AtomicBool::default();
             std::thread::scope(|scope| {
-                let killer = scope.spawn(|| self.strike(kills, *took, &done));
-                let ended = self.take(step);
-                done.store(true, Ordering::Relaxed);
-                ((step.name(), ended), killer.join().expect("the killer ends"))
+                let killer = scope.spawn(|| self.strike(kills, *took, &open));
+                ((step.name(), self.take(step, &open)), killer.join().expect("the killer ends"))
             })
         });
         let (operations, struck) = lived.unzip();
         (self.end(operations), struck)
     }
 
-    /// Makes the kills of a step, in their order. What was killed before the step was done.
-    fn strike(&self, kills: &[Kill], took: Duration, done: &AtomicBool) -> BTreeSet<&'static str> {
+    /// Makes the kills of a step, in their order. What was killed while an operation was open.
+    fn strike(&self, kills: &[Kill], took: Duration, open: &AtomicBool) -> BTreeSet<&'static str> {
         let begun = Instant::now();
         let kill = |kill: &Kill| {
             std::thread::sleep((took * kill.at / 1000).saturating_sub(begun.elapsed()));
             let process = self.platform.process(kill.role);
-            let within = !done.load(Ordering::Relaxed);
+            let within = open.load(Ordering::Relaxed);
             process.kill();
             within.then_some(kill.role)
         };
@@ -207,7 +205,8 @@ impl Town {
     /// Deletes every service; the kernel holds then what it held before there was one.
     pub(super) fn clear(&self) {
         for name in NAMES {
-            assert_eq!(self.take(Step::Delete(name)), [OperationStatus::Succeeded]);
+            let ended = self.take(Step::Delete(name), &AtomicBool::default());
+            assert_eq!(ended, [OperationStatus::Succeeded]);
         }
         self.holds(0);
     }
@@ -222,8 +221,8 @@ impl Town {
     }
 
     /// Does the step until it is done: a call that broke with control is made again unless its operation is there. How
-    /// its operations ended, oldest first.
-    fn take(&self, step: Step) -> Vec<OperationStatus> {
+    /// its operations ended, oldest first. `open` says meanwhile whether one was, at the last look.
+    fn take(&self, step: Step, open: &AtomicBool) -> Vec<OperationStatus> {
         let (arn, known) = eventually(STEP_MAX, "the service as it is before a step", || {
             let arn = self.find(step.name())?;
             let newest = arn.as_ref().map(|arn| self.operations(arn)).transpose()?.unwrap_or_default();
@@ -240,6 +239,7 @@ impl Town {
             };
             let mut since = self.operations(&arn)?;
             since.truncate(since.iter().position(|one| one.id == known).unwrap_or(since.len()));
+            open.store(since.iter().any(|one| !is_ended(one)), Ordering::Relaxed);
             if since.len() < step.calls() {
                 self.call(step, &arn, since.len())?;
                 return Err("its calls are being made".to_owned());

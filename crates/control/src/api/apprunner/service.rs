@@ -7,6 +7,7 @@ use crate::api::{failure, page};
 use apron_images::registry::reference;
 use apron_model::extension;
 use apron_model::ids::{OperationId, ServiceId};
+use apron_model::manifest;
 use apron_model::operation::{self, Call, CallError, Called, Operation, OperationKind};
 use apron_model::resource::{Kind, Known, ResourceError, scaling_of};
 use apron_model::service::{Action, Refusal, Scaling, Service, State};
@@ -37,6 +38,7 @@ pub(super) async fn create(
     };
     let input = input::create(request);
     check_image(&input)?;
+    check_runtime(context, &input)?;
     check_connection(context, &input).await?;
     let new = source::new_service(&name, tags, &input, &scaling, &context.platform.names.account)
         .map_err(failure::input)?;
@@ -116,6 +118,7 @@ pub(super) async fn update(
     };
     let input = ServiceInput { scaling, ..input::update(request) };
     check_image(&input)?;
+    check_runtime(context, &input)?;
     check_connection(context, &input).await?;
     let called = act(context, &arn, &Call::Update(Box::new(input))).await?;
     Ok(UpdateServiceResponse {
@@ -282,6 +285,21 @@ fn check_image(input: &ServiceInput) -> Result<(), Error> {
                 image.identifier.chars().take(SHOWN_CHARS_MAX).collect::<String>().escape_debug()
             ))
         }),
+    }
+}
+
+/// A managed runtime that is named is one of the node's.
+fn check_runtime(context: Context<'_>, input: &ServiceInput) -> Result<(), Error> {
+    let code = input.source.as_ref().and_then(|source| source.code.as_ref());
+    // The one of a configuration file is looked at when the file is read.
+    let written = code.and_then(|code| code.configuration.as_ref()).filter(|written| !written.from_file);
+    let named = written.and_then(|written| written.runtime.as_deref());
+    let known: Vec<&str> = context.platform.runtimes.iter().map(String::as_str).collect();
+    match named {
+        Some(name) if !known.contains(&name) => {
+            Err(failure::invalid(format!("{}.", manifest::unknown_runtime(name, &known))))
+        }
+        _ => Ok(()),
     }
 }
 

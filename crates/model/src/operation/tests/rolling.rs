@@ -269,7 +269,10 @@ fn the_only_instance_that_serves_is_never_stopped_for_another() {
         assert_eq!(world.ends(), OLD_SERVES, "{new} {tag}");
         assert_eq!((world.count(OLD), world.count(NEW), world.listed()), (1, 0, 1));
         let reason = world.rows.view.service.last_failure.clone().unwrap();
-        let says = "The only instance that serves would have to stop first: ";
+        let says = match new {
+            1 => "The only instance that serves would have to stop first: ",
+            _ => "There is room for 0 of the 3 new instances that MinSize asks for: ",
+        };
         assert!(reason.starts_with(NO_MEMORY) && reason.contains(says), "{reason}");
     }
     // Another hindrance is not for want of memory.

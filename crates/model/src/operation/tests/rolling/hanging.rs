@@ -34,3 +34,27 @@ fn what_does_not_serve_gives_way_to_what_may() {
         assert_eq!((world.count(OLD), world.count(NEW)), (1, 0));
     }
 }
+
+/// What lacks memory has none to give, and is not the other one beside which an instance may go.
+#[test]
+fn what_has_no_memory_gives_none() {
+    for (dice, tag) in (0..8).flat_map(|dice| [(dice, "all"), (dice, "rolling")]) {
+        let mut world = World::new(2, 2, dice);
+        world.rows.tag("apron:deploy", tag);
+        let slot = &mut world.rows.view.slots[0];
+        slot.fact = Some(Observed {
+            phase: Phase::Failed(Fault::transient(NO_MEMORY)),
+            health: Health::Starting { hint: None },
+            address: None,
+            ..fixture::healthy(slot)
+        });
+        (world.room, world.most, world.least) = (1, 4, 1);
+        let begun = world.rows.now;
+        assert_eq!(world.ends(), OLD_SERVES, "{tag}");
+        assert_eq!((world.count(OLD), world.count(NEW)), (2, 0));
+        assert_eq!(world.told("stops first"), 0);
+        let reason = world.rows.view.service.last_failure.clone().unwrap();
+        assert!(reason.contains("There is room for 0 of the 2 new instances"), "{reason}");
+        assert!(world.rows.now.0 - begun.0 < 60_000, "it waits for what cannot come");
+    }
+}
