@@ -20,6 +20,8 @@ mod rollout;
 mod spread;
 mod verbs;
 
+pub(crate) use report::write_proofs;
+
 use crate::facts;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -51,8 +53,6 @@ struct Verdict {
     /// The highest figure that passes.
     bar: f64,
 }
-
-pub(crate) use report::write_proofs;
 
 /// What one bench gives: the text of its section and the figures to check.
 struct Outcome {

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::Path;
 
-const OPENING: &str = "# Benchmarks\n\nWritten by `cargo xtask bench`, the last section by `cargo xtask ci --all`; every section says when, where and of which \
-                       commit it is. Figures are compared within one run only.\n";
+const OPENING: &str = "# Benchmarks\n\nWritten by `cargo xtask bench`, the last section by `cargo xtask ci --all`; every \
+                       section says when, where and of which commit it is. Figures are compared within one run only.\n";
 
 /// What the proofs drew and how much they did: the long list's section among those of the benches.
 const PROOFS: &str = "proofs";

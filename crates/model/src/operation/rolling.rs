@@ -7,9 +7,9 @@
 //! ```
 //! So there is never more than one instance above the larger of both sets. Where memory is lacking even for that one,
 //! an old one goes first, provided that another gets requests meanwhile, or, beside others or back from a failure,
-//! that it gets none itself. Nothing of this is behind the pivot: the old revision is the active one until the candidate has all its instances. Where those that
-//! come back are late, as many as are lacking stay beside them; `mend` lets them go between operations, once others
-//! serve or for their memory.
+//! that it gets none itself. Nothing of this is behind the pivot: the old revision is the active one until the candidate
+//! has all its instances. Where those that come back are late, as many as are lacking stay beside them; `mend` lets them
+//! go between operations, once others serve or for their memory.
 
 use super::failure::{self, Verdict};
 use super::{
