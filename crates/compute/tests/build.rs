@@ -73,7 +73,7 @@ impl World {
         let text = "[[runtime]]\nname = 'shell'\napi_name = 'SHELL'\nversion = '1'\npipeline = 'revised'\nbase = 'shell'\n\
                     [[base]]\nname = 'shell'\nsuite = 'none'\npackages = ['git']\nsetup = 'true'\npath = []\nenv = {}\n";
         fs::write(&file, text).unwrap();
-        let catalogue = Arc::new(Catalogue::with_file(&file).unwrap());
+        let catalogue = Arc::new(Catalogue::open(Some(&file)).unwrap());
         let cgroup = format!("/apron-test-{name}");
         World { root, pairs, pair, content, cgroup, catalogue, platform }
     }
@@ -537,7 +537,7 @@ async fn a_build_ends_when_nobody_follows_or_its_time_is_over() {
 #[ignore = "assembles base images from a Debian mirror and uses package registries: minutes"]
 async fn the_examples_build_on_real_bases() {
     let mut world = World::new();
-    world.catalogue = Arc::new(Catalogue::embedded().unwrap());
+    world.catalogue = Arc::new(Catalogue::open(None).unwrap());
     let kept = std::env::var_os("APRON_TEST_NODE").map(PathBuf::from);
     let node_dir = kept.unwrap_or_else(|| world.root.join("node"));
     fs::create_dir_all(&node_dir).unwrap();

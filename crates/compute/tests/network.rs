@@ -55,10 +55,11 @@ fn ask(to: impl Into<IpAddr>, port: u16) -> Result<String, String> {
 /// often that it holds back.
 fn check_refused(namespace: &Namespace, address: Ipv4Addr, port: u16) {
     let once = || namespace.run(move || ask(address, port));
-    // Seen once: the connection is over, and the kernel keeps no reason for it. The next one has its own.
-    let is_without_reason =
-        |answer: &Result<_, String>| answer.as_ref().is_err_and(|e| e.contains("POLLHUP"));
-    let answer = Some(once()).filter(|answer| !is_without_reason(answer)).unwrap_or_else(once);
+    let answer = match once() {
+        // Seen once: the connection is over, and the kernel keeps no reason for it. The next one has its own.
+        Err(reason) if reason.contains("POLLHUP") => once(),
+        answer => answer,
+    };
     let refused = answer.clone().is_err_and(|reason| reason.contains("No route to host"));
     assert!(refused, "{address}:{port}: {answer:?}");
 }

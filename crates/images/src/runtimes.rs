@@ -142,16 +142,13 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// What comes with the program.
-    pub fn embedded() -> Result<Catalogue, RuntimeError> {
-        Catalogue::read(&[(Path::new("runtimes.toml"), EMBEDDED)])
-    }
-
-    /// What comes with the program, then the operator's file, whose entries win.
-    pub fn with_file(path: &Path) -> Result<Catalogue, RuntimeError> {
+    /// The runtimes that come with the program, and those of the operator's file if there is one, whose entries win.
+    pub fn open(file: Option<&Path>) -> Result<Catalogue, RuntimeError> {
+        let embedded = (Path::new("runtimes.toml"), EMBEDDED);
+        let Some(path) = file else { return Catalogue::read(&[embedded]) };
         let text = std::fs::read_to_string(path)
             .map_err(|source| RuntimeError::Io { path: path.to_owned(), source })?;
-        Catalogue::read(&[(Path::new("runtimes.toml"), EMBEDDED), (path, &text)])
+        Catalogue::read(&[embedded, (path, &text)])
     }
 
     fn read(files: &[(&Path, &str)]) -> Result<Catalogue, RuntimeError> {
@@ -249,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_embedded_catalogue() {
-        let catalogue = Catalogue::embedded().unwrap();
+        let catalogue = Catalogue::open(None).unwrap();
         assert_eq!(catalogue.names(), ["nodejs18", "python3", "python311"]);
         assert!(catalogue.fetch().base.packages.contains(&"git".to_owned()));
         assert_eq!(catalogue.find("PYTHON_311").unwrap().name, "python311");

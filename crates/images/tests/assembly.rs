@@ -36,7 +36,7 @@ fn an_assembly_that_is_cancelled_leaves_nothing() {
     let scratch = Scratch::new();
     let content = Content::open(scratch.join("content")).unwrap();
     let bases = scratch.join("bases");
-    let catalogue = Catalogue::embedded().unwrap();
+    let catalogue = Catalogue::open(None).unwrap();
     let mark = bases.join("tmp").display().to_string();
     let cancel = Cancel::new();
     let began = Instant::now();
@@ -70,7 +70,7 @@ fn an_assembly_is_kept_until_nobody_uses_it() {
     let scratch = Scratch::new();
     let content = Content::open(scratch.join("content")).unwrap();
     let bases = scratch.join("bases");
-    let catalogue = Catalogue::embedded().unwrap();
+    let catalogue = Catalogue::open(None).unwrap();
     let fetch = catalogue.fetch();
     let began = Instant::now();
     let base = || runtimes::base(&content, &bases, fetch, &Cancel::new(), &mut |_| {}).unwrap();

@@ -42,11 +42,8 @@ fn control(
     addresses: &Addresses,
 ) -> Result<apron_control::Config> {
     // Read here: control's user may not be able to.
-    let catalogue = match &settings.node.runtimes {
-        None => Catalogue::embedded(),
-        Some(path) => Catalogue::with_file(path),
-    };
-    let catalogue = catalogue.context("the managed runtimes cannot be read")?;
+    let catalogue =
+        Catalogue::open(settings.node.runtimes.as_deref()).context("the managed runtimes cannot be read")?;
     Ok(apron_control::Config {
         data_dir: data_dir.to_owned(),
         database: settings.database.clone(),

@@ -87,6 +87,12 @@ impl Dice {
     fn kill(&mut self, role: &'static str) -> Kill {
         Kill { role, at: self.below(1_000) as u32 }
     }
+
+    /// The place of a step of this kind.
+    fn one_of(&mut self, steps: &[day::Step], kind: &str) -> usize {
+        let of: Vec<usize> = (0..steps.len()).filter(|at| steps[*at].kind() == kind).collect();
+        of[self.below(of.len())]
+    }
 }
 
 /// For each step of the first days the kills in it: every process in every kind of step, and the rest anywhere.
@@ -95,8 +101,7 @@ fn kills(dice: &mut Dice) -> Vec<Vec<Kill>> {
     let kinds: BTreeSet<&str> = steps.iter().map(|step| step.kind()).collect();
     let mut kills = vec![Vec::new(); steps.len()];
     for (kind, role) in kinds.iter().flat_map(|kind| ROLES.map(|role| (*kind, role))) {
-        let of: Vec<usize> = (0..steps.len()).filter(|at| steps[*at].kind() == kind).collect();
-        kills[of[dice.below(of.len())]].push(dice.kill(role));
+        kills[dice.one_of(&steps, kind)].push(dice.kill(role));
     }
     for _ in kinds.len() * ROLES.len()..KILLS {
         let (step, role) = (dice.below(steps.len()), ROLES[dice.below(ROLES.len())]);
@@ -110,8 +115,7 @@ fn further(dice: &mut Dice, missed: &BTreeSet<(&'static str, &'static str)>) -> 
     let steps = day::day();
     let mut kills = vec![Vec::new(); steps.len()];
     for (kind, role) in missed {
-        let of: Vec<usize> = (0..steps.len()).filter(|at| steps[*at].kind() == *kind).collect();
-        kills[of[dice.below(of.len())]].push(dice.kill(role));
+        kills[dice.one_of(&steps, kind)].push(dice.kill(role));
     }
     in_order(kills)
 }

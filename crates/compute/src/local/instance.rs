@@ -118,7 +118,7 @@ impl Instance {
     }
 
     async fn begin(&mut self, found: Adopted) {
-        if !matches!(found, Adopted::Alive(_)) {
+        if !matches!(found, Adopted::Alive(_)) && self.wanted.removing.is_none() {
             self.forget_verdict().await;
         }
         match (found, self.wanted.removing) {

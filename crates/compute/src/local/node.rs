@@ -177,10 +177,7 @@ pub async fn run_until(
     fs::create_dir_all(&dir).map_err(file(&dir))?;
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).map_err(file(&dir))?;
     let _lock = lock(&dir)?;
-    let catalogue = match &config.runtimes {
-        None => Catalogue::embedded()?,
-        Some(path) => Catalogue::with_file(path)?,
-    };
+    let catalogue = Catalogue::open(config.runtimes.as_deref())?;
     let machine = Arc::new(open(&config, dir).await?);
     let upstream = match config.dns_upstream.is_empty() {
         true => Upstream::File("/etc/resolv.conf".into()),

@@ -1,8 +1,8 @@
 //! The DNS relay between instances: who may ask, and that one who floods leaves room for the others.
 
 use super::{Forwarder, Namespace, Outside, Platform, Upstream, dns_query};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,11 +10,23 @@ use std::time::{Duration, Instant};
 /// Far longer than an answer takes, also on a busy machine.
 const SOON: Duration = Duration::from_secs(3);
 
+/// A UDP and a TCP socket with one port. The kernel gives a port that is free by UDP; by TCP somebody may have it.
+fn port_of_both() -> (UdpSocket, TcpListener, SocketAddr) {
+    let tries = (0..100).find_map(|_| {
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = datagrams.local_addr().unwrap();
+        match TcpListener::bind(address) {
+            Ok(streams) => Some((datagrams, streams, address)),
+            Err(e) if e.kind() == ErrorKind::AddrInUse => None,
+            Err(e) => panic!("{address}: {e}"),
+        }
+    });
+    tries.expect("one of 100 ports is free by UDP and by TCP")
+}
+
 /// A resolver on the loopback address that answers everything but names that begin with `s`.
 fn resolver() -> SocketAddr {
-    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = datagrams.local_addr().unwrap();
-    let streams = std::net::TcpListener::bind(address).unwrap();
+    let (datagrams, streams, address) = port_of_both();
     std::thread::spawn(move || {
         let mut buffer = [0; 512];
         while let Ok((length, client)) = datagrams.recv_from(&mut buffer) {

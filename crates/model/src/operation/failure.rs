@@ -137,6 +137,14 @@ pub(super) fn lacks_memory(slot: &Slot) -> bool {
     not_started(slot).is_some_and(|(_, fault)| fault.lacks_memory())
 }
 
+/// Whether there is memory to gain when it goes: not from what ended or could not be started.
+pub(super) fn has_memory(slot: &Slot) -> bool {
+    slot.fact.as_ref().is_none_or(|fact| match fact.phase {
+        Phase::Creating | Phase::Running | Phase::Stopping => true,
+        Phase::Exited(_) | Phase::Failed(_) => false,
+    })
+}
+
 /// The fault of a machine that has too little memory for a deployment, with what helps where nothing gives way.
 pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
     let old = view.running(view.service.active).count();
@@ -144,7 +152,7 @@ pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
         return fault;
     }
     let target = rolling::least(view.revision(view.service.candidate));
-    let found = view.running(view.service.candidate).filter(|slot| rolling::has_memory(slot)).count();
+    let found = view.running(view.service.candidate).filter(|slot| has_memory(slot)).count();
     let what = match (old, target) {
         (1, 1) => "The only instance that serves would have to stop first: free memory, give instances less of it, or \
                    pause the service, update it and resume it."

@@ -75,9 +75,9 @@ impl<'a> Exchange<'a> {
     /// One can go before another comes: others are no worse for requests, and either it gets none itself or there is then
     /// one less than needed at most.
     fn can_give_way(&self) -> bool {
-        let Some(first) = self.gives_memory() else { return false };
+        let Some(first) = self.gives_memory().last() else { return false };
         let serve = self.coming.iter().filter(|slot| slot.serves()).count();
-        let have_memory = self.going.iter().filter(|slot| has_memory(slot)).count();
+        let have_memory = self.going.iter().filter(|slot| failure::has_memory(slot)).count();
         let others = have_memory > 1 || serve > 0;
         // What has memory and does not serve yet may never do so.
         others && (routes::rank(first).is_none() || serve + have_memory >= self.target)
@@ -85,12 +85,13 @@ impl<'a> Exchange<'a> {
 
     /// As `can_give_way`, of a revision that was taken back: what gets no requests goes for free.
     fn can_be_given_up(&self) -> bool {
-        self.can_give_way() || self.gives_memory().is_some_and(|slot| routes::rank(slot).is_none())
+        self.can_give_way() || self.gives_memory().last().is_some_and(|slot| routes::rank(slot).is_none())
     }
 
-    /// The one that would go for its memory.
-    fn gives_memory(&self) -> Option<&'a Slot> {
-        self.going.iter().copied().filter(|_| !self.leaving).find(|slot| has_memory(slot))
+    /// Those that go for the memory of one: it stands last, behind what has none to give. Nobody does while others leave.
+    fn gives_memory(&self) -> &[&'a Slot] {
+        let first = self.going.iter().position(|slot| failure::has_memory(slot));
+        first.filter(|_| !self.leaving).map_or(&[], |first| &self.going[..=first])
     }
 
     /// What could not be started for want of memory, to be wished anew when there is room.
@@ -109,9 +110,7 @@ impl<'a> Exchange<'a> {
         // One that served once, and was to be started anew, may still have requests at some proxy.
         changes.drain(self.refused().map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS), draw);
         changes.both("There is not enough memory for one more instance: an old one stops first.");
-        // What stands before it has no memory to give.
-        let without = self.going.iter().take_while(|slot| !has_memory(slot)).count();
-        self.leave(changes, without + 1, draw);
+        self.leave(changes, self.gives_memory().len(), draw);
     }
 
     /// The next so many go.
@@ -126,14 +125,6 @@ impl<'a> Exchange<'a> {
         let unrouted = self.coming.iter().filter(|slot| slot.wish == SlotWish::Run);
         changes.writes.extend(unrouted.map(|slot| Write::SlotWish(slot.id.clone(), SlotWish::Beside)));
     }
-}
-
-/// Whether there is memory to gain when it goes: not from what ended or could not be started.
-pub(super) fn has_memory(slot: &Slot) -> bool {
-    slot.fact.as_ref().is_none_or(|fact| match fact.phase {
-        Phase::Creating | Phase::Running | Phase::Stopping => true,
-        Phase::Exited(_) | Phase::Failed(_) => false,
-    })
 }
 
 /// What is to become of the instances of a service between operations.
@@ -178,16 +169,19 @@ pub fn mend(service: &Service, active: &Revision, slots: &[Slot], draw: &mut Dra
             mending.events.extend(slots.iter().map(told));
             mending.drain(slots.iter().copied(), draw);
         }
-    } else if exchange.refused().next().is_some() && !exchange.begins() && exchange.can_be_given_up() {
-        let first = going[0];
-        let serve = coming.iter().chain(&going[1..]).filter(|slot| slot.serves()).count();
+    } else if exchange.refused().next().is_some()
+        && !exchange.begins()
+        && exchange.can_be_given_up()
+        && let goes @ [.., first] = exchange.gives_memory()
+    {
+        let serve = coming.iter().chain(&going[goes.len()..]).filter(|slot| slot.serves()).count();
         mending.events.push(format!(
             "There is not enough memory for another instance of revision {to}: instance {} of revision {} stops \
              first, and {serve} of {target} serve until the other one does.",
             first.id, first.revision
         ));
         // The node tries those again that lack memory.
-        mending.drain([first], draw);
+        mending.drain(goes.iter().copied(), draw);
     } else if coming.len() < *target && !leaving {
         let count = target - coming.len();
         mending.slots.extend((0..count).map(|_| deploy::slot(service, *to, draw)));
@@ -219,7 +213,7 @@ pub(super) fn may_help(view: &View) -> bool {
     let Some(number) = view.service.candidate.filter(|number| view.service.active != Some(*number)) else {
         return false;
     };
-    match view.running(view.service.active).filter(|slot| has_memory(slot)).count() {
+    match view.running(view.service.active).filter(|slot| failure::has_memory(slot)).count() {
         0 => false,
         1 => least(view.revision(Some(number))) > 1,
         2.. => true,

@@ -46,8 +46,9 @@ impl Serving {
         {
             if self.steady.remove(&slot.id) || slot.ever_healthy {
                 let (service, revision) = (slot.service.clone(), slot.revision);
-                let hurt = Hurt { service, revision, beside: slot.wish == SlotWish::Beside };
-                self.hurt.insert(slot.id.clone(), hurt);
+                let hurt = || Hurt { service, revision, beside: false };
+                // One that was told to go since then is missed by the table that named it all the same.
+                self.hurt.entry(slot.id.clone()).or_insert_with(hurt).beside |= slot.wish == SlotWish::Beside;
             }
         }
         // Of what the node has lost nothing else is left to see.

@@ -23,7 +23,7 @@ impl Platform {
         let (content_dir, bases_dir) = (cache.join("content"), cache.join("bases"));
         fs::create_dir_all(&bases_dir).expect("the cache of bases");
         let content = Content::open(&content_dir).expect("the cache's content");
-        let catalogue = Catalogue::embedded().expect("the embedded catalogue");
+        let catalogue = Catalogue::open(None).expect("the embedded catalogue");
         for name in names {
             let runtime = catalogue.find(name).expect("a known runtime");
             runtimes::base(&content, &bases_dir, runtime, &apron_images::process::Cancel::new(), &mut |_| {})

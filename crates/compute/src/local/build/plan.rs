@@ -163,7 +163,7 @@ mod tests {
         "version: 1.0\nruntime: python3\nbuild: {commands: {build: [make]}}\nrun: {command: serve}\n";
 
     fn check(text: &str) -> Result<Plan, BuildError> {
-        from_manifest(text, &Catalogue::embedded().unwrap())
+        from_manifest(text, &Catalogue::open(None).unwrap())
     }
 
     #[test]

@@ -294,10 +294,13 @@ fn check_runtime(context: Context<'_>, input: &ServiceInput) -> Result<(), Error
     // The one of a configuration file is looked at when the file is read.
     let written = code.and_then(|code| code.configuration.as_ref()).filter(|written| !written.from_file);
     let named = written.and_then(|written| written.runtime.as_deref());
-    let known: Vec<&str> = context.platform.runtimes.iter().map(String::as_str).collect();
+    let known = &context.platform.runtimes;
     match named {
-        Some(name) if !known.contains(&name) => {
-            Err(failure::invalid(format!("{}.", manifest::unknown_runtime(name, &known))))
+        Some(name) if !known.iter().any(|known| known == name) => {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let why = manifest::unknown_runtime(name, &known);
+            let end = if why.ends_with('?') { "" } else { "." };
+            Err(failure::invalid(format!("{why}{end}")))
         }
         _ => Ok(()),
     }

@@ -94,6 +94,27 @@ fn memory_that_does_not_come_costs_one_instance_at_most() {
     }
 }
 
+/// What ended has no memory to give: it goes with the next that has and gets no requests, and that one is spoken of.
+#[test]
+fn what_ended_makes_no_room() {
+    let mut world = stayed(3);
+    let no_memory = || Phase::Failed(Fault::transient(NO_MEMORY));
+    for slot in world.rows.view.slots.iter_mut().filter(|slot| !slot.serves()) {
+        let health = Health::Starting { hint: None };
+        slot.fact = Some(Observed { phase: no_memory(), health, address: None, ..fixture::healthy(slot) });
+    }
+    let mut stayed = world.rows.view.slots.iter_mut().filter(|slot| slot.revision == NEW);
+    let (Some(ended), Some(hangs)) = (stayed.next(), stayed.next()) else { panic!("three stayed") };
+    ended.fact = Some(exited(ended));
+    let (ended, health) = (ended.id.clone(), Health::Starting { hint: None });
+    hangs.fact = Some(Observed { health, ..fixture::healthy(hangs) });
+    let Mending { wishes, events, .. } = world.mending();
+    let [(first, _), (second, _)] = wishes.as_slice() else { panic!("{wishes:?}") };
+    assert_eq!(*first, ended);
+    let told = format!("instance {second} of revision {NEW} stops first, and 1 of 3 serve");
+    assert!(events.len() == 1 && events[0].contains(&told), "{events:?}");
+}
+
 /// What hangs and gets no requests has memory that others need.
 #[test]
 fn what_stayed_and_hangs_gives_way() {
