@@ -221,7 +221,8 @@ def one_round():
 
 def of_rounds(rounds, call):
     """The median of each figure: a round in which the machine did something else does not decide."""
-    return {figure: statistics.median(done[call][figure] for done in rounds) for figure in rounds[0][call]}
+    median = {figure: statistics.median(done[call][figure] for done in rounds) for figure in rounds[0][call]}
+    return {**median, "calls": sum(done[call]["calls"] for done in rounds)}
 
 
 names = (f"made-{n}" for n in range(ROUNDS * (calls + 1000)))

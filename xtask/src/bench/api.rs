@@ -84,7 +84,7 @@ fn outcome(measured: &Measured) -> Result<Outcome> {
          {REVISIONS} revisions; SQLite. Housekeeping forgot {} of these rows while the calls were timed. Milliseconds \
          from the first byte of a signed request on a kept connection to the last of its answer, with a pause of 50 ms \
          after each CreateService; the same call through boto3 stands beside. Each figure is the median of {} \
-         rounds.\n\n\
+         rounds, the later ones beside what the earlier ones created; calls are those of all.\n\n\
          | call | calls | median | p99 | boto3, median |\n|---|---|---|---|---|\n{}{}\n\
          A page of ten of ListServices, the last one of the list, by the number of services:\n\n\
          | services | median ms |\n|---|---|\n",

@@ -7,7 +7,7 @@ mod day;
 mod plain;
 
 use crate::support::http;
-use day::{Kill, Town};
+use day::{From, Kill, Town};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
@@ -84,8 +84,14 @@ impl Dice {
         (self.0 >> 33) as usize % end
     }
 
+    /// At any moment of a step.
     fn kill(&mut self, role: &'static str) -> Kill {
-        Kill { role, at: self.below(1_000) as u32 }
+        Kill { role, at: self.below(1_000) as u32, from: From::Beginning }
+    }
+
+    /// Soon after an operation began.
+    fn kill_within(&mut self, role: &'static str) -> Kill {
+        Kill { role, at: self.below(200) as u32, from: From::Open }
     }
 
     /// The place of a step of this kind.
@@ -110,19 +116,19 @@ fn kills(dice: &mut Dice) -> Vec<Vec<Kill>> {
     in_order(kills)
 }
 
-/// One day with a kill for each of these pairs of a kind of step and a process.
+/// One day with a kill for each of these pairs of a kind of step and a process, which wait for an operation.
 fn further(dice: &mut Dice, missed: &BTreeSet<(&'static str, &'static str)>) -> Vec<Vec<Kill>> {
     let steps = day::day();
     let mut kills = vec![Vec::new(); steps.len()];
     for (kind, role) in missed {
-        kills[dice.one_of(&steps, kind)].push(dice.kill(role));
+        kills[dice.one_of(&steps, kind)].push(dice.kill_within(role));
     }
     in_order(kills)
 }
 
 fn in_order(mut kills: Vec<Vec<Kill>>) -> Vec<Vec<Kill>> {
     for step in &mut kills {
-        step.sort_by_key(|kill| kill.at);
+        step.sort_by_key(|kill| (kill.from, kill.at));
     }
     kills
 }

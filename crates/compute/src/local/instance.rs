@@ -33,7 +33,7 @@ use birth::{Born, Stillborn, blocking, elapsed_ms};
 use shim::WatchId;
 use state::{Adopted, Event, Order, State};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -123,7 +123,9 @@ impl Instance {
         }
         match (found, self.wanted.removing) {
             (Adopted::Alive(alive), Some(removing)) => self.stop(Arc::new(*alive), removing),
-            (Adopted::Exited(_) | Adopted::Nothing, Some(_)) => self.clear(Duration::ZERO),
+            // The node before this one may have ended while its lines were being fetched.
+            (Adopted::Exited(_), Some(_)) => self.clear(LAST_OUTPUT),
+            (Adopted::Nothing, Some(_)) => self.clear(Duration::ZERO),
             (Adopted::Alive(alive), None) => {
                 tracing::info!(instance = %self.wanted.spec.id, pid = alive.pid(), "adopted");
                 self.running(*alive, self.wanted.health(), Waterfall::default());
@@ -188,7 +190,8 @@ impl Instance {
                 self.stop(alive, removing);
             }
             // One that ended a moment ago and is given up for it has lines that nobody has fetched yet.
-            State::Waiting | State::Failed => self.clear(LAST_OUTPUT),
+            State::Waiting | State::Failed if self.has_run() => self.clear(LAST_OUTPUT),
+            State::Waiting | State::Failed => self.clear(Duration::ZERO),
             State::Starting { unwanted } => {
                 unwanted.notify_one();
                 self.show(|shown| shown.phase = Phase::Stopping);
@@ -530,8 +533,14 @@ impl Instance {
         Duration::from_millis(pause)
     }
 
+    /// A container of it has ended, and left its output.
+    fn has_run(&self) -> bool {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.last_exit.is_some() || matches!(shown.phase, Phase::Exited(_))
+    }
+
     fn show(&self, change: impl FnOnce(&mut Observed)) {
-        change(&mut self.shown.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        change(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
         self.machine.news.tell(Hint::Instances);
     }
 

@@ -1,6 +1,7 @@
 //! Has a candidate failed, and how is that said? Facts in, one sentence and the last lines out.
 
-use super::{View, rolling};
+use super::View;
+use super::rolling::{self, Exchange};
 use crate::draw::Draw;
 use crate::ids::RevisionNumber;
 use crate::instance::{Exit, Fault, Health, HealthProtocol, Phase};
@@ -147,17 +148,17 @@ pub(super) fn has_memory(slot: &Slot) -> bool {
 
 /// The fault of a machine that has too little memory for a deployment, with what helps where nothing gives way.
 pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
-    let old = view.running(view.service.active).count();
-    if !fault.lacks_memory() || view.service.active == view.service.candidate {
-        return fault;
-    }
-    let target = rolling::least(view.revision(view.service.candidate));
-    let found = view.running(view.service.candidate).filter(|slot| has_memory(slot)).count();
-    let what = match (old, target) {
-        (1, 1) => "The only instance that serves would have to stop first: free memory, give instances less of it, or \
-                   pause the service, update it and resume it."
+    let candidate = view.service.candidate.filter(|number| view.service.active != Some(*number));
+    let Some(candidate) = candidate.filter(|_| fault.lacks_memory()) else { return fault };
+    let target = rolling::least(view.revision(Some(candidate)));
+    let found = view.running(Some(candidate)).filter(|slot| has_memory(slot)).count();
+    let what = match (Exchange::of(view, candidate).have_memory(), found) {
+        // With fewer new ones it would be the same.
+        (1, 0) => "The only instance that has memory would have to stop first: free memory, give instances less of it, \
+                   or pause the service, update it and resume it."
             .to_owned(),
-        (_, 1) => return fault,
+        (0, 0) => return fault,
+        _ if target == 1 => return fault,
         _ => format!(
             "There is room for {found} of the {target} new instances that MinSize asks for: free memory, give \
              instances less of it, or lower MinSize."

@@ -75,9 +75,11 @@ impl<'a> Exchange<'a> {
     /// One can go before another comes: others are no worse for requests, and either it gets none itself or there is then
     /// one less than needed at most.
     fn can_give_way(&self) -> bool {
-        let Some(first) = self.gives_memory().last() else { return false };
+        let Some(first) = self.gives_memory().last().filter(|slot| failure::has_memory(slot)) else {
+            return false;
+        };
         let serve = self.coming.iter().filter(|slot| slot.serves()).count();
-        let have_memory = self.going.iter().filter(|slot| failure::has_memory(slot)).count();
+        let have_memory = self.have_memory();
         let others = have_memory > 1 || serve > 0;
         // What has memory and does not serve yet may never do so.
         others && (routes::rank(first).is_none() || serve + have_memory >= self.target)
@@ -88,10 +90,19 @@ impl<'a> Exchange<'a> {
         self.can_give_way() || self.gives_memory().last().is_some_and(|slot| routes::rank(slot).is_none())
     }
 
-    /// Those that go for the memory of one: it stands last, behind what has none to give. Nobody does while others leave.
+    /// Those that go where memory is lacking: as far as the first that has some to give. What has none would only ask for
+    /// the same memory again. Nobody goes while others leave.
     fn gives_memory(&self) -> &[&'a Slot] {
+        if self.leaving {
+            return &[];
+        }
         let first = self.going.iter().position(|slot| failure::has_memory(slot));
-        first.filter(|_| !self.leaving).map_or(&[], |first| &self.going[..=first])
+        &self.going[..first.map_or(self.going.len(), |first| first + 1)]
+    }
+
+    /// So many of those that go have memory to give.
+    pub(super) fn have_memory(&self) -> usize {
+        self.going.iter().filter(|slot| failure::has_memory(slot)).count()
     }
 
     /// What could not be started for want of memory, to be wished anew when there is room.
@@ -120,9 +131,9 @@ impl<'a> Exchange<'a> {
         changes.reroute();
     }
 
-    /// Those that are not routed yet are from now on.
+    /// Those that serve and are not routed yet are from now on.
     fn route(&self, changes: &mut Changes<'_>) {
-        let unrouted = self.coming.iter().filter(|slot| slot.wish == SlotWish::Run);
+        let unrouted = self.coming.iter().filter(|slot| slot.wish == SlotWish::Run && slot.serves());
         changes.writes.extend(unrouted.map(|slot| Write::SlotWish(slot.id.clone(), SlotWish::Beside)));
     }
 }
@@ -213,7 +224,7 @@ pub(super) fn may_help(view: &View) -> bool {
     let Some(number) = view.service.candidate.filter(|number| view.service.active != Some(*number)) else {
         return false;
     };
-    match view.running(view.service.active).filter(|slot| failure::has_memory(slot)).count() {
+    match Exchange::of(view, number).have_memory() {
         0 => false,
         1 => least(view.revision(Some(number))) > 1,
         2.. => true,
@@ -246,6 +257,8 @@ pub(super) fn forward(
         Verdict::Healthy => return next(view, &exchange, deadline, draw),
         Verdict::Hindered { fault, .. } if fault.lacks_memory() && exchange.can_give_way() => {
             let mut changes = Changes::new(view, draw);
+            // Whoever stands in for the one that goes must be known to proxies by then.
+            exchange.route(&mut changes);
             exchange.give_way(&mut changes, draw);
             let deadline = after(draw, limits::REMOVE_MS_MAX);
             return changes.step(Step::Rolling { deadline, hindered: None }, deadline);

@@ -72,6 +72,11 @@ impl Rows {
 
     /// One call, its writes applied. Then calls until nothing is written, which must come soon.
     fn advance(&mut self) -> Wake {
+        self.advance_checked(|_| ())
+    }
+
+    /// Looks at the rows after each transaction as well.
+    fn advance_checked(&mut self, mut check: impl FnMut(&Rows)) -> Wake {
         for _ in 0..10 {
             let mut draw = self.draw();
             let again = advance(&self.view, &mut draw.clone());
@@ -81,6 +86,7 @@ impl Rows {
                 return advance.wake;
             }
             self.apply(advance.writes);
+            check(self);
         }
         panic!("it keeps writing without new facts: {:?}", self.view.operation);
     }

@@ -12,7 +12,7 @@ use apron_wire::apprunner::{
 use apron_wire::apron::{CancelOperationRequest, RollbackServiceRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One step, with the time that restarts take.
 const STEP_MAX: Duration = Duration::from_secs(120);
@@ -85,6 +85,23 @@ pub(super) struct Kill {
     pub(super) role: &'static str,
     /// When, in thousandths of the time that the step takes without kills.
     pub(super) at: u32,
+    /// From when on that is counted.
+    pub(super) from: From,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum From {
+    Beginning,
+    /// As soon as an operation of the step is seen to be open.
+    Open,
+}
+
+/// What the one who takes a step tells the one who kills.
+#[derive(Default)]
+struct Course {
+    /// An operation of the step was open at the last look.
+    open: AtomicBool,
+    over: AtomicBool,
 }
 
 impl Day {
@@ -152,7 +169,7 @@ impl Town {
     pub(super) fn quiet(&self) -> (Day, Vec<Duration>) {
         let timed = |step: Step| {
             let begun = Instant::now();
-            ((step.name(), self.take(step, &AtomicBool::default())), begun.elapsed())
+            ((step.name(), statuses(&self.take(step, &Course::default()))), begun.elapsed())
         };
         let (operations, took) = day().into_iter().map(timed).unzip();
         (self.end(operations), took)
@@ -167,27 +184,43 @@ impl Town {
     ) -> (Day, Vec<BTreeSet<&'static str>>) {
         let steps = day().into_iter().zip(kills.iter().zip(took));
         let lived = steps.map(|(step, (kills, took))| {
-            let open = AtomicBool::default();
+            let course = Course::default();
             std::thread::scope(|scope| {
-                let killer = scope.spawn(|| self.strike(kills, *took, &open));
-                ((step.name(), self.take(step, &open)), killer.join().expect("the killer ends"))
+                let killer = scope.spawn(|| self.strike(kills, *took, &course));
+                let ended = self.take(step, &course);
+                course.over.store(true, Ordering::Relaxed);
+                let within =
+                    |at: f64| ended.iter().any(|one| one.started_at <= Some(at) && one.ended_at >= Some(at));
+                let struck = killer.join().expect("the killer ends").into_iter();
+                let struck = struck.filter(|(_, at)| within(*at)).map(|(role, _)| role).collect();
+                ((step.name(), statuses(&ended)), struck)
             })
         });
         let (operations, struck) = lived.unzip();
         (self.end(operations), struck)
     }
 
-    /// Makes the kills of a step, in their order. What was killed while an operation was open.
-    fn strike(&self, kills: &[Kill], took: Duration, open: &AtomicBool) -> BTreeSet<&'static str> {
+    /// Makes the kills of a step, in their order. What was killed, and when, in seconds since 1970.
+    fn strike(&self, kills: &[Kill], took: Duration, course: &Course) -> Vec<(&'static str, f64)> {
         let begun = Instant::now();
+        let mut opened = None;
         let kill = |kill: &Kill| {
-            std::thread::sleep((took * kill.at / 1000).saturating_sub(begun.elapsed()));
+            let since = match kill.from {
+                From::Beginning => begun,
+                From::Open => *opened.get_or_insert_with(|| {
+                    while !course.open.load(Ordering::Relaxed) && !course.over.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    Instant::now()
+                }),
+            };
+            std::thread::sleep((took * kill.at / 1000).saturating_sub(since.elapsed()));
             let process = self.platform.process(kill.role);
-            let within = open.load(Ordering::Relaxed);
+            let at = now();
             process.kill();
-            within.then_some(kill.role)
+            (kill.role, at)
         };
-        kills.iter().filter_map(kill).collect()
+        kills.iter().map(kill).collect()
     }
 
     fn end(&self, operations: Vec<(&'static str, Vec<OperationStatus>)>) -> Day {
@@ -205,8 +238,8 @@ impl Town {
     /// Deletes every service; the kernel holds then what it held before there was one.
     pub(super) fn clear(&self) {
         for name in NAMES {
-            let ended = self.take(Step::Delete(name), &AtomicBool::default());
-            assert_eq!(ended, [OperationStatus::Succeeded]);
+            let ended = self.take(Step::Delete(name), &Course::default());
+            assert_eq!(statuses(&ended), [OperationStatus::Succeeded]);
         }
         self.holds(0);
     }
@@ -220,9 +253,9 @@ impl Town {
         });
     }
 
-    /// Does the step until it is done: a call that broke with control is made again unless its operation is there. How
-    /// its operations ended, oldest first. `open` says meanwhile whether one was, at the last look.
-    fn take(&self, step: Step, open: &AtomicBool) -> Vec<OperationStatus> {
+    /// Does the step until it is done: a call that broke with control is made again unless its operation is there. Its
+    /// operations, which have ended, oldest first.
+    fn take(&self, step: Step, course: &Course) -> Vec<OperationSummary> {
         let (arn, known) = eventually(STEP_MAX, "the service as it is before a step", || {
             let arn = self.find(step.name())?;
             let newest = arn.as_ref().map(|arn| self.operations(arn)).transpose()?.unwrap_or_default();
@@ -239,7 +272,7 @@ impl Town {
             };
             let mut since = self.operations(&arn)?;
             since.truncate(since.iter().position(|one| one.id == known).unwrap_or(since.len()));
-            open.store(since.iter().any(|one| !is_ended(one)), Ordering::Relaxed);
+            course.open.store(since.iter().any(|one| !is_ended(one)), Ordering::Relaxed);
             if since.len() < step.calls() {
                 self.call(step, &arn, since.len())?;
                 return Err("its calls are being made".to_owned());
@@ -252,7 +285,10 @@ impl Town {
             }
             match since.iter().find(|one| !is_ended(one)) {
                 Some(open) => Err(format!("{:?} is open", open.r#type)),
-                None => Ok(since.iter().rev().filter_map(|one| one.status).collect()),
+                None => {
+                    since.reverse();
+                    Ok(since)
+                }
             }
         });
         if let Some(text) = step.text() {
@@ -363,6 +399,16 @@ fn source(text: &str) -> SourceConfiguration {
         auto_deployments_enabled: Some(false),
         ..SourceConfiguration::default()
     }
+}
+
+/// By the clock that operations are stamped with.
+#[expect(clippy::disallowed_methods, reason = "compared with what the API shows")]
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs_f64()
+}
+
+fn statuses(operations: &[OperationSummary]) -> Vec<OperationStatus> {
+    operations.iter().filter_map(|one| one.status).collect()
 }
 
 fn is_ended(operation: &OperationSummary) -> bool {

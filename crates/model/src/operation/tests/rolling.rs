@@ -23,6 +23,8 @@ struct World {
     /// Instances that proxies know at least.
     least: usize,
     broken: Option<RevisionNumber>,
+    /// So many of those that serve end by themselves, at any moment.
+    crashes: usize,
 }
 
 impl World {
@@ -38,7 +40,7 @@ impl World {
         }
         rows.exchanged();
         let (most, least) = (old.max(new) as usize + 1, old.min(new) as usize);
-        World { rows, dice, room: usize::MAX, most, least, broken: None }
+        World { rows, dice, room: usize::MAX, most, least, broken: None, crashes: 0 }
     }
 
     fn rolling(old: u32, new: u32, dice: u64) -> World {
@@ -48,8 +50,7 @@ impl World {
     }
 
     fn listed(&self) -> usize {
-        let (service, slots) = (self.rows.view.service.clone(), self.rows.view.slots.clone());
-        routes::table(Generation::default(), &[(service, slots)], "a.test").services[0].instances.len()
+        listed(&self.rows)
     }
 
     fn count(&self, revision: RevisionNumber) -> usize {
@@ -74,6 +75,17 @@ impl World {
         let moves = self.moves();
         let moved = moves.get((self.dice >> 33) as usize % moves.len().max(1)).copied();
         self.rows.now = Timestamp(self.rows.now.0 + 1_000);
+        let serving = self.rows.view.slots.iter_mut().filter(|slot| slot.serves());
+        if self.crashes > 0
+            && (self.dice >> 50).is_multiple_of(4)
+            && let Some(slot) =
+                serving.max_by_key(|slot| self.dice ^ u64::from(slot.id.as_str().as_bytes()[0]))
+        {
+            self.crashes -= 1;
+            slot.fact = Some(exited(slot));
+            slot.fact_at = self.rows.now;
+            return;
+        }
         let Some(place) = moved else { return self.rows.routed() };
         let there = self.rows.view.slots.iter().filter(|slot| runs(slot)).count();
         let slot = &mut self.rows.view.slots[place];
@@ -101,7 +113,13 @@ impl World {
     /// Until `is`, or the end.
     fn until(&mut self, is: impl Fn(&World) -> bool) {
         for _ in 0..1_000 {
-            if self.rows.advance() == Wake::Done || is(self) {
+            let mut before = self.listed();
+            let wake = self.rows.advance_checked(|rows| {
+                let after = listed(rows);
+                assert!(before == 0 || after > 0, "nothing that serves is routed: {:#?}", rows.view.slots);
+                before = after;
+            });
+            if wake == Wake::Done || is(self) {
                 return self.check();
             }
             self.check();
@@ -125,6 +143,12 @@ impl World {
         let told = |line: &&Line| matches!(line, Line::Event(text) if text.contains(words));
         self.rows.lines.iter().filter(told).count()
     }
+}
+
+/// Instances that proxies would know.
+fn listed(rows: &Rows) -> usize {
+    let (service, slots) = (rows.view.service.clone(), rows.view.slots.clone());
+    routes::table(Generation::default(), &[(service, slots)], "a.test").services[0].instances.len()
 }
 
 /// It has its memory, whether it serves or hangs.
@@ -260,6 +284,64 @@ fn a_second_set_for_which_memory_is_lacking_comes_one_by_one() {
     }
 }
 
+/// Whatever ends by itself, and wherever memory is lacking, no step takes the last one that serves from proxies.
+#[test]
+fn what_ends_by_itself_leaves_no_step_without_an_instance() {
+    for (size, room, crashes) in
+        (2..5).flat_map(|size| (1..=size + 1).map(move |room| (size, room, 1 + room % 3)))
+    {
+        for (dice, tag) in (0..64).flat_map(|dice| [(dice, "all"), (dice, "rolling")]) {
+            let mut world = World::new(size, size, dice);
+            world.rows.tag("apron:deploy", tag);
+            (world.room, world.crashes) = (room as usize, crashes as usize);
+            (world.most, world.least) = (2 * size as usize + 1, 0);
+            world.until(|_| false);
+            let (status, state) = world.rows.ended();
+            assert!(status.is_ended() && state == State::Running);
+        }
+    }
+}
+
+/// What stayed of a revision that was taken back has memory to give as well.
+#[test]
+fn a_deployment_takes_the_memory_of_what_stayed() {
+    for (tag, dice) in ["all", "rolling"].into_iter().flat_map(|tag| (0..8).map(move |dice| (tag, dice))) {
+        let mut world = stayed(3);
+        for slot in world.rows.view.slots.iter_mut().filter(|slot| slot.revision == OLD) {
+            let no_memory = Phase::Failed(Fault::transient(NO_MEMORY));
+            slot.fact = Some(Observed { phase: no_memory, address: None, ..fixture::healthy(slot) });
+        }
+        assert_eq!((world.count(OLD), world.count(NEW), world.listed()), (3, 2, 2));
+        (world.room, world.least, world.most, world.dice) = (2, 1, 9, dice);
+        world.rows.tag("apron:deploy", tag);
+        world.rows.view.service.config.scaling.min_size = 2;
+        world.rows.call(super::calls::DEPLOY).unwrap();
+        assert_eq!(world.ends(), NEW_SERVES, "{tag} {dice}");
+        assert_eq!((world.rows.running(), world.listed()), (vec![NEW + 1; 2], 2));
+    }
+}
+
+/// A new one that serves takes the place of an old one that goes for memory, before that is taken from proxies.
+#[test]
+fn what_goes_for_memory_leaves_another_routed() {
+    let mut world = World::rolling(2, 2, 1);
+    world.until(|world| (world.count(OLD), world.count(NEW)) == (1, 2));
+    let mut old = None;
+    for slot in &mut world.rows.view.slots {
+        let no_memory = Phase::Failed(Fault::transient(NO_MEMORY));
+        let lost = Observed { phase: no_memory, address: None, ..fixture::healthy(slot) };
+        let routed = slot.wish == SlotWish::Beside;
+        if slot.revision == OLD {
+            old = Some(slot.id.clone());
+        }
+        slot.fact = Some(if routed { lost } else { fixture::healthy(slot) });
+    }
+    assert_eq!(world.listed(), 1);
+    world.rows.advance_checked(|rows| assert_eq!(listed(rows), 1, "{:#?}", rows.view.slots));
+    let slots = &world.rows.view.slots;
+    assert!(slots.iter().any(|slot| Some(&slot.id) == old.as_ref() && !slot.wish.runs()), "{slots:#?}");
+}
+
 #[test]
 fn the_only_instance_that_serves_is_never_stopped_for_another() {
     for (new, tag) in [(1, "all"), (1, "rolling"), (3, "all"), (3, "rolling")] {
@@ -269,10 +351,7 @@ fn the_only_instance_that_serves_is_never_stopped_for_another() {
         assert_eq!(world.ends(), OLD_SERVES, "{new} {tag}");
         assert_eq!((world.count(OLD), world.count(NEW), world.listed()), (1, 0, 1));
         let reason = world.rows.view.service.last_failure.clone().unwrap();
-        let says = match new {
-            1 => "The only instance that serves would have to stop first: ",
-            _ => "There is room for 0 of the 3 new instances that MinSize asks for: ",
-        };
+        let says = "The only instance that has memory would have to stop first: ";
         assert!(reason.starts_with(NO_MEMORY) && reason.contains(says), "{reason}");
     }
     // Another hindrance is not for want of memory.

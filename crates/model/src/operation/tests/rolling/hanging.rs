@@ -54,7 +54,7 @@ fn what_has_no_memory_gives_none() {
         assert_eq!((world.count(OLD), world.count(NEW)), (2, 0));
         assert_eq!(world.told("stops first"), 0);
         let reason = world.rows.view.service.last_failure.clone().unwrap();
-        assert!(reason.contains("There is room for 0 of the 2 new instances"), "{reason}");
+        assert!(reason.contains("The only instance that has memory would have to stop first"), "{reason}");
         assert!(world.rows.now.0 - begun.0 < 60_000, "it waits for what cannot come");
     }
 }

@@ -23,7 +23,7 @@ impl World {
     }
 
     /// Goes on between operations until nothing is to be done and nothing comes of what there is.
-    fn rests(&mut self) {
+    pub(super) fn rests(&mut self) {
         let mut quiet = 0;
         for _ in 0..500 {
             quiet = if self.mend() == Mending::default() { quiet + 1 } else { 0 };
@@ -113,6 +113,28 @@ fn what_ended_makes_no_room() {
     assert_eq!(*first, ended);
     let told = format!("instance {second} of revision {NEW} stops first, and 1 of 3 serve");
     assert!(events.len() == 1 && events[0].contains(&told), "{events:?}");
+}
+
+/// What only asks for the memory that the active revision lacks goes at once.
+#[test]
+fn what_stayed_and_lacks_memory_itself_goes() {
+    let mut world = stayed(2);
+    let no_memory = |slot: &Slot| Observed {
+        phase: Phase::Failed(Fault::transient(NO_MEMORY)),
+        health: Health::Starting { hint: None },
+        address: None,
+        ..fixture::healthy(slot)
+    };
+    let mut old_serves = true;
+    world.rows.view.slots.retain(|slot| slot.revision == OLD || slot.wish == SlotWish::Beside);
+    let mut stays = true;
+    world.rows.view.slots.retain(|slot| slot.revision == OLD || std::mem::take(&mut stays));
+    for slot in &mut world.rows.view.slots {
+        let serves = slot.revision == OLD && std::mem::take(&mut old_serves);
+        slot.fact = Some(if serves { fixture::healthy(slot) } else { no_memory(slot) });
+    }
+    assert_eq!((world.count(OLD), world.count(NEW), world.listed()), (2, 1, 1));
+    assert_eq!(world.relieved(), [NEW]);
 }
 
 /// What hangs and gets no requests has memory that others need.
