@@ -42,18 +42,27 @@ pub(super) struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     /// The instances of the revision `to`, of which so many are to serve, and all others.
-    fn new(slots: &'a [Slot], to: RevisionNumber, target: usize) -> Exchange<'a> {
+    fn new(
+        slots: &'a [Slot],
+        active: Option<RevisionNumber>,
+        to: RevisionNumber,
+        target: usize,
+    ) -> Exchange<'a> {
         let (mut coming, mut going): (Vec<&Slot>, Vec<&Slot>) =
             slots.iter().filter(|slot| slot.wish.runs()).partition(|slot| slot.revision == to);
         for slots in [&mut coming, &mut going] {
-            slots.sort_by_key(|slot| (Reverse(routes::rank(slot).unwrap_or(u8::MAX)), slot.id.clone()));
+            // What stayed of a revision that was taken back is worth less than what is active.
+            slots.sort_by_key(|slot| {
+                let rank = routes::rank(slot).unwrap_or(u8::MAX);
+                (Reverse(rank), Some(slot.revision) == active, slot.id.clone())
+            });
         }
         let leaving = slots.iter().any(|slot| !slot.wish.runs());
         Exchange { to, target, coming, going, leaving }
     }
 
     pub(super) fn of(view: &'a View, to: RevisionNumber) -> Exchange<'a> {
-        Exchange::new(&view.slots, to, least(view.revision(Some(to))))
+        Exchange::new(&view.slots, view.service.active, to, least(view.revision(Some(to))))
     }
 
     /// So many of those that go are one too many, once all that come serve.
@@ -75,9 +84,7 @@ impl<'a> Exchange<'a> {
     /// One can go before another comes: others are no worse for requests, and either it gets none itself or there is then
     /// one less than needed at most.
     fn can_give_way(&self) -> bool {
-        let Some(first) = self.gives_memory().last().filter(|slot| failure::has_memory(slot)) else {
-            return false;
-        };
+        let Some(first) = self.giver() else { return false };
         let serve = self.coming.iter().filter(|slot| slot.serves()).count();
         let have_memory = self.have_memory();
         let others = have_memory > 1 || serve > 0;
@@ -85,19 +92,33 @@ impl<'a> Exchange<'a> {
         others && (routes::rank(first).is_none() || serve + have_memory >= self.target)
     }
 
-    /// As `can_give_way`, of a revision that was taken back: what gets no requests goes for free.
-    fn can_be_given_up(&self) -> bool {
-        self.can_give_way() || self.gives_memory().last().is_some_and(|slot| routes::rank(slot).is_none())
+    /// The one that would go for its memory. Nobody does while others leave.
+    fn giver(&self) -> Option<&'a Slot> {
+        self.going.iter().copied().filter(|_| !self.leaving).find(|slot| failure::has_memory(slot))
     }
 
-    /// Those that go where memory is lacking: as far as the first that has some to give. What has none would only ask for
-    /// the same memory again. Nobody goes while others leave.
-    fn gives_memory(&self) -> &[&'a Slot] {
+    /// Those that have no memory and would ask for that which others lack. One that served, and is started again, is worth
+    /// more than that where nothing serves.
+    fn asking(&self) -> impl Iterator<Item = &'a Slot> {
+        let any_serves = self.coming.iter().chain(&self.going).any(|slot| slot.serves());
+        let in_vain = move |slot: &&Slot| {
+            !failure::has_memory(slot) && (failure::lacks_memory(slot) || any_serves || !slot.ever_healthy)
+        };
+        self.going.iter().copied().filter(in_vain)
+    }
+
+    /// Those of a revision that was taken back that go for memory. What gets no requests goes for free, unless it served
+    /// and is being started again.
+    fn given_up(&self) -> Vec<&'a Slot> {
         if self.leaving {
-            return &[];
+            return Vec::new();
         }
-        let first = self.going.iter().position(|slot| failure::has_memory(slot));
-        &self.going[..first.map_or(self.going.len(), |first| first + 1)]
+        let returns = |slot: &Slot| {
+            slot.ever_healthy && slot.fact.as_ref().is_none_or(|fact| fact.phase == Phase::Creating)
+        };
+        let is_free = |slot: &&Slot| routes::rank(slot).is_none() && !returns(slot);
+        let giver = self.giver().filter(|slot| self.can_give_way() || is_free(slot));
+        self.asking().chain(giver).collect()
     }
 
     /// So many of those that go have memory to give.
@@ -116,12 +137,13 @@ impl<'a> Exchange<'a> {
         self.coming.iter().any(|slot| begins(slot))
     }
 
-    /// What could not be started is taken back, and the next one goes in advance.
-    fn give_way(&self, changes: &mut Changes<'_>, draw: &Draw) {
+    /// What could not be started is taken back, and these go in advance.
+    fn give_way(&self, changes: &mut Changes<'_>, goes: impl Iterator<Item = &'a Slot>, draw: &Draw) {
         // One that served once, and was to be started anew, may still have requests at some proxy.
-        changes.drain(self.refused().map(|slot| slot.id.clone()), after(draw, limits::DRAIN_MS), draw);
+        let ends = self.refused().chain(goes).map(|slot| slot.id.clone());
+        changes.drain(ends, after(draw, limits::DRAIN_MS), draw);
         changes.both("There is not enough memory for one more instance: an old one stops first.");
-        self.leave(changes, self.gives_memory().len(), draw);
+        changes.reroute();
     }
 
     /// The next so many go.
@@ -131,9 +153,14 @@ impl<'a> Exchange<'a> {
         changes.reroute();
     }
 
-    /// Those that serve and are not routed yet are from now on.
+    /// Those that serve and are not routed yet.
+    fn unrouted(&self) -> impl Iterator<Item = &'a Slot> {
+        self.coming.iter().copied().filter(|slot| slot.wish == SlotWish::Run && slot.serves())
+    }
+
+    /// They are from now on.
     fn route(&self, changes: &mut Changes<'_>) {
-        let unrouted = self.coming.iter().filter(|slot| slot.wish == SlotWish::Run && slot.serves());
+        let unrouted = self.unrouted();
         changes.writes.extend(unrouted.map(|slot| Write::SlotWish(slot.id.clone(), SlotWish::Beside)));
     }
 }
@@ -168,7 +195,7 @@ pub fn mend(service: &Service, active: &Revision, slots: &[Slot], draw: &mut Dra
     if service.operation.is_some() || !runs {
         return mending;
     }
-    let exchange = Exchange::new(slots, active.number, least(Some(active)));
+    let exchange = Exchange::new(slots, service.active, active.number, least(Some(active)));
     let Exchange { to, target, coming, going, leaving } = &exchange;
     let relieved = &going[..going.len().saturating_sub(exchange.lacking())];
     let surplus = &coming[..coming.len().saturating_sub(*target)];
@@ -182,17 +209,25 @@ pub fn mend(service: &Service, active: &Revision, slots: &[Slot], draw: &mut Dra
         }
     } else if exchange.refused().next().is_some()
         && !exchange.begins()
-        && exchange.can_be_given_up()
-        && let goes @ [.., first] = exchange.gives_memory()
+        && let goes = exchange.given_up()
+        && !goes.is_empty()
     {
-        let serve = coming.iter().chain(&going[goes.len()..]).filter(|slot| slot.serves()).count();
-        mending.events.push(format!(
-            "There is not enough memory for another instance of revision {to}: instance {} of revision {} stops \
-             first, and {serve} of {target} serve until the other one does.",
-            first.id, first.revision
-        ));
+        let stay = coming.iter().chain(going).filter(|slot| !goes.iter().any(|goes| goes.id == slot.id));
+        let serve = stay.filter(|slot| slot.serves()).count();
+        mending.events.extend(goes.iter().map(|slot| {
+            let (id, revision) = (&slot.id, slot.revision);
+            match failure::has_memory(slot) {
+                true => format!(
+                    "There is not enough memory for another instance of revision {to}: instance {id} of revision \
+                     {revision} stops first, and {serve} of {target} serve until the other one does."
+                ),
+                false => format!(
+                    "Draining instance {id} of revision {revision}: it needs the memory that revision {to} lacks."
+                ),
+            }
+        }));
         // The node tries those again that lack memory.
-        mending.drain(goes.iter().copied(), draw);
+        mending.drain(goes, draw);
     } else if coming.len() < *target && !leaving {
         let count = target - coming.len();
         mending.slots.extend((0..count).map(|_| deploy::slot(service, *to, draw)));
@@ -236,7 +271,9 @@ pub(super) fn instead(view: &View, fault: &Fault, draw: &Draw) -> Advance {
     let mut changes = Changes::new(view, draw);
     let reason = fault.reason.trim_end_matches('.');
     changes.both(&format!("An instance cannot be started: {reason}. Instances are now replaced one by one."));
-    let idle = view.running(view.service.candidate).filter(|slot| !slot.serves());
+    // Proxies may know the others.
+    let idle =
+        view.running(view.service.candidate).filter(|slot| slot.wish == SlotWish::Run && !slot.serves());
     changes.writes.extend(idle.map(|slot| Write::SlotWish(slot.id.clone(), SlotWish::Stop)));
     let deadline = deploy::healthy_by(view.revision(view.service.candidate), draw);
     changes.step(Step::Rolling { deadline, hindered: None }, deadline)
@@ -259,9 +296,16 @@ pub(super) fn forward(
             let mut changes = Changes::new(view, draw);
             // Whoever stands in for the one that goes must be known to proxies by then.
             exchange.route(&mut changes);
-            exchange.give_way(&mut changes, draw);
+            exchange.give_way(&mut changes, exchange.asking().chain(exchange.giver()), draw);
             let deadline = after(draw, limits::REMOVE_MS_MAX);
             return changes.step(Step::Rolling { deadline, hindered: None }, deadline);
+        }
+        // It stands in for others that do not serve yet, or no more.
+        Verdict::Wait { .. } | Verdict::Hindered { .. } if exchange.unrouted().next().is_some() => {
+            let mut changes = Changes::new(view, draw);
+            exchange.route(&mut changes);
+            changes.reroute();
+            return changes.step(Step::Rolling { deadline, hindered }, deadline);
         }
         // What goes makes room.
         Verdict::Hindered { fault, .. }
@@ -287,7 +331,7 @@ fn next(view: &View, exchange: &Exchange<'_>, deadline: Timestamp, draw: &mut Dr
         return deploy::route(view, draw);
     }
     let surplus = exchange.surplus();
-    let unrouted = exchange.coming.iter().any(|slot| slot.wish == SlotWish::Run);
+    let unrouted = exchange.unrouted().next().is_some();
     if surplus == 0 && !unrouted && exchange.leaving && draw.now < deadline {
         return Advance::wait(deadline);
     }
@@ -310,7 +354,7 @@ pub(super) fn turn_back(mut changes: Changes<'_>, old: RevisionNumber, draw: &Dr
     let was_routed = matches!(view.operation.step, Step::Routing { .. });
     for slot in view.running(view.service.candidate) {
         let wish = match slot.wish {
-            SlotWish::Run if was_routed => SlotWish::Beside,
+            SlotWish::Run if was_routed || slot.serves() => SlotWish::Beside,
             SlotWish::Run => SlotWish::Stop,
             SlotWish::Beside | SlotWish::Drain { .. } | SlotWish::Stop | SlotWish::Gone => continue,
         };
@@ -360,8 +404,11 @@ pub(super) fn back(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance
         exchange.leave(&mut changes, exchange.surplus(), draw);
     } else if come && !exchange.leaving {
         changes.writes.push(deploy::new_slot(view, to, draw));
-    } else if exchange.refused().next().is_some() && exchange.can_be_given_up() {
-        exchange.give_way(&mut changes, draw);
+    } else if exchange.refused().next().is_some()
+        && let goes = exchange.given_up()
+        && !goes.is_empty()
+    {
+        exchange.give_way(&mut changes, goes.into_iter(), draw);
     } else {
         return deploy::look_again(&verdict, deadline, draw);
     }

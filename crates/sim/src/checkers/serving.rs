@@ -47,8 +47,13 @@ impl Serving {
             if self.steady.remove(&slot.id) || slot.ever_healthy {
                 let (service, revision) = (slot.service.clone(), slot.revision);
                 let hurt = || Hurt { service, revision, beside: false };
-                // One that was told to go since then is missed by the table that named it all the same.
-                self.hurt.entry(slot.id.clone()).or_insert_with(hurt).beside |= slot.wish == SlotWish::Beside;
+                let hurt = self.hurt.entry(slot.id.clone()).or_insert_with(hurt);
+                match slot.wish {
+                    SlotWish::Beside => hurt.beside = true,
+                    SlotWish::Run => hurt.beside = false,
+                    // The table that named it misses it all the same.
+                    SlotWish::Drain { .. } | SlotWish::Stop | SlotWish::Gone => {}
+                }
             }
         }
         // Of what the node has lost nothing else is left to see.

@@ -104,6 +104,15 @@ struct Course {
     over: AtomicBool,
 }
 
+/// Ends a step for its killer, also where the step fails.
+struct Over<'a>(&'a Course);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Day {
     /// What is other than on a day without kills. A line may stand there more often: a kill of control that comes between
     /// writing lines to a log and forgetting them repeats them.
@@ -187,8 +196,9 @@ impl Town {
             let course = Course::default();
             std::thread::scope(|scope| {
                 let killer = scope.spawn(|| self.strike(kills, *took, &course));
+                let over = Over(&course);
                 let ended = self.take(step, &course);
-                course.over.store(true, Ordering::Relaxed);
+                drop(over);
                 let within =
                     |at: f64| ended.iter().any(|one| one.started_at <= Some(at) && one.ended_at >= Some(at));
                 let struck = killer.join().expect("the killer ends").into_iter();

@@ -112,7 +112,27 @@ fn what_ended_makes_no_room() {
     let [(first, _), (second, _)] = wishes.as_slice() else { panic!("{wishes:?}") };
     assert_eq!(*first, ended);
     let told = format!("instance {second} of revision {NEW} stops first, and 1 of 3 serve");
-    assert!(events.len() == 1 && events[0].contains(&told), "{events:?}");
+    assert!(events.len() == 2 && events[1].contains(&told), "{events:?}");
+}
+
+/// The last one that served stays where it is started again in a moment, and memory would be for others only later.
+#[test]
+fn what_served_last_and_is_started_again_stays() {
+    let phases =
+        [Phase::Exited(exit()), Phase::Creating, Phase::Failed(Fault::transient("the disk is full"))];
+    for phase in phases {
+        let mut world = stayed(2);
+        let mut stay = true;
+        world.rows.view.slots.retain(|slot| slot.revision == OLD || std::mem::take(&mut stay));
+        for slot in &mut world.rows.view.slots {
+            let no_memory = Phase::Failed(Fault::transient(NO_MEMORY));
+            let phase = if slot.revision == OLD { no_memory } else { phase.clone() };
+            let health = Health::Starting { hint: None };
+            slot.fact = Some(Observed { phase, health, address: None, ..fixture::healthy(slot) });
+        }
+        assert_eq!((world.count(OLD), world.count(NEW)), (2, 1));
+        assert_eq!(world.mending(), Mending::default(), "{phase:?}");
+    }
 }
 
 /// What only asks for the memory that the active revision lacks goes at once.
