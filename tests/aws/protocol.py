@@ -169,7 +169,7 @@ class Greedy:
         self.address = host, int(port)
 
     def go_on(self):
-        """Until it is told to stop."""
+        """Until it is told that it calls too often."""
         with socket.create_connection(self.address, timeout=60) as connection:
             for _ in range(BURSTS_MAX):
                 connection.sendall(self.request * CALLS_AT_ONCE)
@@ -199,12 +199,26 @@ def a_key_that_calls_too_often(platform):
         hasty, patient = platform.client(**greedy), platform.client(**greedy, attempts=8)
         burst = Greedy(platform, **greedy)
 
-        def met(call):
-            # The bucket fills while the answers come back; a call may find room in it.
+        def met(call, greed_s):
+            """Until the call meets an empty bucket, which a greedy one keeps empty for so long."""
             for _ in range(TRIES_MAX):
-                burst.go_on()
-                if call():
-                    return
+                empty, enough = threading.Event(), threading.Event()
+                until = time.monotonic() + greed_s
+
+                def goes_on():
+                    while not enough.is_set() and (not empty.is_set() or time.monotonic() < until):
+                        burst.go_on()
+                        empty.set()
+
+                greed = threading.Thread(target=goes_on)
+                greed.start()
+                try:
+                    assert empty.wait(60), "nobody is told that he calls too often"
+                    if call():
+                        return
+                finally:
+                    enough.set()
+                    greed.join()
             raise AssertionError("no call met it")
 
         def is_refused():
@@ -219,8 +233,9 @@ def a_key_that_calls_too_often(platform):
         def comes_through_later():
             return patient.tag_resource(**tags)["ResponseMetadata"]["RetryAttempts"] > 0
 
-        met(is_refused)
-        met(comes_through_later)
+        met(is_refused, greed_s=10)
+        # Its first try meets it, and a later one comes when the greedy one has gone.
+        met(comes_through_later, greed_s=0.5)
         burst.go_on()
         # Others do not notice, nor do the same key's calls that only read.
         platform.client(**modest).tag_resource(**tags)
