@@ -5,7 +5,7 @@ use crate::config::{Config, Names};
 use crate::engine::{Engine, Epoch, Hints, Paused};
 use crate::publish::{self, Proxies, PublishError, Publisher};
 use crate::reconcile::builds::{Builds, Work};
-use crate::reconcile::housekeeping::Housekeeping;
+use crate::reconcile::housekeeping::{self, Housekeeping};
 use crate::reconcile::instances::{self, Instances};
 use crate::reconcile::output::{self, Collector};
 use crate::reconcile::routes::{Known, Routes};
@@ -202,6 +202,7 @@ pub(crate) async fn start<D: Driver>(
     spawn(&mut tasks, "routes", routes.run(shutdown.clone()));
     spawn(&mut tasks, "publisher", publisher.run(listener, shutdown.clone()));
     spawn(&mut tasks, "housekeeping", housekeeping.run(shutdown.clone()));
+    spawn(&mut tasks, "checkpoints", housekeeping::checkpoint(store.clone(), shutdown.clone()));
     spawn(&mut tasks, "API", async move {
         if let Err(error) = api::serve(api, platform, config.throttling, shutdown).await {
             tracing::error!(%error, "the API cannot be served");

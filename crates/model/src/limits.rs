@@ -191,7 +191,7 @@ pub const GONE_SLOT_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Operations of one service that are listed; older ended ones are forgotten.
 pub const OPERATIONS_KEPT: usize = 200;
 /// Rows that are forgotten in one transaction, which calls wait for.
-pub const PURGE_ROWS_MAX: usize = 100;
+pub const PURGE_ROWS_MAX: usize = 50;
 /// Operations that wait behind the open one of a service whose tag asks for that; the next is refused.
 pub const OPERATIONS_QUEUED_MAX: usize = 10;
 /// What the tags `apron:cpu` (CPU units, 1024 to a core) and `apron:memory` take beside AWS's pairs.

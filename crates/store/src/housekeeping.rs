@@ -13,9 +13,12 @@ use apron_model::source::UPLOAD_PREFIX;
 use apron_model::time::{Timestamp, WallTime};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
+use tokio::time::{Instant, sleep};
 
 /// Services that are forgotten at once; their logs are removed after them.
 const PURGE_SERVICES_MAX: i64 = 1_000;
+/// Of the writer's time forgetting has one part, and this many are others'.
+const REST_SHARE: u32 = 9;
 
 /// What was forgotten, so that others forget it too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +78,7 @@ impl Store {
             let Some(last) = rows.last() else { return Ok(()) };
             let last = Columns { table: "slot", row: last };
             (gone_at, id) = (last.get("gone_at")?, last.get("id")?);
+            let began = Instant::now();
             let mut tx = self.write().await?;
             for row in &rows {
                 let id: &str = Columns { table: "slot", row }.get("id")?;
@@ -83,6 +87,7 @@ impl Store {
                 }
             }
             tx.commit().await?;
+            rest(began).await;
         }
     }
 
@@ -110,6 +115,7 @@ impl Store {
     /// Forgets the operations of a service that have ended and are older than this one.
     async fn operations_forget(&self, service: &str, before: i64) -> Result<(), StoreError> {
         loop {
+            let began = Instant::now();
             let mut tx = self.write().await?;
             let deleted = query(
                 "DELETE FROM operation WHERE seq IN (SELECT seq FROM operation
@@ -121,6 +127,7 @@ impl Store {
             .execute(&mut tx)
             .await?;
             tx.commit().await?;
+            rest(began).await;
             if deleted.rows_affected() < limits::PURGE_ROWS_MAX as u64 {
                 return Ok(());
             }
@@ -152,11 +159,13 @@ impl Store {
     /// Does this with each of these rows, a few in one transaction.
     async fn by_id(&self, sql: &'static str, ids: &[String]) -> Result<(), StoreError> {
         for some in ids.chunks(limits::PURGE_ROWS_MAX) {
+            let began = Instant::now();
             let mut tx = self.write().await?;
             for id in some {
                 query(sql).bind(id).execute(&mut tx).await?;
             }
             tx.commit().await?;
+            rest(began).await;
         }
         Ok(())
     }
@@ -169,6 +178,11 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Leaves the writer and the disk to others for much longer than these rows took: nobody waits for them to be forgotten.
+async fn rest(began: Instant) {
+    sleep(began.elapsed() * REST_SHARE).await;
 }
 
 /// See `content_list`.

@@ -11,7 +11,8 @@ use crate::sql::{Connection, Tx};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr, SqlStr};
 use std::borrow::Cow;
@@ -26,6 +27,12 @@ use std::time::Duration;
 const READERS_MAX: u32 = 4;
 /// Another control process may write during a takeover; its transactions take milliseconds.
 const BUSY_MS_MAX: u64 = 5_000;
+/// Pages of 4 KiB in SQLite's write-ahead log, 64 MiB, from which on `Store::checkpoint` holds the writer for a moment, so
+/// that the log can begin anew.
+const LOG_PAGES_LONG: i64 = 16_384;
+/// Pages of the log from which on a commit itself copies them, which holds the writer for long: where nobody calls
+/// `Store::checkpoint`.
+const LOG_PAGES_MAX: i64 = 4 * LOG_PAGES_LONG;
 /// A call waits this long for a PostgreSQL connection: an earlier control's session may have to end first.
 const CONNECT_MS_MAX: u64 = 5_000;
 /// The session lock of the writer. PostgreSQL keeps such numbers apart by database; this one spells Apron.
@@ -44,7 +51,7 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Pools {
-    Sqlite { writer: SqlitePool, reader: SqlitePool },
+    Sqlite { writer: SqlitePool, reader: SqlitePool, checkpointer: SqlitePool },
     Postgres { writer: PgPool, reader: PgPool, database: PostgresDatabase, held: Arc<AtomicBool> },
 }
 
@@ -80,7 +87,8 @@ impl Store {
     pub async fn open_read_only(path: &Path) -> Result<Store, StoreError> {
         let options = sqlite(path, SqliteSynchronous::Full).read_only(true);
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        Ok(Store { pools: Pools::Sqlite { writer: pool.clone(), reader: pool }, gate: None })
+        let (writer, checkpointer) = (pool.clone(), pool.clone());
+        Ok(Store { pools: Pools::Sqlite { writer, reader: pool, checkpointer }, gate: None })
     }
 
     /// Connects to a PostgreSQL database and applies missing migrations.
@@ -143,7 +151,8 @@ impl Store {
     /// Waits for running transactions and closes the database; a file's write-ahead log is folded into it.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Sqlite { writer, reader } => {
+            Pools::Sqlite { writer, reader, checkpointer } => {
+                checkpointer.close().await;
                 reader.close().await;
                 writer.close().await;
             }
@@ -152,6 +161,19 @@ impl Store {
                 writer.close().await;
             }
         }
+    }
+
+    /// Copies what was committed from SQLite's write-ahead log to the database file, beside the writer. Gives the pages
+    /// that stay in the log, because a reader may still need what they replace or because they came meanwhile; the next
+    /// call has them. PostgreSQL does this itself.
+    pub async fn checkpoint(&self) -> Result<u32, StoreError> {
+        let Pools::Sqlite { writer, checkpointer, .. } = &self.pools else { return Ok(0) };
+        let mut left = checkpoint(&mut *checkpointer.acquire().await?).await?;
+        if left.pages > LOG_PAGES_LONG {
+            // While others write there is always more to copy, and the log grows. Little is left now.
+            left = checkpoint(&mut *writer.acquire().await?).await?;
+        }
+        Ok(u32::try_from(left.pages - left.copied).unwrap_or_default())
     }
 
     async fn pass(&self) {
@@ -210,7 +232,9 @@ impl Pools {
             .test_before_acquire(false)
             .connect_with(sqlite(path, synchronous).read_only(true))
             .await?;
-        Ok(Pools::Sqlite { writer, reader })
+        let checkpointer =
+            SqlitePoolOptions::new().max_connections(1).connect_lazy_with(sqlite(path, synchronous));
+        Ok(Pools::Sqlite { writer, reader, checkpointer })
     }
 
     fn server(database: &PostgresDatabase) -> Pools {
@@ -244,6 +268,19 @@ impl Pools {
     }
 }
 
+/// What the write-ahead log holds.
+struct Log {
+    pages: i64,
+    copied: i64,
+}
+
+/// Copies what no reader stands in the way of, and waits for nobody.
+async fn checkpoint(connection: &mut SqliteConnection) -> Result<Log, sqlx::Error> {
+    let (_, pages, copied): (i64, i64, i64) =
+        sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await?;
+    Ok(Log { pages, copied })
+}
+
 async fn lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(WRITER_LOCK).fetch_one(connection).await
 }
@@ -254,6 +291,7 @@ fn sqlite(path: &Path, synchronous: SqliteSynchronous) -> SqliteConnectOptions {
         .synchronous(synchronous)
         .foreign_keys(true)
         .busy_timeout(Duration::from_millis(BUSY_MS_MAX))
+        .pragma("wal_autocheckpoint", LOG_PAGES_MAX.to_string())
 }
 
 /// Numbered from 1, never changed once released.
@@ -431,5 +469,30 @@ mod tests {
             }
             assert!(!format!("{store:?}").contains(support::PASSWORD));
         }
+    }
+
+    /// Beside a reader that is at an older state and a writer that is open.
+    #[tokio::test]
+    async fn the_log_is_copied_without_waiting_for_anybody() {
+        let directory = crate::rows::test_directory("checkpoint");
+        let store = Store::open(&directory.path().join("a.db")).await.unwrap();
+        let write = async |key: &str| {
+            let mut tx = store.write().await.unwrap();
+            query("INSERT INTO meta VALUES ($1, 'b')").bind(key).execute(&mut tx).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        write("a").await;
+        assert_eq!(store.checkpoint().await.unwrap(), 0);
+        let mut reader = store.read().await.unwrap();
+        let seen = "SELECT COUNT(*) FROM meta WHERE key IN ('a', 'c')";
+        assert_eq!(query_scalar::<i64>(seen).fetch_one(&mut reader).await.unwrap(), 1);
+        write("c").await;
+        let writer = store.write().await.unwrap();
+        assert!(store.checkpoint().await.unwrap() > 0, "the reader needs the page as it was");
+        assert_eq!(query_scalar::<i64>(seen).fetch_one(&mut reader).await.unwrap(), 1);
+        drop((reader, writer));
+        assert_eq!(store.checkpoint().await.unwrap(), 0);
+        assert_eq!(query_scalar::<i64>(seen).fetch_one(&mut store.read().await.unwrap()).await.unwrap(), 2);
+        store.close().await;
     }
 }

@@ -28,28 +28,35 @@ database = os.path.join(data, "control/apron.db")
 DAY_MS = 24 * 60 * 60 * 1000
 # Services whose history is written in one transaction; the platform writes between them.
 SERVICES_AT_ONCE = 20
+# Pages that are timed of each list.
+PAGES = 100
 START_WAIT_S = 60
 # Odd, so that a median is a figure of one of them.
 ROUNDS = 3
 # A deployment that fails at once takes about as long: what is timed is the call beside settled services.
 CREATE_PAUSE_S = 0.05
 client = boto3.client("apprunner")
-region = client.meta.region_name
+home = client.meta.region_name
 endpoint = client.meta.endpoint_url
 host = urlsplit(endpoint).netloc
 credentials = boto3.Session().get_credentials()
 
 
-def fill(until):
+def fill(region, until):
     """Copies the template's row until the region has so many services."""
     connection = sqlite3.connect(database, timeout=30)
     with connection:
-        present = connection.execute("SELECT COUNT(*) FROM service WHERE deleted_at IS NULL").fetchone()[0]
+        present = connection.execute(
+            "SELECT COUNT(*) FROM service WHERE deleted_at IS NULL AND region = ?", (region,)
+        ).fetchone()[0]
         columns = [row[1] for row in connection.execute("PRAGMA table_info(service)")]
+        # Ids and labels are those of one service in all regions.
+        taken = connection.execute("SELECT COUNT(*) FROM service").fetchone()[0]
         own = {
-            "id": "printf('%032x', n + 4096)",
+            "id": f"printf('%032x', n + {taken} + 4096)",
+            "region": "?",
             "name": "'filled-' || n",
-            "url_label": "'f' || printf('%09d', n)",
+            "url_label": f"'f' || printf('%09d', n + {taken})",
             "created_at": "created_at + n",
         }
         values = ", ".join(own.get(column, column) for column in columns)
@@ -57,7 +64,7 @@ def fill(until):
             f"""WITH RECURSIVE series (n) AS (SELECT ? UNION ALL SELECT n + 1 FROM series WHERE n + 1 < ?)
                 INSERT INTO service ({", ".join(columns)}) SELECT {values} FROM service, series
                 WHERE service.name = 'template'""",
-            (present, until),
+            (present, until, region),
         )
     connection.close()
 
@@ -127,7 +134,7 @@ def kill_control():
             time.sleep(0.02)
 
 
-def signed(operation, body):
+def signed(operation, body, region):
     data = json.dumps(body).encode()
     request = botocore.awsrequest.AWSRequest(
         "POST",
@@ -146,9 +153,9 @@ def signed(operation, body):
 connection = http.client.HTTPConnection(host)
 
 
-def call(operation, body):
+def call(operation, body, region=home):
     """Milliseconds from the request's first byte to the answer's last one."""
-    data, headers = signed(operation, body)
+    data, headers = signed(operation, body, region)
     began = time.perf_counter()
     connection.request("POST", "/", data, headers)
     answer = connection.getresponse()
@@ -179,20 +186,28 @@ def timed(operation, bodies, through_boto3, pause):
     }
 
 
-def last_page():
-    """The token of the list's last page of ten."""
-    token, newest = None, None
+def last_page(region):
+    """What asks for the last page of ten of a region's services."""
+    token = None
     while True:
         body = {"MaxResults": 10, **({"NextToken": token} if token else {})}
-        _, answer = call("ListServices", body)
-        newest, token = token, answer.get("NextToken")
+        _, answer = call("ListServices", body, region)
+        token = answer.get("NextToken")
         if not token:
-            return newest
+            return body
 
 
-def page(token):
-    body = {"MaxResults": 10, **({"NextToken": token} if token else {})}
-    return statistics.median(call("ListServices", body)[0] for _ in range(50))
+def lists():
+    """What the last page takes in regions of so many services, in turn: whatever else goes on meets all of them."""
+    regions = {number: f"listed-{number}" for number in sorted(listed)}
+    for number, region in regions.items():
+        fill(region, number)
+    pages = {number: last_page(region) for number, region in regions.items()}
+    took = {number: [] for number in regions}
+    for _ in range(PAGES):
+        for number, region in regions.items():
+            took[number].append(call("ListServices", pages[number], region)[0])
+    return [[number, statistics.median(pages)] for number, pages in took.items()]
 
 
 def new():
@@ -226,17 +241,12 @@ def of_rounds(rounds, call):
 
 
 names = (f"made-{n}" for n in range(ROUNDS * (calls + 1000)))
-lists, rounds = [], []
-for number in sorted({*listed, services}):
-    fill(number)
-    if number in listed:
-        lists.append([number, page(last_page())])
-    if number == services:
-        rounds = [one_round() for _ in range(ROUNDS)]
+fill(home, services)
+rounds = [one_round() for _ in range(ROUNDS)]
 print(json.dumps({
     "rounds": ROUNDS,
     "describe": of_rounds(rounds, "describe"),
     "create": of_rounds(rounds, "create"),
     "forgotten": sum(done["forgotten"] for done in rounds),
-    "lists": lists,
+    "lists": lists(),
 }))

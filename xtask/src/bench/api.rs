@@ -11,13 +11,14 @@ use std::process::Command;
 use std::time::Duration;
 
 const DEPLOY_TIME_MAX: Duration = Duration::from_secs(60);
-/// What the region is filled with before calls and lists are timed.
+/// What the region is filled with before calls are timed.
 const SERVICES: usize = 1_000;
 /// What each of them has behind it: a few more operations than are kept, as of many deployments since the last
 /// housekeeping, and gone slots, of which half are over a day old.
 const OPERATIONS: usize = 250;
 const SLOTS: usize = 50;
 const REVISIONS: usize = 5;
+/// Services of the regions whose lists are timed.
 const LISTED: [usize; 3] = [10, 1_000, 10_000];
 const DESCRIBE_BAR_MS: f64 = 5.0;
 const CREATE_BAR_MS: f64 = 20.0;
@@ -86,7 +87,8 @@ fn outcome(measured: &Measured) -> Result<Outcome> {
          after each CreateService; the same call through boto3 stands beside. Each figure is the median of {} \
          rounds, the later ones beside what the earlier ones created; calls are those of all.\n\n\
          | call | calls | median | p99 | boto3, median |\n|---|---|---|---|---|\n{}{}\n\
-         A page of ten of ListServices, the last one of the list, by the number of services:\n\n\
+         A page of ten of ListServices, the last one of the list, by the number of services in its region, timed in \
+         turn:\n\n\
          | services | median ms |\n|---|---|\n",
         measured.forgotten,
         measured.rounds,

@@ -17,6 +17,9 @@ use tokio::time::{MissedTickBehavior, interval};
 /// Deleted shared resources that are forgotten at once; more of them wait for the next time.
 const RESOURCES_MAX: u32 = 1_000;
 const PURGE_EVERY: Duration = Duration::from_secs(10 * 60);
+/// How often the store's log is copied to its file. More often costs more: a page that is written again and again is
+/// copied each time, and commits wait for the disk behind it.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Housekeeping<D> {
     pub(crate) store: Store,
@@ -69,6 +72,29 @@ impl<D: Driver> Housekeeping<D> {
                 }
             }
             Err(error) => tracing::warn!(error = %crate::chain(&error), "old rows are not forgotten"),
+        }
+    }
+}
+
+/// Keeps the store's log short, so that no call waits behind a commit that has to.
+pub(crate) async fn checkpoint(store: Store, mut shutdown: watch::Receiver<bool>) {
+    let mut tick = interval(CHECKPOINT_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut said = String::new();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => match store.checkpoint().await {
+                Ok(_) => said.clear(),
+                // The writer does it when it must. The same reason again is no news.
+                Err(error) => {
+                    let reason = crate::chain(&error);
+                    if reason != said {
+                        tracing::warn!(error = %reason, "the store's log is not copied to its file");
+                        said = reason;
+                    }
+                }
+            },
+            _ = shutdown.changed() => return,
         }
     }
 }
