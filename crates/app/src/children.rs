@@ -27,6 +27,8 @@ use std::time::Duration;
 pub(crate) const CONFIG_FD: &str = "APRON_CONFIG_FD";
 pub(crate) const SIGNS_FD: &str = "APRON_SIGNS_FD";
 pub(crate) const LISTENERS: &str = "APRON_LISTENERS";
+/// Of the proxy alone: where it counts the requests in flight together with the one before it.
+pub(crate) const COUNTS_FD: &str = "APRON_COUNTS_FD";
 /// How often a child that works says so; the proxy has the same period.
 pub(crate) const SIGN_PERIOD: Duration = Duration::from_secs(1);
 /// A configuration has some kilobytes.
@@ -71,7 +73,10 @@ fn run_to_end(role: Role) -> Result<()> {
         }
         Role::Proxy => {
             let mut inherited = Inherited::<apron_proxy::Config>::take(role)?;
+            // A copy for the proxy: by the number of this one the next supervisor finds it.
+            let counts = inherited.counts.as_ref();
             let listeners = apron_proxy::Listeners {
+                counts: counts.map(OwnedFd::try_clone).transpose().context("cannot copy a descriptor")?,
                 http: inherited.listeners("http"),
                 https: inherited.listeners("https"),
             };
@@ -98,6 +103,8 @@ fn chained(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
 struct Inherited<C> {
     config: C,
     listeners: BTreeMap<String, Vec<OwnedFd>>,
+    /// None for all but the proxy, or when there is none to have.
+    counts: Option<OwnedFd>,
     signs: Signs,
 }
 
@@ -113,6 +120,10 @@ impl<C: DeserializeOwned> Inherited<C> {
         nix::sys::prctl::set_name(&name).context("cannot set the name of the process")?;
         let config = inherited(&number(CONFIG_FD)?)?;
         let signs = Signs(Arc::new(File::from(inherited(&number(SIGNS_FD)?)?)));
+        let counts = match std::env::var_os(COUNTS_FD) {
+            Some(_) => Some(inherited(&number(COUNTS_FD)?)?),
+            None => None,
+        };
         let mut listeners: BTreeMap<String, Vec<OwnedFd>> = BTreeMap::new();
         for (name, numbers) in parse_listeners(&std::env::var(LISTENERS).unwrap_or_default())? {
             for number in numbers {
@@ -131,7 +142,7 @@ impl<C: DeserializeOwned> Inherited<C> {
             reach::ensure(&handover.data_dir, user)?;
             privileges::become_user(user)?;
         }
-        Ok(Inherited { config: handover.config, listeners, signs })
+        Ok(Inherited { config: handover.config, listeners, counts, signs })
     }
 
     fn listeners(&mut self, name: &str) -> Vec<OwnedFd> {
@@ -176,7 +187,7 @@ fn number(variable: &str) -> Result<RawFd> {
 }
 
 /// Owns an inherited descriptor and keeps it from this process's own children.
-fn inherited(number: &RawFd) -> Result<OwnedFd> {
+pub(crate) fn inherited(number: &RawFd) -> Result<OwnedFd> {
     if *number <= libc::STDERR_FILENO {
         bail!("descriptor {number} cannot be an inherited one");
     }

@@ -14,6 +14,7 @@ pub(crate) use file::FileProblem;
 
 use apron_control::PostgresDatabase;
 use apron_model::resource::Quotas;
+use apron_model::routes::Network;
 use apron_model::throttle::Rates;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -73,6 +74,9 @@ pub(crate) struct Arguments {
     /// Remove all instances and what they need from this machine when stopped; the data stays
     #[arg(long)]
     pub(crate) ephemeral: bool,
+    /// Only say what is wrong with the settings, if anything is
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// An address to listen on, or not to.
@@ -129,6 +133,7 @@ pub(crate) struct Settings {
     pub(crate) source_roots: Vec<PathBuf>,
     pub(crate) build_environment: BuildEnvironment,
     pub(crate) node: NodeSettings,
+    pub(crate) proxy: ProxySettings,
     pub(crate) registries: RegistrySettings,
     pub(crate) quotas: Quotas,
     pub(crate) throttling: Rates,
@@ -154,6 +159,20 @@ pub(crate) struct NodeSettings {
     pub(crate) egress_allow: Vec<String>,
     /// A file of further managed runtimes.
     pub(crate) runtimes: Option<PathBuf>,
+}
+
+/// `[proxy]`. What is absent is the proxy's own default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProxySettings {
+    /// Certificates and keys of hosts; the proxy's user has to be able to read them.
+    pub(crate) certificates: Option<PathBuf>,
+    /// Whose X-Forwarded headers are believed.
+    pub(crate) trusted: Vec<Network>,
+    /// Who may begin a connection with the PROXY protocol.
+    pub(crate) proxy_protocol: Vec<Network>,
+    pub(crate) connections_per_address_max: Option<u32>,
+    /// By which name the proxy says in Via that it was there.
+    pub(crate) via: Option<String>,
 }
 
 /// `[registries]`.
@@ -207,10 +226,21 @@ pub(crate) fn resolve_users(config: Option<&Path>) -> Result<(u32, u32), ConfigE
     Ok((file.control_uid.unwrap_or(CONTROL_UID), file.proxy_uid.unwrap_or(PROXY_UID)))
 }
 
-fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigError> {
-    let domain = arguments.apps_domain.clone().or(file.apps_domain).unwrap_or_else(|| APPS_DOMAIN.into());
-    let region = arguments.region.clone().or(file.region).unwrap_or_else(|| REGION.into());
+/// The domain of services' names, as `apron serve` with this file and this flag has it.
+pub(crate) fn resolve_apps_domain(config: Option<&Path>, flag: Option<&str>) -> Result<String, ConfigError> {
+    let file = config.map(file::read).transpose()?.unwrap_or_default();
+    apps_domain(flag, file.apps_domain)
+}
+
+fn apps_domain(flag: Option<&str>, file: Option<String>) -> Result<String, ConfigError> {
+    let domain = flag.map(str::to_owned).or(file).unwrap_or_else(|| APPS_DOMAIN.into());
     file::domain_checked(&domain).map_err(|m| ConfigError::Flag(format!("--apps-domain: {m}")))?;
+    Ok(domain.to_ascii_lowercase())
+}
+
+fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigError> {
+    let apps_domain = apps_domain(arguments.apps_domain.as_deref(), file.apps_domain)?;
+    let region = arguments.region.clone().or(file.region).unwrap_or_else(|| REGION.into());
     file::region_checked(&region).map_err(|m| ConfigError::Flag(format!("--region: {m}")))?;
     let data_dir = data_dir(arguments.data_dir.as_deref(), std::env::var_os(DATA_DIR_VARIABLE));
     let data_dir = std::path::absolute(&data_dir)
@@ -228,7 +258,7 @@ fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigEr
         api: arguments.api.or(file.api).unwrap_or(API),
         http: apps(arguments.http.or(file.http), 80, 8080),
         https: apps(arguments.https.or(file.https), 443, 8443),
-        apps_domain: domain.to_ascii_lowercase(),
+        apps_domain,
         region,
         account_id: file.account_id.unwrap_or_else(|| ACCOUNT_ID.into()),
         control_uid: file.control_uid.unwrap_or(CONTROL_UID),
@@ -238,6 +268,7 @@ fn combine(arguments: &Arguments, file: file::File) -> Result<Settings, ConfigEr
         source_roots,
         build_environment: file.build_environment,
         node: file.node,
+        proxy: file.proxy,
         registries: file.registries,
         quotas: file.quotas,
         throttling: file.throttling,

@@ -2,8 +2,10 @@
 //! command line. For measuring it beside other proxies, and for serving what no platform runs.
 
 use anyhow::{Context, Result, anyhow};
-use apron_proxy::{Config, Listeners, StaticRoute};
-use std::net::SocketAddr;
+use apron_model::routes::Network;
+use apron_proxy::{Config, Listeners, PairFiles, StaticRoute};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Each loop is a thread with a socket; more than any machine has cores is a mistake.
@@ -17,9 +19,27 @@ pub(crate) struct Arguments {
     /// Address to listen on
     #[arg(long, value_name = "ADDR")]
     http: SocketAddr,
+    /// Address to listen on for HTTPS, with the certificate of --cert for every host
+    #[arg(long, value_name = "ADDR", requires_all = ["cert", "key"])]
+    https: Option<SocketAddr>,
+    /// Certificate in PEM, followed by what its issuer wants sent with it; may be replaced while the proxy runs
+    #[arg(long, value_name = "FILE", requires_all = ["https", "key"])]
+    cert: Option<PathBuf>,
+    /// Key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires_all = ["https", "cert"])]
+    key: Option<PathBuf>,
     /// Event loops [default: one per core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=LOOPS_MAX))]
     loops: Option<u16>,
+    /// Addresses of load balancers whose X-Forwarded headers are believed; may be repeated
+    #[arg(long, value_name = "NETWORK")]
+    trusted: Vec<Network>,
+    /// Addresses that may begin a connection with the PROXY protocol; may be repeated
+    #[arg(long, value_name = "NETWORK")]
+    proxy_protocol: Vec<Network>,
+    /// Unix socket that gives Prometheus metrics: GET /metrics
+    #[arg(long, value_name = "PATH")]
+    admin: Option<PathBuf>,
 }
 
 /// Serves until SIGTERM. Prints `ready` when it accepts.
@@ -29,10 +49,23 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Some(loops) => usize::from(loops),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let http = apron_proxy::bind(arguments.http, loops)
-        .with_context(|| format!("cannot listen on {}", arguments.http))?;
-    let listeners = Listeners { http, https: Vec::new() };
-    apron_proxy::run(Config::fixed(arguments.routes), listeners, || println!("ready"), || ())
-        .map_err(|error| anyhow!(error))?;
+    let bind = |address: SocketAddr| {
+        apron_proxy::bind(address, loops).with_context(|| format!("cannot listen on {address}"))
+    };
+    let mut listeners = Listeners { http: bind(arguments.http)?, https: Vec::new(), counts: None };
+    let mut config = Config {
+        admin: arguments.admin,
+        trusted: arguments.trusted,
+        proxy_protocol: arguments.proxy_protocol,
+        ..Config::fixed(arguments.routes)
+    };
+    if let (Some(address), Some(certificate), Some(key)) = (arguments.https, arguments.cert, arguments.key) {
+        listeners.https = bind(address)?;
+        config.certificates.pair = Some(PairFiles { certificate, key });
+        // Of port 0 another one has come.
+        let first = listeners.https.first().context("there is no listener for HTTPS")?;
+        config.https_port = Some(TcpListener::from(first.try_clone()?).local_addr()?.port());
+    }
+    apron_proxy::run(config, listeners, || println!("ready"), || ()).map_err(|error| anyhow!(error))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,8 @@
 //! does no other work: what it does not do cannot kill it. Its children serve on when it is gone; the next one
 //! finds them by their records and takes over. Control and node each have one owner of what they keep (the
 //! database, the wanted list), so the old ones end before the new ones start; nothing that serves notices. The
-//! old proxy goes when the new one accepts from the same sockets.
+//! old proxy goes when the new one accepts from the same sockets. A new program takes the supervisor's own place in
+//! the same way, without an end in between (`replace`).
 
 mod apps;
 mod configs;
@@ -14,6 +15,7 @@ mod keep;
 mod preflight;
 mod process;
 mod record;
+mod replace;
 #[cfg(test)]
 pub(crate) mod scratch;
 mod spawn;
@@ -28,17 +30,20 @@ use apron_control::backup::{self, Place};
 use directory::Directory;
 use keep::{Plan, Report, Stop};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use record::Survivor;
-use std::collections::BTreeSet;
+use record::{Former, Survivor};
+use replace::Program;
+pub(crate) use replace::hold_signals;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// All children answer within a second or two; a node that adopts hundreds of instances on a busy disk may need
 /// a while.
@@ -49,6 +54,8 @@ const FAILED_STARTS_MAX: u32 = 3;
 const OLD_CHILD_GRACE: Duration = Duration::from_secs(10);
 /// Open files of a child: connections of clients and to instances, twice 100,000 and some.
 const OPEN_FILES: u64 = 262_144;
+/// A signal that was taken has been told to whoever waits for it after this time.
+const HEARD: Duration = Duration::from_millis(2);
 /// Reports that wait for the supervisor; each child makes one at a time.
 const REPORTS_MAX: usize = 16;
 
@@ -82,6 +89,9 @@ pub(crate) struct Addresses {
 
 /// Runs the platform until SIGTERM or SIGINT.
 pub(crate) async fn run(settings: Settings) -> Result<()> {
+    let kept = replace::kept();
+    // Before another file can have its name.
+    let program = Program::of_this_process()?;
     preflight::machine()?;
     let directory = directory::prepare(&settings.data_dir, settings.control_uid, settings.proxy_uid)?;
     preflight::overlay(&directory.path.join("node"))?;
@@ -92,9 +102,12 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     // Signals are taken from here on, so that an early one still stops in order.
     let (stop, stopped) = watch::channel(Stop::No);
     let signals = tokio::spawn(forward_signals(stop.clone())?);
+    let requests = replace::requests(program.clone())?;
+    replace::let_signals_in();
     protect::protect_self(&directory.id)
         .unwrap_or_else(|error| say(&format!("the platform's own processes are not protected: {error}")));
-    let ended = supervise(&settings, &directory, &key, stop, stopped).await;
+    let successor = Successor { program, requests };
+    let ended = supervise(&settings, &directory, &key, kept, successor, stop, stopped).await;
     signals.abort();
     let id = directory.id.clone();
     // An error means that processes of ours serve on: the cgroup is theirs.
@@ -102,19 +115,33 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     ended
 }
 
+/// What may take the place of this program.
+struct Successor {
+    program: Program,
+    /// Gives the version of a program that is to do so and runs.
+    requests: mpsc::Receiver<String>,
+}
+
 /// From the listeners to the end of the children.
 async fn supervise(
     settings: &Settings,
     directory: &Directory,
     key: &AccessKey,
+    kept: BTreeMap<String, Listeners>,
+    mut successor: Successor,
     stop: watch::Sender<Stop>,
     stopped: watch::Receiver<Stop>,
 ) -> Result<()> {
     let run = directory.path.join("run");
     let [old_control, old_node, old_proxy] =
         [Role::Control, Role::Node, Role::Proxy].map(|r| record::survivor(&run, r));
-    let bound = bind(settings, old_control.as_ref(), old_proxy.as_ref())?;
+    let draining = record::former(&run);
+    replace::reap();
+    let bound = bind(settings, &kept, old_control.as_ref(), old_proxy.as_ref())?;
+    // Others than those of these addresses are nobody's any more.
+    drop(kept);
     let addresses = bound.addresses();
+    let counts = counts(old_proxy.as_ref());
     let handovers = configs::handovers(settings, &directory.path, key, &addresses)?;
     let mut leaving = stopped.clone();
     for old in [old_control, old_node].into_iter().flatten() {
@@ -124,14 +151,19 @@ async fn supervise(
 
     let (reports, mut inbox) = mpsc::channel(REPORTS_MAX);
     let mut keepers = JoinSet::new();
+    let grace = |role| keep::grace(role, Duration::from_secs(settings.drain_s.into()));
+    let former: Vec<Former> =
+        draining.iter().chain(old_proxy.as_ref().map(|old| &old.process)).map(Former::of).collect();
     let (stop_others, others_stopped) = watch::channel(Stop::No);
     for (role, handover) in Role::ALL.into_iter().zip(handovers) {
         let plan = Plan {
             role,
             handover,
             listeners: bound.of(role),
+            counts: counts.clone().filter(|_| role == Role::Proxy),
+            former: if role == Role::Proxy { former.clone() } else { Vec::new() },
             run: run.clone(),
-            grace: keep::grace(role, Duration::from_secs(settings.drain_s.into())),
+            grace: grace(role),
         };
         // Control and node stay while the proxy drains: a request may still need an instance woken.
         let asked = if role == Role::Proxy { stopped.clone() } else { others_stopped.clone() };
@@ -142,11 +174,16 @@ async fn supervise(
         _ = leaving.wait_for(|s| *s > Stop::No) => Ok(false),
     };
     // After a failed start the old proxy serves on; whoever asked to stop means it too.
-    if let (Ok(_), Some(old)) = (&started, old_proxy) {
-        let grace = keep::grace(Role::Proxy, Duration::from_secs(settings.drain_s.into()));
-        let mut stopped = stopped.clone();
-        keepers.spawn(async move { keep::end(&old.process, grace, &mut stopped).await });
-    }
+    let serves_on = match &started {
+        Ok(_) => {
+            for proxy in draining.into_iter().chain(old_proxy.map(|old| old.process)) {
+                let (grace, mut stopped) = (grace(Role::Proxy), stopped.clone());
+                keepers.spawn(async move { keep::end(&proxy, grace, &mut stopped).await });
+            }
+            None
+        }
+        Err(_) => old_proxy,
+    };
     if let Ok(true) = started {
         // Only a database with which the platform has worked is held on to.
         if let Err(error) = database::remember(&directory.path, settings.database.as_ref()) {
@@ -157,13 +194,33 @@ async fn supervise(
         // Reports after the start are only logged, where they arise; the channel must not fill up.
         while leaving.has_changed().is_ok() && *leaving.borrow_and_update() == Stop::No {
             tokio::select! {
-                _ = inbox.recv() => {}
+                biased;
                 _ = leaving.changed() => {}
+                _ = inbox.recv() => {}
+                Some(version) = successor.requests.recv() => {
+                    // What comes from here on is for the next program; what came before is heard first.
+                    hold_signals();
+                    sleep(HEARD).await;
+                    if *leaving.borrow() == Stop::No {
+                        say(&format!("{version} takes this program's place"));
+                        let error = successor.program.become_it(bound.all());
+                        tracing::error!("this program stays: {error:#}");
+                    }
+                    replace::let_signals_in();
+                }
             }
         }
     }
     stop.send_if_modified(|s| (*s == Stop::No).then(|| *s = Stop::Orderly).is_some());
     shut_down(keepers, &stop_others, leaving, inbox).await;
+    if let Some(old) = serves_on
+        && let Err(error) = record::write(&run, Role::Proxy, &old.record)
+    {
+        let pid = old.process.pid;
+        say(&format!(
+            "the proxy of before serves on (pid {pid}), and the next start will not find it: {error}"
+        ));
+    }
     if settings.ephemeral {
         let data = directory.path.clone();
         let purged = tokio::task::spawn_blocking(move || purge::purge(&data)).await?;
@@ -275,10 +332,16 @@ impl Bound {
     }
 }
 
-/// Binds every address, or takes it from the living process of an earlier run that has it.
-fn bind(settings: &Settings, control: Option<&Survivor>, proxy: Option<&Survivor>) -> Result<Bound> {
+/// Binds every address, or takes what the program before this one kept of it, or what the living process of an earlier
+/// run has.
+fn bind(
+    settings: &Settings,
+    kept: &BTreeMap<String, Listeners>,
+    control: Option<&Survivor>,
+    proxy: Option<&Survivor>,
+) -> Result<Bound> {
     let inherited = |survivor: Option<&Survivor>, name: &str| {
-        let listeners = survivor?.listeners.get(name)?;
+        let listeners = kept.get(name).or_else(|| survivor?.listeners.get(name))?;
         let sockets = listeners.sockets.iter().map(|s| s.try_clone().ok()).collect::<Option<Vec<_>>>()?;
         Some(Listeners { address: listeners.address, sockets })
     };
@@ -291,6 +354,22 @@ fn bind(settings: &Settings, control: Option<&Survivor>, proxy: Option<&Survivor
     let https = apps::listeners(settings.https, inherited(proxy, "https"), settings.loops)
         .context("applications cannot be served (--https)")?;
     Ok(Bound { api: Arc::new(api), http: http.map(Arc::new), https: https.map(Arc::new) })
+}
+
+/// The memory in which proxies count the requests in flight, for as long as one of ours runs: that of an earlier run's
+/// proxy, which sends requests to the same instances until it has drained, or a new one. Without any, each counts alone.
+fn counts(proxy: Option<&Survivor>) -> Option<Arc<OwnedFd>> {
+    let inherited = proxy.and_then(|proxy| proxy.counts.as_ref()?.try_clone().ok());
+    let counts = match inherited {
+        Some(counts) => Ok(counts),
+        None => apron_proxy::counts_memory(),
+    };
+    let failed = |error: &std::io::Error| {
+        say(&format!(
+            "no memory for counts of requests in flight, so limits of instances hold per proxy: {error}"
+        ));
+    };
+    counts.inspect_err(failed).ok().map(Arc::new)
 }
 
 /// The one line of standard output, for people and for programs that wait for it.

@@ -4,8 +4,19 @@
 //! say what an instance is: they are read while a revision is made, are recorded in it, and stay with it however the
 //! tags change. An unknown key is refused, so that a misspelt one does not silently do nothing.
 
+pub mod keys;
+#[cfg(test)]
+mod tests;
+
+pub use keys::{CONFIG_MERGE, KEYS};
+
 use crate::instance::InstanceSize;
-use crate::limits;
+use crate::routes::{AccessLog, AppProtocol, Balance, HttpsPolicy, Network, RoutePolicy};
+use keys::{
+    ACCESS_LOG, AFFINITY, ALLOW_ADDRESSES, APP_PROTOCOL, BALANCE, BODY_MAX, CONCURRENCY_HARD, CPU,
+    DENY_ADDRESSES, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, HSTS, HTTPS, MEMORY, QUEUE_OPERATIONS, RATE_LIMIT,
+    REQUEST_TIMEOUT, REQUEST_TIMEOUT_S, STREAM_IDLE,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +46,8 @@ pub enum Takes {
         min: u32,
         max: u32,
     },
+    /// One or more addresses or networks, separated by spaces.
+    Addresses,
 }
 
 impl fmt::Display for Takes {
@@ -43,6 +56,9 @@ impl fmt::Display for Takes {
             Takes::Words(words) => write!(f, "one of: {}", words.join(", ")),
             Takes::Flag => f.write_str("one of: true, false"),
             Takes::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Takes::Addresses => {
+                f.write_str("addresses or networks such as 10.0.0.0/8 or 2001:db8::/32, separated by spaces")
+            }
         }
     }
 }
@@ -58,67 +74,16 @@ pub enum Acts {
     NextBuild,
 }
 
-pub const CONFIG_MERGE: Key = Key {
-    tag: "apron:config-merge",
-    takes: Takes::Words(&["file", "api"]),
-    acts: Acts::NextBuild,
-    says: "whose variables and port win when the source has an apprunner.yaml: the file's, as on AWS, or the API's",
-};
-
-pub const ENV_MERGE: Key = Key {
-    tag: "apron:env-merge",
-    takes: Takes::Flag,
-    acts: Acts::NextBuild,
-    says: "variables of apprunner.yaml and of the API together; of one that both have, apron:config-merge says whose \
-           wins, the file's unless it is api",
-};
-
-pub const CPU: Key = Key {
-    tag: "apron:cpu",
-    takes: Takes::Number { min: limits::CPU_UNITS_MIN, max: limits::CPU_UNITS_MAX },
-    acts: Acts::NextRevision,
-    says: "CPU units of an instance, 1024 to a core, instead of the configuration's",
-};
-
-pub const MEMORY: Key = Key {
-    tag: "apron:memory",
-    takes: Takes::Number { min: limits::MEMORY_MIB_MIN, max: limits::MEMORY_MIB_MAX },
-    acts: Acts::NextRevision,
-    says: "MiB of memory of an instance, instead of the configuration's",
-};
-
-pub const DEPLOY: Key = Key {
-    tag: "apron:deploy",
-    takes: Takes::Words(&["all", "rolling"]),
-    acts: Acts::AtOnce,
-    says: "how a deployment replaces instances: all, a whole second set and then one switch, or rolling, one by one",
-};
-
-pub const HEALTH_CHECK_GRACE: Key = Key {
-    tag: "apron:health-check-grace-seconds",
-    takes: Takes::Number { min: 0, max: limits::HEALTH_CHECK_GRACE_S_MAX },
-    acts: Acts::NextRevision,
-    says: "seconds in which failing checks of a new instance do not count, for slow starters",
-};
-
-pub const QUEUE_OPERATIONS: Key = Key {
-    tag: "apron:queue-operations",
-    takes: Takes::Flag,
-    acts: Acts::AtOnce,
-    says: "an operation that is asked for while another is open waits for its turn instead of being refused",
-};
-
-pub const KEYS: &[Key] =
-    &[CONFIG_MERGE, CPU, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, MEMORY, QUEUE_OPERATIONS];
-
 /// The tags of a service, read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
     /// What the next revision records.
     pub instance: InstanceTags,
     pub queue_operations: bool,
     /// Deployments replace instances one by one.
     pub rolling: bool,
+    /// What proxies are told.
+    pub policy: RoutePolicy,
 }
 
 /// What the tags say of an instance; part of the revision that is made while they say it.
@@ -164,11 +129,11 @@ pub enum ExtensionError {
 }
 
 /// One value as its key takes it.
-#[derive(Clone, Copy)]
 enum Value<'a> {
     Word(&'a str),
     Flag(bool),
     Number(u32),
+    Addresses(Vec<Network>),
 }
 
 /// A key of ours, or one that was meant to be: keys of tags have a case, and who writes another does not mean another.
@@ -182,30 +147,46 @@ pub fn is_ours(tag: &str) -> bool {
 /// The first of ours that is unknown or has a value that it does not take.
 pub fn read(tags: &BTreeMap<String, String>) -> Result<Extensions, ExtensionError> {
     let mut extensions = Extensions::default();
-    let instance = &mut extensions.instance;
-    for (tag, text) in tags.iter().filter(|(tag, _)| is_ours(tag)) {
-        let Some(key) = KEYS.iter().find(|key| key.tag == tag) else {
-            let known = KEYS.iter().map(|key| key.tag).collect::<Vec<_>>().join(", ");
-            return Err(ExtensionError::Unknown { tag: tag.clone(), known });
-        };
-        let Some(value) = value(key.takes, text) else {
-            let (tag, value) = (tag.clone(), text.clone());
-            return Err(ExtensionError::Value { tag, value, takes: key.takes });
-        };
-        match value {
-            Value::Word(word) if *key == CONFIG_MERGE => instance.api_over_file = word == "api",
-            Value::Word(word) if *key == DEPLOY => extensions.rolling = word == "rolling",
-            Value::Flag(flag) if *key == ENV_MERGE => instance.env_merge = flag,
-            Value::Flag(flag) if *key == QUEUE_OPERATIONS => extensions.queue_operations = flag,
-            Value::Number(units) if *key == CPU => instance.cpu_units = Some(units),
-            Value::Number(mib) if *key == MEMORY => instance.memory_mib = Some(mib),
-            Value::Number(seconds) if *key == HEALTH_CHECK_GRACE => instance.health_check_grace_s = seconds,
-            Value::Word(_) | Value::Flag(_) | Value::Number(_) => {
-                unreachable!("the table has a key that nobody reads: {tag}")
-            }
-        }
+    for (tag, text) in ours(tags) {
+        let (key, value) = parse(tag, text)?;
+        extensions.take(key, value);
     }
     Ok(extensions)
+}
+
+/// What the tags say to proxies, and what of them cannot be understood. Calls refuse such tags; a row may have them all
+/// the same. One that was to keep somebody out, or to keep something small, then does so for everybody.
+pub fn policy(tags: &BTreeMap<String, String>) -> (RoutePolicy, Vec<ExtensionError>) {
+    let mut extensions = Extensions::default();
+    let mut wrong = Vec::new();
+    for (tag, text) in ours(tags) {
+        match parse(tag, text) {
+            Ok((key, value)) => extensions.take(key, value),
+            Err(error) => wrong.push(error),
+        }
+    }
+    // When all others are read, so that none of them opens again what one closes.
+    for error in &wrong {
+        if let ExtensionError::Value { tag, .. } = error {
+            close(&mut extensions.policy, tag);
+        }
+    }
+    (extensions.policy, wrong)
+}
+
+fn ours(tags: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
+    tags.iter().filter(|(tag, _)| is_ours(tag))
+}
+
+fn parse<'a>(tag: &str, text: &'a str) -> Result<(Key, Value<'a>), ExtensionError> {
+    let Some(key) = KEYS.iter().find(|key| key.tag == tag) else {
+        let known = KEYS.iter().map(|key| key.tag).collect::<Vec<_>>().join(", ");
+        return Err(ExtensionError::Unknown { tag: tag.to_owned(), known });
+    };
+    match value(key.takes, text) {
+        Some(value) => Ok((*key, value)),
+        None => Err(ExtensionError::Value { tag: tag.to_owned(), value: text.to_owned(), takes: key.takes }),
+    }
 }
 
 fn value(takes: Takes, text: &str) -> Option<Value<'_>> {
@@ -217,77 +198,83 @@ fn value(takes: Takes, text: &str) -> Option<Value<'_>> {
             text.parse().ok().filter(|number| (min..=max).contains(number)).map(Value::Number)
         }
         Takes::Number { .. } => None,
+        // None at all would be a list that allows nobody, or denies nobody: neither is worth a tag.
+        Takes::Addresses => {
+            let networks = text.split_ascii_whitespace().map(str::parse).collect::<Result<Vec<Network>, _>>();
+            networks.ok().filter(|networks| !networks.is_empty()).map(Value::Addresses)
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-    }
-
-    #[test]
-    fn reads_ours_and_leaves_others() {
-        assert_eq!(read(&tags(&[("team", "blue")])), Ok(Extensions::default()));
-        assert!(read(&tags(&[("apron:config-merge", "api")])).unwrap().instance.api_over_file);
-        assert!(!read(&tags(&[("apron:config-merge", "file")])).unwrap().instance.api_over_file);
-        assert!(read(&tags(&[("apron:deploy", "rolling")])).unwrap().rolling);
-        assert!(!read(&tags(&[("apron:deploy", "all")])).unwrap().rolling);
-        assert!(read(&tags(&[("apron:queue-operations", "true")])).unwrap().queue_operations);
-        let all = [
-            ("apron:cpu", "64"),
-            ("apron:memory", "65536"),
-            ("apron:env-merge", "true"),
-            ("apron:health-check-grace-seconds", "0900"),
-        ];
-        let read = read(&tags(&all)).unwrap().instance;
-        let expect = InstanceTags {
-            api_over_file: false,
-            env_merge: true,
-            cpu_units: Some(64),
-            memory_mib: Some(65_536),
-            health_check_grace_s: 900,
-        };
-        assert_eq!(read, expect);
-        let configured = InstanceSize { cpu_units: 1024, memory_mib: 2048 };
-        assert_eq!(read.size(configured), InstanceSize { cpu_units: 64, memory_mib: 65_536 });
-        let memory = InstanceTags { cpu_units: None, ..read }.size(configured);
-        assert_eq!(memory, InstanceSize { cpu_units: 1024, memory_mib: 65_536 });
-    }
-
-    #[test]
-    fn every_key_of_the_table_is_read_and_documented() {
-        for key in KEYS {
-            let value = match key.takes {
-                Takes::Words(words) => words[0].to_owned(),
-                Takes::Flag => "false".to_owned(),
-                Takes::Number { min, .. } => min.to_string(),
-            };
-            assert!(read(&tags(&[(key.tag, &value)])).is_ok(), "{}", key.tag);
-            assert!(key.tag.starts_with(PREFIX) && !key.says.is_empty());
+impl Extensions {
+    fn take(&mut self, key: Key, value: Value<'_>) {
+        let instance = &mut self.instance;
+        match value {
+            Value::Word(word) if key == CONFIG_MERGE => instance.api_over_file = word == "api",
+            Value::Word(word) if key == DEPLOY => self.rolling = word == "rolling",
+            Value::Flag(flag) if key == ENV_MERGE => instance.env_merge = flag,
+            Value::Flag(flag) if key == QUEUE_OPERATIONS => self.queue_operations = flag,
+            Value::Number(units) if key == CPU => instance.cpu_units = Some(units),
+            Value::Number(mib) if key == MEMORY => instance.memory_mib = Some(mib),
+            Value::Number(seconds) if key == HEALTH_CHECK_GRACE => instance.health_check_grace_s = seconds,
+            value => take_policy(&mut self.policy, key, value),
         }
-        assert!(KEYS.is_sorted_by_key(|key| key.tag));
     }
+}
 
-    #[test]
-    fn refuses_what_would_do_nothing() {
-        let unknown = read(&tags(&[("apron:config-marge", "api")])).unwrap_err();
-        assert!(unknown.to_string().contains("apron:config-merge"), "{unknown}");
-        for (tag, value, says) in [
-            ("apron:config-merge", "both", "one of: file, api"),
-            ("apron:deploy", "one", "one of: all, rolling"),
-            ("apron:env-merge", "yes", "one of: true, false"),
-            ("apron:cpu", "63", "a whole number from 64 to 16384"),
-            ("apron:cpu", "+64", "a whole number from 64 to 16384"),
-            ("apron:memory", "65537", "a whole number from 64 to 65536"),
-            ("apron:memory", "", "a whole number from 64 to 65536"),
-            ("apron:health-check-grace-seconds", "3601", "a whole number from 0 to 3600"),
-            ("apron:health-check-grace-seconds", "-1", "a whole number from 0 to 3600"),
-        ] {
-            let error = read(&tags(&[(tag, value)])).unwrap_err().to_string();
-            assert!(error.contains(tag) && error.ends_with(says), "{error}");
+fn take_policy(policy: &mut RoutePolicy, key: Key, value: Value<'_>) {
+    match value {
+        Value::Word(word) if key == APP_PROTOCOL => {
+            policy.app_protocol = match word {
+                "h2c" => AppProtocol::H2c,
+                "https" => AppProtocol::Https,
+                _ => AppProtocol::Http1,
+            }
         }
+        Value::Word(word) if key == HTTPS => {
+            policy.https = match word {
+                "redirect" => HttpsPolicy::Redirect,
+                "serve" => HttpsPolicy::Serve,
+                _ => HttpsPolicy::Refuse,
+            }
+        }
+        Value::Word(word) if key == ACCESS_LOG => {
+            policy.access_log = match word {
+                "on" => AccessLog::On,
+                "sampled" => AccessLog::Sampled,
+                _ => AccessLog::Off,
+            }
+        }
+        Value::Word(word) if key == BALANCE => {
+            policy.balance = if word == "spread" { Balance::Spread } else { Balance::Pack }
+        }
+        Value::Word(word) if key == AFFINITY => policy.affinity = word == "cookie",
+        Value::Word(word) if key == REQUEST_TIMEOUT => policy.request_timeout_total = word == "total",
+        Value::Flag(flag) if key == HSTS => policy.hsts = flag,
+        Value::Number(requests) if key == CONCURRENCY_HARD => policy.concurrency_hard = Some(requests),
+        Value::Number(seconds) if key == REQUEST_TIMEOUT_S => policy.request_timeout_s = seconds,
+        Value::Number(mib) if key == BODY_MAX => policy.body_bytes_max = Some(u64::from(mib) << 20),
+        Value::Number(requests) if key == RATE_LIMIT => policy.requests_per_second_max = Some(requests),
+        Value::Number(seconds) if key == STREAM_IDLE => policy.idle_timeout_s = seconds,
+        Value::Addresses(networks) if key == ALLOW_ADDRESSES => policy.allow = networks,
+        Value::Addresses(networks) if key == DENY_ADDRESSES => policy.deny = networks,
+        Value::Word(_) | Value::Flag(_) | Value::Number(_) | Value::Addresses(_) => {
+            unreachable!("the table has a key that nobody reads: {}", key.tag)
+        }
+    }
+}
+
+/// A tag whose value is not understood says the least that it could say.
+fn close(policy: &mut RoutePolicy, tag: &str) {
+    if tag == ALLOW_ADDRESSES.tag || tag == DENY_ADDRESSES.tag {
+        policy.close();
+    } else if tag == HTTPS.tag {
+        policy.https = HttpsPolicy::Refuse;
+    } else if tag == RATE_LIMIT.tag {
+        policy.requests_per_second_max = Some(1);
+    } else if tag == BODY_MAX.tag {
+        policy.body_bytes_max = Some(1 << 20);
+    } else if tag == CONCURRENCY_HARD.tag {
+        policy.concurrency_hard = Some(1);
     }
 }

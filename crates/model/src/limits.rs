@@ -201,6 +201,16 @@ pub const MEMORY_MIB_MIN: u32 = 64;
 pub const MEMORY_MIB_MAX: u32 = 64 * 1024;
 /// The longest time in which failing checks of a new instance do not count; it lengthens `BECOME_HEALTHY_MS`.
 pub const HEALTH_CHECK_GRACE_S_MAX: u32 = 3_600;
+/// What tags may say of requests. One instance takes no more of them at a time, whatever it is written in:
+pub const CONCURRENCY_HARD_MAX: u32 = 10_000;
+/// the head of an answer, and each further byte, may be waited for this long;
+pub const REQUEST_TIMEOUT_S_MAX: u32 = 3_600;
+/// a silent stream this long, two heartbeats of one that gives a sign twice a day;
+pub const STREAM_IDLE_S_MAX: u32 = 24 * 3_600;
+/// a terabyte is the largest body for which a limit is worth setting;
+pub const REQUEST_BODY_MIB_MAX: u32 = 1024 * 1024;
+/// and more than a whole proxy answers is no limit for one address.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 1_000_000;
 /// Pulls, unpacking and builds stop while the data directory's disk has less than this free, or than
 /// `DISK_FREE_FLOOR_PERCENT` of it if that is less, or room for less than that part of the files that it can hold. At
 /// half of that, instances are ended: whoever brings an image stops before somebody who serves does.

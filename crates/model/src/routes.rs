@@ -4,6 +4,13 @@
 //! says `Hello`, then gets the newest table at once and each later one as it comes; it reports `Serving` when
 //! all of its loops use a table, and renews its lease with `Status`.
 
+mod policy;
+
+pub use policy::{
+    AccessLog, AppProtocol, Balance, HttpsPolicy, Network, NetworkError, REQUEST_TIMEOUT_S, RoutePolicy,
+};
+
+use crate::extension;
 use crate::ids::{Generation, InstanceId, RevisionNumber, ServiceId};
 use crate::instance::{Health, Phase};
 use crate::reconcile::{Slot, SlotWish};
@@ -33,6 +40,10 @@ pub struct RouteService {
     /// Target of concurrent requests per instance.
     pub max_concurrency: u32,
     pub instances: Vec<RouteInstance>,
+    /// How its requests are treated. Left out where nothing is special, which is most often: ten thousand services
+    /// must fit into one message.
+    #[serde(default, skip_serializing_if = "RoutePolicy::is_default")]
+    pub policy: RoutePolicy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +153,8 @@ pub fn table(generation: Generation, services: &[(Service, Vec<Slot>)], apps_dom
                     RouteState::Serving => instances(service, slots),
                     RouteState::Paused | RouteState::NotDeployed => Vec::new(),
                 },
+                // Whoever publishes the table says which tags are not understood.
+                policy: extension::policy(&service.tags).0,
             }
         })
         .collect();
@@ -304,6 +317,36 @@ mod tests {
         let table = table(Generation::default(), &[(service, slots)], "apron.localhost");
         let listed: Vec<_> = table.services[0].instances.iter().map(|one| one.id.clone()).collect();
         assert_eq!((listed.as_slice(), table.services[0].revision), (expect.as_slice(), 1));
+    }
+
+    #[test]
+    fn tags_become_the_policy_and_a_damaged_one_keeps_everybody_out() {
+        let mut service = fixture::service("web", fixture::image_config("r/web"));
+        let policy = |service: &Service| {
+            let table = table(Generation::default(), &[(service.clone(), vec![])], "apron.localhost");
+            table.services[0].policy.clone()
+        };
+        assert!(policy(&service).is_default());
+        service.tags.insert("apron:app-protocol".to_owned(), "h2c".to_owned());
+        assert_eq!(policy(&service).app_protocol, AppProtocol::H2c);
+        service.tags.insert("apron:deny-addresses".to_owned(), "10.0.0.0/8".to_owned());
+        assert!(policy(&service).admits("1.2.3.4".parse().unwrap()));
+        service.tags.insert("apron:allow-addresses".to_owned(), "1.2.3.0/24 1.2.3".to_owned());
+        assert!(!policy(&service).admits("1.2.3.4".parse().unwrap()));
+        assert_eq!(policy(&service).app_protocol, AppProtocol::H2c);
+    }
+
+    /// Tables of an earlier release, and what a later one may add.
+    #[test]
+    fn a_service_without_a_policy_has_the_default_one() {
+        let service = fixture::service("web", fixture::image_config("r/web"));
+        let table = table(Generation::default(), &[(service, vec![])], "apron.localhost");
+        let text = serde_json::to_string(&table).unwrap();
+        assert!(!text.contains("policy"), "{text}");
+        assert_eq!(serde_json::from_str::<RouteTable>(&text).unwrap(), table);
+        let newer = text.replacen(r#""name""#, r#""policy":{"hsts":true,"later":1},"later":2,"name""#, 1);
+        let read: RouteTable = serde_json::from_str(&newer).unwrap();
+        assert!(read.services[0].policy.hsts);
     }
 
     #[test]

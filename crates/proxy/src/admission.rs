@@ -1,93 +1,206 @@
 //! Whether a request goes on, waits or is refused.
 //!
-//! The first form: a service that serves but has no instance holds its requests in a bounded queue until a table
-//! names one; there is no ceiling per instance yet. The queue's places are counted per service over all loops,
-//! and each waiting request looks again when its loop gets a new table.
+//! The usual case is `admit_now`: a look at the service, a choice and one compare-and-swap. A request that finds no
+//! place goes into the service's line (`queue`) and stays there until it is given one, its time is up, its client
+//! goes away, or a new table says that there is nothing to wait for.
 
 use crate::balance;
 use crate::event_loop::EventLoop;
-use crate::observe::ServiceCounts;
-use crate::pool::Ticket;
+use crate::pool::{Ticket, Upstream};
+use crate::queue::{Queue, Refusal, Slot};
 use crate::reply::Cause;
-use crate::route::Host;
-use apron_model::routes::RouteState;
+use crate::route::{Host, Service};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::time::timeout_at;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
 
-/// Requests of one service that wait for its first instance; the next one is refused at once.
-const WAITING_PER_SERVICE_MAX: u32 = 1_000;
+/// How soon a line sees places that come free by time alone: an ejection that ends, a slow start that goes on.
+const LOOK_PERIOD: Duration = Duration::from_millis(100);
+/// How soon a line sees places that another process leaves. Only while there is another one, and a line.
+const SHARED_LOOK_PERIOD: Duration = Duration::from_millis(5);
 
-/// A look at the current table.
-enum Verdict {
+/// A look at a service.
+pub(crate) enum Look {
     Go(Ticket),
-    /// Serving, but no instance yet.
-    Wait(Arc<ServiceCounts>),
+    /// All instances have as many requests as they may, or there is none.
+    Wait,
     No(Cause),
 }
 
-/// Gives the request its place on an instance, after waiting for one if need be. `Err` is the final answer.
-pub(crate) async fn admit(event_loop: &EventLoop, host: &Host) -> Result<Ticket, Cause> {
-    match look(event_loop, host) {
-        Verdict::Go(ticket) => Ok(ticket),
-        Verdict::No(cause) => Err(cause),
-        Verdict::Wait(counts) => wait(event_loop, host, counts).await,
+/// A place without waiting. The service must have been found in this turn of the loop: an older table's may name an
+/// instance that control takes away, because this loop has acknowledged a newer one.
+pub(crate) fn admit_now(event_loop: &EventLoop, service: &Arc<Service>) -> Look {
+    if let Some(cause) = service.refuses() {
+        return Look::No(cause);
+    }
+    // Who is in line came before.
+    if service.queue.waiting() > 0 {
+        return Look::Wait;
+    }
+    match take(event_loop, service, None) {
+        Some(ticket) => Look::Go(ticket),
+        None => Look::Wait,
     }
 }
 
-/// A place on another instance than the one of this key, for a second attempt; `None` when there is no other.
+/// A place without waiting at the instance that the client's cookie names, if that has one. As for `admit_now`, the
+/// service is this turn's.
+pub(crate) fn admit_again(event_loop: &EventLoop, service: &Arc<Service>, tag: u64) -> Option<Ticket> {
+    if service.refuses().is_some() || service.queue.waiting() > 0 {
+        return None;
+    }
+    let claim = balance::claim_at(service, tag)?;
+    Some(Ticket::new(event_loop.upstreams.get(claim.instance, service), claim.trial))
+}
+
+/// The service of a host, or why there is none.
+pub(crate) fn find(event_loop: &EventLoop, host: &Host) -> Result<Arc<Service>, Cause> {
+    let snapshot = event_loop.snapshot.borrow();
+    let unknown = if snapshot.known { Cause::NoRoute } else { Cause::NoTable };
+    snapshot.find(host).cloned().ok_or(unknown)
+}
+
+/// A place on another instance than the one of this key, for a second attempt; `None` when there is no other. It
+/// does not go to the end of the line: the request had a place.
 pub(crate) fn admit_elsewhere(event_loop: &EventLoop, host: &Host, avoid: u64) -> Option<Ticket> {
     let snapshot = event_loop.snapshot.borrow();
-    let service = snapshot.find(host)?;
-    let instance = balance::pick(&service.instances, event_loop.next_rotation(), Some(avoid))?;
-    Some(Ticket::new(event_loop.upstreams.get(instance, &service.counts)))
+    let service = snapshot.find(host).filter(|service| service.refuses().is_none())?;
+    take(event_loop, service, Some(avoid))
 }
 
-fn look(event_loop: &EventLoop, host: &Host) -> Verdict {
-    let snapshot = event_loop.snapshot.borrow();
-    let Some(service) = snapshot.find(host) else {
-        return Verdict::No(if snapshot.known { Cause::NoRoute } else { Cause::NoTable });
-    };
-    let refused = match service.state {
-        RouteState::Serving => match balance::pick(&service.instances, event_loop.next_rotation(), None) {
-            Some(instance) => {
-                return Verdict::Go(Ticket::new(event_loop.upstreams.get(instance, &service.counts)));
-            }
-            None => return Verdict::Wait(service.counts.clone()),
-        },
-        RouteState::Paused => Cause::Paused,
-        RouteState::NotDeployed => Cause::NotDeployed,
-    };
-    service.counts.answered();
-    Verdict::No(refused)
-}
-
-/// A place in the queue, given up when the request is admitted, refused or abandoned by its client.
-struct Place(Arc<ServiceCounts>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.leave_queue();
+/// Waits for a place until `deadline`, or until it is clear that none will come.
+pub(crate) async fn wait(
+    event_loop: &EventLoop,
+    host: &Host,
+    service: Arc<Service>,
+    deadline: Instant,
+) -> Result<Ticket, Cause> {
+    let patience = Instant::now() + event_loop.settings.instance_wait;
+    let mut service = service;
+    loop {
+        let _in_line = InLine::new(event_loop, &service.queue);
+        match stand(&service, patience, deadline).await {
+            Ok(slot) => return Ok(ticket(event_loop, host, &service, slot)),
+            Err(Refusal::Final(cause)) => return Err(cause),
+            Err(Refusal::Gone) => service = successor(event_loop, host, &service, deadline).await?,
+        }
     }
 }
 
-async fn wait(event_loop: &EventLoop, host: &Host, counts: Arc<ServiceCounts>) -> Result<Ticket, Cause> {
-    if !counts.enter_queue(WAITING_PER_SERVICE_MAX) {
-        counts.answered();
-        return Err(Cause::NoInstance);
+/// Stands in the service's line. A service without any instance is given up after `patience`.
+async fn stand(service: &Service, patience: Instant, deadline: Instant) -> Result<Slot, Refusal> {
+    let mut place = service.queue.enter()?;
+    for end in [patience.min(deadline), deadline] {
+        if let Ok(answer) = timeout_at(end, place.answer()).await {
+            return answer;
+        }
+        let serves = service.queue.service().is_some_and(|service| !service.instances.is_empty());
+        if !serves {
+            return Err(Refusal::Final(Cause::NoCapacity));
+        }
     }
-    let place = Place(counts);
-    let deadline = tokio::time::Instant::now() + event_loop.settings.instance_wait;
+    Err(Refusal::Final(Cause::QueueTimedOut))
+}
+
+/// The service that has the host in the table in which this one is gone.
+async fn successor(
+    event_loop: &EventLoop,
+    host: &Host,
+    gone: &Arc<Service>,
+    deadline: Instant,
+) -> Result<Arc<Service>, Cause> {
     loop {
         // Asked for before looking, so that a table that comes in between is not missed.
         let changed = event_loop.table_changed.notified();
-        match look(event_loop, host) {
-            Verdict::Go(ticket) => return Ok(ticket),
-            Verdict::No(cause) => return Err(cause),
-            Verdict::Wait(_) => {}
+        let found = event_loop.snapshot.borrow().find(host).cloned();
+        match found {
+            None => return Err(Cause::NoRoute),
+            Some(other) if !Arc::ptr_eq(&other, gone) => return Ok(other),
+            // This loop does not have that table yet.
+            Some(_) => {}
         }
-        if timeout_at(deadline, changed).await.is_err() {
-            place.0.answered();
-            return Err(Cause::NoInstance);
+        timeout_at(deadline, changed).await.map_err(|_| Cause::QueueTimedOut)?;
+    }
+}
+
+fn take(event_loop: &EventLoop, service: &Service, avoid: Option<u64>) -> Option<Ticket> {
+    let claim = balance::claim(service, event_loop.next_rotation(), avoid)?;
+    Some(Ticket::new(event_loop.upstreams.get(claim.instance, service), claim.trial))
+}
+
+/// Makes a place that was handed over this loop's own. Its instance is the newest table's, which may be another one
+/// than this loop's.
+fn ticket(event_loop: &EventLoop, host: &Host, service: &Service, slot: Slot) -> Ticket {
+    let snapshot = event_loop.snapshot.borrow();
+    let listed =
+        snapshot.find(host).filter(|now| now.instances.iter().any(|i| Arc::ptr_eq(i, &slot.instance)));
+    let upstream = match listed {
+        Some(now) => event_loop.upstreams.get(&slot.instance, now),
+        None => Upstream::unlisted(&slot.instance, service),
+    };
+    Ticket::new(upstream, slot.passed_on())
+}
+
+/// The lines in which requests of one loop stand, and how many of them.
+#[derive(Default)]
+pub(crate) struct Lines {
+    by_address: RefCell<HashMap<usize, (Arc<Queue>, u32)>>,
+    /// Rings when there is one.
+    began: Notify,
+}
+
+/// A request of this loop is in this line.
+struct InLine<'a> {
+    event_loop: &'a EventLoop,
+    address: usize,
+}
+
+impl InLine<'_> {
+    fn new<'a>(event_loop: &'a EventLoop, queue: &Arc<Queue>) -> InLine<'a> {
+        let address = Arc::as_ptr(queue).addr();
+        let mut lines = event_loop.lines.by_address.borrow_mut();
+        lines.entry(address).or_insert_with(|| (queue.clone(), 0)).1 += 1;
+        event_loop.lines.began.notify_one();
+        InLine { event_loop, address }
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        let mut lines = self.event_loop.lines.by_address.borrow_mut();
+        let Some((_, count)) = lines.get_mut(&self.address) else { return };
+        *count -= 1;
+        if *count == 0
+            && let Some((queue, _)) = lines.remove(&self.address)
+            && queue.is_marked()
+        {
+            queue.mark(self.event_loop.draining.get());
+        }
+    }
+}
+
+/// Gives places to lines that nobody in this process left. Costs nothing while no request of this loop waits.
+pub(crate) async fn watch(event_loop: &EventLoop) {
+    loop {
+        event_loop.lines.began.notified().await;
+        loop {
+            let lines: Vec<Arc<Queue>> =
+                event_loop.lines.by_address.borrow().values().map(|(queue, _)| queue.clone()).collect();
+            if lines.is_empty() {
+                break;
+            }
+            let shared = event_loop.region.shared();
+            if shared {
+                event_loop.region.clear_dead();
+            }
+            for queue in lines {
+                queue.mark(event_loop.draining.get());
+                queue.pump();
+            }
+            sleep(if shared { SHARED_LOOK_PERIOD } else { LOOK_PERIOD }).await;
         }
     }
 }

@@ -1,14 +1,25 @@
-//! Which instance gets a request: the one with the fewest in flight.
+//! Which instance gets a request, and its counted place there.
 //!
-//! The counts are atomics that all loops share, one per instance. They live outside the route table, so a new
-//! table never resets them, and an instance that left the table is still counted until its last request ended.
+//! The choice reads all counts and takes a place by one compare-and-swap on the count that it read: when that has
+//! changed meanwhile, the choice is made again. Counts live outside the route table, so a new table never resets
+//! them, and an instance that left the table is still counted until its last request ended.
 
+use crate::ejection::{Ejection, Standing, Trial, now_ms};
 use crate::observe::ServiceCounts;
+use crate::queue::Queue;
+use crate::route::{Service, Snapshot};
+use crate::shared_counts::{self, Region, Seen, Slots};
 use apron_model::ids::{InstanceId, ServiceId};
-use std::collections::{BTreeMap, HashMap};
+use apron_model::routes::Balance;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// For this long the share of a new instance grows: compilers and caches in it are cold.
+const SLOW_START_MS: u64 = 10_000;
+/// Choices that are lost to other loops before the request goes to the line, where nobody competes with it.
+const TRIES_MAX: usize = 16;
 
 /// One instance as all loops know it.
 pub(crate) struct Instance {
@@ -16,23 +27,69 @@ pub(crate) struct Instance {
     pub(crate) key: u64,
     pub(crate) id: InstanceId,
     pub(crate) address: SocketAddr,
-    pub(crate) in_flight: AtomicU32,
+    /// The same in every proxy process: what a client's cookie names it by.
+    pub(crate) tag: u64,
+    pub(crate) slots: Slots,
+    pub(crate) ejection: Ejection,
+    /// When its slow start ends; 0: it has none, or it is over.
+    warm_at_ms: AtomicU64,
 }
 
-/// Every instance that is in a table or still has requests, and every service's counter.
-#[derive(Default)]
+impl Instance {
+    /// It came to a service that others serve already.
+    pub(crate) fn start_slowly(&self) {
+        self.warm_at_ms.store(now_ms() + SLOW_START_MS, Ordering::Relaxed);
+    }
+
+    /// What of the target it may have before others are at theirs: 1 at least.
+    fn share(&self, target: u32, now_ms: impl FnOnce() -> u64) -> u32 {
+        let warm_at_ms = self.warm_at_ms.load(Ordering::Relaxed);
+        if warm_at_ms == 0 {
+            return target;
+        }
+        let left_ms = warm_at_ms.saturating_sub(now_ms());
+        if left_ms == 0 {
+            self.warm_at_ms.store(0, Ordering::Relaxed);
+        }
+        let grown_ms = SLOW_START_MS.saturating_sub(left_ms);
+        // Not more than the target, so it fits.
+        ((u64::from(target) * grown_ms / SLOW_START_MS) as u32).max(1)
+    }
+}
+
+/// Every instance that is in a table or still has requests, and what is kept of every service over tables.
 pub(crate) struct Instances {
+    region: Arc<Region>,
     next_key: u64,
     // An id that comes back with another address is another instance: requests to the old one end in peace.
     by_id: HashMap<(InstanceId, SocketAddr), Arc<Instance>>,
     counts: BTreeMap<ServiceId, Arc<ServiceCounts>>,
+    queues: BTreeMap<ServiceId, Arc<Queue>>,
 }
 
 impl Instances {
+    pub(crate) fn new(region: Arc<Region>) -> Instances {
+        Instances {
+            region,
+            next_key: 0,
+            by_id: HashMap::new(),
+            counts: BTreeMap::new(),
+            queues: BTreeMap::new(),
+        }
+    }
+
     pub(crate) fn get(&mut self, id: &InstanceId, address: SocketAddr) -> Arc<Instance> {
         let instance = self.by_id.entry((id.clone(), address)).or_insert_with(|| {
             self.next_key += 1;
-            Arc::new(Instance { key: self.next_key, id: id.clone(), address, in_flight: AtomicU32::new(0) })
+            Arc::new(Instance {
+                key: self.next_key,
+                id: id.clone(),
+                address,
+                tag: shared_counts::key(id, address),
+                slots: self.region.slots(id, address),
+                ejection: Ejection::default(),
+                warm_at_ms: AtomicU64::new(0),
+            })
         });
         instance.clone()
     }
@@ -41,18 +98,30 @@ impl Instances {
         self.counts.entry(id.clone()).or_default().clone()
     }
 
+    pub(crate) fn queue(&mut self, id: &ServiceId) -> Arc<Queue> {
+        self.queues.entry(id.clone()).or_default().clone()
+    }
+
+    /// What waits does so by this table from now on, before any loop routes by it.
+    pub(crate) fn follow(&self, snapshot: &Snapshot) {
+        let named: HashSet<&ServiceId> = snapshot.services.iter().map(|service| &service.id).collect();
+        snapshot.services.iter().for_each(|service| service.queue.follow(service));
+        self.queues.iter().filter(|(id, _)| !named.contains(id)).for_each(|(_, queue)| queue.close());
+    }
+
     /// Forgets what nobody holds any more. Snapshots, pools and requests each hold a reference, so nothing that
     /// is in use is lost.
     pub(crate) fn forget_unused(&mut self) {
         self.by_id.retain(|_, instance| Arc::strong_count(instance) > 1);
         self.counts.retain(|_, counts| Arc::strong_count(counts) > 1);
+        self.queues.retain(|_, queue| Arc::strong_count(queue) > 1);
     }
 
-    /// Requests in flight per instance; one that has none is left out.
+    /// Requests in flight per instance, of this process; an instance that has none is left out.
     pub(crate) fn in_flight(&self) -> BTreeMap<InstanceId, u32> {
         let mut in_flight = BTreeMap::new();
         for instance in self.by_id.values() {
-            let count = instance.in_flight.load(Ordering::Acquire);
+            let count = instance.slots.own();
             if count > 0 {
                 *in_flight.entry(instance.id.clone()).or_insert(0) += count;
             }
@@ -65,62 +134,248 @@ impl Instances {
     }
 }
 
-/// The instance with the fewest requests in flight; among equals, the first from `rotation` on, so that idle
-/// instances take turns. One below the target of concurrent requests is always preferred to one above it,
-/// because it has fewer. `avoid` is the key of one that just refused a connection: it is taken by nobody.
-pub(crate) fn pick(
-    instances: &[Arc<Instance>],
+/// What a service allows each of its instances.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    /// Between 1 and the ceiling.
+    pub(crate) target: u32,
+    /// A request more than this is never sent.
+    pub(crate) ceiling: u32,
+    pub(crate) balance: Balance,
+}
+
+/// A place at an instance, counted. Whoever gets it gives it back to the service's queue.
+#[must_use]
+pub(crate) struct Claim<'a> {
+    pub(crate) instance: &'a Arc<Instance>,
+    pub(crate) trial: Trial,
+}
+
+/// Takes a place at the instance that is best for the next request. `avoid` is the key of one that just failed;
+/// `rotation` is where to begin among equals. None: all are full.
+pub(crate) fn claim(service: &Service, rotation: usize, avoid: Option<u64>) -> Option<Claim<'_>> {
+    for _ in 0..TRIES_MAX {
+        let Choice { instance, seen, standing } =
+            choose(&service.instances, service.rule(), rotation, avoid, now_ms)?;
+        let Some(trial) = instance.ejection.begin(standing, now_ms) else { continue };
+        if instance.slots.take(seen) {
+            return Some(Claim { instance, trial });
+        }
+        instance.ejection.abandoned(trial, now_ms);
+    }
+    None
+}
+
+/// Takes a place at the instance of this tag, if it is well and has one.
+pub(crate) fn claim_at(service: &Service, tag: u64) -> Option<Claim<'_>> {
+    let instance = service.instances.iter().find(|instance| instance.tag == tag)?;
+    for _ in 0..TRIES_MAX {
+        let seen = instance.slots.read();
+        let fit = instance.ejection.standing(now_ms) == Standing::In;
+        if !fit || !instance.slots.has_room(seen, service.ceiling) {
+            return None;
+        }
+        let trial = instance.ejection.begin(Standing::In, now_ms)?;
+        if instance.slots.take(seen) {
+            return Some(Claim { instance, trial });
+        }
+    }
+    None
+}
+
+/// The lowest goes first.
+type Rank = (u8, u32);
+type Ranked<'a> = (Rank, Choice<'a>);
+
+struct Choice<'a> {
+    instance: &'a Arc<Instance>,
+    /// The counts that the choice rests on.
+    seen: Seen,
+    standing: Standing,
+}
+
+fn choose<'a>(
+    instances: &'a [Arc<Instance>],
+    rule: Rule,
     rotation: usize,
     avoid: Option<u64>,
-) -> Option<&Arc<Instance>> {
-    let start = if instances.is_empty() { 0 } else { rotation % instances.len() };
+    now_ms: impl Fn() -> u64 + Copy,
+) -> Option<Choice<'a>> {
+    let start = match rule.balance {
+        Balance::Spread if !instances.is_empty() => rotation % instances.len(),
+        // Always in one order: those at its end sleep.
+        Balance::Spread | Balance::Pack => 0,
+    };
     let (head, tail) = instances.split_at(start);
-    tail.iter()
-        .chain(head)
-        .filter(|instance| Some(instance.key) != avoid)
-        .min_by_key(|instance| instance.in_flight.load(Ordering::Relaxed))
+    let (mut best, mut best_ejected): (Option<Ranked>, Option<Ranked>) = (None, None);
+    let mut some_are_in = false;
+    for instance in tail.iter().chain(head).filter(|instance| Some(instance.key) != avoid) {
+        let standing = instance.ejection.standing(now_ms);
+        some_are_in |= standing == Standing::In;
+        let (seen, share) = (instance.slots.read(), instance.share(rule.target, now_ms));
+        // A line that waits would otherwise flood one that is cold in the moment it comes.
+        let max = if share < rule.target { rule.target } else { rule.ceiling };
+        if !instance.slots.has_room(seen, max) {
+            continue;
+        }
+        let rank = rank(rule, seen.in_flight(), share);
+        let place = if standing == Standing::Out { &mut best_ejected } else { &mut best };
+        if place.as_ref().is_none_or(|(known, _)| rank < *known) {
+            *place = Some((rank, Choice { instance, seen, standing }));
+        }
+    }
+    if some_are_in {
+        return best.map(|(_, choice)| choice);
+    }
+    // Without any that is in, ejection would only make it worse: all are used, and none as a probe.
+    let (_, choice) = best.into_iter().chain(best_ejected).min_by_key(|(rank, _)| *rank)?;
+    Some(Choice { standing: Standing::Out, ..choice })
+}
+
+/// An active instance with room goes first, then an idle one, then one that starts slowly and is beyond its share;
+/// with all at their target, a burst goes to those that are warm, and to no other. Of a kind, the one with the fewest
+/// requests.
+fn rank(rule: Rule, in_flight: u32, share: u32) -> Rank {
+    let kind = if in_flight < share {
+        match rule.balance {
+            Balance::Pack if in_flight == 0 => 1,
+            Balance::Pack | Balance::Spread => 0,
+        }
+    } else if in_flight < rule.target {
+        2
+    } else {
+        3
+    };
+    (kind, in_flight)
+}
+
+#[cfg(test)]
+impl Default for Instances {
+    fn default() -> Instances {
+        Instances::new(Arc::new(Region::create().unwrap()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn three(instances: &mut Instances, loads: [u32; 3]) -> Vec<Arc<Instance>> {
-        let make = |(place, load): (usize, u32)| {
-            let address = SocketAddr::from(([127, 0, 0, 1], place as u16 + 1));
-            let instance = instances.get(&InstanceId::new(format!("{place}")), address);
-            instance.in_flight.store(load, Ordering::Relaxed);
-            instance
-        };
-        loads.into_iter().enumerate().map(make).collect()
+    const ADDRESSES: [&str; 4] = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"];
+    const PACK: Rule = Rule { target: 4, ceiling: 8, balance: Balance::Pack };
+    const SPREAD: Rule = Rule { balance: Balance::Spread, ..PACK };
+
+    fn count(instance: &Instance, requests: u32) {
+        for _ in 0..requests {
+            assert!(instance.slots.take(instance.slots.read()));
+        }
     }
 
-    fn check(loads: [u32; 3], rotation: usize, avoid: Option<u64>, expect: &str) {
-        let all = three(&mut Instances::default(), loads);
-        assert_eq!(
-            pick(&all, rotation, avoid).unwrap().id.as_str(),
-            expect,
-            "{loads:?} {rotation} {avoid:?}"
-        );
+    fn loaded(instances: &mut Instances, loads: &[u32]) -> Vec<Arc<Instance>> {
+        let make = |(place, load): (usize, &u32)| {
+            let id = InstanceId::new(format!("{place}"));
+            let instance = instances.get(&id, ADDRESSES[place].parse().unwrap());
+            count(&instance, *load);
+            instance
+        };
+        loads.iter().enumerate().map(make).collect()
+    }
+
+    fn chosen(all: &[Arc<Instance>], rule: Rule, rotation: usize, avoid: Option<u64>) -> Option<usize> {
+        let choice = choose(all, rule, rotation, avoid, || 1)?;
+        all.iter().position(|instance| Arc::ptr_eq(instance, choice.instance))
+    }
+
+    fn check(rule: Rule, loads: &[u32], rotation: usize, avoid: Option<u64>, expect: Option<usize>) {
+        let all = loaded(&mut Instances::default(), loads);
+        assert_eq!(chosen(&all, rule, rotation, avoid), expect, "{rule:?} {loads:?} {rotation} {avoid:?}");
     }
 
     #[test]
-    fn the_least_loaded_is_picked_and_equals_take_turns() {
-        check([3, 1, 2], 0, None, "1");
-        check([0, 0, 0], 0, None, "0");
-        check([0, 0, 0], 1, None, "1");
-        check([0, 0, 0], 5, None, "2");
-        check([1, 0, 0], 0, None, "1");
-        check([3, 1, 2], 0, Some(2), "2");
-        assert!(pick(&[], 7, None).is_none());
-        let one = &three(&mut Instances::default(), [0, 0, 0])[..1];
-        assert!(pick(one, 0, Some(one[0].key)).is_none());
+    fn spread_takes_the_least_loaded_and_equals_take_turns() {
+        check(SPREAD, &[3, 1, 2], 0, None, Some(1));
+        check(SPREAD, &[0, 0, 0], 0, None, Some(0));
+        check(SPREAD, &[0, 0, 0], 1, None, Some(1));
+        check(SPREAD, &[0, 0, 0], 5, None, Some(2));
+        check(SPREAD, &[1, 0, 0], 0, None, Some(1));
+        check(SPREAD, &[3, 1, 2], 0, Some(2), Some(2));
+        check(SPREAD, &[0], 0, Some(1), None);
+        check(SPREAD, &[], 7, None, None);
+    }
+
+    #[test]
+    fn pack_wakes_nobody_while_the_active_ones_have_room() {
+        check(PACK, &[0, 0, 0], 1, None, Some(0));
+        check(PACK, &[0, 1, 0], 0, None, Some(1));
+        check(PACK, &[0, 3, 2], 0, None, Some(2));
+        check(PACK, &[4, 0, 0], 0, None, Some(1));
+        check(PACK, &[4, 4, 3], 0, None, Some(2));
+    }
+
+    #[test]
+    fn above_the_target_only_when_all_are_at_it_and_never_above_the_ceiling() {
+        for rule in [PACK, SPREAD] {
+            check(rule, &[7, 4, 0], 0, None, Some(2));
+            check(rule, &[7, 4, 5], 0, None, Some(1));
+            check(rule, &[8, 8, 7], 0, None, Some(2));
+            check(rule, &[8, 8, 8], 0, None, None);
+        }
+        let strict = Rule { target: 1, ceiling: 1, ..PACK };
+        check(strict, &[1, 0], 0, None, Some(1));
+        check(strict, &[1, 1], 0, None, None);
+        let without = Rule { target: u32::MAX, ceiling: u32::MAX, ..SPREAD };
+        check(without, &[32_767, 32_766], 0, None, Some(1));
+        check(without, &[32_767, 32_767], 0, None, None);
+    }
+
+    #[test]
+    fn a_new_instance_gets_a_growing_share() {
+        let all = loaded(&mut Instances::default(), &[3, 1]);
+        let chosen = |now_ms: u64| {
+            let choice = choose(&all, PACK, 0, None, move || now_ms)?;
+            Some(choice.instance.id.as_str() == "1")
+        };
+        let at = |now_ms: u64| chosen(now_ms).unwrap();
+        assert!(at(1), "fewer in flight");
+        all[1].warm_at_ms.store(SLOW_START_MS + 1, Ordering::Relaxed);
+        assert!(!at(1), "it has its one request");
+        assert!(!at(SLOW_START_MS / 4));
+        assert!(at(SLOW_START_MS / 2 + 1), "a share of 2 of 4");
+        count(&all[1], 1);
+        assert!(!at(SLOW_START_MS / 2 + 1));
+        // It is better than one at its target, and a burst goes to it last.
+        count(&all[0], 1);
+        assert!(at(1));
+        count(&all[1], 2);
+        assert!(!at(1));
+        count(&all[0], 4);
+        assert_eq!(
+            chosen(SLOW_START_MS),
+            None,
+            "no burst while it is cold, also with the other one at its ceiling"
+        );
+        assert!(at(SLOW_START_MS + 1) && all[1].warm_at_ms.load(Ordering::Relaxed) == 0);
+    }
+
+    #[test]
+    fn what_is_ejected_is_used_when_nothing_else_is_left() {
+        let all = loaded(&mut Instances::default(), &[0, 0]);
+        let fail = |instance: &Instance| {
+            let trial = instance.ejection.begin(Standing::In, || 1).unwrap();
+            while !instance.ejection.failed(trial, 1) {}
+        };
+        fail(&all[0]);
+        assert_eq!(chosen(&all, SPREAD, 0, None), Some(1));
+        count(&all[1], PACK.ceiling);
+        assert_eq!(chosen(&all, SPREAD, 0, None), None, "full is not failed");
+        assert_eq!(chosen(&all, SPREAD, 0, Some(all[1].key)), Some(0));
+        fail(&all[1]);
+        assert_eq!(chosen(&all, SPREAD, 0, None), Some(0));
     }
 
     #[test]
     fn counts_outlive_tables_until_the_last_request_ends() {
         let mut instances = Instances::default();
-        let all = three(&mut instances, [2, 0, 1]);
+        let all = loaded(&mut instances, &[2, 0, 1]);
         instances.forget_unused();
         let expect = BTreeMap::from([(InstanceId::new("0"), 2), (InstanceId::new("2"), 1)]);
         assert_eq!(instances.in_flight(), expect);
@@ -129,7 +384,8 @@ mod tests {
         drop(all);
         instances.forget_unused();
         assert_eq!(instances.in_flight(), BTreeMap::from([(InstanceId::new("0"), 2)]));
-        held.in_flight.store(0, Ordering::Relaxed);
+        held.slots.release();
+        held.slots.release();
         drop(held);
         instances.forget_unused();
         assert_eq!(instances.by_id.len(), 0);
@@ -139,11 +395,11 @@ mod tests {
     fn an_id_at_another_address_is_another_instance() {
         let mut instances = Instances::default();
         let id = InstanceId::new("0");
-        let old = instances.get(&id, "127.0.0.1:1".parse().unwrap());
-        let new = instances.get(&id, "127.0.0.1:2".parse().unwrap());
+        let old = instances.get(&id, ADDRESSES[0].parse().unwrap());
+        let new = instances.get(&id, ADDRESSES[1].parse().unwrap());
         assert_ne!(old.key, new.key);
-        old.in_flight.store(1, Ordering::Relaxed);
-        new.in_flight.store(2, Ordering::Relaxed);
+        count(&old, 1);
+        count(&new, 2);
         assert_eq!(instances.in_flight(), BTreeMap::from([(id, 3)]));
     }
 }

@@ -1,7 +1,9 @@
 //! What a proxy is told at its start. It crosses from the supervisor to the proxy as JSON.
 
 use apron_model::ids::{Generation, InstanceId, ServiceId};
-use apron_model::routes::{RouteInstance, RouteService, RouteState, RouteTable};
+use apron_model::routes::{
+    Balance, Network, RouteInstance, RoutePolicy, RouteService, RouteState, RouteTable,
+};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,13 +18,21 @@ pub const INSTANCE_WAIT_MS: u64 = 30_000;
 /// A client's connection without a request for this long is closed: an idle keep-alive, or a head that does not
 /// end.
 pub const IDLE_TIMEOUT_MS: u64 = 60_000;
+/// Connections of one stranger: far above what a household or an office behind one address opens, and a fraction of
+/// what a loop holds.
+pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 1_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub source: Source,
-    /// Needed where there are HTTPS listeners.
+    /// The local authority. Where there are HTTPS listeners, this or a pair of files for all hosts is needed.
     pub tls: Option<Tls>,
+    #[serde(default)]
+    pub certificates: CertificateFiles,
+    /// Where HTTPS is reached; none where nothing listens for it.
+    #[serde(default)]
+    pub https_port: Option<u16>,
     /// After SIGTERM, requests may go on for this long.
     pub drain_ms: u64,
     /// See `HEAD_TIMEOUT_MS`.
@@ -31,6 +41,28 @@ pub struct Config {
     pub instance_wait_ms: u64,
     /// See `IDLE_TIMEOUT_MS`.
     pub idle_timeout_ms: u64,
+    /// Where services' requests are logged that ask for it. None: nowhere.
+    #[serde(default)]
+    pub access_log: Option<PathBuf>,
+    /// Where a unix socket gives the metrics.
+    #[serde(default)]
+    pub admin: Option<PathBuf>,
+    /// Whose X-Forwarded headers are believed, such as a load balancer's. Their connections are not counted.
+    #[serde(default)]
+    pub trusted: Vec<Network>,
+    /// Who may begin a connection with the PROXY protocol; the address in it is then the client's.
+    #[serde(default)]
+    pub proxy_protocol: Vec<Network>,
+    /// See `CONNECTIONS_PER_ADDRESS_MAX`; of all loops together. An address of IPv6 stands for its network of 64 bits.
+    #[serde(default = "connections_per_address_max")]
+    pub connections_per_address_max: u32,
+    /// By which name the proxy says in Via that it was there. None: it does not say so.
+    #[serde(default)]
+    pub via: Option<String>,
+}
+
+fn connections_per_address_max() -> u32 {
+    CONNECTIONS_PER_ADDRESS_MAX
 }
 
 /// Where routes come from.
@@ -63,6 +95,24 @@ pub struct Tls {
     pub regions: Vec<String>,
 }
 
+/// Certificates that come from elsewhere. Files may be replaced while the proxy runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateFiles {
+    /// Holds a pair for each host or for several: `<any name>/cert.pem` and `key.pem`, or `<any name>.pem` and `.key`.
+    pub directory: Option<PathBuf>,
+    /// For every host that has no other. Its names say nothing about which hosts have a certificate.
+    pub pair: Option<PairFiles>,
+}
+
+/// A certificate, followed by what its issuer wants sent with it, and its key; both in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not a route: expected HOST=ADDRESS:PORT[,ADDRESS:PORT…]")]
 pub struct StaticRouteError {
@@ -70,28 +120,50 @@ pub struct StaticRouteError {
 }
 
 impl Config {
-    /// A proxy of the platform, with the default time-outs.
+    /// A proxy of the platform, with the default time-outs, without a log and metrics.
     pub fn control(socket: PathBuf, saved: PathBuf, tls: Option<Tls>, drain_ms: u64) -> Config {
         Config {
             source: Source::Control { socket, saved },
             tls,
+            certificates: CertificateFiles::default(),
+            https_port: None,
             drain_ms,
             head_timeout_ms: HEAD_TIMEOUT_MS,
             instance_wait_ms: INSTANCE_WAIT_MS,
             idle_timeout_ms: IDLE_TIMEOUT_MS,
+            access_log: None,
+            admin: None,
+            trusted: Vec::new(),
+            proxy_protocol: Vec::new(),
+            connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            via: None,
         }
     }
 
-    /// A proxy alone, with the default time-outs and ten seconds to drain.
+    /// A proxy alone, with the default time-outs and ten seconds to drain, without a log and metrics.
     pub fn fixed(routes: Vec<StaticRoute>) -> Config {
         Config {
             source: Source::Static { routes },
             tls: None,
+            certificates: CertificateFiles::default(),
+            https_port: None,
             drain_ms: 10_000,
             head_timeout_ms: HEAD_TIMEOUT_MS,
             instance_wait_ms: INSTANCE_WAIT_MS,
             idle_timeout_ms: IDLE_TIMEOUT_MS,
+            access_log: None,
+            admin: None,
+            trusted: Vec::new(),
+            proxy_protocol: Vec::new(),
+            connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            via: None,
         }
+    }
+}
+
+impl CertificateFiles {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.directory.is_none() && self.pair.is_none()
     }
 }
 
@@ -129,6 +201,8 @@ pub(crate) fn static_table(routes: &[StaticRoute]) -> RouteTable {
                 address: *address,
             })
             .collect(),
+        // Nor does anything of it sleep.
+        policy: RoutePolicy { balance: Balance::Spread, ..RoutePolicy::default() },
     };
     RouteTable {
         generation: Generation { epoch: 1, counter: 1 },
@@ -154,8 +228,36 @@ mod tests {
     fn configuration_survives_json() {
         let tls =
             Tls { directory: "tls".into(), apps_domain: "a.localhost".into(), regions: vec!["r".into()] };
-        let config = Config::control("c.sock".into(), "routes.json".into(), Some(tls), 5_000);
+        let mut config = Config::control("c.sock".into(), "routes.json".into(), Some(tls), 5_000);
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config);
+        // What an earlier supervisor says, which knows neither.
+        let earlier = text.replace(r#","access_log":null,"admin":null"#, "");
+        assert!(earlier.len() < text.len());
+        assert_eq!(serde_json::from_str::<Config>(&earlier).unwrap(), config);
+        (config.access_log, config.admin) = (Some("access.log".into()), Some("admin.sock".into()));
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config);
+        config.certificates.directory = Some("certificates".into());
+        config.certificates.pair = Some(PairFiles { certificate: "a.pem".into(), key: "a.key".into() });
+        config.https_port = Some(8443);
+        let mut json = serde_json::to_value(&config).unwrap();
+        assert_eq!(serde_json::from_value::<Config>(json.clone()).unwrap(), config);
+        // As a supervisor writes it that knows neither.
+        for member in ["certificates", "https_port"] {
+            json.as_object_mut().unwrap().remove(member).unwrap();
+        }
+        let older = serde_json::from_value::<Config>(json).unwrap();
+        assert!(older.certificates.is_empty() && older.https_port.is_none());
+    }
+
+    #[test]
+    fn an_older_supervisor_leaves_out_what_it_does_not_know() {
+        let config = Config::fixed(Vec::new());
+        let mut value = serde_json::to_value(&config).unwrap();
+        for name in ["trusted", "proxy_protocol", "connections_per_address_max", "via"] {
+            assert!(value.as_object_mut().unwrap().remove(name).is_some(), "{name}");
+        }
+        assert_eq!(serde_json::from_value::<Config>(value).unwrap(), config);
     }
 }

@@ -1,92 +1,263 @@
 //! Carries one request to an instance and its answer back, streamed.
 //!
 //! A second attempt is made only where the first cannot have had an effect: the instance refused the connection,
-//! the connection was found closed before the request was handed to it, or it was one from the pool that closed
-//! without an answer to a request that is idempotent and has no body.
+//! the connection was found closed before the request was handed to it, an HTTP/2 application said that it has not
+//! touched the request, or the connection was one from the pool that closed without an answer to a request that is
+//! idempotent and has no body.
 
-use crate::admission;
-use crate::body::{RequestBody, ResponseBody, Upload};
-use crate::client::{Active, Client};
-use crate::headers;
+use crate::admission::{self, Look};
+use crate::affinity;
+use crate::body::{Held, RequestBody, ResponseBody, Waits};
+use crate::client::{Active, Client, Order, Waiting};
+use crate::event_loop::EventLoop;
+use crate::headers::{self, Shape, X_REQUEST_ID};
+use crate::https;
+use crate::observe::Exchange;
 use crate::pool::{Connection, Ticket};
-use crate::reply::{self, Cause};
-use crate::route::Host;
-use crate::upgrade;
-use http::header::CONNECTION;
+use crate::reply::{self, Cause, How};
+use crate::route::{Host, Service};
+use crate::strangers;
+use crate::upgrade::{self, Asked, Tunnel, Websocket};
+use crate::upload::Upload;
+use apron_model::routes::{AppProtocol, RoutePolicy};
+use http::header::{CONNECTION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
 use hyper::body::Incoming;
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// Requests under way on one loop, waiting ones and tunnels included; a further one is refused. Twice the
 /// connections: HTTP/2 could otherwise multiply them by its streams, each with its own buffers.
-const REQUESTS_MAX: u32 = 20_000;
+pub(crate) const REQUESTS_MAX: u32 = 20_000;
 
 /// The whole way of a request. It always gives an answer.
 pub(crate) async fn answer(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let html = reply::wants_html(request.headers());
+    let waiting = Waiting::new(&client);
+    let how = How::of(request.headers());
     let http1 = request.version() != Version::HTTP_2;
-    let mut response = match exchange(&client, request).await {
-        Ok(response) => response,
-        Err(cause) => reply::response(cause, html),
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let mut exchange = Exchange::begin(&client.event_loop, &client, method, path);
+    let mut told = Told { secure: headers::came_securely(&client, request.headers()), hsts: false };
+    let mut response = match carry(&client, request, &mut exchange, &mut told).await {
+        Ok(Outcome::Carried(carried)) => carried.finish(&client, exchange),
+        Ok(Outcome::Elsewhere(location)) => own(https::redirect(location), exchange),
+        Err(cause) => {
+            exchange.cause(cause);
+            own(reply::response(cause, how), exchange)
+        }
     };
-    if http1 && client.event_loop.draining.get() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        // The client hears that the connection closes before it does, and sends its next request elsewhere.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    https::add_hsts(response.headers_mut(), told.secure, told.hsts);
+    waiting.answered();
+    if client.event_loop.draining.get() {
+        if !http1 {
+            // GOAWAY goes out with this answer; streams that are under way end in peace.
+            client.tell(Order::Finish);
+        } else if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // The client hears that the connection closes before it does, and sends its next request elsewhere.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
     Ok(response)
 }
 
-async fn exchange(
+/// The answer to what is no request.
+pub(crate) fn refuse(client: &Rc<Client>, cause: Cause) -> Response<ResponseBody> {
+    let mut exchange = Exchange::begin(&client.event_loop, client, "", "");
+    exchange.cause(cause);
+    own(reply::response(cause, How::Json), exchange)
+}
+
+/// An answer that no instance gave.
+fn own(response: Response<ResponseBody>, mut exchange: Exchange) -> Response<ResponseBody> {
+    exchange.status(response.status().as_u16());
+    exchange.sent(response.body().size_hint().exact().unwrap_or(0));
+    response
+}
+
+enum Outcome {
+    Carried(Box<Carried>),
+    /// The client is to come by HTTPS, to this address.
+    Elsewhere(HeaderValue),
+}
+
+/// A request that an instance has answered.
+struct Carried {
+    sent: Sent,
+    /// Present when the instance agreed to it.
+    websocket: Option<Websocket>,
+    upload: Option<Rc<Upload>>,
+    waits: Waits,
+    /// How long a tunnel may be silent.
+    idle: Duration,
+    /// Brings the client back to this instance.
+    cookie: Option<HeaderValue>,
+    active: Active,
+}
+
+/// What an answer says about TLS.
+struct Told {
+    /// The request came by it.
+    secure: bool,
+    /// The service wants browsers to come by TLS only.
+    hsts: bool,
+}
+
+async fn carry(
     client: &Rc<Client>,
-    mut request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Cause> {
-    if client.event_loop.requests.get() >= REQUESTS_MAX {
+    request: Request<Incoming>,
+    exchange: &mut Exchange,
+    told: &mut Told,
+) -> Result<Outcome, Cause> {
+    let (event_loop, begun) = (&client.event_loop, Instant::now());
+    if event_loop.requests.get() >= REQUESTS_MAX {
         return Err(Cause::Overloaded);
     }
     let active = Active::new(client);
-    // Taken before the head is changed: it is how the connection is handed over later.
-    let client_upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
     let (mut parts, incoming) = request.into_parts();
-    if parts.method == Method::CONNECT || !headers::transfer_coding_is_ours(&parts.headers) {
+    if !headers::transfer_coding_is_ours(&parts.headers) {
         return Err(Cause::BadRequest);
     }
+    let length = headers::content_length(&parts.headers)?;
+    headers::check_target(&parts)?;
+    let nonce = || event_loop.request_ids.nonce();
+    let asked = match upgrade::asked(&mut parts, !incoming.is_end_stream(), nonce) {
+        Asked::Nothing => None,
+        Asked::Websocket(websocket) => Some(websocket),
+        Asked::Connect => return Err(Cause::BadRequest),
+        Asked::Other => return Err(Cause::NotSupported),
+    };
     let host_header = headers::host(&parts).ok_or(Cause::BadRequest)?;
     let host = Host::parse(host_header.as_bytes()).map_err(|_| Cause::BadRequest)?;
-    let ticket = admission::admit(&client.event_loop, &host).await?;
-
-    let (body, upload) = RequestBody::new(incoming, client.event_loop.settings.head_timeout);
-    let upgrade = client_upgrade.filter(|_| upload.is_none() && headers::wants_websocket(&parts));
-    headers::prepare_request(&mut parts, client, host_header, upload.is_some(), upgrade.is_some());
-    let sender = Sender { client, host: &host, upload, upgrade: upgrade.is_some() };
-    let counts = ticket.upstream.counts.clone();
-    let sent = sender.send(Request::from_parts(parts, body), ticket).await;
-    counts.answered();
-    let Sent { mut response, connection, ticket } = sent?;
-
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // An instance that switches unasked, or to something else, breaks HTTP; nobody could read what follows.
-        let upgrade =
-            upgrade.filter(|_| headers::is_websocket(response.headers())).ok_or(Cause::BadResponse)?;
-        return Ok(upgrade::tunnel(upgrade, response, ticket, active));
+    let service = admission::find(event_loop, &host)?;
+    exchange.service(&service);
+    let policy = &service.policy;
+    told.hsts = policy.hsts;
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    if let Some(location) = https::elsewhere(client, told.secure, &service, &host, target)? {
+        return Ok(Outcome::Elsewhere(location));
     }
-    headers::strip_connection_headers(response.headers_mut());
-    *response.version_mut() = Version::HTTP_11;
-    let limit = client.event_loop.settings.head_timeout;
-    Ok(response.map(|incoming| ResponseBody::stream(incoming, limit, connection, ticket, active)))
+    let stranger = headers::stranger_of(client, &parts.headers);
+    exchange.stranger(stranger);
+    strangers::gate(event_loop, &service, stranger)?;
+    if policy.body_bytes_max.is_some_and(|max| length.is_some_and(|length| length > max)) {
+        return Err(Cause::BodyTooLarge);
+    }
+    let asked = match (asked, policy.app_protocol) {
+        (Some(Websocket { key: Some(_), .. }), AppProtocol::H2c) => return Err(Cause::NotSupported),
+        // Over HTTP/1 the wish may be passed over.
+        (_, AppProtocol::H2c) => None,
+        (asked, AppProtocol::Http1 | AppProtocol::Https) => asked,
+    };
+    let limit = event_loop.settings.request_timeout(policy);
+    let waits = waits(policy, limit, begun, &parts.headers);
+    let wanted = if policy.affinity { affinity::wanted(&parts.headers) } else { None };
+    let ticket = match wanted.and_then(|tag| admission::admit_again(event_loop, &service, tag)) {
+        Some(ticket) => ticket,
+        None => place(event_loop, &host, &service, begun + limit, exchange).await?,
+    };
+
+    let protocol = policy.app_protocol;
+    let keep = protocol == AppProtocol::H2c;
+    let (body, upload) = RequestBody::new(incoming, &waits, policy.body_bytes_max, keep);
+    let shape = Shape {
+        protocol,
+        body_follows: upload.is_some(),
+        websocket: asked.is_some(),
+        websocket_key: asked.as_ref().and_then(|asked| Some(asked.key.as_ref()?.header())),
+    };
+    headers::prepare_request(&mut parts, client, host_header, shape).ok_or(Cause::BadRequest)?;
+    exchange.request_id(parts.headers.get(X_REQUEST_ID).map_or(b"".as_slice(), HeaderValue::as_bytes));
+    let upgrade = asked.is_some();
+    let sender = Sender { event_loop, host: &host, protocol, upload: &upload, upgrade, waits: &waits };
+    let sent = sender.send(Request::from_parts(parts, body), ticket, exchange).await;
+    if let Some(upload) = &upload {
+        upload.answered();
+    }
+    // Of an answer, its end says how much of the request came.
+    let sent =
+        sent.inspect_err(|_| exchange.received(upload.as_ref().map_or(0, |upload| upload.received())))?;
+    sent.ticket.answered();
+    let status = sent.response.status();
+    let websocket = match asked {
+        Some(asked) if asked.is_agreed(&sent.response) => Some(asked),
+        Some(asked) if !asked.may_pass(status) => return Err(Cause::BadResponse),
+        // An instance that switches unasked breaks HTTP; nobody could read what follows.
+        None if status == StatusCode::SWITCHING_PROTOCOLS => return Err(Cause::BadResponse),
+        Some(_) | None => None,
+    };
+    exchange.first_byte();
+    exchange.status(status.as_u16());
+    let idle = Duration::from_secs(policy.idle_timeout_s.into());
+    let tag = sent.ticket.upstream.instance.tag;
+    let cookie = (policy.affinity && wanted != Some(tag)).then(|| affinity::cookie(tag, told.secure));
+    Ok(Outcome::Carried(Box::new(Carried { sent, websocket, upload, waits, idle, cookie, active })))
+}
+
+impl Carried {
+    fn finish(self, client: &Client, exchange: Exchange) -> Response<ResponseBody> {
+        let Carried { sent, websocket, upload, waits, idle, cookie, active } = self;
+        let Sent { response, connection, ticket } = sent;
+        if let Some(websocket) = websocket {
+            return upgrade::tunnel(websocket, response, Tunnel { ticket, exchange, active, idle });
+        }
+        let (mut parts, incoming) = response.into_parts();
+        headers::prepare_response(&mut parts, client);
+        if let Some(cookie) = cookie {
+            parts.headers.append(SET_COOKIE, cookie);
+        }
+        let held = Held { connection, ticket, upload, exchange, active };
+        Response::from_parts(parts, ResponseBody::stream(incoming, waits, held))
+    }
+}
+
+/// A call of gRPC to an application that speaks it may last for as long as somebody says something in it, which either
+/// side may; anything else has the service's time-out.
+fn waits(policy: &RoutePolicy, limit: Duration, begun: Instant, headers: &HeaderMap) -> Waits {
+    if policy.app_protocol == AppProtocol::H2c && headers::is_grpc(headers) {
+        let idle = Duration::from_secs(policy.idle_timeout_s.into());
+        return Waits { idle, end: None, pulse: Some(Rc::new(Cell::new(begun))) };
+    }
+    Waits { idle: limit, end: policy.request_timeout_total.then(|| begun + limit), pulse: None }
+}
+
+/// The request's place on an instance.
+async fn place(
+    event_loop: &EventLoop,
+    host: &Host,
+    service: &Arc<Service>,
+    deadline: Instant,
+    exchange: &mut Exchange,
+) -> Result<Ticket, Cause> {
+    match admission::admit_now(event_loop, service) {
+        Look::Go(ticket) => Ok(ticket),
+        Look::No(cause) => Err(cause),
+        Look::Wait => {
+            let since = Instant::now();
+            let waited = admission::wait(event_loop, host, service.clone(), deadline).await;
+            exchange.queued(since.elapsed());
+            waited
+        }
+    }
 }
 
 struct Sender<'a> {
-    client: &'a Client,
+    event_loop: &'a EventLoop,
     host: &'a Host,
+    protocol: AppProtocol,
     /// Present when there is a body.
-    upload: Option<Rc<Upload>>,
+    upload: &'a Option<Rc<Upload>>,
     upgrade: bool,
+    waits: &'a Waits,
 }
 
 struct Sent {
@@ -103,99 +274,161 @@ enum Failure {
 }
 
 impl Sender<'_> {
-    async fn send(&self, request: Request<RequestBody>, ticket: Ticket) -> Result<Sent, Cause> {
+    async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+        mut ticket: Ticket,
+        exchange: &mut Exchange,
+    ) -> Result<Sent, Cause> {
         let replayable = self.upload.is_none() && headers::is_idempotent(request.method());
-        let pooled = if self.upgrade { None } else { ticket.upstream.take(replayable) };
-        let request = match pooled {
-            None => request,
-            Some(mut connection) => {
-                let copy = replayable.then(|| Copy::of(&request));
-                match self.attempt(&mut connection, request, copy).await {
-                    Ok(response) => return Ok(Sent { response, connection, ticket }),
-                    Err(Failure::Final(cause)) => return Err(cause),
-                    Err(Failure::Again(request)) => *request,
+        exchange.instance(&ticket.upstream.instance);
+        let mut pooled = if self.upgrade { None } else { ticket.upstream.take(self.protocol, replayable) };
+        let mut first = true;
+        loop {
+            let from_pool = pooled.is_some();
+            let mut connection = match pooled.take() {
+                Some(connection) => connection,
+                None => {
+                    let opened = self.connect(ticket, exchange).await?;
+                    ticket = opened.1;
+                    opened.0
+                }
+            };
+            // Only on a connection from the pool can an end that was under way have crossed the request.
+            match self.attempt(&mut connection, request, replayable && from_pool).await {
+                Ok(response) => return Ok(Sent { response, connection, ticket }),
+                Err(Failure::Again(again)) if first => request = *again,
+                Err(Failure::Again(_)) => {
+                    ticket.failed();
+                    return Err(Cause::ClosedBeforeResponse);
+                }
+                Err(Failure::Final(cause)) => {
+                    if matches!(cause, Cause::ClosedBeforeResponse | Cause::BadResponse | Cause::TimedOut) {
+                        ticket.failed();
+                    }
+                    return Err(cause);
                 }
             }
-        };
-        let (mut connection, ticket) = self.connect(ticket).await?;
-        match self.attempt(&mut connection, request, None).await {
-            Ok(response) => Ok(Sent { response, connection, ticket }),
-            Err(Failure::Final(cause)) => Err(cause),
-            Err(Failure::Again(_)) => Err(Cause::ClosedBeforeResponse),
+            first = false;
         }
     }
 
     /// A fresh connection to the chosen instance, or to another one when that refuses.
-    async fn connect(&self, ticket: Ticket) -> Result<(Connection, Ticket), Cause> {
+    async fn connect(&self, ticket: Ticket, exchange: &mut Exchange) -> Result<(Connection, Ticket), Cause> {
+        let since = Instant::now();
         let refused = match self.open(&ticket).await {
-            Ok(connection) => return Ok((connection, ticket)),
+            Ok(connection) => {
+                exchange.connected(since.elapsed());
+                return Ok((connection, ticket));
+            }
             Err(cause) => cause,
         };
         let avoid = ticket.upstream.instance.key;
         drop(ticket);
-        let other = admission::admit_elsewhere(&self.client.event_loop, self.host, avoid).ok_or(refused)?;
-        Ok((self.open(&other).await?, other))
+        let other = admission::admit_elsewhere(self.event_loop, self.host, avoid).ok_or(refused)?;
+        exchange.instance(&other.upstream.instance);
+        let opened = self.open(&other).await;
+        exchange.connected(since.elapsed());
+        Ok((opened?, other))
     }
 
     async fn open(&self, ticket: &Ticket) -> Result<Connection, Cause> {
         let opened = match self.upgrade {
-            true => ticket.upstream.connect_for_upgrade().await,
-            false => ticket.upstream.connect().await,
+            true => ticket.upstream.connect_for_upgrade(self.protocol).await,
+            false => ticket.upstream.connect(self.protocol).await,
         };
         opened.map_err(|error| {
             let instance = &ticket.upstream.instance;
             tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
+            ticket.connect_failed();
             Cause::ConnectFailed
         })
     }
 
-    /// Sends the request and waits for the head of the answer. `copy` is there when the request may be sent
-    /// again although it was handed to the connection.
+    /// Sends the request and waits for the head of the answer. `replayable`: it may be sent again although it was
+    /// handed to the connection.
     async fn attempt(
         &self,
         connection: &mut Connection,
         request: Request<RequestBody>,
-        copy: Option<Copy>,
+        replayable: bool,
     ) -> Result<Response<Incoming>, Failure> {
-        let limit = self.client.event_loop.settings.head_timeout;
-        let mut answer = pin!(connection.try_send_request(request));
-        let mut deadline = Instant::now() + limit;
-        let mut error = loop {
-            match timeout_at(deadline, &mut answer).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => break error,
-                Err(_) => {
-                    // An upload that still moves is not a late answer.
-                    let moved = self.upload.as_ref().map(|upload| upload.last.get() + limit);
-                    match moved.filter(|later| *later > Instant::now()) {
-                        Some(later) => deadline = later,
-                        None => return Err(Failure::Final(Cause::TimedOut)),
-                    }
+        let copy = (replayable || self.protocol == AppProtocol::H2c).then(|| Copy::of(&request));
+        let since = Instant::now();
+        // An upload that still moves is not a late answer.
+        let due = || self.waits.due(self.upload.as_ref().map_or(since, |upload| upload.last().max(since)));
+        let mut error = {
+            let mut answer = pin!(connection.try_send_request(request));
+            loop {
+                match timeout_at(due(), &mut answer).await {
+                    Ok(Ok(response)) => return Ok(response),
+                    Ok(Err(error)) => break error,
+                    Err(_) if self.waits.is_time_up() => return Err(Failure::Final(Cause::TotalTimedOut)),
+                    Err(_) if due() <= Instant::now() => return Err(Failure::Final(Cause::TimedOut)),
+                    Err(_) => {}
                 }
             }
         };
         if let Some(request) = error.take_message() {
+            connection.leave();
             return Err(Failure::Again(Box::new(request)));
         }
         let error = error.into_error();
         tracing::debug!(%error, "no answer from instance");
-        if self.upload.as_ref().is_some_and(|upload| upload.stalled.get()) {
-            return Err(Failure::Final(Cause::BodyTimedOut));
+        if let Some(cause) = self.upload.as_ref().and_then(|upload| upload.failure()) {
+            return Err(Failure::Final(cause));
         }
-        if error.is_parse() {
-            return Err(Failure::Final(Cause::BadResponse));
+        match (copy, http2_error(&error)) {
+            (Some(copy), Some(Http2::Refused { leaving })) => {
+                if leaving {
+                    connection.leave();
+                }
+                Err(self.again(copy).await)
+            }
+            (_, Some(Http2::Nonsense)) => Err(Failure::Final(Cause::BadResponse)),
+            _ if error.is_parse() => Err(Failure::Final(Cause::BadResponse)),
+            (Some(copy), _) if replayable => Err(Failure::Again(Box::new(copy.request(RequestBody::Empty)))),
+            _ => Err(Failure::Final(Cause::ClosedBeforeResponse)),
         }
-        match copy {
-            Some(copy) => Err(Failure::Again(Box::new(copy.request()))),
-            None => Err(Failure::Final(Cause::ClosedBeforeResponse)),
+    }
+
+    /// The request anew, of which the application has touched nothing; if its body is still whole.
+    async fn again(&self, copy: Copy) -> Failure {
+        let body = match self.upload {
+            None => Some(RequestBody::Empty),
+            Some(upload) => upload.again().await.map(|again| RequestBody::again(again, upload, self.waits)),
+        };
+        match body {
+            Some(body) => Failure::Again(Box::new(copy.request(body))),
+            None => Failure::Final(Cause::ClosedBeforeResponse),
         }
     }
 }
 
-/// What a request without a body consists of.
+/// What an error of HTTP/2 says about the application.
+enum Http2 {
+    /// It has not touched the request: it said so of this one, or leaves and takes none after an earlier one.
+    Refused { leaving: bool },
+    /// It speaks something else.
+    Nonsense,
+}
+
+fn http2_error(error: &hyper::Error) -> Option<Http2> {
+    let error = error.source()?.downcast_ref::<h2::Error>()?;
+    let leaving = error.is_go_away();
+    let refused = leaving || error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    match (error.is_remote(), error.is_library()) {
+        (true, _) if refused => Some(Http2::Refused { leaving }),
+        (_, true) => Some(Http2::Nonsense),
+        _ => None,
+    }
+}
+
+/// What a request consists of beside its body.
 struct Copy {
     method: Method,
     uri: Uri,
+    version: Version,
     headers: HeaderMap,
 }
 
@@ -204,14 +437,16 @@ impl Copy {
         Copy {
             method: request.method().clone(),
             uri: request.uri().clone(),
+            version: request.version(),
             headers: request.headers().clone(),
         }
     }
 
-    fn request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::Empty);
+    fn request(self, body: RequestBody) -> Request<RequestBody> {
+        let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
         *request.headers_mut() = self.headers;
         request
     }

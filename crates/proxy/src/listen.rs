@@ -1,14 +1,24 @@
-//! Listeners and client connections: accept, TLS, HTTP/1 or HTTP/2, until the client or a drain ends it.
+//! Listeners and client connections: accept, the PROXY protocol, TLS, HTTP/1 or HTTP/2, until the client or a drain ends
+//! it.
 
+use crate::body::ResponseBody;
 use crate::client::{Client, Order};
 use crate::event_loop::{EventLoop, Open};
 use crate::forward;
-use http::HeaderValue;
+use crate::http1::{self, Reset, Ruling};
+use crate::proxy_protocol;
+use crate::rewound::Rewound;
+use crate::strangers::Seat;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +29,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 /// Open client connections of one loop; further ones wait in the kernel's queue.
@@ -29,6 +40,8 @@ pub(crate) const CROWDED_CONNECTIONS: usize = CONNECTIONS_MAX / 10 * 9;
 const BACKLOG: i32 = 4096;
 /// A TLS handshake takes two round trips; slower than this is not a client.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A load balancer says whose connection it is before anything else, and at once.
+const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client that has not acknowledged sent bytes for this long is gone, or holds its answer hostage.
 const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(120);
 /// After a failed accept, such as too many open files: a pause instead of a hot loop.
@@ -39,12 +52,24 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
 /// Streams of one HTTP/2 connection at a time; what RFC 9113 recommends at least.
 const STREAMS_MAX: u32 = 128;
-/// What an HTTP/2 client may send beyond what was read, on one stream and on its whole connection.
-const WINDOW_BYTES: u32 = 1024 * 1024;
+/// What an HTTP/2 client may send beyond what was read, on its whole connection.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same for one stream. A part of the whole, so that an upload that an instance does not read leaves room for
+/// others.
+const STREAM_WINDOW_BYTES: u32 = CONNECTION_WINDOW_BYTES / 4;
 /// What of an answer waits for an HTTP/2 client's window, for each stream.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Header list of one HTTP/2 request.
 const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
+/// Streams that an HTTP/2 client opened and reset before they were looked at: more than that is an attack
+/// (CVE-2023-44487), and its connection ends.
+const RESET_STREAMS_MAX: usize = 20;
+/// Streams that had to be reset because an HTTP/2 client broke the protocol on them; likewise (CVE-2025-8671).
+const BROKEN_STREAMS_MAX: usize = 100;
+/// An HTTP/2 client is asked for a sign of life this often, because a stream may be silent for an hour.
+const PING_PERIOD: Duration = Duration::from_secs(60);
+/// What has not answered a ping for this long is gone.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a TLS listener needs beside its socket.
 pub(crate) type Secure = TlsAcceptor;
@@ -77,12 +102,10 @@ pub(crate) fn start(
     let secure = https.into_iter().map(|(listener, secure)| (listener, Some(secure)));
     for (listener, secure) in plain.chain(secure) {
         listener.set_nonblocking(true)?;
-        let port = listener.local_addr()?.port();
+        let port = HeaderValue::from(listener.local_addr()?.port());
         let listener = Listener {
-            event_loop: event_loop.clone(),
             socket: TcpListener::from_std(listener)?,
-            secure,
-            port: HeaderValue::from(port),
+            door: Door { event_loop: event_loop.clone(), secure, port },
             _open: Open::new(event_loop),
         };
         tokio::task::spawn_local(listener.run(stop.clone()));
@@ -91,10 +114,8 @@ pub(crate) fn start(
 }
 
 struct Listener {
-    event_loop: Rc<EventLoop>,
     socket: TcpListener,
-    secure: Option<Secure>,
-    port: HeaderValue,
+    door: Door,
     _open: Open,
 }
 
@@ -102,9 +123,9 @@ impl Listener {
     async fn run(self, mut stop: watch::Receiver<bool>) {
         let accept = async {
             loop {
-                self.event_loop.connections.below(CONNECTIONS_MAX).await;
+                self.door.event_loop.connections.below(CONNECTIONS_MAX).await;
                 match self.socket.accept().await {
-                    Ok((stream, peer)) => self.serve(stream, peer),
+                    Ok((stream, peer)) => self.door.open(stream, peer),
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -121,63 +142,131 @@ impl Listener {
 
     /// Serves what the kernel has already accepted: without another process on the same socket it would be reset.
     fn take_accepted(self) {
-        let Listener { event_loop, socket, secure, port, _open } = self;
+        let Listener { socket, door, _open } = self;
         let Ok(socket) = socket.into_std() else { return };
         for _ in 0..BACKLOG {
             let Ok((stream, peer)) = socket.accept() else { return };
             let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
             if let Ok(stream) = stream {
-                spawn_connection(&event_loop, stream, peer, secure.clone(), port.clone());
+                door.open(stream, peer);
             }
         }
     }
-
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        spawn_connection(&self.event_loop, stream, peer, self.secure.clone(), self.port.clone());
-    }
 }
 
-fn spawn_connection(
-    event_loop: &Rc<EventLoop>,
-    stream: TcpStream,
-    peer: SocketAddr,
+/// What all connections of one listener come through.
+#[derive(Clone)]
+struct Door {
+    event_loop: Rc<EventLoop>,
     secure: Option<Secure>,
     port: HeaderValue,
-) {
-    let open = Open::new(event_loop);
-    // Neither can fail on a connected TCP socket; if they did, the connection would only be slower.
-    let socket = SockRef::from(&stream);
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIME_MAX));
-    let scheme = HeaderValue::from_static(if secure.is_some() { "https" } else { "http" });
-    let client = Client::new(event_loop.clone(), peer, scheme, port);
-    tokio::task::spawn_local(async move {
-        let _open = open;
-        match secure {
+}
+
+impl Door {
+    /// Serves the connection, unless its stranger has too many: then it is closed before anything is spent on it.
+    fn open(&self, stream: TcpStream, peer: SocketAddr) {
+        // Who speaks for others is not counted; those are.
+        let seat = match self.event_loop.settings.edge.may_introduce(peer.ip()) {
+            true => None,
+            false => match Seat::take(&self.event_loop, peer.ip()) {
+                None => return,
+                seat => seat,
+            },
+        };
+        let open = Open::new(&self.event_loop);
+        // Neither can fail on a connected TCP socket; if they did, the connection would only be slower.
+        let socket = SockRef::from(&stream);
+        let _ = socket.set_tcp_nodelay(true);
+        let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIME_MAX));
+        let door = self.clone();
+        tokio::task::spawn_local(async move {
+            let _open = open;
+            match seat {
+                Some(seat) => door.welcome(stream, peer, seat).await,
+                None => door.introduce(stream, peer).await,
+            }
+        });
+    }
+
+    /// As `welcome`, of whom the PROXY protocol names.
+    async fn introduce(self, mut stream: TcpStream, peer: SocketAddr) {
+        let (source, before) = match timeout(INTRODUCTION_TIMEOUT, proxy_protocol::read(&mut stream)).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "no introduction");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(%peer, "introduction took too long");
+                return;
+            }
+        };
+        let seat = match source {
+            Some(source) => Seat::take(&self.event_loop, source.ip()),
+            // A balancer that speaks for itself, as for its health checks, is trusted with its connections.
+            None => Some(Seat::uncounted()),
+        };
+        let Some(seat) = seat else { return };
+        self.welcome(Rewound::new(before, stream), source.unwrap_or(peer), seat).await;
+    }
+
+    async fn welcome(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Reset + Unpin + Send + 'static,
+        peer: SocketAddr,
+        seat: Seat,
+    ) {
+        let scheme = HeaderValue::from_static(if self.secure.is_some() { "https" } else { "http" });
+        let client = Client::new(self.event_loop, peer, scheme, self.port, seat);
+        match self.secure {
             None => serve(client, stream).await,
-            Some(acceptor) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+            Some(acceptor) => match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => serve(client, stream).await,
                 Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
             },
         }
-    });
+    }
+}
+
+/// HTTP/1 has its own path; what that does not carry goes on by hyper's, with the bytes that were read already.
+async fn serve(client: Rc<Client>, stream: impl AsyncRead + AsyncWrite + Reset + Unpin + Send + 'static) {
+    if let Some(http1::Handover { bytes, stream }) = http1::serve(client.clone(), stream).await {
+        serve_hyper(client, http1::Gate::new(bytes, stream)).await;
+    }
 }
 
 /// Speaks HTTP/2 when the client starts with its preface, else HTTP/1.
-async fn serve(client: Rc<Client>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+///
+/// What a client may do beside requests is bounded by h2: it reads on only when an answer to a ping or to settings could
+/// be written, so a flood of them waits in the client's own buffers; a head is refused after few CONTINUATION frames;
+/// and a connection without a request ends when it is idle, however many frames it sends.
+async fn serve_hyper(
+    client: Rc<Client>,
+    stream: http1::Gate<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+) {
     let mut builder = auto::Builder::new(LocalExecutor);
     builder.http1().max_buf_size(BUFFER_BYTES_MAX).max_headers(HEADERS_MAX);
     builder
         .http2()
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .max_send_buf_size(SEND_BUFFER_BYTES_MAX);
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .max_local_error_reset_streams(BROKEN_STREAMS_MAX)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_PERIOD)
+        .keep_alive_timeout(PING_TIMEOUT)
+        // WebSockets as streams, RFC 8441.
+        .enable_connect_protocol();
     let service = service_fn({
-        let client = client.clone();
-        move |request| forward::answer(client.clone(), request)
+        let (client, rulings, requests) = (client.clone(), stream.rulings(), Cell::new(0));
+        move |request| {
+            requests.set(requests.get() + 1);
+            answer(client.clone(), request, rulings.of(requests.get()))
+        }
     });
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut told = Order::Serve;
@@ -198,9 +287,26 @@ async fn serve(client: Rc<Client>, stream: impl AsyncRead + AsyncWrite + Unpin +
     }
 }
 
+/// What hyper's way does with a request, or what was found of it before.
+async fn answer(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+    ruling: Option<Ruling>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let Some(ruling) = ruling else { return forward::answer(client, request).await };
+    let mut response = match ruling {
+        Ruling::Refused(cause) => forward::refuse(&client, cause),
+        Ruling::Last => forward::answer(client, request).await?,
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
 /// Runs HTTP/2's streams on the loop of their connection.
 #[derive(Clone, Copy)]
-struct LocalExecutor;
+pub(crate) struct LocalExecutor;
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {

@@ -2,41 +2,78 @@
 //!
 //! Every loop has its own pools, so that a request never leaves its core and a pool needs no lock. When an
 //! instance leaves the route table its idle connections are closed at once; requests under way end in peace.
+//!
+//! An application speaks HTTP/1, over TLS if it wants, with one request at a time on a connection; or HTTP/2 without
+//! TLS, where few connections carry many requests (`multiplex`).
 
 use crate::balance::Instance;
 use crate::body::RequestBody;
-use crate::observe::ServiceCounts;
-use crate::route::Snapshot;
+use crate::ejection::{Trial, now_ms};
+use crate::http1::RawPool;
+use crate::instance_tls;
+use crate::multiplex::{Shared, Stream};
+use crate::queue::Queue;
+use crate::route::{Service, Snapshot};
+use apron_model::routes::AppProtocol;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Idle connections that one loop keeps to one instance. A burst above it opens connections and closes them.
 const IDLE_CONNECTIONS_MAX: usize = 128;
 /// An idle connection is closed after this long, before most firewalls and applications would do it.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
+pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 /// A connection that was idle for longer is not used for a request that cannot be sent again: the application
 /// may be closing it at this moment.
-const IDLE_TIME_UNREPLAYABLE_MAX: Duration = Duration::from_secs(1);
+pub(crate) const IDLE_TIME_UNREPLAYABLE_MAX: Duration = Duration::from_secs(1);
 /// An instance is on this machine or near it: what takes longer has failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After an answer, how long a connection may take to be ready for the next request.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Buffer of one direction of one connection; a response head must fit.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// A connection to an instance, one request at a time. A task of its own reads and writes: an upload goes on
-/// while the client is slow to take the answer, and a connection that lies in the pool notices its end at once.
-/// Driving it from the request's task instead saved nothing measurable.
-pub(crate) type Connection = SendRequest<RequestBody>;
+/// What carries one request to an instance. A task of its own reads and writes: an upload goes on while the client is
+/// slow to take the answer, and a connection that lies in the pool notices its end at once. Driving it from the
+/// request's task instead saved nothing measurable.
+pub(crate) enum Connection {
+    Http1 { sender: SendRequest<RequestBody>, protocol: AppProtocol },
+    Http2(Stream),
+}
+
+impl Connection {
+    /// The head of the answer. The error holds the request when nothing of it was sent.
+    pub(crate) async fn try_send_request(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match self {
+            Connection::Http1 { sender, .. } => sender.try_send_request(request).await,
+            Connection::Http2(stream) => stream.try_send_request(request).await,
+        }
+    }
+
+    /// It sent a request back because it ends.
+    pub(crate) fn leave(&self) {
+        match self {
+            // Nobody else uses it.
+            Connection::Http1 { .. } => {}
+            Connection::Http2(stream) => stream.leave(),
+        }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
@@ -46,102 +83,162 @@ pub(crate) enum ConnectError {
     TimedOut,
     #[error("cannot speak HTTP")]
     Http(#[from] hyper::Error),
+    #[error("cannot speak TLS")]
+    Tls(#[from] rustls::Error),
+    #[error("the connection that others wait for too was not made")]
+    Shared,
 }
 
 /// One instance as one loop knows it.
 pub(crate) struct Upstream {
     pub(crate) instance: Arc<Instance>,
-    pub(crate) counts: Arc<ServiceCounts>,
+    queue: Arc<Queue>,
+    /// Connections of the common request's own path.
+    pub(crate) raw: RawPool,
     idle: RefCell<Vec<Idle>>,
+    shared: Shared,
     retired: Cell<bool>,
 }
 
 struct Idle {
-    connection: Connection,
+    sender: SendRequest<RequestBody>,
+    protocol: AppProtocol,
     since: Instant,
 }
 
 impl Upstream {
-    /// The connection that was used last, so that a surplus of them ages and is closed.
-    pub(crate) fn take(&self, replayable: bool) -> Option<Connection> {
+    fn new(instance: &Arc<Instance>, service: &Service, retired: bool) -> Rc<Upstream> {
+        Rc::new(Upstream {
+            instance: instance.clone(),
+            queue: service.queue.clone(),
+            raw: RawPool::default(),
+            idle: RefCell::default(),
+            shared: Shared::default(),
+            retired: Cell::new(retired),
+        })
+    }
+
+    /// An instance that this loop's table does not name, such as one that left it while a request was on its way
+    /// there: what is opened to it is not kept.
+    pub(crate) fn unlisted(instance: &Arc<Instance>, service: &Service) -> Rc<Upstream> {
+        Upstream::new(instance, service, true)
+    }
+
+    /// An open connection. Of those that carry one request, the one that was used last, so that a surplus of them ages
+    /// and is closed.
+    pub(crate) fn take(&self, protocol: AppProtocol, replayable: bool) -> Option<Connection> {
+        if protocol == AppProtocol::H2c {
+            return self.shared.take(replayable).map(Connection::Http2);
+        }
         let mut idle = self.idle.borrow_mut();
         // The newest lies on top: below one that is too old are older ones.
         let usable = |top: &mut Idle| replayable || top.since.elapsed() <= IDLE_TIME_UNREPLAYABLE_MAX;
-        while let Some(Idle { connection, .. }) = idle.pop_if(usable) {
-            // One that the application closed meanwhile is not ready.
-            if connection.is_ready() {
-                return Some(connection);
+        while let Some(Idle { sender, protocol: spoken, .. }) = idle.pop_if(usable) {
+            // One that the application closed meanwhile is not ready, and one from before the service's tag changed is
+            // not what is asked for.
+            if sender.is_ready() && spoken == protocol {
+                return Some(Connection::Http1 { sender, protocol });
             }
         }
         None
     }
 
     /// Takes a connection back whose answer was read to its end.
-    pub(crate) fn give_back(self: &Rc<Self>, mut connection: Connection) {
-        if connection.is_ready() {
-            self.keep(connection);
-        } else if !connection.is_closed() {
+    pub(crate) fn give_back(self: &Rc<Self>, connection: Connection) {
+        // A stream has given its place back when it is dropped.
+        let Connection::Http1 { mut sender, protocol } = connection else { return };
+        if sender.is_ready() {
+            self.keep(sender, protocol);
+        } else if !sender.is_closed() {
             // The request's body is still under way, or the end of the answer is not read yet.
             let upstream = self.clone();
             tokio::task::spawn_local(async move {
-                if let Ok(Ok(())) = tokio::time::timeout(READY_TIMEOUT, connection.ready()).await {
-                    upstream.keep(connection);
+                if let Ok(Ok(())) = timeout(READY_TIMEOUT, sender.ready()).await {
+                    upstream.keep(sender, protocol);
                 }
             });
         }
     }
 
-    fn keep(&self, connection: Connection) {
+    fn keep(&self, sender: SendRequest<RequestBody>, protocol: AppProtocol) {
         let mut idle = self.idle.borrow_mut();
         if !self.retired.get() && idle.len() < IDLE_CONNECTIONS_MAX {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { sender, protocol, since: Instant::now() });
         }
     }
 
-    /// Opens a connection that serves requests one after the other.
-    pub(crate) async fn connect(&self) -> Result<Connection, ConnectError> {
-        let (sender, connection) = self.handshake().await?;
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection to an instance ended");
-            }
-        });
-        Ok(sender)
+    /// Opens a connection that serves requests, one after the other or many at a time.
+    pub(crate) async fn connect(&self, protocol: AppProtocol) -> Result<Connection, ConnectError> {
+        if protocol == AppProtocol::H2c {
+            let keep = || !self.retired.get();
+            return Ok(Connection::Http2(self.shared.open(|| self.stream(), keep).await?));
+        }
+        let sender = self.http1(protocol, false).await?;
+        Ok(Connection::Http1 { sender, protocol })
     }
 
     /// Opens a connection whose one request may turn it into a tunnel. It is not pooled.
-    pub(crate) async fn connect_for_upgrade(&self) -> Result<Connection, ConnectError> {
-        let (sender, connection) = self.handshake().await?;
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "connection to an instance ended");
-            }
-        });
-        Ok(sender)
+    pub(crate) async fn connect_for_upgrade(
+        &self,
+        protocol: AppProtocol,
+    ) -> Result<Connection, ConnectError> {
+        let sender = self.http1(protocol, true).await?;
+        Ok(Connection::Http1 { sender, protocol })
     }
 
-    async fn handshake(
+    async fn http1(
         &self,
-    ) -> Result<(Connection, http1::Connection<TokioIo<TcpStream>, RequestBody>), ConnectError> {
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.instance.address))
+        protocol: AppProtocol,
+        upgrades: bool,
+    ) -> Result<SendRequest<RequestBody>, ConnectError> {
+        let stream = self.stream().await?;
+        if protocol != AppProtocol::Https {
+            return speak_http1(stream, upgrades).await;
+        }
+        let name = ServerName::from(self.instance.address.ip());
+        let handshake = instance_tls::connector()?.connect(name, stream);
+        let stream = timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| ConnectError::TimedOut)??;
+        speak_http1(stream, upgrades).await
+    }
+
+    async fn stream(&self) -> Result<TcpStream, ConnectError> {
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.instance.address))
             .await
             .map_err(|_| ConnectError::TimedOut)??;
         stream.set_nodelay(true)?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(BUFFER_BYTES_MAX);
-        Ok(builder.handshake(TokioIo::new(stream)).await?)
+        Ok(stream)
     }
 
     fn close_idle(&self, now: Instant) {
-        self.idle.borrow_mut().retain(|Idle { connection, since }| {
-            connection.is_ready() && now.duration_since(*since) < IDLE_TIME_MAX
+        self.raw.close_idle(now);
+        self.idle.borrow_mut().retain(|Idle { sender, since, .. }| {
+            sender.is_ready() && now.duration_since(*since) < IDLE_TIME_MAX
         });
+        self.shared.close_idle(now);
     }
 
     fn retire(&self) {
+        self.raw.retire();
         self.retired.set(true);
         self.idle.borrow_mut().clear();
+        self.shared.forget();
     }
+}
+
+async fn speak_http1(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    upgrades: bool,
+) -> Result<SendRequest<RequestBody>, ConnectError> {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(BUFFER_BYTES_MAX);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    tokio::task::spawn_local(async move {
+        let ended = if upgrades { connection.with_upgrades().await } else { connection.await };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection to an instance ended");
+        }
+    });
+    Ok(sender)
 }
 
 /// All instances that one loop has sent a request to and that are still in its table.
@@ -151,17 +248,9 @@ pub(crate) struct Upstreams {
 }
 
 impl Upstreams {
-    pub(crate) fn get(&self, instance: &Arc<Instance>, counts: &Arc<ServiceCounts>) -> Rc<Upstream> {
+    pub(crate) fn get(&self, instance: &Arc<Instance>, service: &Service) -> Rc<Upstream> {
         let mut by_key = self.by_key.borrow_mut();
-        let upstream = by_key.entry(instance.key).or_insert_with(|| {
-            Rc::new(Upstream {
-                instance: instance.clone(),
-                counts: counts.clone(),
-                idle: RefCell::default(),
-                retired: Cell::new(false),
-            })
-        });
-        upstream.clone()
+        by_key.entry(instance.key).or_insert_with(|| Upstream::new(instance, service, false)).clone()
     }
 
     /// Lets go of the instances that a new table does not name.
@@ -184,21 +273,44 @@ impl Upstreams {
 }
 
 /// A request's place on an instance: counted from the moment it was chosen until its answer has ended, was
-/// abandoned, or its tunnel is closed.
+/// abandoned, or its tunnel is closed. Then it goes to the head of the service's line, or is free.
 pub(crate) struct Ticket {
     pub(crate) upstream: Rc<Upstream>,
+    /// What the request's end says about an ejection, until it has said it.
+    trial: Cell<Trial>,
 }
 
 impl Ticket {
-    pub(crate) fn new(upstream: Rc<Upstream>) -> Ticket {
-        upstream.instance.in_flight.fetch_add(1, Ordering::AcqRel);
-        Ticket { upstream }
+    /// Of a place that is counted already.
+    pub(crate) fn new(upstream: Rc<Upstream>, trial: Trial) -> Ticket {
+        Ticket { upstream, trial: Cell::new(trial) }
+    }
+
+    /// There was no connection to the instance.
+    pub(crate) fn connect_failed(&self) {
+        self.failed();
+    }
+
+    /// A new connection ended before the head of the answer.
+    pub(crate) fn failed(&self) {
+        let instance = &self.upstream.instance;
+        if instance.ejection.failed(self.trial.take(), now_ms()) {
+            tracing::info!(id = %instance.id, address = %instance.address, "the instance fails and gets a pause");
+        }
+    }
+
+    /// The head of an answer came, whatever it says.
+    pub(crate) fn answered(&self) {
+        let instance = &self.upstream.instance;
+        if instance.ejection.answered(self.trial.take()) {
+            tracing::info!(id = %instance.id, address = %instance.address, "the instance answers again");
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.upstream.instance.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.upstream.queue.give_back(&self.upstream.instance, self.trial.get());
     }
 }
 
@@ -222,19 +334,20 @@ mod tests {
                 let mut instances = Instances::default();
                 let snapshot = Snapshot::build(&static_table(&[route.parse().unwrap()]), &mut instances);
                 let service = snapshot.find(&Host::parse(b"a.localhost").unwrap()).unwrap();
-                let upstream = Upstreams::default().get(&service.instances[0], &service.counts);
-                let (older, newer) = (upstream.connect().await.unwrap(), upstream.connect().await.unwrap());
+                let upstream = Upstreams::default().get(&service.instances[0], service);
+                let older = upstream.http1(AppProtocol::Http1, false).await.unwrap();
+                let newer = upstream.http1(AppProtocol::Http1, false).await.unwrap();
                 let (_kept, closed) = (listener.accept().await.unwrap(), listener.accept().await.unwrap());
                 pause();
-                upstream.keep(older);
+                upstream.keep(older, AppProtocol::Http1);
                 advance(IDLE_TIME_UNREPLAYABLE_MAX * 2).await;
-                upstream.keep(newer);
+                upstream.keep(newer, AppProtocol::Http1);
                 drop(closed);
-                while upstream.idle.borrow()[1].connection.is_ready() {
+                while upstream.idle.borrow()[1].sender.is_ready() {
                     tokio::task::yield_now().await;
                 }
-                assert!(upstream.take(false).is_none());
-                assert!(upstream.take(true).is_some());
+                assert!(upstream.take(AppProtocol::Http1, false).is_none());
+                assert!(upstream.take(AppProtocol::Http1, true).is_some());
             })
             .await;
     }

@@ -1,20 +1,25 @@
 //! The proxy as a process: its threads, its signals, its end.
 
+use crate::access_log::{self, AccessLog, Writer};
 use crate::config::{self, Config, Source};
-use crate::event_loop::{self, Settings, Task, Turns};
-use crate::listen::Secure;
+use crate::event_loop::{self, Edge, Settings, Task, Turns};
+use crate::headers::Via;
+use crate::metrics::{self, Admin};
+use crate::observe::{Common, Observer};
+use crate::shared_counts::Region;
 use crate::tables::Tables;
+use crate::tls::files::Files;
 use crate::tls::{self, TlsError};
-use crate::{link, saved};
+use crate::{link, saved, wall};
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -28,14 +33,19 @@ const ALIVE_PERIOD: Duration = Duration::from_secs(1);
 pub struct Listeners {
     pub http: Vec<OwnedFd>,
     pub https: Vec<OwnedFd>,
+    /// A file of `counts_memory`, in which proxies that have it count the requests in flight together, so that no
+    /// instance gets more than it may have while one proxy takes over from another. None: this one counts alone.
+    pub counts: Option<OwnedFd>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     #[error("there is no listener")]
     NoListener,
-    #[error("HTTPS listeners need the TLS directory in the configuration")]
+    #[error("HTTPS listeners need certificates, and the configuration names none")]
     NoTls,
+    #[error("'{0}' cannot stand in Via: expected a word")]
+    BadVia(String),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("cannot start")]
@@ -54,6 +64,11 @@ pub struct Proxy {
     ended: mpsc::Receiver<()>,
     keeper: Option<JoinHandle<()>>,
     keeper_stop: Arc<tokio::sync::Notify>,
+    admin: Option<Admin>,
+    /// Of the access log.
+    writer: Option<Writer>,
+    /// With it ends the thread that looks after certificates and keys.
+    _files_stop: Option<std::sync::mpsc::Sender<()>>,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. Blocks the calling thread, which must not be inside a runtime;
@@ -99,12 +114,13 @@ impl Proxy {
         if loops == 0 {
             return Err(ProxyError::NoListener);
         }
-        let tables = Arc::new(Tables::new(loops));
-        let secure = match (&config.tls, listeners.https.is_empty()) {
-            (_, true) => None,
-            (Some(tls), false) => Some(tls::acceptor(tls, tables.clone(), Box::new(since_1970))?),
-            (None, false) => return Err(ProxyError::NoTls),
-        };
+        let edge = Arc::new(edge(&config, loops)?);
+        let tables = Arc::new(Tables::sharing(loops, Arc::new(join_counts(listeners.counts.as_ref())?)));
+        let (tls, files) = tls::start(&config, &tables, Box::new(wall::since_1970))?;
+        if tls.acceptor.is_none() && !listeners.https.is_empty() {
+            return Err(ProxyError::NoTls);
+        }
+        let files_stop = files.map(look_after).transpose()?;
         let turns = Arc::new(Turns::new(loops));
         let (stop, stopped) = watch::channel(false);
         let keeper_stop = Arc::new(tokio::sync::Notify::new());
@@ -124,9 +140,39 @@ impl Proxy {
             instance_wait: Duration::from_millis(config.instance_wait_ms),
             idle_timeout: Duration::from_millis(config.idle_timeout_ms),
             drain: Duration::from_millis(config.drain_ms),
+            edge,
         };
-        let (threads, ended) = start_loops(listeners, loops, secure, settings, &tables, &turns, &stopped)?;
-        Ok(Proxy { tables, turns, stop, loops: threads, ended, keeper, keeper_stop })
+        let common = Arc::new(Common::new(loops));
+        let (log, writer) = match &config.access_log {
+            Some(path) => {
+                let (log, writer) = access_log::start(path, common.lines_dropped.clone())?;
+                (Some(log), Some(writer))
+            }
+            None => (None, None),
+        };
+        let shared = Shared {
+            tls,
+            settings,
+            tables: tables.clone(),
+            turns: turns.clone(),
+            common: common.clone(),
+            log,
+            stop: stopped,
+        };
+        let (threads, ended) = start_loops(listeners, loops, shared)?;
+        let admin = config.admin.as_deref().and_then(|path| start_admin(path, &tables, &common));
+        Ok(Proxy {
+            tables,
+            turns,
+            stop,
+            loops: threads,
+            ended,
+            keeper,
+            keeper_stop,
+            admin,
+            writer,
+            _files_stop: files_stop,
+        })
     }
 
     /// Accepts nothing more, lets requests end, and returns when all did or the drain time is up.
@@ -139,6 +185,12 @@ impl Proxy {
         self.keeper_stop.notify_one();
         if let Some(keeper) = self.keeper {
             let _ = keeper.join();
+        }
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
+        if let Some(writer) = self.writer {
+            writer.finish();
         }
     }
 
@@ -153,14 +205,38 @@ impl Proxy {
     }
 }
 
+/// What strangers meet; the bounds of one address are shared out among the loops, over which the kernel spreads its
+/// connections.
+fn edge(config: &Config, loops: usize) -> Result<Edge, ProxyError> {
+    let loops = loops as u32;
+    let via = match &config.via {
+        Some(name) => Some(Via::new(name).ok_or_else(|| ProxyError::BadVia(name.clone()))?),
+        None => None,
+    };
+    Ok(Edge {
+        trusted: config.trusted.clone(),
+        proxy_protocol: config.proxy_protocol.clone(),
+        connections_per_address_max: config.connections_per_address_max.div_ceil(loops),
+        via,
+        loops,
+    })
+}
+
+/// What every loop has a share of.
+struct Shared {
+    tls: tls::Shared,
+    settings: Settings,
+    tables: Arc<Tables>,
+    turns: Arc<Turns>,
+    common: Arc<Common>,
+    log: Option<Arc<AccessLog>>,
+    stop: watch::Receiver<bool>,
+}
+
 fn start_loops(
     listeners: Listeners,
     loops: usize,
-    secure: Option<Secure>,
-    settings: Settings,
-    tables: &Arc<Tables>,
-    turns: &Arc<Turns>,
-    stop: &watch::Receiver<bool>,
+    shared: Shared,
 ) -> Result<(Vec<JoinHandle<()>>, mpsc::Receiver<()>), ProxyError> {
     let mut http = listeners.http.into_iter().map(TcpListener::from);
     let mut https = listeners.https.into_iter().map(TcpListener::from);
@@ -171,11 +247,14 @@ fn start_loops(
         let task = Task {
             number,
             http: http.next().into_iter().collect(),
-            https: https.next().into_iter().zip(secure.clone()).collect(),
-            settings,
-            tables: tables.clone(),
-            turns: turns.clone(),
-            stop: stop.clone(),
+            https: https.next().into_iter().zip(shared.tls.acceptor.clone()).collect(),
+            settings: shared.settings.clone(),
+            since_1970: wall::since_1970(),
+            tls: shared.tls.clone(),
+            observer: Observer::new(number, shared.common.clone(), shared.log.clone()),
+            tables: shared.tables.clone(),
+            turns: shared.turns.clone(),
+            stop: shared.stop.clone(),
         };
         let (ended, accepting) = (ended_sender.clone(), accepting_sender.clone());
         let body = move || {
@@ -202,8 +281,29 @@ impl Drop for EndSignal {
     }
 }
 
+/// Nothing that serves depends on it.
+fn start_admin(path: &Path, tables: &Arc<Tables>, common: &Arc<Common>) -> Option<Admin> {
+    match metrics::start(path, tables, common) {
+        Ok(admin) => Some(admin),
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "starting without the admin socket");
+            None
+        }
+    }
+}
+
+/// Counts of one's own are better than no proxy: limits then hold within each.
+fn join_counts(shared: Option<&OwnedFd>) -> io::Result<Region> {
+    match shared.map(Region::from_fd) {
+        Some(Ok(region)) => return Ok(region),
+        Some(Err(error)) => tracing::error!(%error, "counting requests in flight alone"),
+        None => {}
+    }
+    Region::create()
+}
+
 /// A damaged file is said and passed over: control sends the table anyway.
-fn start_from_saved(saved: &std::path::Path, tables: &Tables) {
+fn start_from_saved(saved: &Path, tables: &Tables) {
     match saved::load(saved) {
         Ok(Some(table)) => {
             tracing::info!(generation = ?table.generation, "starting from the saved route table");
@@ -246,10 +346,12 @@ fn keep_in_step(
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "certificates carry wall time")]
-fn since_1970() -> Duration {
-    // A clock before 1970 gives a certificate from then, which is made anew when the clock is right.
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+/// Starts the thread that reads certificates and keys again when they change. Nobody waits for its end: a look may
+/// hang with its disk.
+fn look_after(files: Files) -> io::Result<std::sync::mpsc::Sender<()>> {
+    let (stop, stopped) = std::sync::mpsc::channel();
+    thread::Builder::new().name("certificates".into()).spawn(move || files.keep(&stopped))?;
+    Ok(stop)
 }
 
 /// Two descriptors per request: the soft limit of 1,024 is for programs that use select.

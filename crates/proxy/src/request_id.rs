@@ -1,34 +1,123 @@
-//! X-Request-Id for requests that bring none: unique, not secret, and cheap.
+//! X-Request-Id, X-Amzn-Trace-Id and traceparent for requests that bring none: unique, not secret, and cheap.
 
 use http::HeaderValue;
 use std::cell::Cell;
 use std::io::Read;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// 32 hex digits: a random prefix per event loop and a mixed counter.
 pub(crate) struct RequestIds {
     prefix: u64,
     counter: Cell<u64>,
+    /// When the loop began, and what the clock on the wall said.
+    began: Instant,
+    began_1970: Duration,
+    /// What it said at the last tick.
+    seconds: Cell<u64>,
 }
 
 impl RequestIds {
-    /// Reads 16 random bytes of the kernel, once per loop.
-    pub(crate) fn new() -> std::io::Result<RequestIds> {
+    /// Reads 16 random bytes of the kernel, once per loop. `since_1970` is the wall clock's, which traces carry; it is
+    /// not asked again.
+    pub(crate) fn new(since_1970: Duration) -> std::io::Result<RequestIds> {
         let mut seed = [0u8; 16];
         std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
         let (prefix, counter) = seed.split_at(8);
         let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        Ok(RequestIds { prefix: number(prefix), counter: Cell::new(number(counter)) })
+        Ok(RequestIds {
+            prefix: number(prefix),
+            counter: Cell::new(number(counter)),
+            began: Instant::now(),
+            began_1970: since_1970,
+            seconds: Cell::new(since_1970.as_secs()),
+        })
+    }
+
+    /// The prefix, and a number that comes once only.
+    fn draw(&self) -> (u64, u64) {
+        let count = self.counter.get().wrapping_add(1);
+        self.counter.set(count);
+        (self.prefix, mix(count))
     }
 
     pub(crate) fn next(&self) -> HeaderValue {
-        let count = self.counter.get().wrapping_add(1);
-        self.counter.set(count);
-        let mut text = [0u8; 32];
-        write_hex(&mut text[..16], self.prefix);
-        write_hex(&mut text[16..], mix(count));
-        // Hex digits are always a valid header value.
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+        value(&self.next_text())
     }
+
+    pub(crate) fn next_text(&self) -> [u8; 32] {
+        let (prefix, number) = self.draw();
+        let mut text = [0u8; 32];
+        write_hex(&mut text[..16], prefix);
+        write_hex(&mut text[16..], number);
+        text
+    }
+
+    /// 16 bytes that come once only.
+    pub(crate) fn nonce(&self) -> [u8; 16] {
+        let (prefix, number) = self.draw();
+        (u128::from(prefix) << 64 | u128::from(number)).to_be_bytes()
+    }
+
+    /// Reads the clock for the traces to come; called about once a second.
+    pub(crate) fn tick(&self) {
+        self.seconds.set((self.began_1970 + self.began.elapsed()).as_secs());
+    }
+
+    pub(crate) fn trace(&self) -> Trace {
+        let (prefix, number) = self.draw();
+        Trace { seconds: self.seconds.get(), prefix, number, span: self.draw().1 }
+    }
+}
+
+/// One trace, as AWS and as the W3C write it: the digits are the same, so that either is found by the other.
+pub(crate) struct Trace {
+    seconds: u64,
+    prefix: u64,
+    number: u64,
+    span: u64,
+}
+
+impl Trace {
+    /// The 24 digits after the time.
+    fn digits(&self) -> [u8; 24] {
+        let mut text = [0u8; 24];
+        write_hex(&mut text[..8], self.prefix);
+        write_hex(&mut text[8..], self.number);
+        text
+    }
+
+    /// `Root=1-<8 digits of the time>-<24 digits>`.
+    pub(crate) fn root_text(&self) -> [u8; 40] {
+        let mut text = *b"Root=1-........-........................";
+        write_hex(&mut text[7..15], self.seconds);
+        text[16..].copy_from_slice(&self.digits());
+        text
+    }
+
+    pub(crate) fn root(&self) -> HeaderValue {
+        value(&self.root_text())
+    }
+
+    /// `00-<32 digits>-<16 digits>-01`. It says that the trace is recorded: an application's library decides for itself
+    /// only where nobody has, and by default it records.
+    pub(crate) fn parent_text(&self) -> [u8; 55] {
+        let mut text = *b"00-................................-................-01";
+        write_hex(&mut text[3..11], self.seconds);
+        text[11..35].copy_from_slice(&self.digits());
+        // All zeros would be no span.
+        write_hex(&mut text[36..52], self.span.max(1));
+        text
+    }
+
+    pub(crate) fn parent(&self) -> HeaderValue {
+        value(&self.parent_text())
+    }
+}
+
+/// Of characters that are always valid in a header.
+fn value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("0"))
 }
 
 /// A bijection (multiplication by an odd number and xor-shifts), so distinct counts stay distinct while
@@ -52,9 +141,24 @@ mod tests {
 
     #[test]
     fn ids_are_hex_and_distinct() {
-        let ids = RequestIds::new().unwrap();
+        let ids = RequestIds::new(Duration::ZERO).unwrap();
         let seen: HashSet<String> = (0..10_000).map(|_| ids.next().to_str().unwrap().to_owned()).collect();
         assert_eq!(seen.len(), 10_000);
         assert!(seen.iter().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())));
+    }
+
+    #[test]
+    fn a_trace_has_the_forms_of_aws_and_of_the_w3c() {
+        let ids = RequestIds::new(Duration::from_secs(0x6543_2100)).unwrap();
+        let trace = ids.trace();
+        let (root, parent) = (trace.root(), trace.parent());
+        let root: Vec<&str> = root.to_str().unwrap().split('-').collect();
+        let parent: Vec<&str> = parent.to_str().unwrap().split('-').collect();
+        assert_eq!(root.iter().map(|part| part.len()).collect::<Vec<_>>(), [6, 8, 24]);
+        assert_eq!((root[0], root[1]), ("Root=1", "65432100"));
+        assert_eq!(parent.iter().map(|part| part.len()).collect::<Vec<_>>(), [2, 32, 16, 2]);
+        assert_eq!((parent[0], parent[1], parent[3]), ("00", [root[1], root[2]].concat().as_str(), "01"));
+        assert_ne!(ids.trace().parent(), trace.parent());
+        assert_ne!(ids.nonce(), ids.nonce());
     }
 }

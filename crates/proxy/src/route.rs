@@ -3,16 +3,22 @@
 //! A snapshot is built once, off the request path, and published by `tables`. Finding a route is one hash of a
 //! name on the stack: no allocation, no lock, the same price with ten routes and with ten thousand.
 
-use crate::balance::{Instance, Instances};
+use crate::balance::{Instance, Instances, Rule};
 use crate::observe::ServiceCounts;
-use apron_model::ids::Generation;
-use apron_model::routes::{RouteState, RouteTable};
-use std::collections::HashMap;
+use crate::queue::Queue;
+use crate::reply::Cause;
+use apron_model::ids::{Generation, RevisionNumber, ServiceId};
+use apron_model::routes::{RoutePolicy, RouteService, RouteState, RouteTable};
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A DNS name has at most 253 characters.
 const HOST_BYTES_MAX: usize = 253;
+/// Requests of one service that may wait, however small the service is: a burst while its first instance starts.
+const WAITING_MIN: usize = 1_000;
+/// And for each that its instances may have in flight: with answers in a second, the last one waits for four.
+const WAITING_PER_PLACE: usize = 4;
 
 /// What one generation of the table routes to.
 pub(crate) struct Snapshot {
@@ -20,13 +26,90 @@ pub(crate) struct Snapshot {
     /// False until control or the saved file gave a table: then an unknown host is no evidence.
     pub(crate) known: bool,
     hosts: HashMap<Box<str>, u32>,
-    services: Vec<Service>,
+    pub(crate) services: Vec<Arc<Service>>,
 }
 
+/// A service as one table has it. Its counts and its line of waiting requests outlive the table.
 pub(crate) struct Service {
+    pub(crate) id: ServiceId,
+    pub(crate) name: String,
+    pub(crate) revision: RevisionNumber,
     pub(crate) state: RouteState,
+    /// Target of concurrent requests per instance.
+    pub(crate) max_concurrency: u32,
+    /// Concurrent requests that one instance never gets more of.
+    pub(crate) ceiling: u32,
+    pub(crate) policy: RoutePolicy,
     pub(crate) instances: Vec<Arc<Instance>>,
     pub(crate) counts: Arc<ServiceCounts>,
+    pub(crate) queue: Arc<Queue>,
+}
+
+impl Service {
+    fn new(service: &RouteService, instances: &mut Instances) -> Arc<Service> {
+        let queue = instances.queue(&service.id);
+        let listed: Vec<Arc<Instance>> =
+            service.instances.iter().map(|one| instances.get(&one.id, one.address)).collect();
+        let before = queue.service();
+        // Most tables change one service of many.
+        if let Some(before) = before.as_ref().filter(|before| before.is(service, &listed)) {
+            return before.clone();
+        }
+        // With others that serve already, a new one can take its time; where all are new, nobody else can serve.
+        let known: HashSet<u64> =
+            before.iter().flat_map(|service| &service.instances).map(|instance| instance.key).collect();
+        let (stay, come): (Vec<_>, Vec<_>) =
+            listed.iter().partition(|instance| known.contains(&instance.key));
+        // One that was away, to be started again perhaps, is not what it was.
+        come.iter().for_each(|instance| instance.ejection.forget());
+        if !stay.is_empty() {
+            come.iter().for_each(|instance| instance.start_slowly());
+        }
+        let burst = service.max_concurrency.saturating_mul(2);
+        Arc::new(Service {
+            id: service.id.clone(),
+            name: service.name.clone(),
+            revision: service.revision,
+            state: service.state,
+            max_concurrency: service.max_concurrency,
+            ceiling: service.policy.concurrency_hard.unwrap_or(burst).max(1),
+            policy: service.policy.clone(),
+            instances: listed,
+            counts: instances.counts(&service.id),
+            queue,
+        })
+    }
+
+    /// Whether a new table says nothing new about it.
+    fn is(&self, service: &RouteService, listed: &[Arc<Instance>]) -> bool {
+        self.name == service.name
+            && self.revision == service.revision
+            && self.state == service.state
+            && self.max_concurrency == service.max_concurrency
+            && self.policy == service.policy
+            && self.instances.len() == listed.len()
+            && self.instances.iter().zip(listed).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    pub(crate) fn rule(&self) -> Rule {
+        let target = self.max_concurrency.clamp(1, self.ceiling);
+        Rule { target, ceiling: self.ceiling, balance: self.policy.balance }
+    }
+
+    /// Why it takes no requests, if it does not.
+    pub(crate) fn refuses(&self) -> Option<Cause> {
+        match self.state {
+            RouteState::Serving => None,
+            RouteState::Paused => Some(Cause::Paused),
+            RouteState::NotDeployed => Some(Cause::NotDeployed),
+        }
+    }
+
+    /// Requests that may wait for a place at an instance.
+    pub(crate) fn waiting_max(&self) -> usize {
+        let places = self.instances.len().saturating_mul(self.ceiling as usize);
+        places.saturating_mul(WAITING_PER_PLACE).max(WAITING_MIN)
+    }
 }
 
 impl Snapshot {
@@ -40,7 +123,7 @@ impl Snapshot {
         }
     }
 
-    /// Instances and counters come from `instances`, which keeps them over tables. A host that stands twice goes
+    /// Instances, counters and queues come from `instances`, which keeps them over tables. A host that stands twice goes
     /// to the first service that names it; the publisher does not let that happen.
     pub(crate) fn build(table: &RouteTable, instances: &mut Instances) -> Snapshot {
         let mut hosts = HashMap::with_capacity(table.services.len() * 2);
@@ -57,18 +140,19 @@ impl Snapshot {
                     }
                 }
             }
-            services.push(Service {
-                state: service.state,
-                instances: service.instances.iter().map(|i| instances.get(&i.id, i.address)).collect(),
-                counts: instances.counts(&service.id),
-            });
+            services.push(Service::new(service, instances));
         }
         Snapshot { generation: table.generation, known: true, hosts, services }
     }
 
     /// The service of a host that `Host::parse` normalised.
-    pub(crate) fn find(&self, host: &Host) -> Option<&Service> {
+    pub(crate) fn find(&self, host: &Host) -> Option<&Arc<Service>> {
         self.hosts.get(host.as_str()).map(|number| &self.services[*number as usize])
+    }
+
+    /// All of them, in the order of the table.
+    pub(crate) fn services(&self) -> &[Arc<Service>] {
+        &self.services
     }
 
     pub(crate) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
@@ -138,7 +222,9 @@ fn valid_port(text: &[u8]) -> Result<(), BadHost> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance;
     use crate::config::{StaticRoute, static_table};
+    use crate::ejection::{Standing, now_ms};
 
     fn check(text: &str, expect: Option<&str>) {
         let host = Host::parse(text.as_bytes());
@@ -182,6 +268,70 @@ mod tests {
         assert_eq!(find("one.localhost"), Some(1));
         assert_eq!(find("TWO.localhost.:8080"), Some(2));
         assert_eq!(find("three.localhost"), None);
+    }
+
+    fn built(table: &RouteTable, instances: &mut Instances) -> Snapshot {
+        let snapshot = Snapshot::build(table, instances);
+        instances.follow(&snapshot);
+        snapshot
+    }
+
+    #[test]
+    fn a_table_makes_anew_what_it_changes_and_nothing_else() {
+        let routes: Vec<StaticRoute> =
+            ["one=127.0.0.1:1", "two=127.0.0.1:2"].map(|r| r.parse().unwrap()).into();
+        let (mut table, mut instances) = (static_table(&routes), Instances::default());
+        let before = built(&table, &mut instances);
+        table.services[1].policy.affinity = true;
+        let after = built(&table, &mut instances);
+        assert!(Arc::ptr_eq(&before.services[0], &after.services[0]));
+        assert!(!Arc::ptr_eq(&before.services[1], &after.services[1]));
+        assert!(after.services[1].policy.affinity);
+        assert!(Arc::ptr_eq(&before.services[1].queue, &after.services[1].queue));
+    }
+
+    /// How five requests are shared out when the first of these tables is followed by the second.
+    fn check_shares(first: &str, second: &str, expect: [u32; 2]) {
+        let table = |route: &str| {
+            let mut table = static_table(&[route.parse().unwrap()]);
+            table.services[0].max_concurrency = 4;
+            for instance in &mut table.services[0].instances {
+                instance.id = apron_model::ids::InstanceId::new(instance.address.port().to_string());
+            }
+            table
+        };
+        let mut instances = Instances::default();
+        let _first = built(&table(first), &mut instances);
+        let second = built(&table(second), &mut instances);
+        for _ in 0..5 {
+            assert!(balance::claim(&second.services[0], 0, None).is_some());
+        }
+        assert_eq!(instances.in_flight().into_values().collect::<Vec<_>>(), expect, "{first}");
+    }
+
+    #[test]
+    fn a_new_instance_beside_others_starts_slowly_and_new_ones_alone_do_not() {
+        check_shares("a=127.0.0.1:1", "a=127.0.0.1:1,127.0.0.1:2", [4, 1]);
+        check_shares("a=127.0.0.1:1,127.0.0.1:2", "a=127.0.0.1:1,127.0.0.1:2", [3, 2]);
+        check_shares("a=127.0.0.1:3", "a=127.0.0.1:1,127.0.0.1:2", [3, 2]);
+    }
+
+    #[test]
+    fn an_instance_that_comes_back_is_not_out_any_more() {
+        let table = |addresses: &str| static_table(&[format!("a={addresses}").parse().unwrap()]);
+        let mut instances = Instances::default();
+        let first = built(&table("127.0.0.1:1,127.0.0.1:2"), &mut instances);
+        let instance = first.services[0].instances[1].clone();
+        let trial = instance.ejection.begin(Standing::In, now_ms).unwrap();
+        while !instance.ejection.failed(trial, now_ms()) {}
+        let mut changed = table("127.0.0.1:1,127.0.0.1:2");
+        changed.services[0].policy.affinity = true;
+        let _changed = built(&changed, &mut instances);
+        assert_eq!(instance.ejection.standing(now_ms), Standing::Out, "it was there all the time");
+        let _away = built(&table("127.0.0.1:1"), &mut instances);
+        let back = built(&table("127.0.0.1:1,127.0.0.1:2"), &mut instances);
+        assert!(Arc::ptr_eq(&back.services[0].instances[1], &instance));
+        assert_eq!(instance.ejection.standing(now_ms), Standing::In);
     }
 
     /// A request finds the service of the name that it wrote, or none.

@@ -7,6 +7,7 @@
 
 use crate::balance::Instances;
 use crate::route::{Host, Snapshot};
+use crate::shared_counts::Region;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::routes::RouteTable;
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub(crate) struct Tables {
     /// The table as it came, for the file.
     table: watch::Sender<Option<Arc<RouteTable>>>,
     instances: Mutex<Instances>,
+    region: Arc<Region>,
     /// What each loop serves.
     loops: Mutex<Vec<Generation>>,
     disk: Mutex<Disk>,
@@ -57,11 +59,12 @@ pub(crate) struct NotNewer {
 }
 
 impl Tables {
-    pub(crate) fn new(loops: usize) -> Tables {
+    pub(crate) fn sharing(loops: usize, region: Arc<Region>) -> Tables {
         Tables {
             snapshot: watch::Sender::new(Arc::new(Snapshot::unknown())),
             table: watch::Sender::new(None),
-            instances: Mutex::default(),
+            instances: Mutex::new(Instances::new(region.clone())),
+            region,
             loops: Mutex::new(vec![Generation::default(); loops]),
             disk: Mutex::default(),
             acknowledged: Notify::new(),
@@ -74,14 +77,24 @@ impl Tables {
         if table.generation <= served {
             return Err(NotNewer { offered: table.generation, served });
         }
-        let snapshot = Snapshot::build(&table, &mut instances);
+        let snapshot = Arc::new(Snapshot::build(&table, &mut instances));
+        // Before any loop can acknowledge it: from then on no place of an instance that it does not name is given
+        // to a request that waits.
+        instances.follow(&snapshot);
         // One step under the disk's lock: `saved` must not call the disk up to date between the two.
         let mut disk = lock(&self.disk);
         disk.behind_since.get_or_insert_with(Instant::now);
-        self.snapshot.send_replace(Arc::new(snapshot));
+        self.snapshot.send_replace(snapshot.clone());
         drop(disk);
         self.table.send_replace(Some(Arc::new(table)));
+        let lines = snapshot.services.iter().map(|service| &service.queue);
+        lines.filter(|queue| queue.waiting() > 0).for_each(|queue| queue.pump());
         Ok(())
+    }
+
+    /// The counts that this process shares with others.
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
     }
 
     /// The newest table that was applied; loops may still be on their way to it.
@@ -92,6 +105,11 @@ impl Tables {
     /// Does the newest table name the host?
     pub(crate) fn knows(&self, host: &Host) -> bool {
         self.snapshot.borrow().find(host).is_some()
+    }
+
+    /// What loops serve, or are about to.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
@@ -153,6 +171,13 @@ impl Tables {
 /// Data behind these locks is whole after every statement, so a panic elsewhere does not spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+impl Tables {
+    pub(crate) fn new(loops: usize) -> Tables {
+        Tables::sharing(loops, Arc::new(Region::create().unwrap()))
+    }
 }
 
 #[cfg(test)]

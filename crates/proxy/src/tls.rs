@@ -1,41 +1,38 @@
-//! The local certificate authority and the certificates that it signs for the apps domain.
+//! Which certificate a client gets, and how TLS is spoken.
 //!
-//! The authority is made at the first start and kept: whoever trusts `ca.pem` once is served over HTTPS without a
-//! warning from then on. It signs one certificate for the apps domain and the platform's own region, which is kept in
-//! `apps.pem`, and in memory one for each other region that a service of the route table is in, when the first
-//! client asks for it: a wildcard stands for one label only. Each is made anew, while the proxy runs, when a third of
-//! its life is left.
+//! A host with a pair of files of its own (`files`) gets that. Every other host, and whoever names none, gets the one
+//! pair that was given for all, or where there is none what the local authority (`authority`) signs for the apps
+//! domain (`apps`).
 
-use crate::config::Tls;
+mod apps;
+mod authority;
+pub(crate) mod files;
+mod validity;
+
+pub use authority::{AuthorityError, check_authority};
+
+use crate::config::Config;
 use crate::route::Host;
 use crate::saved::replace;
 use crate::tables::Tables;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, date_time_ymd,
-};
+use apps::Certificates;
+use files::{Files, Held, PairError};
+use rcgen::{DistinguishedName, DnType};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::{CertifiedKey, SigningKey};
-use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const AUTHORITY_DAYS: u32 = 3650;
-/// Clients refuse certificates that are valid for longer than 398 days.
-const CERTIFICATE_DAYS: u32 = 397;
-/// Made anew with fewer days left.
-const RENEW_DAYS: u32 = CERTIFICATE_DAYS / 3;
-/// Certificates that are held, one a region; AWS has some thirty. With more in use the oldest is made again.
-const CERTIFICATES_MAX: usize = 64;
+/// Sessions that are kept for clients of TLS 1.2 that take no tickets, which are few; each has some hundred bytes.
+const SESSIONS_MAX: usize = 4096;
 
 /// Time since 1970, given by whoever starts the proxy.
 pub(crate) type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
@@ -50,233 +47,88 @@ pub enum TlsError {
     Damaged { path: PathBuf, source: rustls::pki_types::pem::Error },
     #[error("certificate and key cannot be used")]
     Unusable(#[from] rustls::Error),
+    #[error(transparent)]
+    Pair(#[from] PairError),
 }
 
-/// What the certificate in `apps.pem` is, so that it need not be parsed.
-#[derive(Serialize, Deserialize, PartialEq, Eq)]
-struct Made {
-    names: Vec<String>,
-    /// Days since 1970.
-    expires_day: u64,
+/// What the loops share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// None where nothing says which certificates there are.
+    pub(crate) acceptor: Option<TlsAcceptor>,
+    /// Pairs of files; a client knows who signed these.
+    pub(crate) held: watch::Receiver<Arc<Held>>,
+    /// Where HTTPS is reached.
+    pub(crate) port: Option<u16>,
 }
 
-/// The acceptor for the HTTPS listeners. It signs certificates for hosts that `tables` knows.
-pub(crate) fn acceptor(config: &Tls, tables: Arc<Tables>, clock: Clock) -> Result<TlsAcceptor, TlsError> {
-    let certificates = Certificates::open(config, tables, clock)?;
+/// Reads and makes certificates. They are signed for hosts that `tables` knows. What is given besides looks after the
+/// files, on a thread of its own.
+pub(crate) fn start(
+    config: &Config,
+    tables: &Arc<Tables>,
+    clock: Clock,
+) -> Result<(Shared, Option<Files>), TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let files = match config.certificates.is_empty() {
+        true => None,
+        false => Some(Files::open(&config.certificates, provider.clone())?),
+    };
+    let held = match &files {
+        Some(files) => files.subscribe(),
+        None => watch::Sender::new(Arc::new(Held::default())).subscribe(),
+    };
+    let apps = match &config.tls {
+        Some(tls) => Some(Certificates::open(tls, tables.clone(), clock)?),
+        None => None,
+    };
+    let acceptor = match apps.is_some() || config.certificates.pair.is_some() {
+        true => Some(acceptor(provider, Chooser { held: held.clone(), apps })?),
+        false => None,
+    };
+    Ok((Shared { acceptor, held, port: config.https_port }, files))
+}
+
+fn acceptor(provider: Arc<CryptoProvider>, chooser: Chooser) -> Result<TlsAcceptor, TlsError> {
     let mut server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates));
-    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        .with_cert_resolver(Arc::new(chooser));
+    // Who offers the last one alone would be turned away otherwise, and is served like anybody.
+    server.alpn_protocols = ["h2", "http/1.1", "http/1.0"].map(|name| name.as_bytes().to_vec()).into();
+    // A ticket is sealed with a key of this process that changes every few hours: any loop takes it, and nothing is
+    // kept for it. Data before the handshake's end stays off, as it could be sent a second time by anyone.
+    server.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    server.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     Ok(TlsAcceptor::from(Arc::new(server)))
 }
 
 /// Gives each client the certificate for the host that it names.
-struct Certificates {
-    config: Tls,
-    tables: Arc<Tables>,
-    clock: Clock,
-    authority: Authority,
-    /// Of every certificate.
-    key: KeyPair,
-    signing: Arc<dyn SigningKey>,
-    /// By what stands behind the wildcard.
-    held: Mutex<HashMap<String, Held>>,
+struct Chooser {
+    held: watch::Receiver<Arc<Held>>,
+    apps: Option<Certificates>,
 }
 
-#[derive(Clone)]
-struct Held {
-    certificate: Arc<CertifiedKey>,
-    expires_day: u64,
-}
-
-impl Certificates {
-    fn open(config: &Tls, tables: Arc<Tables>, clock: Clock) -> Result<Certificates, TlsError> {
-        let expires_day = ensure(config, clock())?;
-        let directory = &config.directory;
-        let (chain_path, key_path) = (directory.join("apps.pem"), directory.join("apps.key"));
-        let damaged = |path: &Path| {
-            let path = path.to_owned();
-            move |source| TlsError::Damaged { path, source }
-        };
-        let chain = CertificateDer::pem_slice_iter(&read(&chain_path)?)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(damaged(&chain_path))?;
-        let text = read(&key_path)?;
-        let private = PrivateKeyDer::from_pem_slice(&text).map_err(damaged(&key_path))?;
-        let signing = rustls::crypto::ring::sign::any_supported_type(&private)?;
-        let certificate = CertifiedKey::new(chain, signing.clone());
-        certificate.keys_match()?;
-        let held = Held { certificate: Arc::new(certificate), expires_day };
-        Ok(Certificates {
-            authority: authority(directory, clock())?,
-            key: KeyPair::from_pem(&String::from_utf8_lossy(&text))?,
-            signing,
-            held: Mutex::new(HashMap::from([(config.apps_domain.clone(), held)])),
-            config: config.clone(),
-            tables,
-            clock,
-        })
-    }
-
-    /// For the host, or for whoever names none or one that nothing is served by: the certificate of the apps domain.
-    fn of(&self, host: Option<&str>) -> Option<Arc<CertifiedKey>> {
-        let domain =
-            host.and_then(|host| self.domain(host)).unwrap_or_else(|| self.config.apps_domain.clone());
-        let day = (self.clock)().as_secs() / DAY.as_secs();
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).get(&domain).cloned();
-        if let Some(held) = &held
-            && fresh(held.expires_day, day)
-        {
-            return Some(held.certificate.clone());
-        }
-        match self.make(&domain) {
-            Ok(made) => Some(self.hold(domain, made)),
-            Err(error) => {
-                tracing::error!(%error, domain, "cannot make a certificate");
-                held.map(|held| held.certificate)
-            }
-        }
-    }
-
-    /// What stands behind the wildcard of this host's certificate, if it is another than that of the apps domain.
-    fn domain(&self, host: &str) -> Option<String> {
-        let host = Host::parse(host.as_bytes()).ok()?;
-        let (_, domain) = host.as_str().split_once('.')?;
-        let region = domain.strip_suffix(&self.config.apps_domain)?.strip_suffix('.')?;
-        let other =
-            !region.is_empty() && !region.contains('.') && !self.config.regions.iter().any(|r| r == region);
-        (other && self.tables.knows(&host)).then(|| domain.to_owned())
-    }
-
-    fn make(&self, domain: &str) -> Result<Held, TlsError> {
-        let now = (self.clock)();
-        let names = match domain == self.config.apps_domain {
-            true => names(&self.config),
-            false => vec![format!("*.{domain}")],
-        };
-        let (certificate, expires_day) = certificate(names, domain, &self.key, &self.authority, now)?;
-        let chain = vec![certificate.der().clone(), self.authority.certificate.clone()];
-        Ok(Held { certificate: Arc::new(CertifiedKey::new(chain, self.signing.clone())), expires_day })
-    }
-
-    fn hold(&self, domain: String, made: Held) -> Arc<CertifiedKey> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() >= CERTIFICATES_MAX && !held.contains_key(&domain) {
-            let oldest =
-                held.iter().min_by_key(|(_, held)| held.expires_day).map(|(domain, _)| domain.clone());
-            oldest.and_then(|domain| held.remove(&domain));
-        }
-        let certificate = made.certificate.clone();
-        held.insert(domain, made);
-        certificate
+impl Chooser {
+    fn of(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        // The lock of the channel, held for a look-up: beside a handshake its price does not show.
+        let held = self.held.borrow().clone();
+        let host = name.and_then(|name| Host::parse(name.as_bytes()).ok());
+        let from_files = host.and_then(|host| held.find(host.as_str()).cloned()).or_else(|| held.for_all());
+        from_files.or_else(|| self.apps.as_ref().and_then(|apps| apps.of(name)))
     }
 }
 
-impl fmt::Debug for Certificates {
+impl fmt::Debug for Chooser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Certificates({})", self.config.apps_domain)
+        f.write_str("Chooser")
     }
 }
 
-impl ResolvesServerCert for Certificates {
+impl ResolvesServerCert for Chooser {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.of(hello.server_name())
     }
-}
-
-/// The names of the certificate in `apps.pem`.
-fn names(config: &Tls) -> Vec<String> {
-    let mut names = vec![config.apps_domain.clone(), format!("*.{}", config.apps_domain)];
-    names.extend(config.regions.iter().map(|region| format!("*.{region}.{}", config.apps_domain)));
-    names
-}
-
-/// Makes what is missing or outdated; gives the day when `apps.pem` expires.
-fn ensure(config: &Tls, now: Duration) -> Result<u64, TlsError> {
-    let directory = &config.directory;
-    std::fs::create_dir_all(directory).map_err(|source| TlsError::Io { path: directory.clone(), source })?;
-    let today = now.as_secs() / DAY.as_secs();
-    let names = names(config);
-
-    let made_path = directory.join("apps.json");
-    let made: Option<Made> =
-        std::fs::read(&made_path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let whole = ["ca.pem", "ca.key", "apps.pem", "apps.key"].iter().all(|name| directory.join(name).exists());
-    if let Some(made) = made
-        && whole
-        && made.names == names
-        && fresh(made.expires_day, today)
-    {
-        return Ok(made.expires_day);
-    }
-
-    let authority = authority(directory, now)?;
-    let key = KeyPair::generate()?;
-    let (certificate, expires_day) = certificate(names.clone(), &config.apps_domain, &key, &authority, now)?;
-    // The description is written last: without it, or with an old one, all is made again.
-    write(&directory.join("apps.key"), key.serialize_pem().as_bytes(), 0o600)?;
-    write(&directory.join("apps.pem"), (certificate.pem() + &authority.pem).as_bytes(), 0o644)?;
-    let made = serde_json::to_vec(&Made { names, expires_day }).unwrap_or_default();
-    write(&made_path, &made, 0o644)?;
-    Ok(expires_day)
-}
-
-/// One with more days than any is made with comes from a clock that was ahead, and is not valid yet.
-fn fresh(expires_day: u64, today: u64) -> bool {
-    let left = expires_day.saturating_sub(today);
-    (u64::from(RENEW_DAYS) + 1..=u64::from(CERTIFICATE_DAYS)).contains(&left)
-}
-
-/// A certificate for the names, and the day, since 1970, on which it expires.
-fn certificate(
-    names: Vec<String>,
-    common: &str,
-    key: &KeyPair,
-    authority: &Authority,
-    now: Duration,
-) -> Result<(rcgen::Certificate, u64), rcgen::Error> {
-    let mut params = CertificateParams::new(names)?;
-    params.distinguished_name = name(common);
-    params.not_before = date_time_ymd(1970, 1, 1) + now.saturating_sub(DAY);
-    params.not_after = date_time_ymd(1970, 1, 1) + now + DAY * CERTIFICATE_DAYS;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    let expires_day = now.as_secs() / DAY.as_secs() + u64::from(CERTIFICATE_DAYS);
-    Ok((params.signed_by(key, &authority.issuer)?, expires_day))
-}
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-    certificate: CertificateDer<'static>,
-}
-
-/// The kept authority, or a new one.
-fn authority(directory: &Path, now: Duration) -> Result<Authority, TlsError> {
-    let (pem_path, key_path) = (directory.join("ca.pem"), directory.join("ca.key"));
-    let mut params = CertificateParams::default();
-    params.distinguished_name = name("Apron local authority");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = date_time_ymd(1970, 1, 1) + now.saturating_sub(DAY);
-    params.not_after = date_time_ymd(1970, 1, 1) + now + DAY * AUTHORITY_DAYS;
-    let (key, pem) = if pem_path.exists() && key_path.exists() {
-        let key = KeyPair::from_pem(&String::from_utf8_lossy(&read(&key_path)?))?;
-        // Name and key are all that a signature takes from its issuer, and both are those of the kept one.
-        (key, String::from_utf8_lossy(&read(&pem_path)?).into_owned())
-    } else {
-        let key = KeyPair::generate()?;
-        let pem = params.self_signed(&key)?.pem();
-        write(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
-        write(&pem_path, pem.as_bytes(), 0o644)?;
-        (key, pem)
-    };
-    let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
-        .map_err(|source| TlsError::Damaged { path: pem_path, source })?;
-    Ok(Authority { issuer: Issuer::new(params, key), pem, certificate })
 }
 
 fn name(common: &str) -> DistinguishedName {

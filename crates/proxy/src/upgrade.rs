@@ -1,79 +1,186 @@
 //! Connections that leave HTTP: WebSockets, bytes in both directions until both sides have ended.
 //!
-//! A side that ends its own direction only still hears the other one: the end is passed on, nothing more.
+//! A side that ends its own direction only still hears the other one: the end is passed on, nothing more. Over HTTP/2
+//! a WebSocket is a stream (RFC 8441); the instance sees one of HTTP/1 either way. When the proxy ends, both
+//! sides are given a close frame, if they are not in the middle of another.
 
 use crate::body::ResponseBody;
 use crate::client::Active;
 use crate::event_loop::Open;
+use crate::headers;
+use crate::observe::Exchange;
 use crate::pool::Ticket;
-use bytes::Bytes;
-use http::HeaderValue;
-use http::Response;
-use http::header::{CONNECTION, UPGRADE};
+use crate::reply::Cause;
+use crate::websocket::{CLOSE_AS_CLIENT, CLOSE_GOING_AWAY, Frames, Key};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::{HeaderValue, Method, Response, StatusCode, request};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
-use tokio::time::{Instant, sleep_until};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
+use tokio::time::{Instant, sleep_until, timeout};
 
-/// A tunnel in which neither side says anything for this long is closed.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(3600);
+/// A close frame that is not taken within this long is not waited for.
+const LAST_WORD_TIME_MAX: Duration = Duration::from_millis(300);
 
-/// Answers 101 and, once that is sent, joins both connections. The place on the instance stays taken until the
-/// tunnel ends.
-pub(crate) fn tunnel(
-    client_upgrade: OnUpgrade,
-    response: Response<Incoming>,
-    ticket: Ticket,
-    active: Active,
-) -> Response<ResponseBody> {
-    let (mut parts, body) = response.into_parts();
-    crate::headers::strip_connection_headers(&mut parts.headers);
-    parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    let instance_upgrade =
-        parts.extensions.remove::<OnUpgrade>().unwrap_or_else(|| hyper::upgrade::on(Response::new(body)));
-    let open = Open::new(active.event_loop());
-    tokio::task::spawn_local(async move {
-        let (ticket, _active, _open) = (ticket, active, open);
-        let joined = async {
-            let (mut client, mut instance) = tokio::try_join!(client_upgrade, instance_upgrade)?;
-            join(TokioIo::new(&mut client), TokioIo::new(&mut instance)).await;
-            Ok::<(), hyper::Error>(())
-        };
-        if let Err(error) = joined.await {
-            tracing::debug!(id = %ticket.upstream.instance.id, %error, "tunnel was not made");
-        }
-    });
-    Response::from_parts(parts, ResponseBody::whole(Bytes::new()))
+/// What a client asked to become.
+pub(crate) enum Asked {
+    /// An ordinary request, also where it asked for what RFC 9110 §7.8 lets a server pass over.
+    Nothing,
+    Websocket(Websocket),
+    /// A tunnel to anywhere.
+    Connect,
+    /// CONNECT with a protocol that is not spoken here.
+    Other,
 }
 
-async fn join(client: impl AsyncRead + AsyncWrite + Unpin, instance: impl AsyncRead + AsyncWrite + Unpin) {
-    let last = Rc::new(Cell::new(Instant::now()));
-    let mut client = Watched { stream: client, last: last.clone() };
-    let mut instance = Watched { stream: instance, last: last.clone() };
-    let idle = async {
-        while last.get().elapsed() < IDLE_TIME_MAX {
-            sleep_until(last.get() + IDLE_TIME_MAX).await;
+/// A WebSocket that waits for the instance's answer.
+pub(crate) struct Websocket {
+    client: OnUpgrade,
+    /// Present over HTTP/2, where the proxy asks the instance in its own name.
+    pub(crate) key: Option<Key>,
+}
+
+/// Reads what a request asks for; `nonce` makes a key where one is needed.
+pub(crate) fn asked(parts: &mut request::Parts, has_body: bool, nonce: impl FnOnce() -> [u8; 16]) -> Asked {
+    // Taken before the head is changed: it is how the connection is handed over later.
+    let client = parts.extensions.remove::<OnUpgrade>();
+    let protocol = parts.extensions.remove::<Protocol>();
+    if parts.method == Method::CONNECT {
+        return match (client, protocol) {
+            (Some(client), Some(protocol)) if protocol.as_str() == "websocket" => {
+                Asked::Websocket(Websocket { client, key: Some(Key::new(nonce())) })
+            }
+            (_, Some(_)) => Asked::Other,
+            (_, None) => Asked::Connect,
+        };
+    }
+    match client {
+        Some(client) if !has_body && headers::wants_websocket(parts) => {
+            Asked::Websocket(Websocket { client, key: None })
         }
-    };
-    tokio::select! {
-        // Either end is a regular end of a tunnel.
-        _ = copy_bidirectional(&mut client, &mut instance) => {}
-        () = idle => {}
+        _ => Asked::Nothing,
     }
 }
 
-/// A stream that notes when something was read from it.
+impl Websocket {
+    /// Whether the instance has agreed, to this and to nothing else.
+    pub(crate) fn is_agreed(&self, response: &Response<Incoming>) -> bool {
+        let accept = response.headers().get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
+        response.status() == StatusCode::SWITCHING_PROTOCOLS
+            && headers::is_websocket(response.headers())
+            // Over HTTP/1 the client has the key, and looks for itself.
+            && self.key.as_ref().is_none_or(|key| accept == Some(&key.accept()[..]))
+    }
+
+    /// Whether this answer, which does not agree, may reach the client. Over HTTP/2 any success would say that the
+    /// stream is a WebSocket now.
+    pub(crate) fn may_pass(&self, status: StatusCode) -> bool {
+        status != StatusCode::SWITCHING_PROTOCOLS && (self.key.is_none() || !status.is_success())
+    }
+}
+
+/// What a tunnel holds while it is open.
+pub(crate) struct Tunnel {
+    pub(crate) ticket: Ticket,
+    pub(crate) exchange: Exchange,
+    pub(crate) active: Active,
+    /// Nobody may be silent for longer.
+    pub(crate) idle: Duration,
+}
+
+/// Answers that the protocol is switched and, once that is sent, joins both connections. The place on the instance
+/// stays taken until the tunnel ends.
+pub(crate) fn tunnel(
+    websocket: Websocket,
+    response: Response<Incoming>,
+    tunnel: Tunnel,
+) -> Response<ResponseBody> {
+    let (mut parts, body) = response.into_parts();
+    headers::strip_connection_headers(&mut parts.headers);
+    let instance =
+        parts.extensions.remove::<OnUpgrade>().unwrap_or_else(|| hyper::upgrade::on(Response::new(body)));
+    if websocket.key.is_some() {
+        parts.status = StatusCode::OK;
+        parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
+    } else {
+        parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    let open = Open::new(tunnel.active.event_loop());
+    tokio::task::spawn_local(async move {
+        let (mut tunnel, _open) = (tunnel, open);
+        let upgraded = async { tokio::try_join!(websocket.client, instance) };
+        match upgraded.await {
+            Ok((client, instance)) => join(TokioIo::new(client), TokioIo::new(instance), &mut tunnel).await,
+            Err(error) => {
+                let id = &tunnel.ticket.upstream.instance.id;
+                tracing::debug!(%id, %error, "tunnel was not made");
+            }
+        }
+    });
+    Response::from_parts(parts, ResponseBody::empty())
+}
+
+async fn join(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    instance: impl AsyncRead + AsyncWrite + Unpin,
+    tunnel: &mut Tunnel,
+) {
+    let last = Rc::new(Cell::new(Instant::now()));
+    let mut client = Watched::new(client, &last);
+    let mut instance = Watched::new(instance, &last);
+    let idle = async {
+        while last.get().elapsed() < tunnel.idle {
+            sleep_until(last.get() + tunnel.idle).await;
+        }
+    };
+    let silent = tokio::select! {
+        // Either end is a regular end of a tunnel.
+        _ = copy_bidirectional(&mut client, &mut instance) => None,
+        () = idle => Some(Cause::StreamIdle),
+        () = tunnel.active.event_loop().farewell() => Some(Cause::Drained),
+    };
+    if let Some(cause) = silent {
+        tunnel.exchange.cause(cause);
+        let last_words = async {
+            tokio::join!(client.take_leave(&CLOSE_GOING_AWAY), instance.take_leave(&CLOSE_AS_CLIENT))
+        };
+        // They may hang like the connections that they are sent on; then the tunnel ends without.
+        let _ = timeout(LAST_WORD_TIME_MAX, last_words).await;
+    }
+    tunnel.exchange.sent(client.written);
+    tunnel.exchange.received(instance.written);
+}
+
+/// A stream that notes when something was read from it, and what was written to it.
 struct Watched<S> {
     stream: S,
     last: Rc<Cell<Instant>>,
+    written: u64,
+    frames: Frames,
+}
+
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    fn new(stream: S, last: &Rc<Cell<Instant>>) -> Watched<S> {
+        Watched { stream, last: last.clone(), written: 0, frames: Frames::default() }
+    }
+
+    /// Ends a WebSocket as its protocol wants it, with this close frame.
+    async fn take_leave(&mut self, close: &[u8]) -> io::Result<()> {
+        if self.frames.is_between() {
+            self.stream.write_all(close).await?;
+            self.stream.flush().await?;
+        }
+        self.stream.shutdown().await
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -96,7 +203,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let length = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.written += length as u64;
+        self.frames.pass(&bytes[..length]);
+        Poll::Ready(Ok(length))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

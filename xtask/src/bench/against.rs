@@ -32,7 +32,13 @@ struct Round {
 }
 
 /// Runs the script with the proxies, rounds and load of our own bench, and compares what both say of ours.
-pub(super) fn run(program: &str, script: &Path, effort: Effort, ours: &Ratios) -> Result<Outcome> {
+pub(super) fn run(
+    root: &Path,
+    program: &str,
+    script: &Path,
+    effort: Effort,
+    ours: &Ratios,
+) -> Result<Outcome> {
     interrupt::check()?;
     let directory = Directory::new("against")?;
     let json = directory.0.join("figures.json");
@@ -43,8 +49,9 @@ pub(super) fn run(program: &str, script: &Path, effort: Effort, ours: &Ratios) -
     python.arg(script).args(["--ours", &command.join(" "), "--ours-url", &format!("http://{listen}/")]);
     python.args(["--host", proxy::HOST, "--rounds", &effort.rounds.to_string()]);
     python.args(["--seconds", &effort.seconds.to_string(), "--body", &proxy::BODY_BYTES.to_string()]);
-    // Nothing that our bench does not measure.
-    python.args(["--connections", &proxy::CONNECTIONS.to_string(), "--envoy", ""]).arg("--json").arg(&json);
+    python.args(["--connections", &proxy::CONNECTIONS.to_string()]).arg("--json").arg(&json);
+    // What our bench measures and nothing else.
+    python.arg("--envoy").arg(proxy::envoy(root).unwrap_or_default());
     run_program(&mut python)?;
     interrupt::check()?;
     let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();

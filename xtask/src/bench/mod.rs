@@ -104,10 +104,11 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
             "build" => outcomes.push((name, build::run(root, effort)?)),
             "proxy" => {
                 let program = platform::binary(root)?;
-                let (outcome, ratios) = proxy::run(&program, effort)?;
+                let (outcome, ratios) = proxy::run(root, &program, effort)?;
                 outcomes.push((name, outcome));
                 if let Some(script) = &script {
-                    outcomes.push((against::SECTION, against::run(&program, script, effort, &ratios)?));
+                    let outcome = against::run(root, &program, script, effort, &ratios)?;
+                    outcomes.push((against::SECTION, outcome));
                 }
             }
             other => bail!("bench '{other}' has no code"),

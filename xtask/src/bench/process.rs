@@ -32,10 +32,15 @@ impl Process {
         arguments: &[&str],
         listens: SocketAddr,
     ) -> Result<Process> {
+        let mut command = pinned(&cpu.to_string(), program);
+        command.args(arguments);
+        Process::launch(command, program, listens)
+    }
+
+    /// As `start`, of a command that `pinned` made.
+    pub(super) fn launch(mut command: Command, program: &str, listens: SocketAddr) -> Result<Process> {
         interrupt::check()?;
-        let child = Command::new("taskset")
-            .args(["-c", &cpu.to_string(), program])
-            .args(arguments)
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -102,6 +107,13 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A program that is to run on these cores alone, such as `1` or `0,1`.
+pub(super) fn pinned(cpus: &str, program: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", cpus, program]);
+    command
 }
 
 fn ticks(pid: u32) -> Option<u64> {

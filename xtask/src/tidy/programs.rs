@@ -5,8 +5,14 @@ use super::{Problem, relative};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
-/// The node and its containers; unpacking, assembling and building; the supervisor, which starts `apron` itself.
-const MAY: [&str; 3] = ["crates/compute/src/", "crates/images/src/", "crates/app/src/supervisor/"];
+/// The node and its containers; unpacking, assembling and building; the supervisor, which starts `apron` itself; and
+/// the command that has the system make its store of certificates anew.
+const MAY: [&str; 4] = [
+    "crates/compute/src/",
+    "crates/images/src/",
+    "crates/app/src/supervisor/",
+    "crates/app/src/cli/trust.rs",
+];
 /// Both standard library and tokio name the type so. Put together here, as the words of `text.rs` are.
 const STARTS: [&str; 2] = [concat!("Command", "::new("), concat!("process", "::Command")];
 

@@ -18,6 +18,7 @@ mod revisions;
 mod settings;
 mod show;
 mod target;
+mod trust;
 mod upload;
 
 use anyhow::{Context, Result};
@@ -97,6 +98,8 @@ enum Command {
     Backup(backup::Arguments),
     /// Put the data directory of a platform that does not run, or an empty one, into the state of a backup
     Restore(backup::Arguments),
+    /// Print the root of the platform's own certificates, or have this machine trust it
+    Trust(trust::Arguments),
     /// Print the version
     Version,
 }
@@ -139,6 +142,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitC
         Command::Proxy(arguments) => return crate::proxy::run(arguments),
         Command::Backup(arguments) => return backup::backup(&flags, &arguments),
         Command::Restore(arguments) => return backup::restore(&flags, &arguments),
+        Command::Trust(arguments) => return trust::run(&flags, &arguments),
         Command::Version => {
             progress::print(&format!("apron {}", env!("CARGO_PKG_VERSION")));
             return Ok(ExitCode::SUCCESS);
@@ -157,6 +161,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitC
             | Command::Proxy(_)
             | Command::Backup(_)
             | Command::Restore(_)
+            | Command::Trust(_)
             | Command::Version => Ok(ExitCode::SUCCESS),
             Command::Deploy(arguments) => deploy::run(&client, arguments).await,
             Command::Ls => show::list(&client).await,
@@ -222,6 +227,15 @@ mod tests {
         }
         let proxy = "apron proxy --static-route h=127.0.0.1:1,127.0.0.1:2 --http 127.0.0.1:0 --loops 1";
         assert!(matches!(parse(proxy).unwrap().command, Command::Proxy(_)));
+        let https = format!("{proxy} --https 127.0.0.1:0 --cert a.pem --key a.key");
+        assert!(matches!(parse(&https).unwrap().command, Command::Proxy(_)));
+        for part in ["--https 127.0.0.1:0", "--cert a.pem --key a.key", "--https 127.0.0.1:0 --cert a.pem"] {
+            assert!(parse(&format!("{proxy} {part}")).is_err(), "{part}");
+        }
+        for line in ["apron trust", "apron trust --install --apps-domain a.test", "apron trust --remove"] {
+            assert!(matches!(parse(line).unwrap().command, Command::Trust(_)), "{line}");
+        }
+        assert!(parse("apron trust --install --remove").is_err());
         for wrong in [
             "apron",
             "apron deploy --env novalue",

@@ -1,7 +1,9 @@
 //! The TOML file of `--config`: one table of known keys, each with its reader.
 
 use super::database::DatabaseSettings;
-use super::{BuildEnvironment, ConfigError, LOOPS_MAX, Listen, NodeSettings, RegistrySettings};
+use super::{
+    BuildEnvironment, ConfigError, LOOPS_MAX, Listen, NodeSettings, ProxySettings, RegistrySettings,
+};
 use apron_control::PostgresDatabase;
 use apron_model::resource::Quotas;
 use apron_model::throttle::Rates;
@@ -30,6 +32,7 @@ pub(super) struct File {
     pub(super) source_roots: Vec<PathBuf>,
     pub(super) build_environment: BuildEnvironment,
     pub(super) node: NodeSettings,
+    pub(super) proxy: ProxySettings,
     pub(super) registries: RegistrySettings,
     pub(super) quotas: Quotas,
     pub(super) throttling: Rates,
@@ -51,12 +54,15 @@ const KEYS: &[&str] = &[
     "source_roots",
     "build_environment",
     "node",
+    "proxy",
     "registries",
     "quotas",
     "throttling",
 ];
 const NODE_KEYS: &[&str] =
     &["address_ranges", "pairs_ready", "free_memory_min_mib", "dns", "egress_allow", "runtimes"];
+const PROXY_KEYS: &[&str] =
+    &["certificates", "trusted", "proxy_protocol", "connections_per_address_max", "via"];
 const REGISTRIES_KEYS: &[&str] = &["plain_http", "mirrors", "credentials"];
 
 /// A quota with a range of its own.
@@ -66,6 +72,8 @@ const QUOTA_MAX: u64 = 1_000_000;
 const INSTANCES_MAX: u64 = 1_000;
 /// Calls; more than any machine answers in a second.
 const RATE_MAX: u64 = 1_000_000;
+/// Connections of one address; more than any proxy holds.
+const CONNECTIONS_MAX: u64 = 10_000_000;
 
 /// Every build gets all of them; a few proxies and indexes are meant.
 const BUILD_VARIABLES_MAX: usize = 64;
@@ -144,6 +152,7 @@ impl Reader<'_> {
                 .map(|t| self.build_environment(t))
                 .unwrap_or_default(),
             node: self.section(table, "node").map(|t| self.node(t)).unwrap_or_default(),
+            proxy: self.section(table, "proxy").map(|t| self.proxy(t)).unwrap_or_default(),
             registries: self.section(table, "registries").map(|t| self.registries(t)).unwrap_or_default(),
             quotas: self.section(table, "quotas").map(|t| self.quotas(t)).unwrap_or_default(),
             throttling: self.section(table, "throttling").map(|t| self.throttling(t)).unwrap_or_default(),
@@ -202,6 +211,29 @@ impl Reader<'_> {
                 .list(table, "egress_allow", "networks like \"10.1.2.0/24\"", network)
                 .unwrap_or_default(),
             runtimes: self.parsed(table, "runtimes", "the absolute path of a file", absolute),
+        }
+    }
+
+    fn proxy(&mut self, table: &Table<'_>) -> ProxySettings {
+        self.known(table, "proxy.", PROXY_KEYS);
+        let certificates = self.parsed(table, "certificates", "the absolute path of a directory", absolute);
+        if let (Some(path), Some(value)) = (&certificates, table.get("certificates"))
+            && !path.is_dir()
+        {
+            let message = format!("'certificates': {}: {NO_DIRECTORY}", path.display());
+            self.problem(value.span(), message);
+        }
+        let networks = "addresses or networks like \"10.0.0.0/8\"";
+        let via = |text: &str| apron_proxy::is_via_name(text).then(|| text.to_owned());
+        let connections = self.number(table, "connections_per_address_max", 1, CONNECTIONS_MAX);
+        ProxySettings {
+            certificates,
+            trusted: self.list(table, "trusted", networks, |t| t.parse().ok()).unwrap_or_default(),
+            proxy_protocol: self
+                .list(table, "proxy_protocol", networks, |t| t.parse().ok())
+                .unwrap_or_default(),
+            connections_per_address_max: connections.map(|number| number as u32),
+            via: self.parsed(table, "via", "a word", via),
         }
     }
 

@@ -10,5 +10,6 @@ LC_CTYPE, RUST_LOG and RUST_BACKTRACE. The node, which assembles base images and
 this machine, also gets SSL_CERT_FILE, SSL_CERT_DIR and HTTP_PROXY, HTTPS_PROXY, NO_PROXY (or in small letters).
 Instances and builds get none of them; what builds shall have stands in build_environment.\n\n\
 Signals: SIGTERM or SIGINT ends Apron's own processes and leaves instances running, the next start adopts them; a
-second one does not wait for requests under way. SIGHUP is ignored.",
+second one does not wait for requests under way. SIGUSR2 puts the program that lies in this one's place on disk into
+its place in memory too, with the settings as they are then, and loses no request. SIGHUP is ignored.",
 );

@@ -29,6 +29,8 @@ fn a_whole_file_is_read() {
         loops = 4
         drain_s = 5
         source_roots = ["/usr", "/etc"]
+        [proxy]
+        certificates = "/etc"
         [node]
         address_ranges = ["10.9.0.0/16"]
         pairs_ready = 3
@@ -48,6 +50,7 @@ fn a_whole_file_is_read() {
     .unwrap();
     assert_eq!(file.https, Some(Listen::Off));
     assert_eq!(file.proxy_uid, Some(7002));
+    assert_eq!(file.proxy.certificates, Some("/etc".into()));
     assert_eq!(file.node.dns[0].port(), 53);
     assert_eq!(file.registries.mirrors.len(), 1);
     assert_eq!(file.source_roots, [PathBuf::from("/usr"), PathBuf::from("/etc")]);
@@ -65,6 +68,31 @@ fn rates_of_calls_are_read_and_the_example_shows_what_they_and_quotas_are_anyway
     let shown = &example[example.find("[throttling]").unwrap()..example.find("[registries]").unwrap()];
     let shown = file::parse(shown).unwrap();
     assert_eq!((shown.throttling, shown.quotas), (Rates::default(), Quotas::default()));
+}
+
+#[test]
+fn who_stands_before_the_proxy_is_read() {
+    let file = file::parse(
+        "[proxy]\ntrusted = [\"10.0.0.0/8\", \"::1\"]\nproxy_protocol = [\"10.0.0.5\"]\nvia = \"edge\"\n\
+         connections_per_address_max = 50",
+    )
+    .unwrap();
+    assert!(file.proxy.trusted[0].contains([10, 1, 1, 1].into()) && file.proxy.trusted.len() == 2);
+    assert!(!file.proxy.proxy_protocol[0].contains([10, 0, 0, 6].into()));
+    assert_eq!((file.proxy.via.as_deref(), file.proxy.connections_per_address_max), (Some("edge"), Some(50)));
+    let found = problems(
+        "[proxy]\ntrusted = [\"10.0.0.1/8\"]\nvia = \"two words\"\nconnections_per_address_max = 0\ntrust = 1",
+    );
+    assert_eq!(found.len(), 4, "{found:#?}");
+    assert_eq!(
+        found[0],
+        "line 2, column 12: 'trusted' must be a list of addresses or networks like \"10.0.0.0/8\", not \"10.0.0.1/8\""
+    );
+    let example = include_str!("example.toml");
+    // From here on, because the directory of certificates need not be on this machine.
+    let shown = &example[example.find("trusted =").unwrap()..example.find("[throttling]").unwrap()];
+    let shown = file::parse(&format!("[proxy]\n{shown}")).unwrap().proxy.connections_per_address_max;
+    assert_eq!(shown, Some(apron_proxy::CONNECTIONS_PER_ADDRESS_MAX));
 }
 
 #[test]
@@ -160,8 +188,32 @@ fn files_are_named_by_absolute_paths() {
 #[test]
 fn the_example_of_the_help_can_be_used() {
     let problems = file::parse(include_str!("example.toml")).err().unwrap_or_default();
-    // Its source root need not be on this machine.
-    assert!(problems.iter().all(|p| p.message.contains("source_roots")), "{problems:?}");
+    // Its directories need not be on this machine.
+    let directory = |message: &str| message.contains("source_roots") || message.contains("certificates");
+    assert!(problems.iter().all(|p| directory(&p.message)), "{problems:?}");
+}
+
+#[test]
+fn certificates_lie_in_a_directory_with_an_absolute_path() {
+    for (wrong, expect) in [
+        ("certificates", " must be the absolute path of a directory, not \"certificates\""),
+        ("/nonexistent/x", ": /nonexistent/x: there is no such directory"),
+    ] {
+        let found = problems(&format!("[proxy]\ncertificates = \"{wrong}\""));
+        assert_eq!(found, [format!("line 2, column 16: 'certificates'{expect}")]);
+    }
+    assert!(problems("[proxy]\ncerts = \"/etc\"")[0].contains("unknown key 'proxy.certs'"));
+}
+
+#[test]
+fn the_apps_domain_alone_is_the_flags_then_the_files_then_the_usual_one() {
+    assert_eq!(resolve_apps_domain(None, None).unwrap(), APPS_DOMAIN);
+    assert_eq!(resolve_apps_domain(None, Some("Apps.Example")).unwrap(), "apps.example");
+    assert!(
+        resolve_apps_domain(None, Some("no domain")).unwrap_err().to_string().starts_with("--apps-domain")
+    );
+    let missing = resolve_apps_domain(Some(Path::new("/nonexistent/apron.toml")), None);
+    assert!(missing.unwrap_err().to_string().contains("cannot read /nonexistent/apron.toml"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What each child is told: the platform's settings in the child's own terms.
 
-use super::directory::CONTROL_SOCKET;
+use super::directory::{ADMIN_SOCKET, CONTROL_SOCKET};
 use super::{Addresses, Role, reachable};
 use crate::children::Handover;
 use crate::config::Settings;
@@ -97,7 +97,25 @@ fn proxy(settings: &Settings, data_dir: &Path, addresses: &Addresses) -> apron_p
     });
     let drain_ms = u64::from(settings.drain_s) * 1000;
     let (socket, saved) = (data_dir.join(CONTROL_SOCKET), data_dir.join("proxy/routes.json"));
-    apron_proxy::Config::control(socket, saved, tls, drain_ms)
+    let given = &settings.proxy;
+    let certificates = apron_proxy::CertificateFiles {
+        directory: given.certificates.clone(),
+        ..apron_proxy::CertificateFiles::default()
+    };
+    let own = apron_proxy::Config::control(socket, saved, tls, drain_ms);
+    apron_proxy::Config {
+        certificates,
+        https_port: addresses.https.map(|address| address.port()),
+        access_log: Some(data_dir.join("proxy/access.log")),
+        admin: Some(data_dir.join(ADMIN_SOCKET)),
+        trusted: given.trusted.clone(),
+        proxy_protocol: given.proxy_protocol.clone(),
+        connections_per_address_max: given
+            .connections_per_address_max
+            .unwrap_or(own.connections_per_address_max),
+        via: given.via.clone(),
+        ..own
+    }
 }
 
 /// What follows the host in a ServiceUrl. Clients put `https://` before it, so the HTTPS listener counts where

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 /// Where control makes its socket; no other process of the platform writes there.
 pub(super) const CONTROL_SOCKET: &str = "run/control/control.sock";
+/// Where the proxy gives its metrics, likewise.
+pub(super) const ADMIN_SOCKET: &str = "run/proxy/admin.sock";
 
 /// A data directory that is ready and ours for as long as the value lives.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ pub(crate) fn prepare(path: &Path, control_uid: u32, proxy_uid: u32) -> Result<D
     let lock = lock(path, run.file("lock")?)?;
     let id = id(&path.join("id"))?;
     run.directory("control")?.give(control_uid, control_uid, 0o755)?;
+    run.directory("proxy")?.give(proxy_uid, proxy_uid, 0o755)?;
     data.directory("node")?.give(0, 0, 0o700)?;
     data.directory("control")?.give(control_uid, control_uid, 0o700)?;
     data.directory("logs")?.give(control_uid, control_uid, 0o750)?;

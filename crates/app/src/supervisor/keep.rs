@@ -4,9 +4,10 @@
 //! started anew. Children of an earlier supervisor give theirs to nobody; they are not kept, but replaced by the
 //! takeover.
 
+use super::Role;
 use super::process::Process;
+use super::record::{self, Former, Record};
 use super::spawn::{self, Started};
-use super::{Role, record};
 use crate::children::SIGN_PERIOD;
 use crate::listeners::Listeners;
 use crate::log::{LINE_BYTES_MAX, say};
@@ -29,6 +30,8 @@ const RESTART_MAX: Duration = Duration::from_secs(5);
 const READY_MAX: Duration = Duration::from_secs(600);
 /// A child that lived this long has earned a short pause again.
 const SETTLED: Duration = Duration::from_secs(60);
+/// The same of a proxy: users wait for the next one, and each of its starts costs little.
+const PROXY_SETTLED: Duration = Duration::from_secs(5);
 /// Control and node write what they hold and end; the proxy gets its drain time on top.
 const END_GRACE: Duration = Duration::from_secs(10);
 /// Signs of life in a row that a child may miss. Its lease with control ends after 2 s, and a deployment waits for a
@@ -44,6 +47,10 @@ pub(super) struct Plan {
     pub(super) role: Role,
     pub(super) handover: Vec<u8>,
     pub(super) listeners: Vec<(&'static str, Arc<Listeners>)>,
+    /// Where proxies count together.
+    pub(super) counts: Option<Arc<OwnedFd>>,
+    /// Proxies of before that may live.
+    pub(super) former: Vec<Former>,
     /// The `run` directory.
     pub(super) run: PathBuf,
     /// After SIGTERM.
@@ -95,7 +102,7 @@ pub(super) async fn keep(plan: Plan, mut stop: watch::Receiver<Stop>, reports: m
         tracing::error!(child = role.name(), "{} {how}", role.name());
         let _ = reports.send(Report::Ended { role, how, last_lines }).await;
         let lived = begun.elapsed();
-        failures = if lived >= SETTLED { 0 } else { failures + 1 };
+        failures = if lived >= settled(role) { 0 } else { failures + 1 };
         tokio::select! {
             () = sleep(pause(role, failures)) => {}
             () = asked(&mut stop) => {}
@@ -116,8 +123,9 @@ fn pause(role: Role, failures: u32) -> Duration {
 
 fn started(plan: &Plan) -> std::io::Result<Started> {
     let listeners: Vec<(&str, &Listeners)> = plan.listeners.iter().map(|(n, l)| (*n, &**l)).collect();
-    let started = spawn::start(plan.role, &plan.handover, &listeners)?;
-    let record = record::Record::new(&started.process, listeners);
+    let started = spawn::start(plan.role, &plan.handover, &listeners, plan.counts.as_deref())?;
+    let record = Record::new(&started.process, listeners);
+    let record = record.counting_in(plan.counts.as_deref()).after(&plan.former);
     if let Err(error) = record::write(&plan.run, plan.role, &record) {
         // It serves all the same; only a takeover would not find it.
         tracing::error!(child = plan.role.name(), %error, "cannot write the record of a child");
@@ -205,6 +213,13 @@ async fn ends(plan: &Plan) -> String {
     format!("was about to end, did not in {} s, and is killed", plan.grace.as_secs())
 }
 
+fn settled(role: Role) -> Duration {
+    match role {
+        Role::Proxy => PROXY_SETTLED,
+        Role::Control | Role::Node => SETTLED,
+    }
+}
+
 fn silence_max(role: Role) -> u32 {
     match role {
         Role::Proxy => PROXY_SILENCE_MAX,
@@ -262,6 +277,8 @@ mod tests {
             role: Role::Proxy,
             handover: Vec::new(),
             listeners: Vec::new(),
+            counts: None,
+            former: Vec::new(),
             run: PathBuf::new(),
             grace: Duration::from_secs(32),
         };

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A record has some hundred bytes, and some thirty more for each listener.
 const RECORD_BYTES_MAX: u64 = 64 * 1024;
@@ -28,6 +28,25 @@ pub(super) struct Record {
     pub(super) version: String,
     #[serde(default)]
     pub(super) listeners: Vec<ListenerRecord>,
+    /// The descriptor under which it has the memory of counts.
+    #[serde(default)]
+    pub(super) counts: Option<RawFd>,
+    /// Of a proxy those before it that may live: they were told to end, or will be when this one works.
+    #[serde(default)]
+    pub(super) former: Vec<Former>,
+}
+
+/// A process by number and start time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Former {
+    pid: i32,
+    start_time: u64,
+}
+
+impl Former {
+    pub(super) fn of(process: &Process) -> Former {
+        Former { pid: process.pid, start_time: process.start_time }
+    }
 }
 
 /// One listening descriptor of the child.
@@ -70,7 +89,17 @@ impl Record {
                 })
             })
             .collect();
-        Record { pid, start_time, version: env!("CARGO_PKG_VERSION").to_owned(), listeners }
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Record { pid, start_time, version, listeners, counts: None, former: Vec::new() }
+    }
+
+    pub(super) fn after(self, former: &[Former]) -> Record {
+        Record { former: former.to_vec(), ..self }
+    }
+
+    /// A child gets it under the number that it has here, and keeps it so.
+    pub(super) fn counting_in(self, counts: Option<&OwnedFd>) -> Record {
+        Record { counts: counts.map(AsRawFd::as_raw_fd), ..self }
     }
 }
 
@@ -78,7 +107,10 @@ impl Record {
 #[derive(Debug)]
 pub(super) struct Survivor {
     pub(super) process: Process,
+    pub(super) record: Record,
     pub(super) listeners: BTreeMap<String, Listeners>,
+    /// Where it counts the requests in flight, if proxies of this version can count there too.
+    pub(super) counts: Option<OwnedFd>,
 }
 
 /// Records hold no secret, and `apron` commands of any user look for the platform.
@@ -87,13 +119,17 @@ pub(super) const RECORD_MODE: u32 = 0o644;
 /// Writes the record of a child, whole or not at all.
 pub(super) fn write(run: &Path, role: Role, record: &Record) -> io::Result<()> {
     let bytes = serde_json::to_vec(record).expect("numbers and strings always have a JSON form");
-    file::replace(&run.join(format!("{}.json", role.name())), &bytes, RECORD_MODE)
+    file::replace(&path(run, role), &bytes, RECORD_MODE)
+}
+
+fn path(run: &Path, role: Role) -> PathBuf {
+    run.join(format!("{}.json", role.name()))
 }
 
 /// The living child of an earlier supervisor, with the listeners it could be relieved of. None when there is
 /// none; an unreadable record is reported and taken as none.
 pub(super) fn survivor(run: &Path, role: Role) -> Option<Survivor> {
-    let path = run.join(format!("{}.json", role.name()));
+    let path = path(run, role);
     let record = match read(&path) {
         Ok(record) => record?,
         Err(error) => {
@@ -125,7 +161,36 @@ pub(super) fn survivor(run: &Path, role: Role) -> Option<Survivor> {
             }
         }
     }
-    Some(Survivor { process, listeners: taken })
+    let counts = record.counts.and_then(|number| counts(&process, number));
+    Some(Survivor { process, record, listeners: taken, counts })
+}
+
+/// The living proxies that came before the one of the record, whether that lives or not.
+pub(super) fn former(run: &Path) -> Vec<Process> {
+    // What is wrong with a record is said by `survivor`.
+    let record = read(&path(run, Role::Proxy)).ok().flatten();
+    let former = record.map(|record| record.former).unwrap_or_default();
+    former.iter().filter_map(|proxy| Process::find(proxy.pid, proxy.start_time).ok()?).collect()
+}
+
+fn counts(process: &Process, number: RawFd) -> Option<OwnedFd> {
+    let counts = match process.take_descriptor(number) {
+        Ok(counts) => counts,
+        Err(error) => {
+            tracing::warn!(pid = process.pid, fd = number, %error, "cannot take the memory of counts over");
+            return None;
+        }
+    };
+    // As with listeners: the number may mean anything in the child now. Another version's is of no use for good.
+    let fits = apron_proxy::is_counts_memory(&counts);
+    if !fits {
+        tracing::warn!(
+            pid = process.pid,
+            fd = number,
+            "the recorded memory of counts is not one of this version"
+        );
+    }
+    fits.then_some(counts)
 }
 
 fn read(path: &Path) -> io::Result<Option<Record>> {
@@ -158,7 +223,8 @@ mod tests {
         let listeners = listeners::bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
         // This very process is the one that holds them.
         let process = Process::of_child(std::process::id() as i32).unwrap();
-        let record = Record::new(&process, [("http", &listeners)]);
+        let counts = apron_proxy::counts_memory().unwrap();
+        let record = Record::new(&process, [("http", &listeners)]).counting_in(Some(&counts));
         write(scratch.path(), Role::Proxy, &record).unwrap();
         let found = survivor(scratch.path(), Role::Proxy).unwrap();
         assert_eq!(found.process.pid, process.pid);
@@ -166,6 +232,39 @@ mod tests {
         assert_eq!((taken.address, taken.sockets.len()), (listeners.address, 2));
         drop(listeners);
         std::net::TcpStream::connect(taken.address).unwrap();
+        let inode = |file: &OwnedFd| nix::sys::stat::fstat(file).unwrap().st_ino;
+        assert_eq!(found.counts.as_ref().map(inode), Some(inode(&counts)));
+        // Whatever else has the number now is not taken for it.
+        let other = OwnedFd::from(fs::File::open("/dev/null").unwrap());
+        let record = Record { counts: Some(other.as_raw_fd()), ..record };
+        write(scratch.path(), Role::Proxy, &record).unwrap();
+        assert!(survivor(scratch.path(), Role::Proxy).unwrap().counts.is_none());
+    }
+
+    #[tokio::test]
+    async fn those_before_a_dead_proxy_are_found() {
+        let scratch = Scratch::new();
+        assert!(former(scratch.path()).is_empty());
+        let own = Process::of_child(std::process::id() as i32).unwrap();
+        let lives = Former::of(&own);
+        let gone = Former { start_time: lives.start_time + 1, ..lives };
+        let dead = Record { start_time: gone.start_time, ..Record::new(&own, []) };
+        write(scratch.path(), Role::Proxy, &dead.after(&[gone, lives])).unwrap();
+        assert!(survivor(scratch.path(), Role::Proxy).is_none());
+        let found: Vec<i32> = former(scratch.path()).iter().map(|process| process.pid).collect();
+        assert_eq!(found, [own.pid]);
+    }
+
+    #[tokio::test]
+    async fn a_record_of_before_there_were_counts_is_read() {
+        let scratch = Scratch::new();
+        let process = Process::of_child(std::process::id() as i32).unwrap();
+        let text = format!(
+            r#"{{"pid": {}, "start_time": {}, "version": "0.1.0", "listeners": []}}"#,
+            process.pid, process.start_time
+        );
+        fs::write(scratch.path().join("proxy.json"), text).unwrap();
+        assert!(survivor(scratch.path(), Role::Proxy).unwrap().counts.is_none());
     }
 
     #[tokio::test]

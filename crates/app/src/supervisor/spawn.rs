@@ -1,11 +1,12 @@
-//! Starts one child with its configuration, listeners and pipes.
+//! Starts one child with its configuration, listeners, memory of counts and pipes.
 
 use super::Role;
 use super::process::Process;
-use crate::children::{CONFIG_FD, LISTENERS, SIGNS_FD};
+use crate::children::{CONFIG_FD, COUNTS_FD, LISTENERS, SIGNS_FD};
 use crate::listeners::{self, Listeners};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::SigSet;
 use nix::unistd::pipe2;
 use std::ffi::OsString;
 use std::fs::File;
@@ -50,7 +51,12 @@ pub(super) struct Started {
 }
 
 /// Starts `apron <role>`. `handover` is the JSON of `children::Handover`.
-pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)]) -> io::Result<Started> {
+pub(super) fn start(
+    role: Role,
+    handover: &[u8],
+    listeners: &[(&str, &Listeners)],
+    counts: Option<&OwnedFd>,
+) -> io::Result<Started> {
     let mut config = File::from(memfd_create(c"apron-config", MFdFlags::MFD_CLOEXEC)?);
     config.write_all(handover)?;
     config.rewind()?;
@@ -62,6 +68,8 @@ pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)
     }
     let mut inherited: Vec<RawFd> = vec![config.as_raw_fd(), signs_of_child.as_raw_fd()];
     inherited.extend(listeners.iter().flat_map(|(_, l)| l.sockets.iter().map(AsRawFd::as_raw_fd)));
+    let counts = counts.map(AsRawFd::as_raw_fd);
+    inherited.extend(counts);
     // The link names the very program that runs, also after the file was replaced by a newer one.
     let mut command = Command::new("/proc/self/exe");
     command
@@ -72,11 +80,12 @@ pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)
         .env(CONFIG_FD, config.as_raw_fd().to_string())
         .env(SIGNS_FD, signs_of_child.as_raw_fd().to_string())
         .env(LISTENERS, listeners::describe(listeners.iter().copied()))
+        .envs(counts.map(|number| (COUNTS_FD, number.to_string())))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log_of_child.try_clone()?)
         .stderr(log_of_child);
-    // SAFETY: between fork and exec only fcntl, close_range, umask and setsid are called, which are
+    // SAFETY: between fork and exec only fcntl, close_range, umask, setsid and pthread_sigmask are called, which are
     // async-signal-safe.
     unsafe {
         command.pre_exec(move || {
@@ -88,6 +97,8 @@ pub(super) fn start(role: Role, handover: &[u8], listeners: &[(&str, &Listeners)
             libc::umask(0o022);
             // A Ctrl-C in the terminal is for the supervisor, which then ends its children in order.
             nix::unistd::setsid()?;
+            // Ours, or of whoever started us, may be held back just now; a child must hear that it is to end.
+            SigSet::empty().thread_set_mask()?;
             for number in &inherited {
                 fcntl(BorrowedFd::borrow_raw(*number), FcntlArg::F_SETFD(FdFlag::empty()))?;
             }

@@ -1,8 +1,10 @@
 //! Point 7: hosts, headers and bodies through the proxy, and what a new version does to requests. Needs root.
 
-use crate::support::{Platform, http};
-use std::io::{Read, Write};
+use crate::support::processes::Seen;
+use crate::support::{Options, Platform, http};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -105,6 +107,11 @@ fn https_of_every_region_by_the_platforms_authority() {
         let (code, said) = ask(&[]);
         assert_eq!(code, Some(60), "{said}");
     }
+    // What people are given to trust is what the proxy made, for this domain and no other.
+    let root = std::fs::read_to_string(&authority).unwrap();
+    assert_eq!(platform.run(&["trust"]).trim_end(), root.trim_end());
+    let other = platform.apron(&["trust", "--apps-domain", "example.com"]);
+    assert!(!other.status.success() && other.stdout.is_empty());
 }
 
 /// Reads until what came holds the text.
@@ -169,6 +176,93 @@ fn bodies_stream_both_ways() {
     large.read_to_end(&mut back).unwrap();
     sender.join().unwrap().unwrap();
     assert_eq!(back.iter().filter(|byte| **byte == b'x').count(), BYTES);
+}
+
+/// The proxy of now, and the file in which it counts.
+fn counting(platform: &Platform) -> (Seen, u64) {
+    let proxy = platform.process("proxy");
+    let record = std::fs::read(platform.data.join("run/proxy.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let path = format!("/proc/{}/fd/{}", proxy.pid, record["counts"]);
+    (proxy, std::fs::metadata(&path).unwrap_or_else(|error| panic!("{path}: {error}")).ino())
+}
+
+/// An application that takes one request at a time gets one at a time, also of a proxy and of the one that relieves it;
+/// and what a killed one had there is not counted for ever.
+#[test]
+fn requests_in_flight_are_counted_over_proxies() {
+    let mut platform = Platform::with(Options { ephemeral: false, ..Options::standard() });
+    platform.import("single:1", &[]);
+    let scaling = platform.aws(&[
+        "create-auto-scaling-configuration",
+        "--auto-scaling-configuration-name",
+        "single",
+        "--max-concurrency",
+        "1",
+        "--max-size",
+        "1",
+    ]);
+    let created = platform.aws(&[
+        "create-service",
+        "--service-name",
+        "single",
+        "--source-configuration",
+        r#"{"ImageRepository": {"ImageIdentifier": "single:1", "ImageRepositoryType": "ECR"}}"#,
+        "--auto-scaling-configuration-arn",
+        scaling["AutoScalingConfiguration"]["AutoScalingConfigurationArn"].as_str().unwrap(),
+        "--tags",
+        "Key=apron:concurrency-hard,Value=1",
+    ]);
+    let arn = created["Service"]["ServiceArn"].as_str().unwrap();
+    platform.aws_service(arn, "RUNNING", Duration::from_secs(60));
+    let (apps, host) = (platform.apps.clone(), platform.alias("single"));
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(&apps).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    };
+    let hold = || {
+        let mut held = ask("/held");
+        let mut came = String::new();
+        read_until(&mut held, &mut came, "before");
+        (held, came)
+    };
+    let waits = |stream: &TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let kind = stream.peek(&mut [0]).map_err(|error| error.kind());
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        kind == Err(ErrorKind::WouldBlock)
+    };
+
+    let _lost = hold();
+    let first = ask("/");
+    assert!(waits(&first), "the place is taken");
+    let (killed, counts) = counting(&platform);
+    killed.kill();
+    assert_eq!(http::get(&apps, &host, "/").unwrap().body, "hello");
+    let (old, of_old) = counting(&platform);
+    assert!(old != killed && of_old == counts, "the next one counts elsewhere");
+
+    let (mut held, mut came) = hold();
+    let mut before = ask("/");
+    assert!(waits(&before));
+    platform.stop(libc::SIGKILL);
+    platform.serve();
+    let (new, of_new) = counting(&platform);
+    assert!(old.alive() && new != old && of_new == counts, "the next one counts elsewhere");
+    // Until the old one accepts no more.
+    std::thread::sleep(Duration::from_secs(1));
+    let mut after = ask("/");
+    assert!(waits(&after) && waits(&before), "a second request beside the first one");
+    platform.application("single").signal(libc::SIGUSR1);
+    read_until(&mut held, &mut came, "after");
+    for stream in [&mut before, &mut after] {
+        let mut came = String::new();
+        read_until(stream, &mut came, "hello");
+        assert!(came.starts_with("HTTP/1.1 200"), "{came}");
+    }
+    old.wait_gone(Duration::from_secs(45));
 }
 
 /// Blue to green under load, then a green that does not come up.

@@ -24,3 +24,6 @@ mod e20_bad_input;
 mod e21_crashes;
 mod e22_backup;
 mod e23_kills;
+mod e24_replacement;
+mod e25_static_stability;
+mod e26_policies;

@@ -6,6 +6,7 @@
 use crate::clock::Clock;
 use crate::engine::{Epoch, Hints, draw};
 use crate::publish::{Drained, Proxies};
+use apron_model::extension;
 use apron_model::ids::{Generation, ServiceId};
 use apron_model::limits;
 use apron_model::reconcile::{self, Slot, SlotWish};
@@ -60,6 +61,10 @@ impl Known {
             self.changed.insert(service.id.clone());
         } else {
             self.changed.remove(&service.id);
+        }
+        for error in extension::policy(&service.tags).1 {
+            // Its place in the table says the least that the tag could say; calls refuse such a one.
+            tracing::warn!(service = %service.id, %error, "a tag of a row is not understood");
         }
         let pair = (service, slots);
         // Alone in a table it shows all that it brings into the whole one.

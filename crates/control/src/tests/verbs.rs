@@ -307,3 +307,25 @@ async fn a_vpc_ingress_connection_and_the_deletion_of_its_service_exclude_each_o
         "{refused}"
     );
 }
+
+/// Without a deployment: in the table that the tag's own change makes.
+#[tokio::test]
+async fn what_tags_say_of_requests_is_in_the_next_table() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let id = running(&mut rig).await;
+    let admits = || {
+        let table = bench.proxy.lock().unwrap().clone().expect("a table");
+        table.services[0].policy.admits("10.0.0.1".parse().unwrap())
+    };
+    assert!(admits());
+    let networks = json!([{ "Key": "apron:deny-addresses", "Value": "10.0.0.0/8 2001:db8::/32" }]);
+    rig.call("TagResource", json!({ "ResourceArn": arn(&id), "Tags": networks })).await.unwrap();
+    rig.round().await;
+    assert!(!admits());
+    let keys = json!(["apron:deny-addresses"]);
+    rig.call("UntagResource", json!({ "ResourceArn": arn(&id), "TagKeys": keys })).await.unwrap();
+    rig.round().await;
+    assert!(admits());
+    assert_eq!(rig.service(&id).await.active, Some(1));
+}

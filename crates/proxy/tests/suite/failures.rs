@@ -1,6 +1,7 @@
 //! Instances that refuse, close, stall or are not there: what the client sees, and what is tried again.
 
-use crate::support::{Head, Origin, Running, eventually, nobody};
+use crate::support::{Head, Origin, Ruled, Running, eventually, nobody};
+use apron_model::routes::{Balance, RoutePolicy};
 use apron_proxy::Config;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -87,7 +88,7 @@ fn an_instance_that_always_closes_is_reported() {
     for _ in 0..3 {
         assert_eq!(cause(&client.get(HOST, "/").0), (502, "closed_before_response"));
     }
-    assert_eq!(proxy.in_flight(), 0);
+    eventually("the place is free", || proxy.in_flight() == 0);
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn an_instance_that_refuses_is_passed_over() {
     assert_eq!(cause(&proxy.client().get(HOST, "/").0), (502, "connect_failed"));
     let proxy = Running::fixed(&[(HOST, &[nobody()])]);
     assert_eq!(cause(&proxy.client().get(HOST, "/").0), (502, "connect_failed"));
-    assert_eq!(proxy.in_flight(), 0);
+    eventually("the place is free", || proxy.in_flight() == 0);
 }
 
 #[test]
@@ -147,10 +148,10 @@ fn an_upload_that_moves_is_not_a_late_answer_but_one_that_stalls_is() {
     });
     let proxy = Running::with(&[(HOST, &[origin.address])], impatient);
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: app.localhost\r\nContent-Length: 8\r\n\r\n");
+    client.send("POST / HTTP/1.1\r\nHost: app.localhost\r\nContent-Length: 800\r\n\r\n");
     for _ in 0..8 {
         std::thread::sleep(Duration::from_millis(100));
-        client.send("x");
+        client.send(&"x".repeat(100));
     }
     let head = client.head().unwrap();
     assert_eq!((head.status(), client.body(&head)), (200, b"whole".to_vec()));
@@ -181,7 +182,29 @@ fn a_service_without_an_instance_is_waited_for_and_then_refused() {
     let proxy = Running::with(&[(HOST, &[])], impatient);
     let start = Instant::now();
     let (head, _) = proxy.client().get(HOST, "/");
-    assert_eq!(cause(&head), (503, "no_instance"));
+    assert_eq!(cause(&head), (503, "no_capacity"));
     assert!(head.get("retry-after").is_some());
     assert!(start.elapsed() >= Duration::from_millis(300));
+}
+
+/// On our own path and on hyper's, which a cookie for each client needs.
+#[test]
+fn an_instance_that_speaks_nonsense_gets_a_pause() {
+    for affinity in [false, true] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let bad = Origin::answering(move |_, wire| {
+            count.fetch_add(1, Ordering::SeqCst);
+            wire.send("NONSENSE\r\n\r\n");
+        });
+        let good = Origin::named("good");
+        let policy = RoutePolicy { affinity, balance: Balance::Spread, ..RoutePolicy::default() };
+        let world = Ruled::new(HOST, &[bad.address, good.address], policy, |_| {});
+        let start = Instant::now();
+        let heads: Vec<Head> = (0..40).map(|_| world.proxy.client().get(HOST, "/").0).collect();
+        assert!(heads.iter().any(|head| cause(head) == (502, "bad_response")));
+        // Five in a row, and then one each second to see.
+        let most = 6 + start.elapsed().as_secs() as usize;
+        assert!(asked.load(Ordering::SeqCst) <= most, "{affinity} {asked:?}");
+    }
 }

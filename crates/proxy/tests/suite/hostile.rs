@@ -81,16 +81,7 @@ fn a_body_has_one_length() {
     const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: app.localhost\r\n\r\n";
     let both = ["Transfer-Encoding: chunked\r\n", &format!("Content-Length: {}\r\n", 5 + HIDDEN.len())];
     for headers in [both.concat(), [both[1], both[0]].concat()] {
-        // Chunked wins, the length does not pass, and what follows is not read as another request.
-        world.seen.lock().unwrap().clear();
-        let mut client = world.proxy.client();
-        client.send(&post(&headers, &format!("0\r\n\r\n{HIDDEN}")));
-        let head = client.head().unwrap();
-        assert_eq!((head.status(), client.body(&head)), (200, b"served".to_vec()));
-        assert!(client.closed(), "{headers}");
-        let seen = world.seen.lock().unwrap().clone();
-        assert_eq!((seen.len(), seen[0].body.as_str()), (1, ""));
-        assert!(seen[0].all("content-length").is_empty(), "{:?}", seen[0].headers);
+        world.refused(post(&headers, &format!("0\r\n\r\n{HIDDEN}")), 400);
     }
     for lengths in [
         "3\r\nContent-Length: 4",
@@ -101,24 +92,21 @@ fn a_body_has_one_length() {
         "",
         "99999999999999999999",
         "3\r\nContent-Length: x",
+        "3\r\nContent-Length: 3",
     ] {
         world.refused(post(&format!("Content-Length: {lengths}\r\n"), "abc"), 400);
     }
-    let seen = world.served(post("Content-Length: 3\r\nContent-Length: 3\r\n", "abc"));
-    assert_eq!((seen.all("content-length"), seen.body.as_str()), (vec!["3"], "abc"));
 }
 
 #[test]
 fn only_plain_chunks_are_a_transfer_coding() {
     let world = World::new();
-    for coding in [
-        "gzip",
-        "xchunked",
-        "chunked, identity",
-        "gzip, chunked",
-        "\"chunked\"",
-        "chunked\r\nTransfer-Encoding: chunked",
-    ] {
+    for unknown in ["gzip", "xchunked", "identity"] {
+        world.refused(post(&format!("Transfer-Encoding: {unknown}\r\n"), "0\r\n\r\n"), 501);
+    }
+    for coding in
+        ["chunked, identity", "gzip, chunked", "\"chunked\"", "chunked\r\nTransfer-Encoding: chunked"]
+    {
         world.refused(post(&format!("Transfer-Encoding: {coding}\r\n"), "0\r\n\r\n"), 400);
     }
     world.refused(
@@ -166,22 +154,18 @@ fn a_head_is_lines_of_one_kind() {
     world.refused(" GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n", 400);
     world.refused(post(&"X: y\r\n".repeat(101), ""), 431);
     let long = "y".repeat(200_000);
-    for text in [post(&format!("X: {long}\r\n"), ""), format!("GET /{long} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")]
-    {
-        let (head, seen) = world.send(text);
-        // The refusal may be lost: the connection closes with bytes of ours unread.
-        assert!(head.is_none_or(|head| head.status() == 431) && seen.is_empty());
-    }
-    // A reader may take a line feed alone as the end of a line (RFC 9112 §2.2); what is sent on is written anew.
-    let seen = world.served(format!("GET /x HTTP/1.1\nHost: {HOST}\nX-Kept: a\n\n"));
-    assert_eq!((seen.first.as_str(), seen.all("x-kept")), ("GET /x HTTP/1.1", vec!["a"]));
+    world.refused(post(&format!("X: {long}\r\n"), ""), 431);
+    world.refused(format!("GET /{long} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"), 414);
+    // A reader may take a line feed alone as the end of a line (RFC 9112 §2.2), and another may not.
+    world.refused(format!("GET /x HTTP/1.1\nHost: {HOST}\nX-Kept: a\n\n"), 400);
+    world.refused(format!("GET /x HTTP/1.1\r\nHost: {HOST}\r\nX: a\nY: b\r\n\r\n"), 400);
 }
 
 #[test]
 fn the_host_is_one_and_the_same_for_all() {
     let world = World::new();
     world.refused("GET / HTTP/1.1\r\n\r\n", 400);
-    world.refused("GET / HTTP/1.0\r\n\r\n", 400);
+    world.refused("GET / HTTP/1.0\r\n\r\n", 404);
     world.refused(post("Host: app.localhost\r\n", ""), 400);
     world.refused("GET / HTTP/1.1\r\nHost: app.localhost, other\r\n\r\n", 400);
     world.refused("GET http://user@app.localhost/ HTTP/1.1\r\nHost: app.localhost\r\n\r\n", 400);
@@ -222,8 +206,8 @@ fn what_the_proxy_says_cannot_be_said_by_a_client() {
     assert_eq!(seen.all("x-forwarded-proto"), ["http"]);
     assert_eq!(seen.all("x-forwarded-port"), [port.as_str()]);
     assert_eq!(seen.all("x-forwarded-host"), [HOST]);
-    // The peer's own address is the last one: what stands before it is hearsay.
-    assert_eq!(seen.all("x-forwarded-for"), ["1.1.1.1, 127.0.0.1"]);
+    // What a stranger says about where it comes from is hearsay.
+    assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.1"]);
     assert!(!seen.headers.iter().any(|(name, _)| name.contains('_')), "{:?}", seen.headers);
 }
 
@@ -256,15 +240,10 @@ fn an_answer_has_one_length() {
         let body = client.body(&head);
         (head, String::from_utf8(body).unwrap())
     };
-    let (head, body) = answer(
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-    );
-    assert_eq!((head.status(), head.length(), body.as_str()), (200, None, "abc"));
-    let (head, body) = answer("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc");
-    assert_eq!((head.length(), body.as_str()), (Some(3), "abc"));
-    assert_eq!(head.headers.iter().filter(|(name, _)| name == "content-length").count(), 1, "{head:?}");
     for wrong in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",

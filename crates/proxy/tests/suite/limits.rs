@@ -91,8 +91,11 @@ fn answers_without_a_body_keep_the_connection() {
     assert_eq!(ask("GET", "/204").status(), 204);
     let head = ask("GET", "/304");
     assert_eq!((head.status(), head.get("etag")), (304, Some("\"x\"")));
-    assert_eq!(ask("GET", "/hints").status(), 200, "hints are for the proxy alone");
     assert_eq!(ask("HEAD", "/chunked").status(), 200);
+    let hints = ask("GET", "/hints");
+    assert_eq!((hints.status(), hints.get("link")), (103, Some("</a>")));
+    // 100 is the proxy's to say, and the client did not ask for it.
+    assert_eq!(client.head().unwrap().status(), 200);
     assert_eq!(client.get(HOST, "/").1, "whole");
     assert_eq!(origin.connections.load(Ordering::SeqCst), 1);
 }

@@ -1,10 +1,22 @@
 //! The proxy between real clients and real instances, over sockets of loopback. One test binary: each further one
 //! would link the whole proxy again.
 
+mod admission;
+mod clients;
 mod failures;
+mod h2_cases;
+mod handed_over;
 mod hostile;
+mod http1;
+mod http2;
 mod limits;
+mod nginx;
+mod observed;
 mod process;
 mod requests;
+mod slow_peers;
+mod strangers;
 mod support;
 mod tables;
+mod tls;
+mod websockets;

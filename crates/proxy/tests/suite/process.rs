@@ -14,31 +14,39 @@ use std::time::{Duration, Instant};
 const HOST: &str = "app.localhost";
 
 /// A proxy process; killed at the end if it still runs.
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    /// Gives it copies of the sockets as descriptors 10, 11 …, and waits until it accepts.
+    /// One with a fixed route.
     fn start(origin: SocketAddr, sockets: &[OwnedFd], extra: &[&str], listen_flag: &str) -> Process {
-        let numbers: Vec<i32> = (10..).take(sockets.len()).collect();
-        let list = numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-        let pairs: Vec<(i32, i32)> = sockets.iter().map(AsRawFd::as_raw_fd).zip(numbers).collect();
+        let list =
+            (10..).take(sockets.len()).map(|number: i32| number.to_string()).collect::<Vec<_>>().join(",");
         let route = format!("{HOST}={origin}");
-        let arguments = [&["--static-route", &route, listen_flag, &list], extra].concat();
+        Process::with(&[&["--static-route", &route, listen_flag, &list], extra].concat(), sockets)
+    }
+
+    /// Gives it copies of the descriptors as 10, 11 …, which the arguments name, and waits until it accepts.
+    pub(crate) fn with<'a>(
+        arguments: &[&str],
+        descriptors: impl IntoIterator<Item = &'a OwnedFd>,
+    ) -> Process {
+        let mut pairs: Vec<(i32, i32)> = descriptors.into_iter().map(AsRawFd::as_raw_fd).zip(10..).collect();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "process::proxy_process", "--nocapture"]);
         command.env(ARGUMENTS, arguments.join(" ")).stdout(Stdio::piped());
         // SAFETY: between fork and exec only dup2 and fcntl are called, which are async-signal-safe.
         unsafe {
             command.pre_exec(move || {
-                for (from, to) in &pairs {
-                    // A descriptor that has its number already would keep close-on-exec.
-                    let done =
-                        if from == to { libc::fcntl(*to, libc::F_SETFD, 0) } else { libc::dup2(*from, *to) };
-                    if done < 0 {
-                        return Err(std::io::Error::last_os_error());
-                    }
+                let made = |number: i32| match number {
+                    0.. => Ok(number),
+                    _ => Err(std::io::Error::last_os_error()),
+                };
+                // Out of the way first: one may have the number that another one is to get.
+                let above = pairs.iter().map(|(_, to)| to + 1).max().unwrap_or(0);
+                for (from, _) in &mut pairs {
+                    *from = made(libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, above))?;
                 }
-                Ok(())
+                pairs.iter().try_for_each(|(from, to)| made(libc::dup2(*from, *to)).map(drop))
             });
         }
         let mut child = command.spawn().unwrap();
@@ -84,8 +92,8 @@ const READY: &str = "the proxy accepts";
 fn proxy_process() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
     let mut config = Config::fixed(Vec::new());
-    let mut listeners = Listeners { http: Vec::new(), https: Vec::new() };
-    let mut routes = Vec::new();
+    let mut listeners = Listeners { http: Vec::new(), https: Vec::new(), counts: None };
+    let (mut routes, mut directory) = (Vec::new(), None);
     let mut words = arguments.split(' ');
     while let Some(flag) = words.next() {
         let value = words.next().unwrap();
@@ -93,6 +101,8 @@ fn proxy_process() {
             "--static-route" => routes.push(value.parse().unwrap()),
             "--http-fds" => listeners.http = descriptors(value),
             "--https-fds" => listeners.https = descriptors(value),
+            "--counts-fd" => listeners.counts = descriptors(value).pop(),
+            "--control" => directory = Some(std::path::Path::new(value)),
             "--tls" => {
                 let (apps_domain, regions) = ("apron.localhost".into(), vec!["us-east-1".into()]);
                 config.tls = Some(Tls { directory: value.into(), apps_domain, regions });
@@ -101,7 +111,10 @@ fn proxy_process() {
             _ => panic!("unknown flag {flag}"),
         }
     }
-    config.source = Source::Static { routes };
+    config.source = match directory {
+        Some(at) => Source::Control { socket: at.join("control.sock"), saved: at.join("routes.json") },
+        None => Source::Static { routes },
+    };
     // The harness may have begun a line.
     apron_proxy::run(config, listeners, || println!("\n{READY}"), || ()).unwrap();
 }
@@ -111,7 +124,7 @@ fn descriptors(list: &str) -> Vec<OwnedFd> {
     list.split(',').map(|number| unsafe { OwnedFd::from_raw_fd(number.parse().unwrap()) }).collect()
 }
 
-fn sockets(loops: usize) -> (Vec<OwnedFd>, SocketAddr) {
+pub(crate) fn sockets(loops: usize) -> (Vec<OwnedFd>, SocketAddr) {
     let sockets = apron_proxy::bind("127.0.0.1:0".parse().unwrap(), loops).unwrap();
     let address = TcpListener::from(sockets[0].try_clone().unwrap()).local_addr().unwrap();
     (sockets, address)
@@ -121,7 +134,12 @@ fn sockets(loops: usize) -> (Vec<OwnedFd>, SocketAddr) {
 fn proxies_take_over_from_one_another_under_load_and_nothing_is_lost() {
     let origin = Origin::named("a");
     let (sockets, address) = sockets(2);
-    let mut current = Process::start(origin.address, &sockets, &[], "--http-fds");
+    replace_under_load(address, 500, || Process::start(origin.address, &sockets, &[], "--http-fds"));
+}
+
+/// Five times one proxy takes over from another, after so many requests each, which must all be answered with "a".
+pub(crate) fn replace_under_load(address: SocketAddr, requests: usize, mut start: impl FnMut() -> Process) {
+    let mut current = start();
     let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     // Half of the clients keep their connection as long as they may, half open one per request.
     let clients: Vec<_> = (0..8)
@@ -142,8 +160,8 @@ fn proxies_take_over_from_one_another_under_load_and_nothing_is_lost() {
         .collect();
     for _ in 0..5 {
         let before = answered.load(Ordering::SeqCst);
-        eventually("some load", || answered.load(Ordering::SeqCst) > before + 500);
-        let next = Process::start(origin.address, &sockets, &[], "--http-fds");
+        eventually("some load", || answered.load(Ordering::SeqCst) > before + requests);
+        let next = start();
         current.terminate();
         assert_eq!(current.wait(), Some(0));
         current = next;

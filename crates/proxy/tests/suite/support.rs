@@ -1,10 +1,13 @@
 //! The world around a proxy under test: instances, clients and control's end of the link, all with real sockets.
 
 use apron_model::ids::{Generation, InstanceId, ServiceId};
-use apron_model::routes::{FromProxy, RouteInstance, RouteService, RouteState, RouteTable, ToProxy};
+use apron_model::routes::{
+    FromProxy, RouteInstance, RoutePolicy, RouteService, RouteState, RouteTable, ToProxy,
+};
 use apron_proxy::{Config, Listeners, Proxy};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -210,9 +213,18 @@ pub(crate) fn nobody() -> SocketAddr {
 }
 
 pub(crate) fn start(config: Config, loops: usize) -> (Option<Proxy>, SocketAddr) {
+    start_counting(config, loops, None)
+}
+
+/// A proxy that counts requests in flight together with others that have this memory file.
+pub(crate) fn start_counting(
+    config: Config,
+    loops: usize,
+    counts: Option<OwnedFd>,
+) -> (Option<Proxy>, SocketAddr) {
     let http = apron_proxy::bind("127.0.0.1:0".parse().unwrap(), loops).unwrap();
     let address = TcpListener::from(http[0].try_clone().unwrap()).local_addr().unwrap();
-    let proxy = Proxy::start(config, Listeners { http, https: Vec::new() }).unwrap();
+    let proxy = Proxy::start(config, Listeners { http, https: Vec::new(), counts }).unwrap();
     (Some(proxy), address)
 }
 
@@ -256,6 +268,36 @@ impl Drop for Running {
     }
 }
 
+/// A proxy with one service as control would have it: with a policy.
+pub(crate) struct Ruled {
+    pub(crate) proxy: Running,
+    _link: Link,
+    _control: Control,
+    _directory: Directory,
+}
+
+impl Ruled {
+    /// On one loop, so that what each loop counts for itself is counted in one place.
+    pub(crate) fn new(
+        host: &str,
+        addresses: &[SocketAddr],
+        policy: RoutePolicy,
+        change: impl FnOnce(&mut Config),
+    ) -> Ruled {
+        let directory = Directory::new();
+        let socket = directory.file("control.sock");
+        let control = Control::listen(&socket);
+        let mut config = Config::control(socket, directory.file("routes.json"), None, 1_000);
+        change(&mut config);
+        let (proxy, address) = start(config, 1);
+        let mut link = control.accept();
+        let mut table = table(1, &[(host, RouteState::Serving, addresses)]);
+        table.services[0].policy = policy;
+        link.publish(table);
+        Ruled { proxy: Running { proxy, address }, _link: link, _control: control, _directory: directory }
+    }
+}
+
 pub(crate) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
@@ -278,6 +320,7 @@ pub(crate) fn table(counter: u64, services: &[(&str, RouteState, &[SocketAddr])]
                 .iter()
                 .map(|address| RouteInstance { id: instance_id(*address), address: *address })
                 .collect(),
+            policy: RoutePolicy::default(),
         };
     RouteTable {
         generation: Generation { epoch: 1, counter },

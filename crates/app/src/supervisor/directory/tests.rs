@@ -31,6 +31,7 @@ fn a_new_directory_gets_its_owners_and_keeps_its_id() {
         ("node", 0, 0o700),
         ("run", 0, 0o755),
         ("run/control", CONTROL, 0o755),
+        ("run/proxy", PROXY, 0o755),
     ] {
         assert_eq!(owner(&path.join(name)), (uid, uid, mode), "{name}");
     }

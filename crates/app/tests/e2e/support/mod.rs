@@ -11,11 +11,14 @@ pub mod git;
 pub mod git_server;
 pub mod http;
 pub mod image;
+pub mod load;
 pub mod mounted;
 pub mod neighbourhood;
+pub mod observed;
 pub mod platform;
 pub mod processes;
 pub mod registry;
+pub mod streams;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

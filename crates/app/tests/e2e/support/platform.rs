@@ -27,12 +27,14 @@ pub struct Options {
     /// Variables of `apron serve` beside the test's own.
     pub env: Vec<(String, String)>,
     pub ephemeral: bool,
+    /// What to run in place of the program under test: a name for it that can get another meaning.
+    pub program: Option<PathBuf>,
 }
 
 impl Options {
     pub fn standard() -> Options {
         let flags = ["--api", "127.0.0.1:0", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0"];
-        Options { flags: flags.map(str::to_owned).into(), env: Vec::new(), ephemeral: true }
+        Options { flags: flags.map(str::to_owned).into(), env: Vec::new(), ephemeral: true, program: None }
     }
 }
 
@@ -75,6 +77,8 @@ impl Drop for Permit {
 struct Running {
     child: Child,
     log: Arc<Mutex<String>>,
+    /// How often it has said that it is ready.
+    starts: Arc<AtomicU32>,
 }
 
 impl Platform {
@@ -103,7 +107,7 @@ impl Platform {
     /// Starts `apron serve` on this data directory, again where one ran before, on the ports of before.
     pub fn serve(&mut self) {
         assert!(self.serve.is_none(), "it runs already");
-        let mut command = Command::new(APRON);
+        let mut command = Command::new(self.options.program.as_deref().unwrap_or(Path::new(APRON)));
         command.arg("serve").arg("--data-dir").arg(&self.data).args(&self.options.flags);
         // Repositories of the tests lie below `scratch`.
         command.arg("--source-root").arg(self.scratch(""));
@@ -129,12 +133,15 @@ impl Platform {
         });
         let (sender, ready) = std::sync::mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let starts = Arc::new(AtomicU32::new(0));
+        let count = starts.clone();
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::Relaxed);
                 let _ = sender.send(line);
             }
         });
-        self.serve = Some(Running { child, log });
+        self.serve = Some(Running { child, log, starts });
         let Ok(line) = ready.recv_timeout(READY_MAX) else {
             panic!("apron serve is not ready; it says:\n{}", self.log());
         };
@@ -162,6 +169,16 @@ impl Platform {
     /// What the supervisor and its children said last.
     pub fn log(&self) -> String {
         self.serve.as_ref().map(|r| last_lines(&r.log.lock().unwrap())).unwrap_or_default()
+    }
+
+    /// Has the program that now has the name of the one that was started take its place, and waits until it has.
+    pub fn replace(&self) {
+        let starts = &self.serve.as_ref().expect("a platform that runs").starts;
+        let before = starts.load(Ordering::Relaxed);
+        self.process("supervisor").signal(libc::SIGUSR2);
+        eventually(READY_MAX, "a replaced program", || {
+            if starts.load(Ordering::Relaxed) > before { Ok(()) } else { Err(self.log()) }
+        });
     }
 
     pub fn id(&self) -> String {

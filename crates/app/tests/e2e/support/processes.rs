@@ -21,6 +21,14 @@ impl Seen {
         Some(Seen { pid: record["pid"].as_i64()? as i32, start_time: record["start_time"].as_u64()? })
     }
 
+    /// KiB of memory that it has in use, while it lives.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib = line.split_whitespace().next()?.parse().ok()?;
+        self.alive().then_some(kib)
+    }
+
     /// When it was started, in the kernel's clock ticks of 10 ms.
     pub fn started_ticks(&self) -> u64 {
         self.start_time

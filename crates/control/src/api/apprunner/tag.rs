@@ -93,7 +93,7 @@ async fn of_service(
     change: impl FnOnce(&str, &Tags) -> Result<Tags, String> + Send,
 ) -> Result<(), Error> {
     let service = lookup(context, arn).await?;
-    context
+    let changed = context
         .platform
         .store
         .service_act(&service.id, |service| {
@@ -107,5 +107,10 @@ async fn of_service(
         })
         .await
         .map_err(failure::store)?
-        .ok_or_else(|| service::not_found(arn))?
+        .ok_or_else(|| service::not_found(arn))?;
+    if changed.is_ok() {
+        // Some tags are for proxies, and act at once.
+        context.platform.hints.routes();
+    }
+    changed
 }

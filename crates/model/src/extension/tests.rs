@@ -1,0 +1,164 @@
+use super::*;
+
+fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+#[test]
+fn reads_ours_and_leaves_others() {
+    assert_eq!(read(&tags(&[("team", "blue")])), Ok(Extensions::default()));
+    assert!(read(&tags(&[("apron:config-merge", "api")])).unwrap().instance.api_over_file);
+    assert!(!read(&tags(&[("apron:config-merge", "file")])).unwrap().instance.api_over_file);
+    assert!(read(&tags(&[("apron:deploy", "rolling")])).unwrap().rolling);
+    assert!(!read(&tags(&[("apron:deploy", "all")])).unwrap().rolling);
+    assert!(read(&tags(&[("apron:queue-operations", "true")])).unwrap().queue_operations);
+    let all = [
+        ("apron:cpu", "64"),
+        ("apron:memory", "65536"),
+        ("apron:env-merge", "true"),
+        ("apron:health-check-grace-seconds", "0900"),
+    ];
+    let read = read(&tags(&all)).unwrap().instance;
+    let expect = InstanceTags {
+        api_over_file: false,
+        env_merge: true,
+        cpu_units: Some(64),
+        memory_mib: Some(65_536),
+        health_check_grace_s: 900,
+    };
+    assert_eq!(read, expect);
+    let configured = InstanceSize { cpu_units: 1024, memory_mib: 2048 };
+    assert_eq!(read.size(configured), InstanceSize { cpu_units: 64, memory_mib: 65_536 });
+    let memory = InstanceTags { cpu_units: None, ..read }.size(configured);
+    assert_eq!(memory, InstanceSize { cpu_units: 1024, memory_mib: 65_536 });
+}
+
+#[test]
+fn every_key_of_the_table_is_read_and_documented() {
+    for key in KEYS {
+        let value = match key.takes {
+            Takes::Words(words) => words[0].to_owned(),
+            Takes::Flag => "false".to_owned(),
+            Takes::Number { min, .. } => min.to_string(),
+            Takes::Addresses => "::1 10.0.0.0/8".to_owned(),
+        };
+        assert!(read(&tags(&[(key.tag, &value)])).is_ok(), "{}", key.tag);
+        assert!(key.tag.starts_with(PREFIX) && !key.says.is_empty());
+    }
+    assert!(KEYS.is_sorted_by_key(|key| key.tag));
+}
+
+#[test]
+fn refuses_what_would_do_nothing() {
+    let unknown = read(&tags(&[("apron:config-marge", "api")])).unwrap_err();
+    assert!(unknown.to_string().contains("apron:config-merge"), "{unknown}");
+    for (tag, value, says) in [
+        ("apron:config-merge", "both", "one of: file, api"),
+        ("apron:deploy", "one", "one of: all, rolling"),
+        ("apron:env-merge", "yes", "one of: true, false"),
+        ("apron:cpu", "63", "a whole number from 64 to 16384"),
+        ("apron:cpu", "+64", "a whole number from 64 to 16384"),
+        ("apron:memory", "65537", "a whole number from 64 to 65536"),
+        ("apron:memory", "", "a whole number from 64 to 65536"),
+        ("apron:health-check-grace-seconds", "3601", "a whole number from 0 to 3600"),
+        ("apron:health-check-grace-seconds", "-1", "a whole number from 0 to 3600"),
+        ("apron:https", "auto", "one of: redirect, serve, refuse"),
+        ("apron:app-protocol", "h2", "one of: http1, h2c, https"),
+        ("apron:request-timeout-seconds", "0", "a whole number from 1 to 3600"),
+        ("apron:allow-addresses", "", "2001:db8::/32, separated by spaces"),
+        ("apron:allow-addresses", "10.0.0.0/8,11.0.0.0/8", "2001:db8::/32, separated by spaces"),
+        ("apron:deny-addresses", "10.0.0.1/8", "2001:db8::/32, separated by spaces"),
+    ] {
+        let error = read(&tags(&[(tag, value)])).unwrap_err().to_string();
+        assert!(error.contains(tag) && error.ends_with(says), "{error}");
+    }
+}
+
+#[test]
+fn what_tags_say_of_requests_is_read() {
+    let all = [
+        ("apron:access-log", "sampled"),
+        ("apron:affinity", "cookie"),
+        ("apron:allow-addresses", "10.0.0.0/8  2001:db8::/32"),
+        ("apron:app-protocol", "h2c"),
+        ("apron:balance", "spread"),
+        ("apron:body-max-mib", "10"),
+        ("apron:concurrency-hard", "80"),
+        ("apron:deny-addresses", "10.0.1.9"),
+        ("apron:hsts", "true"),
+        ("apron:https", "refuse"),
+        ("apron:rate-limit", "50"),
+        ("apron:request-timeout", "total"),
+        ("apron:request-timeout-seconds", "3600"),
+        ("apron:stream-idle-seconds", "60"),
+    ];
+    let expect = RoutePolicy {
+        app_protocol: AppProtocol::H2c,
+        concurrency_hard: Some(80),
+        request_timeout_s: 3_600,
+        request_timeout_total: true,
+        body_bytes_max: Some(10 * 1024 * 1024),
+        https: HttpsPolicy::Refuse,
+        hsts: true,
+        access_log: AccessLog::Sampled,
+        affinity: true,
+        balance: Balance::Spread,
+        requests_per_second_max: Some(50),
+        allow: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        deny: vec!["10.0.1.9".parse().unwrap()],
+        idle_timeout_s: 60,
+    };
+    assert_eq!(read(&tags(&all)).unwrap().policy, expect);
+    assert_eq!(policy(&tags(&all)), (expect, Vec::new()));
+    let plain = [
+        ("apron:access-log", "off"),
+        ("apron:affinity", "none"),
+        ("apron:app-protocol", "http1"),
+        ("apron:balance", "pack"),
+        ("apron:hsts", "false"),
+        ("apron:request-timeout", "each"),
+    ];
+    assert!(read(&tags(&plain)).unwrap().policy.is_default());
+    let check = |word: &str, expect: HttpsPolicy| {
+        assert_eq!(read(&tags(&[("apron:https", word)])).unwrap().policy.https, expect);
+    };
+    check("redirect", HttpsPolicy::Redirect);
+    check("serve", HttpsPolicy::Serve);
+    assert_eq!(read(&tags(&[("apron:access-log", "on")])).unwrap().policy.access_log, AccessLog::On);
+    let https = read(&tags(&[("apron:app-protocol", "https")])).unwrap().policy;
+    assert_eq!(https.app_protocol, AppProtocol::Https);
+}
+
+/// What a row says and cannot be understood; the calls would have refused it.
+#[test]
+fn a_damaged_tag_says_the_least_that_it_could() {
+    let damaged = [
+        ("apron:body-max-mib", "many"),
+        ("apron:concurrency-hard", "0"),
+        ("apron:hsts", "true"),
+        ("apron:https", "never"),
+        ("apron:rate-limit", "-1"),
+        ("apron:request-timeout-seconds", "forever"),
+        ("apron:of-a-later-release", "1"),
+    ];
+    let (read, wrong) = policy(&tags(&damaged));
+    let expect = RoutePolicy {
+        body_bytes_max: Some(1024 * 1024),
+        concurrency_hard: Some(1),
+        hsts: true,
+        https: HttpsPolicy::Refuse,
+        requests_per_second_max: Some(1),
+        ..RoutePolicy::default()
+    };
+    assert_eq!((read, wrong.len()), (expect, 6));
+    // A list that is understood does not open what the other one closes.
+    for (bad, good) in
+        [("apron:allow-addresses", "apron:deny-addresses"), ("apron:deny-addresses", "apron:allow-addresses")]
+    {
+        let (read, wrong) = policy(&tags(&[(bad, "10.0.0"), (good, "10.0.0.0/8")]));
+        for address in ["10.0.0.1", "1.2.3.4", "::1"] {
+            assert!(!read.admits(address.parse().unwrap()), "{bad} {address}");
+        }
+        assert!(wrong[0].to_string().contains(bad), "{wrong:?}");
+    }
+}

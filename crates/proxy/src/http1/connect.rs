@@ -1,0 +1,59 @@
+//! Fresh connections to instances, when the pool has none that will do.
+
+use crate::admission;
+use crate::client::Client;
+use crate::http1::pool;
+use crate::http1::relay::Request;
+use crate::observe::Exchange;
+use crate::pool::Ticket;
+use crate::reply::Cause;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+/// A fresh connection to the instance, or to another one when it refuses; then its place is taken too. In the time
+/// that the request may take in all, if there is one.
+pub(super) async fn connect(
+    client: &Client,
+    request: &Request,
+    exchange: &mut Exchange,
+    ticket: &Ticket,
+) -> Result<(Option<Ticket>, TcpStream), Cause> {
+    let connect = connect_any(client, request, exchange, ticket);
+    match request.end_by {
+        None => connect.await,
+        // Boxed as below.
+        Some(end_by) => Box::pin(timeout_at(end_by, connect)).await.unwrap_or(Err(Cause::TotalTimedOut)),
+    }
+}
+
+async fn connect_any(
+    client: &Client,
+    request: &Request,
+    exchange: &mut Exchange,
+    ticket: &Ticket,
+) -> Result<(Option<Ticket>, TcpStream), Cause> {
+    let began = Instant::now();
+    // Boxed, because they are rare: every connection would have their room otherwise.
+    if let Some(link) = Box::pin(open(ticket)).await {
+        exchange.connected(began.elapsed());
+        return Ok((None, link));
+    }
+    let avoid = ticket.upstream.instance.key;
+    let other =
+        admission::admit_elsewhere(&client.event_loop, &request.host, avoid).ok_or(Cause::ConnectFailed)?;
+    let link = Box::pin(open(&other)).await.ok_or(Cause::ConnectFailed)?;
+    exchange.connected(began.elapsed());
+    Ok((Some(other), link))
+}
+
+async fn open(ticket: &Ticket) -> Option<TcpStream> {
+    let instance = &ticket.upstream.instance;
+    match pool::connect(instance).await {
+        Ok(link) => Some(link),
+        Err(error) => {
+            ticket.connect_failed();
+            tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
+            None
+        }
+    }
+}

