@@ -462,7 +462,8 @@ impl Refusal {
             cause,
             how: How::choose(head.content_type, head.accept),
             head_only: head.method == "HEAD",
-            client_stays: head.keep_alive && head.http11 && !head.has_body(),
+            // Behind what cannot be understood nothing is taken for a request.
+            client_stays: cause != Cause::BadRequest && head.keep_alive && head.http11 && !head.has_body(),
         }
     }
 }

@@ -145,9 +145,9 @@ impl Program {
 
     /// What it wrote to its standard output, ending well.
     fn well(self) -> String {
-        let name = self.name.clone();
+        let command = format!("{:?}", self.command);
         let output = self.run();
-        assert!(output.status.success(), "{name}, {}: {}", output.status, both(&output));
+        assert!(output.status.success(), "{command}, {}: {}", output.status, both(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 

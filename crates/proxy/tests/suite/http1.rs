@@ -174,6 +174,7 @@ fn what_hides_a_request_is_refused_whole() {
         ),
         (format!("GET / HTTP/1.1\r\nHost: {HOST}\n\r\n{HIDDEN}"), 400),
         (format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nHost: b\r\n\r\n{HIDDEN}"), 400),
+        (format!("GET / HTTP/1.1\r\nHost: {HOST}:x\r\n\r\n{HIDDEN}"), 400),
         (format!("\r\n\r\n\r\n{HIDDEN}"), 400),
         (format!("\n{HIDDEN}"), 400),
         (format!("GET /#a HTTP/1.1\r\nHost: {HOST}\r\n\r\n{HIDDEN}"), 400),

@@ -28,7 +28,7 @@ fn remembering() -> (Origin, Memory) {
     let memory = Memory::default();
     let remember = memory.clone();
     let origin = Origin::start(move |mut wire| {
-        while let Some(head) = wire.head() {
+        while let Some(head) = head(&mut wire) {
             let Some(body) = body(&mut wire, &head) else { return };
             let mut words = head.first.split(' ');
             let mut word = || words.next().unwrap_or_default().to_owned();
@@ -49,12 +49,32 @@ fn remembering() -> (Origin, Memory) {
     (origin, memory)
 }
 
+/// Whatever bytes its values are of. `None` when it did not come whole.
+fn head(wire: &mut Wire) -> Option<Head> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = Vec::new();
+        wire.read.read_until(b'\n', &mut line).ok()?;
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\r\n")?).into_owned();
+        if line.is_empty() {
+            break;
+        }
+        lines.push(line);
+    }
+    let mut lines = lines.into_iter();
+    let first = lines.next()?;
+    let header = |line: String| line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned()));
+    Some(Head { first, headers: lines.filter_map(header).collect() })
+}
+
 /// `None` when it did not come whole.
 fn body(wire: &mut Wire, head: &Head) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     let exactly = |wire: &mut Wire, length: usize| {
-        let mut bytes = vec![0; length];
-        wire.read.read_exact(&mut bytes).ok().map(|()| bytes)
+        // Room comes with the bytes: a length may be any number.
+        let mut bytes = Vec::new();
+        wire.read.by_ref().take(length as u64).read_to_end(&mut bytes).ok()?;
+        (bytes.len() == length).then_some(bytes)
     };
     if let Some(length) = head.get("content-length") {
         return exactly(wire, length.parse().ok()?);
@@ -74,10 +94,11 @@ fn body(wire: &mut Wire, head: &Head) -> Option<Vec<u8>> {
         exactly(wire, 2)?;
     }
     // Trailers, up to the empty line.
-    while line.trim_end() != "" {
-        line.clear();
-        if wire.read.read_line(&mut line).ok()? == 0 {
-            return None;
+    loop {
+        let mut line = Vec::new();
+        wire.read.read_until(b'\n', &mut line).ok()?;
+        if line.strip_suffix(b"\r\n")?.is_empty() {
+            break;
         }
     }
     Some(body)
@@ -304,6 +325,7 @@ fn headers() -> Vec<(String, Expect)> {
         (host("Host: app.localhost/\r\n"), Taken(0)),
         (host("Host: app.localhost:x\r\n"), Changed("a port is a number")),
         (host("Host: user@app.localhost\r\n"), Taken(0)),
+        (host("Host: other\r\n") + &get("/behind"), Taken(1)),
         ("GET / HTTP/1.0\r\n\r\n".into(), Taken(0)),
         (line("X: y\r\n"), Taken(1)),
         (line("X:\r\n"), Taken(1)),
@@ -466,7 +488,10 @@ fn nginx_reads_the_same_requests_changed_by_dice() {
         "_",
     ];
     mutate::fuzz(&corpus, &words, |text| {
-        let [ours, theirs] = world.send(text);
+        // nginx refuses this method alone and reads on behind it.
+        let but_trace =
+            |seen: Vec<Seen>| seen.into_iter().filter(|one| one.method != "TRACE").collect::<Vec<_>>();
+        let [ours, theirs] = world.send(text).map(but_trace);
         for (number, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
             assert_eq!(ours, theirs, "request {number}");
         }

@@ -86,7 +86,7 @@ fn testssl_grades_it_a_plus() {
         600,
         "scripts/test --all, which unpacks testssl.sh of Debian 13 into target/testssl",
     )
-    .args(&["--quiet", "--color", "0", "--warnings", "off", "--nodns", "min", "--ip", "127.0.0.1"])
+    .args(&["--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1"])
     .args(&["--add-ca", world.authority(), "--jsonfile", report.to_str().unwrap(), &url]);
     program.command.env("TESTSSL_INSTALL_DIR", root.join("etc/testssl"));
     program.command.current_dir(&world.directory.0);
@@ -102,6 +102,8 @@ fn testssl_grades_it_a_plus() {
         })
         // An authority of this machine tells nobody what it took back.
         .filter(|finding| finding["id"] != "cert_revocation")
+        // Which other headers keep a browser from harm is the application's to say.
+        .filter(|finding| finding["id"] != "security_headers")
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
