@@ -3,8 +3,9 @@
 //! Backpressure is hyper's: a frame is asked of one side only when the other side has room for it.
 
 use crate::client::Active;
+use crate::instance_body::InstanceBody;
 use crate::observe::Exchange;
-use crate::pool::{Connection, Ticket};
+use crate::pool::Ticket;
 use crate::reply::Cause;
 use crate::upload::{Again, UPLOAD_BYTES_PER_S_MIN, Upload};
 use bytes::Bytes;
@@ -36,6 +37,8 @@ pub(crate) enum BodyError {
     Untaken,
     #[error("the body was cut off")]
     Broken(#[from] hyper::Error),
+    #[error("the answer was cut off")]
+    Cut(#[from] std::io::Error),
 }
 
 /// What bounds the waits of one request.
@@ -282,7 +285,6 @@ pub(crate) enum ResponseBody {
 
 /// What an answer holds until its last byte was read.
 pub(crate) struct Held {
-    pub(crate) connection: Connection,
     pub(crate) ticket: Ticket,
     /// Present when there is a body.
     pub(crate) upload: Option<Rc<Upload>>,
@@ -303,7 +305,8 @@ pub(crate) struct Answer {
 }
 
 struct ResponseStream {
-    incoming: Incoming,
+    // Taken in `drop`.
+    body: Option<InstanceBody>,
     patience: Patience,
     /// Among the loop's answers.
     place: usize,
@@ -311,7 +314,7 @@ struct ResponseStream {
     /// Why it ends before its end, when that is not the client's doing.
     failure: Option<Cause>,
     ended: bool,
-    // The connection is taken in `drop`.
+    // Likewise.
     held: Option<Held>,
 }
 
@@ -324,11 +327,11 @@ impl ResponseBody {
         ResponseBody::Whole(None)
     }
 
-    pub(crate) fn stream(incoming: Incoming, waits: Waits, held: Held) -> ResponseBody {
+    pub(crate) fn stream(body: InstanceBody, waits: Waits, held: Held) -> ResponseBody {
         ResponseBody::Stream(Rc::new_cyclic(|answer| {
             let place = held.active.event_loop().answers.enter(answer.clone());
             let stream = ResponseStream {
-                incoming,
+                body: Some(body),
                 patience: Patience::new(waits),
                 place,
                 sent: 0,
@@ -348,7 +351,8 @@ impl ResponseBody {
 
 impl ResponseStream {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(context) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        match body.poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.patience.progressed();
                 self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -359,7 +363,7 @@ impl ResponseStream {
                 // A request whose body failed is what broke the answer off.
                 let upload = self.held.as_ref().and_then(|held| held.upload.as_ref());
                 self.failure = upload.and_then(|upload| upload.failure()).or(Some(Cause::ResponseCut));
-                Poll::Ready(Some(Err(BodyError::Broken(error))))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
                 self.ended = true;
@@ -375,7 +379,7 @@ impl ResponseStream {
 
     /// Whether there is nothing more to read.
     fn is_over(&self) -> bool {
-        self.ended || self.incoming.is_end_stream()
+        self.ended || self.body.as_ref().is_none_or(InstanceBody::is_end_stream)
     }
 }
 
@@ -407,7 +411,7 @@ impl Body for ResponseBody {
         match self {
             ResponseBody::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             ResponseBody::Stream(answer) => match &*answer.stream.borrow() {
-                Some(stream) => stream.incoming.size_hint(),
+                Some(stream) => stream.body.as_ref().map_or(SizeHint::new(), InstanceBody::size_hint),
                 None => SizeHint::new(),
             },
         }
@@ -454,22 +458,22 @@ impl Answer {
 
 impl Drop for ResponseStream {
     fn drop(&mut self) {
-        let Some(Held { connection, ticket, upload, mut exchange, active }) = self.held.take() else {
-            return;
-        };
+        let Some(Held { ticket, upload, mut exchange, active }) = self.held.take() else { return };
         exchange.sent(self.sent);
         if let Some(upload) = &upload {
             exchange.received(upload.received());
         }
         if self.failure.is_none() && self.is_over() {
-            ticket.upstream.give_back(connection);
+            if let Some(body) = self.body.take() {
+                body.give_back(&ticket.upstream);
+            }
         } else {
             exchange.cause(self.failure.unwrap_or_else(|| active.event_loop().why_broken_off()));
             // What the client still sends has no reader any more.
             if let Some(upload) = &upload {
                 upload.abandon();
             }
-            drop(connection);
+            self.body = None;
         }
         active.event_loop().answers.leave(self.place);
         drop((exchange, ticket, active));

@@ -11,7 +11,9 @@ use crate::body::{Held, RequestBody, ResponseBody, Waits};
 use crate::client::{Active, Client, Order, Waiting};
 use crate::event_loop::EventLoop;
 use crate::headers::{self, Shape, X_REQUEST_ID};
+use crate::http1::Call;
 use crate::https;
+use crate::instance_body::InstanceBody;
 use crate::observe::Exchange;
 use crate::pool::{Connection, Ticket};
 use crate::reply::{self, Cause, How};
@@ -175,11 +177,21 @@ async fn carry(
         websocket: asked.is_some(),
         websocket_key: asked.as_ref().and_then(|asked| Some(asked.key.as_ref()?.header())),
     };
-    headers::prepare_request(&mut parts, client, host_header, shape).ok_or(Cause::BadRequest)?;
-    exchange.request_id(parts.headers.get(X_REQUEST_ID).map_or(b"".as_slice(), HeaderValue::as_bytes));
     let upgrade = asked.is_some();
-    let sender = Sender { event_loop, host: &host, protocol, upload: &upload, upgrade, waits: &waits };
-    let sent = sender.send(Request::from_parts(parts, body), ticket, exchange).await;
+    let common = parts.version == Version::HTTP_2 && protocol == AppProtocol::Http1 && !upgrade;
+    let sent = if common && upload.is_none() {
+        let idempotent = headers::is_idempotent(&parts.method);
+        let (host, host_header, parts, waits) = (&host, &host_header, &parts, &waits);
+        let call = Call { client, host, host_header, parts, idempotent, waits };
+        let sent = call.send(ticket, exchange).await;
+        sent.map(|(response, ticket)| Sent { response: response.map(InstanceBody::Call), ticket })
+    } else {
+        headers::prepare_request(&mut parts, client, host_header, shape).ok_or(Cause::BadRequest)?;
+        exchange.request_id(parts.headers.get(X_REQUEST_ID).map_or(b"".as_slice(), HeaderValue::as_bytes));
+        let sender = Sender { event_loop, host: &host, protocol, upload: &upload, upgrade, waits: &waits };
+        // Boxed, as below: the room of a request is allocated, and moved twice, for each.
+        Box::pin(sender.send(Request::from_parts(parts, body), ticket, exchange)).await
+    };
     if let Some(upload) = &upload {
         upload.answered();
     }
@@ -206,17 +218,24 @@ async fn carry(
 impl Carried {
     fn finish(self, client: &Client, exchange: Exchange) -> Response<ResponseBody> {
         let Carried { sent, websocket, upload, waits, idle, cookie, active } = self;
-        let Sent { response, connection, ticket } = sent;
-        if let Some(websocket) = websocket {
-            return upgrade::tunnel(websocket, response, Tunnel { ticket, exchange, active, idle });
-        }
-        let (mut parts, incoming) = response.into_parts();
-        headers::prepare_response(&mut parts, client);
+        let Sent { response, ticket } = sent;
+        let (mut parts, body) = response.into_parts();
+        let body = match (websocket, body) {
+            (Some(websocket), InstanceBody::Hyper { incoming, .. }) => {
+                let response = Response::from_parts(parts, incoming);
+                return upgrade::tunnel(websocket, response, Tunnel { ticket, exchange, active, idle });
+            }
+            (_, InstanceBody::Call(body)) => InstanceBody::Call(body),
+            (None, body) => {
+                headers::prepare_response(&mut parts, client);
+                body
+            }
+        };
         if let Some(cookie) = cookie {
             parts.headers.append(SET_COOKIE, cookie);
         }
-        let held = Held { connection, ticket, upload, exchange, active };
-        Response::from_parts(parts, ResponseBody::stream(incoming, waits, held))
+        let held = Held { ticket, upload, exchange, active };
+        Response::from_parts(parts, ResponseBody::stream(body, waits, held))
     }
 }
 
@@ -243,7 +262,7 @@ async fn place(
         Look::No(cause) => Err(cause),
         Look::Wait => {
             let since = Instant::now();
-            let waited = admission::wait(event_loop, host, service.clone(), deadline).await;
+            let waited = Box::pin(admission::wait(event_loop, host, service.clone(), deadline)).await;
             exchange.queued(since.elapsed());
             waited
         }
@@ -261,8 +280,7 @@ struct Sender<'a> {
 }
 
 struct Sent {
-    response: Response<Incoming>,
-    connection: Connection,
+    response: Response<InstanceBody>,
     ticket: Ticket,
 }
 
@@ -296,7 +314,10 @@ impl Sender<'_> {
             };
             // Only on a connection from the pool can an end that was under way have crossed the request.
             match self.attempt(&mut connection, request, replayable && from_pool).await {
-                Ok(response) => return Ok(Sent { response, connection, ticket }),
+                Ok(response) => {
+                    let response = response.map(|incoming| InstanceBody::Hyper { incoming, connection });
+                    return Ok(Sent { response, ticket });
+                }
                 Err(Failure::Again(again)) if first => request = *again,
                 Err(Failure::Again(_)) => {
                     ticket.failed();

@@ -388,7 +388,7 @@ impl Via {
         if is_via_name(name) { Some(Via { http1: of("1.1")?, http2: of("2")? }) } else { None }
     }
 
-    fn of(&self, version: Version) -> &HeaderValue {
+    pub(crate) fn of(&self, version: Version) -> &HeaderValue {
         if version == Version::HTTP_2 { &self.http2 } else { &self.http1 }
     }
 }

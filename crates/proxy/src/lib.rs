@@ -62,6 +62,7 @@ mod forward;
 mod headers;
 mod http1;
 mod https;
+mod instance_body;
 mod instance_tls;
 mod link;
 mod listen;

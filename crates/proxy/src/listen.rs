@@ -310,6 +310,7 @@ pub(crate) struct LocalExecutor;
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        // Boxed: a task's future is moved each time that the task changes its state.
+        tokio::task::spawn_local(Box::pin(future));
     }
 }

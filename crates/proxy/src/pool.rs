@@ -15,6 +15,7 @@ use crate::multiplex::{Shared, Stream};
 use crate::queue::Queue;
 use crate::route::{Service, Snapshot};
 use apron_model::routes::AppProtocol;
+use foldhash::fast::RandomState;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -244,7 +245,7 @@ async fn speak_http1(
 /// All instances that one loop has sent a request to and that are still in its table.
 #[derive(Default)]
 pub(crate) struct Upstreams {
-    by_key: RefCell<HashMap<u64, Rc<Upstream>>>,
+    by_key: RefCell<HashMap<u64, Rc<Upstream>, RandomState>>,
 }
 
 impl Upstreams {

@@ -127,17 +127,43 @@ fn mix(count: u64) -> u64 {
     mixed ^ mixed >> 32
 }
 
+/// The last 8 or 16 digits of a number, as many as there is room for.
 fn write_hex(text: &mut [u8], number: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (place, digit) in text.iter_mut().rev().enumerate() {
-        *digit = DIGITS[(number >> (place * 4) & 15) as usize];
+    match text.len() {
+        8 => text.copy_from_slice(&hex(number as u32)),
+        _ => {
+            text[..8].copy_from_slice(&hex((number >> 32) as u32));
+            text[8..].copy_from_slice(&hex(number as u32));
+        }
     }
+}
+
+/// All digits at once: each gets a byte of its own, and those above 9 the distance to the letters.
+fn hex(number: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut digits = u64::from(number);
+    digits = (digits << 16 | digits) & 0x0000_ffff_0000_ffff;
+    digits = (digits << 8 | digits) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits << 4 | digits) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (digits + ONES * 6) >> 4 & ONES;
+    (digits + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [0, 1, 9, 10, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
+            let mut text = [0; 16];
+            write_hex(&mut text, number);
+            assert_eq!(text.as_slice(), format!("{number:016x}").as_bytes());
+            write_hex(&mut text[..8], number);
+            assert_eq!(text[..8], format!("{number:016x}").as_bytes()[8..]);
+        }
+    }
 
     #[test]
     fn ids_are_hex_and_distinct() {

@@ -9,6 +9,7 @@ use crate::queue::Queue;
 use crate::reply::Cause;
 use apron_model::ids::{Generation, RevisionNumber, ServiceId};
 use apron_model::routes::{RoutePolicy, RouteService, RouteState, RouteTable};
+use foldhash::fast::RandomState;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub(crate) struct Snapshot {
     pub(crate) generation: Generation,
     /// False until control or the saved file gave a table: then an unknown host is no evidence.
     pub(crate) known: bool,
-    hosts: HashMap<Box<str>, u32>,
+    hosts: HashMap<Box<[u8]>, u32, RandomState>,
     pub(crate) services: Vec<Arc<Service>>,
 }
 
@@ -118,7 +119,7 @@ impl Snapshot {
         Snapshot {
             generation: Generation::default(),
             known: false,
-            hosts: HashMap::new(),
+            hosts: HashMap::default(),
             services: Vec::new(),
         }
     }
@@ -126,17 +127,17 @@ impl Snapshot {
     /// Instances, counters and queues come from `instances`, which keeps them over tables. A host that stands twice goes
     /// to the first service that names it; the publisher does not let that happen.
     pub(crate) fn build(table: &RouteTable, instances: &mut Instances) -> Snapshot {
-        let mut hosts = HashMap::with_capacity(table.services.len() * 2);
+        let mut hosts = HashMap::with_capacity_and_hasher(table.services.len() * 2, RandomState::default());
         let mut services = Vec::with_capacity(table.services.len());
         for (number, service) in table.services.iter().enumerate() {
             for host in &service.hosts {
-                let host = host.trim_end_matches('.').to_ascii_lowercase().into_boxed_str();
-                match hosts.entry(host) {
+                let name = host.trim_end_matches('.').to_ascii_lowercase().into_bytes().into_boxed_slice();
+                match hosts.entry(name) {
                     Entry::Vacant(place) => {
                         place.insert(number as u32);
                     }
-                    Entry::Occupied(place) => {
-                        tracing::warn!(host = %place.key(), service = %service.id, "host already has a service");
+                    Entry::Occupied(_) => {
+                        tracing::warn!(%host, service = %service.id, "host already has a service");
                     }
                 }
             }
@@ -147,7 +148,7 @@ impl Snapshot {
 
     /// The service of a host that `Host::parse` normalised.
     pub(crate) fn find(&self, host: &Host) -> Option<&Arc<Service>> {
-        self.hosts.get(host.as_str()).map(|number| &self.services[*number as usize])
+        self.hosts.get(host.as_bytes()).map(|number| &self.services[*number as usize])
     }
 
     /// All of them, in the order of the table.
@@ -204,9 +205,13 @@ impl Host {
         Ok(host)
     }
 
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length as usize]
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         // Every byte was checked to be ASCII, so this never gives the empty name.
-        std::str::from_utf8(&self.bytes[..self.length as usize]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 

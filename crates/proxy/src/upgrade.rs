@@ -72,7 +72,7 @@ pub(crate) fn asked(parts: &mut request::Parts, has_body: bool, nonce: impl FnOn
 
 impl Websocket {
     /// Whether the instance has agreed, to this and to nothing else.
-    pub(crate) fn is_agreed(&self, response: &Response<Incoming>) -> bool {
+    pub(crate) fn is_agreed<B>(&self, response: &Response<B>) -> bool {
         let accept = response.headers().get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
         response.status() == StatusCode::SWITCHING_PROTOCOLS
             && headers::is_websocket(response.headers())

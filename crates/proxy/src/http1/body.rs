@@ -179,9 +179,9 @@ fn trailers_length(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     }
 }
 
-/// Copies the trailers that may follow a body. What a message is framed, routed, or allowed by cannot come behind it
+/// Gives the trailers that may follow a body. What a message is framed, routed, or allowed by cannot come behind it
 /// (RFC 9110 §6.5.1), and what the proxy says cannot be said there either.
-fn write_trailers(bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn each_trailer(bytes: &[u8], mut each: impl FnMut(&str, &[u8])) {
     const NOT_BEHIND: [&str; 9] = [
         "authorization",
         "cache-control",
@@ -199,12 +199,18 @@ fn write_trailers(bytes: &[u8], out: &mut Vec<u8>) {
         let stays = parse::request_kind(trailer.name) == Kind::Pass
             && !NOT_BEHIND.iter().any(|name| name.eq_ignore_ascii_case(trailer.name));
         if stays {
-            out.extend_from_slice(trailer.name.as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(trailer.value);
-            out.extend_from_slice(CRLF);
+            each(trailer.name, trailer.value);
         }
     }
+}
+
+fn write_trailers(bytes: &[u8], out: &mut Vec<u8>) {
+    each_trailer(bytes, |name, value| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(CRLF);
+    });
 }
 
 /// One direction of a request: what is staged to be written, and how far its body is.

@@ -9,8 +9,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// One direction of one connection. A head must fit; a body passes in pieces of this size at most.
+/// One direction of one connection. A head must fit.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+/// What is read at once, and so the pieces in which a body passes. As much as stays in the first cache between being
+/// read and being written: with pieces of 64 KiB a body costs a third more, with 16 KiB a seventh (docs/benchmarks.md).
+const READ_BYTES_MAX: usize = 32 * 1024;
 /// Buffers that one loop keeps for the next request: what a burst leaves behind is 4 MiB at most.
 const KEPT_MAX: usize = 64;
 /// The same for texts, which a request has until its answer comes; 4 MiB at most.
@@ -51,7 +54,7 @@ impl Buffer {
         }
     }
 
-    /// Reads what there is room for. `Ok(0)` is the end of the stream, so there must be room.
+    /// Reads one piece, of what there is room for. `Ok(0)` is the end of the stream, so there must be room.
     pub(crate) fn poll_read(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -61,7 +64,8 @@ impl Buffer {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        let mut room = ReadBuf::new(&mut self.bytes[self.end..]);
+        let end = self.bytes.len().min(self.end + READ_BYTES_MAX);
+        let mut room = ReadBuf::new(&mut self.bytes[self.end..end]);
         ready!(Pin::new(stream).poll_read(context, &mut room))?;
         let count = room.filled().len();
         self.end += count;
@@ -136,8 +140,10 @@ mod tests {
         let mut buffer = Buffers::default().take();
         let source = vec![b'x'; BUFFER_BYTES + 10];
         let mut source = source.as_slice();
-        assert_eq!(poll_fn(|cx| buffer.poll_read(&mut source, cx)).await.unwrap(), BUFFER_BYTES);
-        assert!(!buffer.has_room());
+        while buffer.has_room() {
+            assert_eq!(poll_fn(|cx| buffer.poll_read(&mut source, cx)).await.unwrap(), READ_BYTES_MAX);
+        }
+        assert_eq!(buffer.filled().len(), BUFFER_BYTES);
         buffer.consume(20);
         assert!(buffer.has_room());
         assert_eq!(poll_fn(|cx| buffer.poll_read(&mut source, cx)).await.unwrap(), 10);

@@ -3,10 +3,10 @@
 use crate::admission;
 use crate::client::Client;
 use crate::http1::pool;
-use crate::http1::relay::Request;
 use crate::observe::Exchange;
 use crate::pool::Ticket;
 use crate::reply::Cause;
+use crate::route::Host;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -14,12 +14,13 @@ use tokio::time::{Instant, timeout_at};
 /// that the request may take in all, if there is one.
 pub(super) async fn connect(
     client: &Client,
-    request: &Request,
+    host: &Host,
+    end_by: Option<Instant>,
     exchange: &mut Exchange,
     ticket: &Ticket,
 ) -> Result<(Option<Ticket>, TcpStream), Cause> {
-    let connect = connect_any(client, request, exchange, ticket);
-    match request.end_by {
+    let connect = connect_any(client, host, exchange, ticket);
+    match end_by {
         None => connect.await,
         // Boxed as below.
         Some(end_by) => Box::pin(timeout_at(end_by, connect)).await.unwrap_or(Err(Cause::TotalTimedOut)),
@@ -28,7 +29,7 @@ pub(super) async fn connect(
 
 async fn connect_any(
     client: &Client,
-    request: &Request,
+    host: &Host,
     exchange: &mut Exchange,
     ticket: &Ticket,
 ) -> Result<(Option<Ticket>, TcpStream), Cause> {
@@ -39,8 +40,7 @@ async fn connect_any(
         return Ok((None, link));
     }
     let avoid = ticket.upstream.instance.key;
-    let other =
-        admission::admit_elsewhere(&client.event_loop, &request.host, avoid).ok_or(Cause::ConnectFailed)?;
+    let other = admission::admit_elsewhere(&client.event_loop, host, avoid).ok_or(Cause::ConnectFailed)?;
     let link = Box::pin(open(&other)).await.ok_or(Cause::ConnectFailed)?;
     exchange.connected(began.elapsed());
     Ok((Some(other), link))

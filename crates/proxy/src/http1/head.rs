@@ -2,8 +2,10 @@
 
 use crate::client::Client;
 use crate::http1::body::Framing;
-use crate::http1::parse::{Kind, RequestHead, ResponseHead, Target, offset};
+use crate::http1::parse::{Kind, RequestHead, ResponseHead, Target, offset, request_kind};
 use crate::request_id::RequestIds;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue, Method, request};
 use httparse::Header;
 
 /// What the answer says about the client's connection.
@@ -40,10 +42,57 @@ impl<'a> Peer<'a> {
     /// The lines that are the same for all requests of one connection.
     pub(crate) fn lines(&self) -> Vec<u8> {
         let mut lines = Vec::with_capacity(128);
-        line(&mut lines, b"x-forwarded-for: ", self.address);
-        line(&mut lines, b"x-forwarded-proto: ", self.scheme);
-        line(&mut lines, b"x-forwarded-port: ", self.port);
+        self.write(&mut lines);
         lines
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        line(out, b"x-forwarded-for: ", self.address);
+        line(out, b"x-forwarded-proto: ", self.scheme);
+        line(out, b"x-forwarded-port: ", self.port);
+    }
+}
+
+/// Which of a client's lines pass, and what is then left for the proxy to say.
+struct Choice {
+    /// What the client says about where its requests came from is believed.
+    trusted: bool,
+    /// Its Host lines pass; else the proxy writes one.
+    host: bool,
+    missing: [Kind; 3],
+    unsaid: [Kind; 3],
+}
+
+impl Choice {
+    fn new(trusted: bool, host: bool) -> Choice {
+        Choice {
+            trusted,
+            host,
+            missing: [Kind::RequestId, Kind::AmznTraceId, Kind::TraceParent],
+            unsaid: [Kind::ForwardedProto, Kind::ForwardedHost, Kind::ForwardedPort],
+        }
+    }
+
+    /// To be asked once for each line, in their order.
+    fn passes(&mut self, kind: Kind) -> bool {
+        // A second line of what is already there does not pass: readers differ in which one they take.
+        let first = |kinds: &mut [Kind; 3]| match kinds.iter_mut().find(|known| **known == kind) {
+            Some(known) => {
+                *known = Kind::Pass;
+                true
+            }
+            None => false,
+        };
+        match kind {
+            Kind::Pass | Kind::Length => true,
+            Kind::Drop | Kind::ForwardedFor => false,
+            Kind::Host => self.host,
+            Kind::Hearsay => self.trusted,
+            Kind::ForwardedProto | Kind::ForwardedHost | Kind::ForwardedPort => {
+                self.trusted && first(&mut self.unsaid)
+            }
+            Kind::RequestId | Kind::AmznTraceId | Kind::TraceParent => first(&mut self.missing),
+        }
     }
 }
 
@@ -64,41 +113,83 @@ pub(crate) fn write_request(
     if absolute {
         line(out, b"host: ", host);
     }
-    let trusted = peer.trusted;
-    let mut missing = [Kind::RequestId, Kind::AmznTraceId, Kind::TraceParent];
-    let mut unsaid = [Kind::ForwardedProto, Kind::ForwardedHost, Kind::ForwardedPort];
-    copy_lines(request.head, request.headers, out, |number| {
-        let kind = request.kinds[number];
-        // A second line of what is already there does not pass: readers differ in which one they take.
-        let first = |kinds: &mut [Kind; 3]| match kinds.iter_mut().find(|known| **known == kind) {
-            Some(known) => {
-                *known = Kind::Pass;
-                true
-            }
-            None => false,
-        };
-        match kind {
-            Kind::Pass | Kind::Length => true,
-            Kind::Drop | Kind::ForwardedFor => false,
-            Kind::Host => !absolute,
-            Kind::Hearsay => trusted,
-            Kind::ForwardedProto | Kind::ForwardedHost | Kind::ForwardedPort => trusted && first(&mut unsaid),
-            Kind::RequestId | Kind::AmznTraceId | Kind::TraceParent => first(&mut missing),
-        }
-    });
+    let mut choice = Choice::new(peer.trusted, !absolute);
+    copy_lines(request.head, request.headers, out, |number| choice.passes(request.kinds[number]));
     if request.framing == Framing::Chunked {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
-    if trusted {
-        write_trusted(request, peer, &unsaid, out);
+    if peer.trusted {
+        let forwarded = request.headers.iter().zip(&request.kinds);
+        let forwarded = forwarded.filter(|(_, kind)| **kind == Kind::ForwardedFor);
+        write_trusted(forwarded.map(|(header, _)| header.value), peer, &choice.unsaid, out);
     } else {
         out.extend_from_slice(lines);
     }
+    write_end(peer, host, &choice, out)
+}
+
+/// The same for a request that came by HTTP/2 and has no body. `via`: what the proxy says of itself, where it does.
+pub(crate) fn write_request_of_http2(
+    request: &request::Parts,
+    host: &[u8],
+    peer: &Peer<'_>,
+    via: Option<&HeaderValue>,
+    out: &mut Vec<u8>,
+) -> Option<[u8; 32]> {
+    out.extend_from_slice(request.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    line(out, b"host: ", host);
+    let mut choice = Choice::new(peer.trusted, false);
+    let mut cookies = false;
+    for (name, value) in &request.headers {
+        let kind = request_kind(name.as_str());
+        // There is no body, whatever was said of one.
+        if kind == Kind::Length || !choice.passes(kind) {
+            continue;
+        }
+        if name == COOKIE {
+            if !std::mem::replace(&mut cookies, true) {
+                write_cookies(&request.headers, out);
+            }
+            continue;
+        }
+        out.extend_from_slice(name.as_str().as_bytes());
+        line(out, b": ", value.as_bytes());
+    }
+    if let Some(via) = via {
+        line(out, b"via: ", via.as_bytes());
+    }
+    // Servers that want to know how long a body is want to know that of none (RFC 9110 §8.6).
+    if matches!(request.method, Method::POST | Method::PUT | Method::PATCH) {
+        out.extend_from_slice(b"content-length: 0\r\n");
+    }
+    if peer.trusted {
+        let forwarded = request.headers.get_all("x-forwarded-for").iter();
+        write_trusted(forwarded.map(HeaderValue::as_bytes), peer, &choice.unsaid, out);
+    } else {
+        peer.write(out);
+    }
+    write_end(peer, host, &choice, out)
+}
+
+/// HTTP/2 may send each cookie in a field of its own; HTTP/1 has one line (RFC 9113 §8.2.3).
+fn write_cookies(headers: &HeaderMap, out: &mut Vec<u8>) {
+    for (number, value) in headers.get_all(COOKIE).iter().enumerate() {
+        out.extend_from_slice(if number == 0 { b"cookie: " } else { b"; " });
+        out.extend_from_slice(value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The host that a trusted proxy did not say, what the request is found by, and the empty line.
+fn write_end(peer: &Peer<'_>, host: &[u8], choice: &Choice, out: &mut Vec<u8>) -> Option<[u8; 32]> {
     // The one that came with a trusted proxy was copied.
-    if unsaid.contains(&Kind::ForwardedHost) {
+    if choice.unsaid.contains(&Kind::ForwardedHost) {
         line(out, b"x-forwarded-host: ", host);
     }
-    let made = write_ids(peer.ids, &missing, out);
+    let made = write_ids(peer.ids, &choice.missing, out);
     out.extend_from_slice(b"\r\n");
     made
 }
@@ -118,14 +209,18 @@ fn write_target(request: &RequestHead<'_, '_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Behind a proxy that is trusted, the list goes on, and what it did not say is said.
-fn write_trusted(request: &RequestHead<'_, '_>, peer: &Peer<'_>, unsaid: &[Kind; 3], out: &mut Vec<u8>) {
+/// Behind a proxy that is trusted, the list goes on, and what it did not say is said. `forwarded` are its lines of
+/// X-Forwarded-For.
+fn write_trusted<'a>(
+    forwarded: impl Iterator<Item = &'a [u8]>,
+    peer: &Peer<'_>,
+    unsaid: &[Kind; 3],
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(b"x-forwarded-for: ");
-    for (header, kind) in request.headers.iter().zip(&request.kinds) {
-        if *kind == Kind::ForwardedFor {
-            out.extend_from_slice(header.value);
-            out.extend_from_slice(b", ");
-        }
+    for value in forwarded {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
     }
     out.extend_from_slice(peer.address);
     out.extend_from_slice(b"\r\n");

@@ -7,11 +7,13 @@
 //! `serve` is the connection, `parse` says what a head is and refuses what could be read in two ways, `head` writes
 //! heads anew, `relay` carries one exchange, `body` knows where a body ends, `pool` keeps connections to instances, and
 //! `connect` makes them.
+//! `call` lends both ends of it, heads and connections, to requests without a body that came by HTTP/2.
 //! What speaks something else goes to hyper's way as it came: HTTP/2 with prior knowledge, and requests to a service
 //! whose application does not speak HTTP/1. `gate` sees to it that hyper is not less strict with it.
 
 mod body;
 mod buffer;
+mod call;
 mod connect;
 mod gate;
 mod head;
@@ -22,6 +24,7 @@ mod reset;
 mod serve;
 
 pub(crate) use buffer::Buffers;
+pub(crate) use call::{Call, CallBody};
 pub(crate) use gate::{Gate, Ruling};
 pub(crate) use parse::REQUEST_LINE_BYTES_MAX;
 pub(crate) use pool::RawPool;

@@ -233,8 +233,8 @@ pub(crate) fn response<'h, 'b>(
 }
 
 /// Where in its head a part of it begins.
-pub(crate) fn offset(head: &[u8], part: &str) -> usize {
-    part.as_ptr() as usize - head.as_ptr() as usize
+pub(crate) fn offset(head: &[u8], part: impl AsRef<[u8]>) -> usize {
+    part.as_ref().as_ptr() as usize - head.as_ptr() as usize
 }
 
 /// Whether each line ends with both characters. A value holds neither, so it is enough to look at what stands before

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 /// it. So long it gets its answer; then its place goes to others.
 const HALF_CLOSED_TIME_MAX: Duration = Duration::from_secs(2);
 /// Answers before the answer. Few applications send one.
-const INTERIM_MAX: u32 = 8;
+pub(super) const INTERIM_MAX: u32 = 8;
 
 /// What is known of a request once its head is written anew.
 pub(crate) struct Request {
@@ -197,7 +197,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
     /// A fresh connection, perhaps to another instance.
     pub(crate) async fn connect_again(&mut self) -> Result<(Option<Ticket>, TcpStream), Cause> {
         let Some(side) = &self.side else { return Err(Cause::ClosedBeforeResponse) };
-        connect(self.client, self.request, self.exchange, &side.ticket).await
+        let Request { host, end_by, .. } = self.request;
+        connect(self.client, host, *end_by, self.exchange, &side.ticket).await
     }
 
     /// Begins anew on another connection.

@@ -285,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
         let mut reused = pooled.is_some();
         let (ticket, link) = match pooled {
             Some(link) => (ticket, link),
-            None => match connect(&self.client, request, exchange, &ticket).await {
+            None => match connect(&self.client, &request.host, request.end_by, exchange, &ticket).await {
                 Ok((other, link)) => (other.unwrap_or(ticket), link),
                 Err(cause) => {
                     event_loop.buffers.give_text(up.staged);

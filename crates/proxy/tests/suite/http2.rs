@@ -1,6 +1,7 @@
 //! Applications that speak HTTP/2 or TLS, gRPC above all.
 
 mod bounds;
+mod to_http1;
 
 use crate::support::{Directory, Origin, Ruled, Running, eventually};
 use apron_model::routes::{AccessLog, AppProtocol, RoutePolicy};

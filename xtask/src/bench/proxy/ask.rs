@@ -6,13 +6,17 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 16 * 1024;
 
 /// A connection on which no wait is longer than an answer may take.
 pub(super) fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, CONNECT_TIME_MAX).context("connect")?;
+    prepared(TcpStream::connect_timeout(&address, CONNECT_TIME_MAX).context("connect")?)
+}
+
+/// The same of one that is connected.
+pub(super) fn prepared(stream: TcpStream) -> Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
     stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;

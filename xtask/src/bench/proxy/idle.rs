@@ -7,14 +7,17 @@ use super::origin::{self, Origin};
 use super::subjects::{self, APRON, Front};
 use super::{HOST, PROXY_CPU, Tools, ask};
 use anyhow::{Result, ensure};
+use socket2::{Domain, Socket, Type};
 use std::fmt::Write as _;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 const CONNECTIONS: usize = 10_000;
 /// Event loops of our proxy: one per core of the smallest machine, as it has by default. One alone is nearly full with
 /// so many connections, and closes idle ones sooner.
 const LOOPS: u32 = 2;
+/// Of one client's address: ours bounds what a stranger may have.
+const CONNECTIONS_OF_ADDRESS: usize = 100;
 /// Looks for a signal between so many connections.
 const CHECK_EVERY: usize = 500;
 const PSS_BAR_MIB: f64 = 150.0;
@@ -64,12 +67,21 @@ fn hold(address: SocketAddr) -> Result<Vec<TcpStream>> {
         if held.len().is_multiple_of(CHECK_EVERY) {
             interrupt::check()?;
         }
-        let mut stream = ask::connect(address)?;
+        let mut stream = ask::prepared(connect(address, held.len() / CONNECTIONS_OF_ADDRESS)?)?;
         let status = ask::ask(&mut stream, HOST, origin::SMALL)?;
         ensure!(status == 200, "connection {} was answered {status}", held.len() + 1);
         held.push(stream);
     }
     Ok(held)
+}
+
+/// As the client of this number, each of which has an address of its own.
+fn connect(address: SocketAddr, number: usize) -> Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let client = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + u32::try_from(number)?);
+    socket.bind(&SocketAddr::from((client, 0)).into())?;
+    socket.connect_timeout(&address.into(), ask::CONNECT_TIME_MAX)?;
+    Ok(socket.into())
 }
 
 /// Whether the peer has neither ended nor broken it.

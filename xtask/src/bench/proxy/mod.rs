@@ -79,23 +79,29 @@ pub(super) fn run(root: &Path, program: &str, effort: Effort) -> Result<(Outcome
     let (origin, authority) = (Origin::start()?, Authority::new()?);
     let mut outcomes = Vec::new();
     for case in &cpu::OTHERS {
-        outcomes.push(cpu::run(case, &tools, &origin, &authority, effort)?.0);
+        outcomes.push(told(cpu::run(case, &tools, &origin, &authority, effort)?.0));
     }
-    outcomes.push(latency::run(&tools, &origin, &authority, effort)?);
-    outcomes.push(idle::run(&tools, &origin, &authority)?);
-    outcomes.push(routes::run(&tools, &origin, &authority, effort)?);
+    outcomes.push(told(latency::run(&tools, &origin, &authority, effort)?));
+    outcomes.push(told(idle::run(&tools, &origin, &authority)?));
+    outcomes.push(told(routes::run(&tools, &origin, &authority, effort)?));
     // Last, so that another program that is to agree with it measures right after it; on the page it stands first.
     let (http1, ratios) = cpu::run(&cpu::HTTP1, &tools, &origin, &authority, effort)?;
-    outcomes.insert(0, http1);
+    outcomes.insert(0, told(http1));
     Ok((joined(tools.envoy.is_some(), outcomes), ratios))
+}
+
+/// Says how a case went while the others are still to come: all of them take a quarter of an hour.
+fn told(outcome: Outcome) -> Outcome {
+    eprintln!("{}", outcome.text);
+    outcome
 }
 
 /// One section of all cases. What more than one of them counts is counted together.
 fn joined(with_envoy: bool, outcomes: Vec<Outcome>) -> Outcome {
     let mut text = String::from(
         "Each proxy has one worker on one core; origin and load have another. All of them keep connections on both \
-         sides, add X-Forwarded-For, X-Forwarded-Proto and X-Request-Id, and log nothing; apron also adds what else \
-         it adds, counts and limits.",
+         sides, say where a request comes from, and log nothing. apron has everything on: it also numbers and traces \
+         each request, counts it by service, times it, and limits what strangers can take.",
     );
     if !with_envoy {
         text += " Envoy is left out: it is not installed in `target/envoy`.";

@@ -1,5 +1,5 @@
-//! The proxies that are measured, each with one worker. All do the same work: they keep connections on both sides, say
-//! the client's address and protocol, number the request, and log nothing.
+//! The proxies that are measured, each with one worker. They keep connections on both sides, say the client's address
+//! and protocol, and log nothing. Only ours and Envoy number requests: the others are as people run them.
 
 use super::super::process::{self, Directory};
 use super::certificate::Files;
@@ -128,7 +128,7 @@ pub(super) fn nginx(
                  location / {{
                    proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host;
                    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-                   proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Request-Id $request_id;
+                   proxy_set_header X-Forwarded-Proto $scheme;
                    proxy_pass http://origin;
                  }}
                }}
@@ -153,7 +153,7 @@ fn haproxy(directory: &Directory, origin: SocketAddr, front: Front, files: &File
              defaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n  timeout connect 5s\n  \
              option forwardfor\n  http-reuse always\n\
              frontend front\n  bind {address}{bind}\n  http-request set-header X-Forwarded-Proto {scheme}\n  \
-             unique-id-format %[uuid()]\n  unique-id-header X-Request-Id\n  default_backend back\n\
+             default_backend back\n\
              backend back\n  server origin {origin}\n"
         ),
     )?;
