@@ -3,6 +3,7 @@
 //! Backpressure is hyper's: a frame is asked of one side only when the other side has room for it.
 
 use crate::client::Active;
+use crate::client_body::{ClientBody, ClientBodyError};
 use crate::instance_body::InstanceBody;
 use crate::observe::Exchange;
 use crate::pool::Ticket;
@@ -10,7 +11,6 @@ use crate::reply::Cause;
 use crate::upload::{Again, UPLOAD_BYTES_PER_S_MIN, Upload};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -35,7 +35,9 @@ pub(crate) enum BodyError {
     Abandoned,
     #[error("nobody took what was sent")]
     Untaken,
-    #[error("the body was cut off")]
+    #[error("the request was cut off")]
+    Client(#[from] ClientBodyError),
+    #[error("the answer was cut off")]
     Broken(#[from] hyper::Error),
     #[error("the answer was cut off")]
     Cut(#[from] std::io::Error),
@@ -120,7 +122,7 @@ pub(crate) enum RequestBody {
 
 pub(crate) struct RequestStream {
     // Taken in `drop`.
-    incoming: Option<Incoming>,
+    incoming: Option<ClientBody>,
     /// What an attempt before this one has read of it.
     again: std::collections::VecDeque<Bytes>,
     replayed: bool,
@@ -153,7 +155,7 @@ impl Pace {
 impl RequestBody {
     /// `bytes_max` is the service's limit. `keep` is whether the first bytes stay at hand for a second attempt.
     pub(crate) fn new(
-        incoming: Incoming,
+        incoming: ClientBody,
         waits: &Waits,
         bytes_max: Option<u64>,
         keep: bool,
@@ -193,7 +195,7 @@ impl RequestStream {
         if incoming.is_end_stream() {
             return Poll::Ready(None);
         }
-        match Pin::new(incoming).poll_frame(context) {
+        match incoming.poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 let waited = self.patience.progressed();
                 let passed = self.upload.passed(frame);
@@ -201,7 +203,7 @@ impl RequestStream {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.upload.broke(&error);
-                Poll::Ready(Some(Err(BodyError::Broken(error))))
+                Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
@@ -250,7 +252,7 @@ impl Body for RequestBody {
         match self {
             RequestBody::Empty => true,
             RequestBody::Stream(stream) => {
-                stream.again.is_empty() && stream.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+                stream.again.is_empty() && stream.incoming.as_ref().is_none_or(ClientBody::is_end_stream)
             }
         }
     }
@@ -261,7 +263,7 @@ impl Body for RequestBody {
             // The rest says nothing about the whole.
             RequestBody::Stream(stream) if stream.replayed => SizeHint::new(),
             RequestBody::Stream(stream) => {
-                stream.incoming.as_ref().map_or(SizeHint::new(), Incoming::size_hint)
+                stream.incoming.as_ref().map_or(SizeHint::new(), ClientBody::size_hint)
             }
         }
     }

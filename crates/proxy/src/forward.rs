@@ -9,6 +9,7 @@ use crate::admission::{self, Look};
 use crate::affinity;
 use crate::body::{Held, RequestBody, ResponseBody, Waits};
 use crate::client::{Active, Client, Order, Waiting};
+use crate::client_body::ClientBody;
 use crate::event_loop::EventLoop;
 use crate::headers::{self, Shape, X_REQUEST_ID};
 use crate::http1::Call;
@@ -19,7 +20,7 @@ use crate::pool::{Connection, Ticket};
 use crate::reply::{self, Cause, How};
 use crate::route::{Host, Service};
 use crate::strangers;
-use crate::upgrade::{self, Asked, Tunnel, Websocket};
+use crate::upgrade::{self, Asked, Tunnel, Upgrade, Websocket};
 use crate::upload::Upload;
 use apron_model::routes::{AppProtocol, RoutePolicy};
 use http::header::{CONNECTION, SET_COOKIE};
@@ -27,7 +28,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body;
 use hyper::body::Incoming;
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::error::Error;
 use std::pin::pin;
 use std::rc::Rc;
@@ -39,18 +39,19 @@ use tokio::time::{Instant, timeout_at};
 /// connections: HTTP/2 could otherwise multiply them by its streams, each with its own buffers.
 pub(crate) const REQUESTS_MAX: u32 = 20_000;
 
-/// The whole way of a request. It always gives an answer.
+/// The whole way of a request. It always gives an answer. `upgrade` is how its connection, or its stream, can leave HTTP.
 pub(crate) async fn answer(
     client: Rc<Client>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+    request: Request<ClientBody>,
+    upgrade: Option<Upgrade>,
+) -> Response<ResponseBody> {
     let waiting = Waiting::new(&client);
     let how = How::of(request.headers());
     let http1 = request.version() != Version::HTTP_2;
     let (method, path) = (request.method().as_str(), request.uri().path());
     let mut exchange = Exchange::begin(&client.event_loop, &client, method, path);
     let mut told = Told { secure: headers::came_securely(&client, request.headers()), hsts: false };
-    let mut response = match carry(&client, request, &mut exchange, &mut told).await {
+    let mut response = match carry(&client, request, upgrade, &mut exchange, &mut told).await {
         Ok(Outcome::Carried(carried)) => carried.finish(&client, exchange),
         Ok(Outcome::Elsewhere(location)) => own(https::redirect(location), exchange),
         Err(cause) => {
@@ -69,7 +70,7 @@ pub(crate) async fn answer(
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
-    Ok(response)
+    response
 }
 
 /// The answer to what is no request.
@@ -116,7 +117,8 @@ struct Told {
 
 async fn carry(
     client: &Rc<Client>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
+    upgrade: Option<Upgrade>,
     exchange: &mut Exchange,
     told: &mut Told,
 ) -> Result<Outcome, Cause> {
@@ -132,7 +134,7 @@ async fn carry(
     let length = headers::content_length(&parts.headers)?;
     headers::check_target(&parts)?;
     let nonce = || event_loop.request_ids.nonce();
-    let asked = match upgrade::asked(&mut parts, !incoming.is_end_stream(), nonce) {
+    let asked = match upgrade::asked(&mut parts, upgrade, !incoming.is_end_stream(), nonce) {
         Asked::Nothing => None,
         Asked::Websocket(websocket) => Some(websocket),
         Asked::Connect => return Err(Cause::BadRequest),

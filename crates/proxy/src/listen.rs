@@ -3,19 +3,24 @@
 
 use crate::body::ResponseBody;
 use crate::client::{Client, Order};
+use crate::client_body::ClientBody;
 use crate::event_loop::{EventLoop, Open};
 use crate::forward;
 use crate::http1::{self, Reset, Ruling};
+use crate::http2;
 use crate::proxy_protocol;
 use crate::rewound::Rewound;
 use crate::strangers::Seat;
+use crate::upgrade::Upgrade;
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -50,26 +55,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Header lines of one request; what most servers take.
 const HEADERS_MAX: usize = 100;
-/// Streams of one HTTP/2 connection at a time; what RFC 9113 recommends at least.
-const STREAMS_MAX: u32 = 128;
-/// What an HTTP/2 client may send beyond what was read, on its whole connection.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// The same for one stream. A part of the whole, so that an upload that an instance does not read leaves room for
-/// others.
-const STREAM_WINDOW_BYTES: u32 = CONNECTION_WINDOW_BYTES / 4;
-/// What of an answer waits for an HTTP/2 client's window, for each stream.
-const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// Header list of one HTTP/2 request.
-const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
-/// Streams that an HTTP/2 client opened and reset before they were looked at: more than that is an attack
-/// (CVE-2023-44487), and its connection ends.
-const RESET_STREAMS_MAX: usize = 20;
-/// Streams that had to be reset because an HTTP/2 client broke the protocol on them; likewise (CVE-2025-8671).
-const BROKEN_STREAMS_MAX: usize = 100;
-/// An HTTP/2 client is asked for a sign of life this often, because a stream may be silent for an hour.
-const PING_PERIOD: Duration = Duration::from_secs(60);
-/// What has not answered a ping for this long is gone.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a TLS listener needs beside its socket.
 pub(crate) type Secure = TlsAcceptor;
@@ -183,7 +168,7 @@ impl Door {
             let _open = open;
             match seat {
                 Some(seat) => door.welcome(stream, peer, seat).await,
-                None => door.introduce(stream, peer).await,
+                None => Box::pin(door.introduce(stream, peer)).await,
             }
         });
     }
@@ -229,38 +214,27 @@ impl Door {
     }
 }
 
-/// HTTP/1 has its own path; what that does not carry goes on by hyper's, with the bytes that were read already.
+/// HTTP/1 has its own path; what that does not carry goes on by another, with the bytes that were read already.
 async fn serve(client: Rc<Client>, stream: impl AsyncRead + AsyncWrite + Reset + Unpin + Send + 'static) {
-    if let Some(http1::Handover { bytes, stream }) = http1::serve(client.clone(), stream).await {
-        serve_hyper(client, http1::Gate::new(bytes, stream)).await;
+    match http1::serve(client.clone(), stream).await {
+        Some(http1::Handover { bytes, stream }) if bytes.starts_with(http2::PREFACE) => {
+            // Boxed, as below: every connection would have its room otherwise.
+            Box::pin(http2::serve(client, Rewound::new(Bytes::from(bytes), stream))).await;
+        }
+        Some(http1::Handover { bytes, stream }) => {
+            Box::pin(serve_hyper(client, http1::Gate::new(bytes, stream))).await;
+        }
+        None => {}
     }
 }
 
-/// Speaks HTTP/2 when the client starts with its preface, else HTTP/1.
-///
-/// What a client may do beside requests is bounded by h2: it reads on only when an answer to a ping or to settings could
-/// be written, so a flood of them waits in the client's own buffers; a head is refused after few CONTINUATION frames;
-/// and a connection without a request ends when it is idle, however many frames it sends.
+/// Speaks HTTP/1 by hyper.
 async fn serve_hyper(
     client: Rc<Client>,
     stream: http1::Gate<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
 ) {
-    let mut builder = auto::Builder::new(LocalExecutor);
-    builder.http1().max_buf_size(BUFFER_BYTES_MAX).max_headers(HEADERS_MAX);
-    builder
-        .http2()
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
-        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
-        .max_local_error_reset_streams(BROKEN_STREAMS_MAX)
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_PERIOD)
-        .keep_alive_timeout(PING_TIMEOUT)
-        // WebSockets as streams, RFC 8441.
-        .enable_connect_protocol();
+    let mut builder = Builder::new();
+    builder.max_buf_size(BUFFER_BYTES_MAX).max_headers(HEADERS_MAX);
     let service = service_fn({
         let (client, rulings, requests) = (client.clone(), stream.rulings(), Cell::new(0));
         move |request| {
@@ -268,7 +242,7 @@ async fn serve_hyper(
             answer(client.clone(), request, rulings.of(requests.get()))
         }
     });
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let mut told = Order::Serve;
     let end = poll_fn(|context| {
         let order = client.order();
@@ -293,10 +267,13 @@ async fn answer(
     request: Request<Incoming>,
     ruling: Option<Ruling>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let Some(ruling) = ruling else { return forward::answer(client, request).await };
+    let mut request = request.map(ClientBody::Hyper);
+    // Taken before the head is changed: it is how the connection is handed over later.
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>().map(Upgrade::Hyper);
     let mut response = match ruling {
-        Ruling::Refused(cause) => forward::refuse(&client, cause),
-        Ruling::Last => forward::answer(client, request).await?,
+        None => return Ok(forward::answer(client, request, upgrade).await),
+        Some(Ruling::Refused(cause)) => forward::refuse(&client, cause),
+        Some(Ruling::Last) => forward::answer(client, request, upgrade).await,
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -8,14 +8,15 @@ use crate::body::ResponseBody;
 use crate::client::Active;
 use crate::event_loop::Open;
 use crate::headers;
+use crate::http2;
 use crate::observe::Exchange;
 use crate::pool::Ticket;
 use crate::reply::Cause;
 use crate::websocket::{CLOSE_AS_CLIENT, CLOSE_GOING_AWAY, Frames, Key};
+use h2::ext::Protocol;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderValue, Method, Response, StatusCode, request};
 use hyper::body::Incoming;
-use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::cell::Cell;
@@ -25,10 +26,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// A close frame that is not taken within this long is not waited for.
 const LAST_WORD_TIME_MAX: Duration = Duration::from_millis(300);
+
+/// How what a client has asked on leaves HTTP once it is answered so.
+pub(crate) enum Upgrade {
+    Hyper(OnUpgrade),
+    Http2(oneshot::Receiver<http2::Tunnel>),
+}
 
 /// What a client asked to become.
 pub(crate) enum Asked {
@@ -43,15 +51,18 @@ pub(crate) enum Asked {
 
 /// A WebSocket that waits for the instance's answer.
 pub(crate) struct Websocket {
-    client: OnUpgrade,
+    client: Upgrade,
     /// Present over HTTP/2, where the proxy asks the instance in its own name.
     pub(crate) key: Option<Key>,
 }
 
 /// Reads what a request asks for; `nonce` makes a key where one is needed.
-pub(crate) fn asked(parts: &mut request::Parts, has_body: bool, nonce: impl FnOnce() -> [u8; 16]) -> Asked {
-    // Taken before the head is changed: it is how the connection is handed over later.
-    let client = parts.extensions.remove::<OnUpgrade>();
+pub(crate) fn asked(
+    parts: &mut request::Parts,
+    client: Option<Upgrade>,
+    has_body: bool,
+    nonce: impl FnOnce() -> [u8; 16],
+) -> Asked {
     let protocol = parts.extensions.remove::<Protocol>();
     if parts.method == Method::CONNECT {
         return match (client, protocol) {
@@ -96,6 +107,13 @@ pub(crate) struct Tunnel {
     pub(crate) idle: Duration,
 }
 
+impl Tunnel {
+    fn not_made(&self, error: &dyn std::error::Error) {
+        let id = &self.ticket.upstream.instance.id;
+        tracing::debug!(%id, %error, "tunnel was not made");
+    }
+}
+
 /// Answers that the protocol is switched and, once that is sent, joins both connections. The place on the instance
 /// stays taken until the tunnel ends.
 pub(crate) fn tunnel(
@@ -117,13 +135,18 @@ pub(crate) fn tunnel(
     let open = Open::new(tunnel.active.event_loop());
     tokio::task::spawn_local(async move {
         let (mut tunnel, _open) = (tunnel, open);
-        let upgraded = async { tokio::try_join!(websocket.client, instance) };
-        match upgraded.await {
-            Ok((client, instance)) => join(TokioIo::new(client), TokioIo::new(instance), &mut tunnel).await,
-            Err(error) => {
-                let id = &tunnel.ticket.upstream.instance.id;
-                tracing::debug!(%id, %error, "tunnel was not made");
-            }
+        match websocket.client {
+            Upgrade::Hyper(client) => match tokio::try_join!(client, instance) {
+                Ok((client, instance)) => {
+                    join(TokioIo::new(client), TokioIo::new(instance), &mut tunnel).await;
+                }
+                Err(error) => tunnel.not_made(&error),
+            },
+            Upgrade::Http2(client) => match tokio::join!(client, instance) {
+                (Ok(client), Ok(instance)) => join(client, TokioIo::new(instance), &mut tunnel).await,
+                (_, Err(error)) => tunnel.not_made(&error),
+                (Err(error), Ok(_)) => tunnel.not_made(&error),
+            },
         }
     });
     Response::from_parts(parts, ResponseBody::empty())

@@ -6,13 +6,11 @@
 //! lets go of it.
 
 use crate::body::BodyError;
+use crate::client_body::{ClientBody, ClientBodyError};
 use crate::reply::Cause;
 use bytes::Bytes;
 use http_body::Frame;
-use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
-use std::error::Error;
-use std::io;
 use std::task::Waker;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -45,13 +43,13 @@ pub(crate) struct Upload {
 struct Kept {
     read: Vec<Bytes>,
     bytes: usize,
-    rest: Option<Incoming>,
+    rest: Option<ClientBody>,
 }
 
 /// What a second attempt sends.
 pub(crate) struct Again {
     pub(crate) read: Vec<Bytes>,
-    pub(crate) rest: Incoming,
+    pub(crate) rest: ClientBody,
 }
 
 impl Upload {
@@ -114,12 +112,8 @@ impl Upload {
     }
 
     /// The client broke off, or its framing is wrong.
-    pub(crate) fn broke(&self, error: &hyper::Error) {
-        let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-        let wrong = io.is_some_and(|error| {
-            matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
-        });
-        self.failure.set(Some(if wrong { Cause::BadRequest } else { Cause::ClientGone }));
+    pub(crate) fn broke(&self, error: &ClientBodyError) {
+        self.failure.set(Some(if error.is_malformed() { Cause::BadRequest } else { Cause::ClientGone }));
     }
 
     /// Nobody reads on: whoever waits for the next byte hears it.
@@ -160,7 +154,7 @@ impl Upload {
     }
 
     /// An attempt lets go of the body.
-    pub(crate) fn give_back(&self, rest: Incoming) {
+    pub(crate) fn give_back(&self, rest: ClientBody) {
         // What is not kept is dropped, which tells the client.
         let unwanted = match self.kept.borrow_mut().as_mut() {
             Some(kept) => kept.rest.replace(rest),

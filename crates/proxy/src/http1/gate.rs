@@ -19,8 +19,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const READ_BYTES: usize = 16 * 1024;
 /// What hyper reads instead of a head that is refused.
 const INSTEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
-/// What HTTP/2 with prior knowledge begins with (RFC 9113 §3.4).
-pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What was found of one request that its answer depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +66,6 @@ enum State {
 impl<S> Gate<S> {
     /// Begins with what was read of the stream.
     pub(crate) fn new(read: Vec<u8>, stream: S) -> Gate<S> {
-        let state = if read.starts_with(HTTP2_PREFACE) { State::Open } else { State::Head };
         let mut gate = Gate {
             stream,
             held: read,
@@ -76,7 +73,7 @@ impl<S> Gate<S> {
             clear: 0,
             seen: 0,
             empty_lines: 0,
-            state,
+            state: State::Head,
             heads: 0,
             rulings: Rulings::default(),
         };

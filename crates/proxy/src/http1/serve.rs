@@ -8,10 +8,10 @@ use crate::http1::Handover;
 use crate::http1::body::{Framing, Way};
 use crate::http1::buffer::Buffer;
 use crate::http1::connect::connect;
-use crate::http1::gate::HTTP2_PREFACE;
 use crate::http1::parse::{self, EMPTY_LINES_MAX, Kind, RequestHead};
 use crate::http1::relay::{End, Ends, Outcome, Relay, Request};
 use crate::http1::{Reset, head};
+use crate::http2::PREFACE;
 use crate::observe::Exchange;
 use crate::pool::Ticket;
 use crate::reply::{self, Cause, How};
@@ -194,10 +194,10 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
             return None;
         }
         if self.first && self.empty_lines == 0 {
-            if filled.starts_with(HTTP2_PREFACE) {
+            if filled.starts_with(PREFACE) {
                 return Some(Next::Handover);
             }
-            if HTTP2_PREFACE.starts_with(filled) {
+            if PREFACE.starts_with(filled) {
                 return None;
             }
         }

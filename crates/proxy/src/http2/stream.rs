@@ -1,0 +1,176 @@
+//! One stream: a request, and its answer as the client's window lets it.
+
+use super::Tunnel;
+use crate::body::{BodyError, ResponseBody};
+use crate::client::Client;
+use crate::client_body::ClientBody;
+use crate::forward;
+use crate::upgrade::Upgrade;
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tokio::sync::oneshot;
+
+/// The body of a request.
+pub(crate) struct Received {
+    stream: RecvStream,
+    /// What its head says of its length, if that can be read.
+    length: Option<u64>,
+    data_ended: bool,
+}
+
+impl Received {
+    pub(crate) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if !self.data_ended {
+            match ready!(self.stream.poll_data(context)) {
+                Some(Ok(bytes)) => {
+                    // Who reads it has room for it: the client may send as much again.
+                    let _ = self.stream.flow_control().release_capacity(bytes.len());
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.data_ended = true,
+            }
+        }
+        self.stream.poll_trailers(context).map(|trailers| Some(trailers.transpose()?.map(Frame::trailers)))
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self.length {
+            _ if self.stream.is_end_stream() => SizeHint::with_exact(0),
+            Some(length) => SizeHint::with_exact(length),
+            None => SizeHint::new(),
+        }
+    }
+}
+
+/// The whole way of a stream. Whatever ends it early resets it.
+pub(super) async fn serve(
+    client: Rc<Client>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let (parts, stream) = request.into_parts();
+    let mut tunnel = None;
+    let (body, upgrade) = if parts.method == Method::CONNECT {
+        let (sender, receiver) = oneshot::channel();
+        tunnel = Some((sender, stream));
+        (ClientBody::None, Some(Upgrade::Http2(receiver)))
+    } else {
+        let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        (ClientBody::Http2(Received { stream, length, data_ended: false }), None)
+    };
+    let mut answer = pin!(forward::answer(client, Request::from_parts(parts, body), upgrade));
+    let response = poll_fn(|context| match answer.as_mut().poll(context) {
+        Poll::Ready(response) => Poll::Ready(Some(response)),
+        // Dropped, it is taken back from the instance too.
+        Poll::Pending => respond.poll_reset(context).map(|_| None),
+    });
+    let Some(response) = response.await else { return };
+    let (parts, body) = response.into_parts();
+    let mut head = Response::from_parts(parts, ());
+    if let Some((sender, stream)) = tunnel
+        && head.status().is_success()
+    {
+        if let Ok(send) = respond.send_response(head, false) {
+            // Without anybody who waits for it the tunnel ends, and with it the stream.
+            let _ = sender.send(Tunnel::new(stream, send));
+        }
+        return;
+    }
+    let ended = body.is_end_stream();
+    if let (false, Some(length)) = (ended, body.size_hint().exact()) {
+        head.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    match respond.send_response(head, ended) {
+        Ok(send) if !ended => pass(send, body).await,
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, "no answer for a stream"),
+    }
+}
+
+/// Passes a body on until its end, or until either side breaks it off.
+async fn pass(mut send: SendStream<Bytes>, mut body: ResponseBody) {
+    while let Some(frame) = poll_fn(|context| poll_next(&mut send, &mut body, context)).await {
+        let sent = match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => {
+                let ends = body.is_end_stream();
+                if !data.is_empty() && poll_fn(|context| poll_room(&mut send, context)).await.is_none() {
+                    return;
+                }
+                match send.send_data(data, ends) {
+                    Ok(()) if ends => return,
+                    sent => sent,
+                }
+            }
+            Ok(Err(frame)) => match frame.into_trailers() {
+                Ok(trailers) => {
+                    let _ = send.send_trailers(trailers);
+                    return;
+                }
+                Err(_) => Ok(()),
+            },
+            Err(error) => return send.send_reset(reason(&error)),
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+    // The body ended and had not said that it would; or the client is gone, who does not hear it.
+    let _ = send.send_data(Bytes::new(), true);
+}
+
+/// The next frame. None: there is none, or nobody wants it.
+fn poll_next(
+    send: &mut SendStream<Bytes>,
+    body: &mut ResponseBody,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    if send.poll_reset(context).is_ready() {
+        return Poll::Ready(None);
+    }
+    Pin::new(body).poll_frame(context)
+}
+
+/// Whether the client's windows let something through. Not more is asked for: a claim on the window of the whole
+/// connection keeps others from it.
+fn poll_room(send: &mut SendStream<Bytes>, context: &mut Context<'_>) -> Poll<Option<()>> {
+    if send.poll_reset(context).is_ready() {
+        return Poll::Ready(None);
+    }
+    send.reserve_capacity(1);
+    while send.capacity() == 0 {
+        match ready!(send.poll_capacity(context)) {
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return Poll::Ready(None),
+        }
+    }
+    Poll::Ready(Some(()))
+}
+
+/// What the client is told of a body that broke off: what the instance said, where it speaks HTTP/2 too.
+fn reason(error: &BodyError) -> Reason {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+            return reason;
+        }
+        source = error.source();
+    }
+    Reason::INTERNAL_ERROR
+}

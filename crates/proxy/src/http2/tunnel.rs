@@ -1,0 +1,82 @@
+//! A stream as bytes in both directions.
+
+use bytes::{Buf, Bytes};
+use h2::{Reason, RecvStream, SendStream};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Dropped, it resets what has not ended.
+pub(crate) struct Tunnel {
+    receive: RecvStream,
+    send: SendStream<Bytes>,
+    /// Received and not read.
+    held: Bytes,
+}
+
+impl Tunnel {
+    pub(super) fn new(receive: RecvStream, send: SendStream<Bytes>) -> Tunnel {
+        Tunnel { receive, send, held: Bytes::new() }
+    }
+}
+
+impl AsyncRead for Tunnel {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.held.is_empty() {
+            match ready!(self.receive.poll_data(context)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Ok(bytes)) => self.held = bytes,
+                // Who takes the stream back has ended it.
+                Some(Err(error)) if ended(error.reason()) => return Poll::Ready(Ok(())),
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+            }
+        }
+        let count = self.held.len().min(buffer.remaining());
+        buffer.put_slice(&self.held[..count]);
+        self.held.advance(count);
+        let _ = self.receive.flow_control().release_capacity(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tunnel {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if self.send.poll_reset(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.send.reserve_capacity(bytes.len());
+        while self.send.capacity() == 0 {
+            match ready!(self.send.poll_capacity(context)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
+        }
+        let count = self.send.capacity().min(bytes.len());
+        let sent = self.send.send_data(Bytes::copy_from_slice(&bytes[..count]), false);
+        Poll::Ready(sent.map(|()| count).map_err(io::Error::other))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.send.send_data(Bytes::new(), true).map_err(io::Error::other))
+    }
+}
+
+fn ended(reason: Option<Reason>) -> bool {
+    matches!(reason, Some(Reason::NO_ERROR | Reason::CANCEL))
+}
