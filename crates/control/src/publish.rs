@@ -307,6 +307,10 @@ impl Publisher {
             _ => return,
         };
         line.clear();
+        let takes_changes_from = match hello {
+            FromProxy::Hello { changes: true, generation, .. } => Some(generation),
+            _ => None,
+        };
         let refusal = match hello {
             FromProxy::Hello { version, .. } if version != PROTOCOL_VERSION => {
                 Some(format!("the proxy speaks version {version} and control version {PROTOCOL_VERSION}"))
@@ -330,7 +334,7 @@ impl Publisher {
         }
         let _connection = Connection { publisher: &self, process: &process };
         self.hints.routes();
-        self.speak(&process, &mut lines, &mut line, &mut write).await;
+        self.speak(&process, takes_changes_from, &mut lines, &mut line, &mut write).await;
     }
 
     /// A proxy that has taken tables up to this generation said hello. Why it is refused, if it is; otherwise it is
@@ -355,15 +359,19 @@ impl Publisher {
         }
     }
 
+    /// `takes_changes_from`: of a proxy that takes them, what it has. It refuses an older table, and has no base then.
     async fn speak(
         &self,
         process: &ProxyProcess,
+        takes_changes_from: Option<Generation>,
         lines: &mut (impl AsyncBufReadExt + Unpin),
         line: &mut Vec<u8>,
         write: &mut (impl AsyncWriteExt + Unpin),
     ) {
         let mut tables = self.proxies.tables.subscribe();
         tables.mark_changed();
+        // The last one that went to this proxy, where a change can begin at it.
+        let mut given: Option<Arc<RouteTable>> = None;
         loop {
             tokio::select! {
                 // Reading goes on in `line` when a table interrupts it.
@@ -386,10 +394,11 @@ impl Publisher {
                     if changed.is_err() {
                         return;
                     }
-                    let table = tables.borrow_and_update().clone();
-                    if let Some(table) = table
-                        && let Err(error) = send(write, &ToProxy::Table((*table).clone())).await
-                    {
+                    let Some(table) = tables.borrow_and_update().clone() else { continue };
+                    let message = message(&table, given.as_deref());
+                    let is_base = takes_changes_from.is_some_and(|known| table.generation >= known);
+                    given = is_base.then_some(table);
+                    if let Err(error) = send(write, &message).await {
                         tracing::warn!(pid = process.pid, %error, "a proxy took no table");
                         return;
                     }
@@ -409,6 +418,15 @@ impl Publisher {
             credentials.pid().and_then(|pid| u32::try_from(pid).ok()).ok_or("the peer has no process")?;
         let start_time = start_time(pid).ok_or("the peer has ended")?;
         Ok(ProxyProcess { pid, start_time, boot: boot_id() })
+    }
+}
+
+/// A table for a proxy that has `before`, if that is known: whole where most of it is new.
+fn message(table: &Arc<RouteTable>, before: Option<&RouteTable>) -> ToProxy {
+    let change = before.map(|before| table.since(before));
+    match change.filter(|change| change.services.len() + change.gone.len() <= table.services.len() / 2) {
+        Some(change) => ToProxy::Change(change),
+        None => ToProxy::Table((**table).clone()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What proxies see: one immutable table per generation, and the messages by which control and proxy speak.
 //!
 //! Messages are JSON, one per line, over a unix stream that the proxy opens to `run/control/control.sock`. The proxy
-//! says `Hello`, then gets the newest table at once and each later one as it comes; it reports `Serving` when
+//! says `Hello`, then gets the newest table at once and of each later one what it changes; it reports `Serving` when
 //! all of its loops use a table, and renews its lease with `Status`.
 
 mod policy;
@@ -62,11 +62,58 @@ pub struct RouteInstance {
     pub address: SocketAddr,
 }
 
+/// What a table says otherwise than one before it. The order of services is not part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteChange {
+    /// The table before.
+    pub base: Generation,
+    pub generation: Generation,
+    /// Those that are new, or not as they were, whole.
+    pub services: Vec<RouteService>,
+    pub gone: Vec<ServiceId>,
+}
+
+impl RouteTable {
+    /// What leads from `before` to this table.
+    pub fn since(&self, before: &RouteTable) -> RouteChange {
+        let known: BTreeMap<&ServiceId, &RouteService> =
+            before.services.iter().map(|service| (&service.id, service)).collect();
+        let named: BTreeSet<&ServiceId> = self.services.iter().map(|service| &service.id).collect();
+        let is_new = |service: &&RouteService| known.get(&service.id) != Some(service);
+        RouteChange {
+            base: before.generation,
+            generation: self.generation,
+            services: self.services.iter().filter(is_new).cloned().collect(),
+            gone: known.into_keys().filter(|id| !named.contains(id)).cloned().collect(),
+        }
+    }
+
+    /// Takes a change that begins at this table.
+    pub fn change(&mut self, change: &RouteChange) {
+        let gone: BTreeSet<&ServiceId> = change.gone.iter().collect();
+        self.services.retain(|service| !gone.contains(&service.id));
+        let mut places: BTreeMap<ServiceId, usize> =
+            self.services.iter().enumerate().map(|(place, service)| (service.id.clone(), place)).collect();
+        for service in &change.services {
+            match places.get(&service.id) {
+                Some(place) => self.services[*place] = service.clone(),
+                None => {
+                    places.insert(service.id.clone(), self.services.len());
+                    self.services.push(service.clone());
+                }
+            }
+        }
+        self.generation = change.generation;
+    }
+}
+
 /// From control to a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToProxy {
     Table(RouteTable),
+    /// Only to a proxy that takes changes, and that was given the base on the same connection.
+    Change(RouteChange),
     /// The peer speaks another version, or the table was older than what the proxy serves.
     Refused {
         reason: String,
@@ -83,6 +130,9 @@ pub enum FromProxy {
         /// The newest table that it has taken, so that control begins an epoch above it. Says nothing about what
         /// its loops serve.
         generation: Generation,
+        /// It takes `ToProxy::Change`. Releases before there were changes do not say so.
+        #[serde(default)]
+        changes: bool,
     },
     /// Every loop routes by this generation.
     Serving { generation: Generation },
@@ -347,6 +397,46 @@ mod tests {
         let newer = text.replacen(r#""name""#, r#""policy":{"hsts":true,"later":1},"later":2,"name""#, 1);
         let read: RouteTable = serde_json::from_str(&newer).unwrap();
         assert!(read.services[0].policy.hsts);
+    }
+
+    #[test]
+    fn a_change_leads_from_one_table_to_the_other() {
+        let service = |number: u32, revision: u32| {
+            let mut service = fixture::service(&format!("web{number}"), fixture::image_config("r/web"));
+            service.id = ServiceId::new(format!("{number:032}"));
+            service.active = Some(revision);
+            (service, vec![])
+        };
+        let made = |counter: u64, services: &[(u32, u32)]| {
+            let rows: Vec<_> =
+                services.iter().map(|(number, revision)| service(*number, *revision)).collect();
+            table(Generation { epoch: 1, counter }, &rows, "apron.localhost")
+        };
+        let tables = [
+            made(1, &[]),
+            made(2, &[(1, 1), (2, 1), (3, 1)]),
+            made(3, &[(1, 1), (2, 2), (4, 1)]),
+            made(4, &[(4, 1), (1, 1), (2, 2)]),
+        ];
+        for before in &tables {
+            for after in &tables {
+                let change = after.since(before);
+                let mut reached = before.clone();
+                reached.change(&change);
+                reached.services.sort_by(|a, b| a.id.cmp(&b.id));
+                let mut expect = after.clone();
+                expect.services.sort_by(|a, b| a.id.cmp(&b.id));
+                assert_eq!(reached, expect);
+            }
+        }
+        let count = |before: usize, after: usize| {
+            let change = tables[after].since(&tables[before]);
+            (change.services.len(), change.gone.len())
+        };
+        assert_eq!(
+            [count(0, 1), count(1, 0), count(1, 2), count(2, 1), count(2, 3)],
+            [(3, 0), (0, 3), (2, 1), (2, 1), (0, 0)]
+        );
     }
 
     #[test]

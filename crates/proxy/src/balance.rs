@@ -109,6 +109,12 @@ impl Instances {
         self.queues.iter().filter(|(id, _)| !named.contains(id)).for_each(|(_, queue)| queue.close());
     }
 
+    /// The same of a table that only changes these.
+    pub(crate) fn follow_change(&self, made: &[Arc<Service>], gone: &[ServiceId]) {
+        made.iter().for_each(|service| service.queue.follow(service));
+        gone.iter().filter_map(|id| self.queues.get(id)).for_each(|queue| queue.close());
+    }
+
     /// Forgets what nobody holds any more. Snapshots, pools and requests each hold a reference, so nothing that
     /// is in use is lost.
     pub(crate) fn forget_unused(&mut self) {

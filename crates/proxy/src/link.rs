@@ -3,7 +3,7 @@
 //! It is tried again for ever, and nothing that serves waits for it: a proxy without control goes on by its last
 //! table. While the proxy drains the link stays, because control waits for the counts of the old instances.
 
-use crate::tables::Tables;
+use crate::tables::{NotApplied, Tables};
 use apron_model::limits::{MESSAGE_BYTES_MAX, PROXY_STATUS_MS};
 use apron_model::routes::{FromProxy, PROTOCOL_VERSION, ToProxy};
 use std::io;
@@ -32,6 +32,8 @@ enum LinkError {
     TooLong,
     #[error("message of control is not understood")]
     NotUnderstood(#[from] serde_json::Error),
+    #[error("control changes a table that is not the one here")]
+    OtherBase(#[from] NotApplied),
     #[error("control refuses: {0}")]
     Refused(String),
 }
@@ -84,6 +86,7 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
         version: PROTOCOL_VERSION,
         pid: std::process::id(),
         generation: tables.greeted_generation(),
+        changes: true,
     };
     send(&mut write, &hello).await?;
     let mut reported = None;
@@ -105,9 +108,16 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
                     match tables.apply(table) {
                         Ok(()) => tracing::info!(?generation, "new route table"),
                         // After a reconnect control repeats the table that is served already.
-                        Err(reason) if reason.offered == reason.served => {}
+                        Err(NotApplied::NotNewer { offered, served }) if offered == served => {}
                         Err(reason) => tracing::warn!(%reason, "route table refused"),
                     }
+                }
+                ToProxy::Change(change) => {
+                    *heard = true;
+                    let generation = change.generation;
+                    // A new connection begins with the whole of it.
+                    tables.change(&change)?;
+                    tracing::info!(?generation, "route table changed");
                 }
                 ToProxy::Refused { reason } => return Err(LinkError::Refused(reason)),
             },

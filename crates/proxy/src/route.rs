@@ -8,7 +8,7 @@ use crate::observe::ServiceCounts;
 use crate::queue::Queue;
 use crate::reply::Cause;
 use apron_model::ids::{Generation, RevisionNumber, ServiceId};
-use apron_model::routes::{RoutePolicy, RouteService, RouteState, RouteTable};
+use apron_model::routes::{RouteChange, RoutePolicy, RouteService, RouteState, RouteTable};
 use foldhash::fast::RandomState;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -21,12 +21,14 @@ const WAITING_MIN: usize = 1_000;
 /// And for each that its instances may have in flight: with answers in a second, the last one waits for four.
 const WAITING_PER_PLACE: usize = 4;
 
+type Hosts = HashMap<Arc<[u8]>, Arc<Service>, RandomState>;
+
 /// What one generation of the table routes to.
 pub(crate) struct Snapshot {
     pub(crate) generation: Generation,
     /// False until control or the saved file gave a table: then an unknown host is no evidence.
     pub(crate) known: bool,
-    hosts: HashMap<Box<[u8]>, u32, RandomState>,
+    hosts: Hosts,
     pub(crate) services: Vec<Arc<Service>>,
 }
 
@@ -127,28 +129,53 @@ impl Snapshot {
     /// Instances, counters and queues come from `instances`, which keeps them over tables. A host that stands twice goes
     /// to the first service that names it; the publisher does not let that happen.
     pub(crate) fn build(table: &RouteTable, instances: &mut Instances) -> Snapshot {
-        let mut hosts = HashMap::with_capacity_and_hasher(table.services.len() * 2, RandomState::default());
+        let mut hosts = Hosts::with_capacity_and_hasher(table.services.len() * 2, RandomState::default());
         let mut services = Vec::with_capacity(table.services.len());
-        for (number, service) in table.services.iter().enumerate() {
-            for host in &service.hosts {
-                let name = host.trim_end_matches('.').to_ascii_lowercase().into_bytes().into_boxed_slice();
-                match hosts.entry(name) {
-                    Entry::Vacant(place) => {
-                        place.insert(number as u32);
-                    }
-                    Entry::Occupied(_) => {
-                        tracing::warn!(%host, service = %service.id, "host already has a service");
-                    }
-                }
-            }
-            services.push(Service::new(service, instances));
+        for service in &table.services {
+            let made = Service::new(service, instances);
+            enter(&mut hosts, service, &made);
+            services.push(made);
         }
         Snapshot { generation: table.generation, known: true, hosts, services }
     }
 
+    /// The snapshot that a change leads to, and the services that it makes anew. What stays is shared with this one.
+    pub(crate) fn changed(
+        &self,
+        change: &RouteChange,
+        instances: &mut Instances,
+    ) -> (Snapshot, Vec<Arc<Service>>) {
+        let (mut hosts, mut services) = (self.hosts.clone(), self.services.clone());
+        let named: HashSet<&ServiceId> =
+            change.gone.iter().chain(change.services.iter().map(|service| &service.id)).collect();
+        let mut places = HashMap::with_capacity(named.len());
+        for (place, service) in self.services.iter().enumerate() {
+            if named.contains(&service.id) {
+                places.insert(&service.id, place);
+            }
+        }
+        let touched: HashSet<*const Service> =
+            places.values().map(|place| Arc::as_ptr(&self.services[*place])).collect();
+        hosts.retain(|_, service| !touched.contains(&Arc::as_ptr(service)));
+        let mut made = Vec::with_capacity(change.services.len());
+        for service in &change.services {
+            let new = Service::new(service, instances);
+            enter(&mut hosts, service, &new);
+            match places.get(&service.id) {
+                Some(place) => services[*place] = new.clone(),
+                None => services.push(new.clone()),
+            }
+            made.push(new);
+        }
+        let mut gone: Vec<usize> = change.gone.iter().filter_map(|id| places.get(id)).copied().collect();
+        gone.sort_unstable();
+        gone.into_iter().rev().for_each(|place| drop(services.remove(place)));
+        (Snapshot { generation: change.generation, known: true, hosts, services }, made)
+    }
+
     /// The service of a host that `Host::parse` normalised.
     pub(crate) fn find(&self, host: &Host) -> Option<&Arc<Service>> {
-        self.hosts.get(host.as_bytes()).map(|number| &self.services[*number as usize])
+        self.hosts.get(host.as_bytes())
     }
 
     /// All of them, in the order of the table.
@@ -158,6 +185,19 @@ impl Snapshot {
 
     pub(crate) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
         self.services.iter().flat_map(|service| &service.instances)
+    }
+}
+
+fn enter(hosts: &mut Hosts, service: &RouteService, made: &Arc<Service>) {
+    for host in &service.hosts {
+        match hosts.entry(host.trim_end_matches('.').to_ascii_lowercase().into_bytes().into()) {
+            Entry::Vacant(place) => {
+                place.insert(made.clone());
+            }
+            Entry::Occupied(_) => {
+                tracing::warn!(%host, service = %service.id, "host already has a service");
+            }
+        }
     }
 }
 

@@ -6,10 +6,10 @@
 //! starts from the file after a kill must not go back to one of those.
 
 use crate::balance::Instances;
-use crate::route::{Host, Snapshot};
+use crate::route::{Host, Service, Snapshot};
 use crate::shared_counts::Region;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
-use apron_model::routes::RouteTable;
+use apron_model::routes::{RouteChange, RouteTable};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,12 +50,13 @@ impl Disk {
     }
 }
 
-/// The answer to a table that is not newer.
+/// Why a table was not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("generation {offered:?} is not newer than {served:?}")]
-pub(crate) struct NotNewer {
-    pub(crate) offered: Generation,
-    pub(crate) served: Generation,
+pub(crate) enum NotApplied {
+    #[error("generation {offered:?} is not newer than {served:?}")]
+    NotNewer { offered: Generation, served: Generation },
+    #[error("the change begins at {base:?}, and here is {served:?}")]
+    OtherBase { base: Generation, served: Generation },
 }
 
 impl Tables {
@@ -71,25 +72,52 @@ impl Tables {
         }
     }
 
-    pub(crate) fn apply(&self, table: RouteTable) -> Result<(), NotNewer> {
+    pub(crate) fn apply(&self, table: RouteTable) -> Result<(), NotApplied> {
         let mut instances = lock(&self.instances);
         let served = self.generation();
         if table.generation <= served {
-            return Err(NotNewer { offered: table.generation, served });
+            return Err(NotApplied::NotNewer { offered: table.generation, served });
         }
         let snapshot = Arc::new(Snapshot::build(&table, &mut instances));
         // Before any loop can acknowledge it: from then on no place of an instance that it does not name is given
         // to a request that waits.
         instances.follow(&snapshot);
+        self.publish(snapshot.clone());
+        self.table.send_replace(Some(Arc::new(table)));
+        pump(&snapshot.services);
+        Ok(())
+    }
+
+    /// The same of what a newer table changes: the price is that of copying what is looked up by, whose parts are
+    /// shared.
+    pub(crate) fn change(&self, change: &RouteChange) -> Result<(), NotApplied> {
+        let mut instances = lock(&self.instances);
+        let before = self.snapshot();
+        let served = before.generation;
+        if change.base != served || !before.known {
+            return Err(NotApplied::OtherBase { base: change.base, served });
+        }
+        if change.generation <= served {
+            return Err(NotApplied::NotNewer { offered: change.generation, served });
+        }
+        let (snapshot, made) = before.changed(change, &mut instances);
+        instances.follow_change(&made, &change.gone);
+        self.publish(Arc::new(snapshot));
+        // For the file, behind what serves.
+        self.table.send_modify(|table| {
+            if let Some(table) = table {
+                Arc::make_mut(table).change(change);
+            }
+        });
+        pump(&made);
+        Ok(())
+    }
+
+    fn publish(&self, snapshot: Arc<Snapshot>) {
         // One step under the disk's lock: `saved` must not call the disk up to date between the two.
         let mut disk = lock(&self.disk);
         disk.behind_since.get_or_insert_with(Instant::now);
-        self.snapshot.send_replace(snapshot.clone());
-        drop(disk);
-        self.table.send_replace(Some(Arc::new(table)));
-        let lines = snapshot.services.iter().map(|service| &service.queue);
-        lines.filter(|queue| queue.waiting() > 0).for_each(|queue| queue.pump());
-        Ok(())
+        self.snapshot.send_replace(snapshot);
     }
 
     /// The counts that this process shares with others.
@@ -166,6 +194,12 @@ impl Tables {
         instances.forget_unused();
         (instances.in_flight(), instances.requests())
     }
+}
+
+/// Lets requests go on that waited for what a table brings.
+fn pump(services: &[Arc<Service>]) {
+    let lines = services.iter().map(|service| &service.queue);
+    lines.filter(|queue| queue.waiting() > 0).for_each(|queue| queue.pump());
 }
 
 /// Data behind these locks is whole after every statement, so a panic elsewhere does not spoil it.

@@ -101,6 +101,8 @@ fn three_instances_change_places_one_by_one() {
         "Cpu=256,Memory=512",
         "--tags",
         "Key=apron:deploy,Value=rolling",
+        // So few requests would otherwise all go to one instance, and nobody could see both versions.
+        "Key=apron:balance,Value=spread",
     ]);
     let arn = created["Service"]["ServiceArn"].as_str().unwrap();
     platform.aws_service(arn, "RUNNING", Duration::from_secs(60));

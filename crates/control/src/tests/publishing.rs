@@ -24,9 +24,13 @@ struct Link {
 
 impl Link {
     async fn open(path: &Path, version: u32, generation: Generation) -> Link {
+        Link::open_for(path, version, generation, false).await
+    }
+
+    async fn open_for(path: &Path, version: u32, generation: Generation, changes: bool) -> Link {
         let (read, write) = UnixStream::connect(path).await.unwrap().into_split();
         let mut link = Link { lines: BufReader::new(read).lines(), write };
-        link.say(&FromProxy::Hello { version, pid: std::process::id(), generation }).await;
+        link.say(&FromProxy::Hello { version, pid: std::process::id(), generation, changes }).await;
         link
     }
 
@@ -96,6 +100,26 @@ async fn proxies_get_tables_and_are_heard() {
     assert_eq!(second.services, first.services);
     assert_eq!(rig.store.epoch_get().await.unwrap(), second.generation.epoch);
 
+    // What a proxy has it is not told again, if it takes changes and has what they begin at.
+    for (known, whole) in
+        [(second.generation, false), (Generation { counter: 1 << 40, ..second.generation }, true)]
+    {
+        let mut taking = Link::open_for(&path, PROTOCOL_VERSION, known, true).await;
+        let ToProxy::Table(mut table) = taking.hear().await else { panic!("a table") };
+        let mut newer = table.clone();
+        newer.generation.counter += 1;
+        rig.proxies.publish(newer);
+        match taking.hear().await {
+            ToProxy::Change(change) if !whole => {
+                assert_eq!((change.base, change.services.len(), change.gone.len()), (table.generation, 0, 0));
+                table.change(&change);
+                assert_eq!(table, *rig.proxies.table().unwrap().as_ref());
+            }
+            ToProxy::Table(_) if whole => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
     let mut stranger = Link::open(&path, PROTOCOL_VERSION + 1, Generation::default()).await;
     let ToProxy::Refused { reason } = stranger.hear().await else { panic!("a refusal") };
     assert!(reason.contains(&PROTOCOL_VERSION.to_string()), "{reason}");
@@ -136,7 +160,7 @@ fn hello_acknowledges_nothing() {
     let process = ProxyProcess { pid: 1, start_time: 2, boot: "b".to_owned() };
     let proxies = Proxies::new(Arc::new(ManualClock::new(Timestamp(1000))), 3, Vec::new());
     let generation = Generation { epoch: 3, counter: 1 };
-    let hello = || FromProxy::Hello { version: PROTOCOL_VERSION, pid: 1, generation };
+    let hello = || FromProxy::Hello { version: PROTOCOL_VERSION, pid: 1, generation, changes: false };
     assert!(proxies.connected(&process));
     proxies.heard(&process, hello());
     assert!(!proxies.all_serve(generation));

@@ -9,14 +9,15 @@ use crate::upgrade::Upgrade;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Request, Response};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::oneshot;
 
 /// The body of a request.
@@ -25,6 +26,31 @@ pub(crate) struct Received {
     /// What its head says of its length, if that can be read.
     length: Option<u64>,
     data_ended: bool,
+    /// Whom to tell when the body is waited for, where the client waits for that.
+    wanted: Option<Rc<Wanted>>,
+}
+
+/// Whether an instance waits for a body whose client does not send it before it is told to (RFC 9110 §10.1.1).
+#[derive(Default)]
+struct Wanted {
+    is: Cell<bool>,
+    /// Of the stream's task: who waits is another one.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Wanted {
+    fn set(&self) {
+        self.is.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// True once.
+    fn poll(&self, context: &Context<'_>) -> bool {
+        self.waker.replace(Some(context.waker().clone()));
+        self.is.take()
+    }
 }
 
 impl Received {
@@ -33,7 +59,13 @@ impl Received {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.data_ended {
-            match ready!(self.stream.poll_data(context)) {
+            let data = self.stream.poll_data(context);
+            if data.is_pending()
+                && let Some(wanted) = self.wanted.take()
+            {
+                wanted.set();
+            }
+            match ready!(data) {
                 Some(Ok(bytes)) => {
                     // Who reads it has room for it: the client may send as much again.
                     let _ = self.stream.flow_control().release_capacity(bytes.len());
@@ -66,20 +98,32 @@ pub(super) async fn serve(
     mut respond: SendResponse<Bytes>,
 ) {
     let (parts, stream) = request.into_parts();
-    let mut tunnel = None;
+    let (mut tunnel, mut wanted) = (None, None);
     let (body, upgrade) = if parts.method == Method::CONNECT {
         let (sender, receiver) = oneshot::channel();
         tunnel = Some((sender, stream));
         (ClientBody::None, Some(Upgrade::Http2(receiver)))
     } else {
         let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        (ClientBody::Http2(Received { stream, length, data_ended: false }), None)
+        let waits = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        if parts.headers.get(EXPECT).is_some_and(waits) {
+            wanted = Some(Rc::new(Wanted::default()));
+        }
+        let wanted = wanted.clone();
+        (ClientBody::Http2(Received { stream, length, data_ended: false, wanted }), None)
     };
     let mut answer = pin!(forward::answer(client, Request::from_parts(parts, body), upgrade));
     let response = poll_fn(|context| match answer.as_mut().poll(context) {
         Poll::Ready(response) => Poll::Ready(Some(response)),
-        // Dropped, it is taken back from the instance too.
-        Poll::Pending => respond.poll_reset(context).map(|_| None),
+        Poll::Pending => {
+            if wanted.as_ref().is_some_and(|wanted| wanted.poll(context)) {
+                let mut go_on = Response::new(());
+                *go_on.status_mut() = StatusCode::CONTINUE;
+                let _ = respond.send_informational(go_on);
+            }
+            // Dropped, it is taken back from the instance too.
+            respond.poll_reset(context).map(|_| None)
+        }
     });
     let Some(response) = response.await else { return };
     let (parts, body) = response.into_parts();

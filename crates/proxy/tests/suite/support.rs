@@ -2,7 +2,7 @@
 
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::routes::{
-    FromProxy, RouteInstance, RoutePolicy, RouteService, RouteState, RouteTable, ToProxy,
+    FromProxy, RouteChange, RouteInstance, RoutePolicy, RouteService, RouteState, RouteTable, ToProxy,
 };
 use apron_proxy::{Config, Listeners, Proxy};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -372,6 +372,19 @@ impl Link {
     pub(crate) fn publish(&mut self, table: RouteTable) {
         let wanted = table.generation;
         self.send(table);
+        self.served(wanted);
+    }
+
+    /// The same of what changes.
+    pub(crate) fn change(&mut self, change: RouteChange) {
+        let wanted = change.generation;
+        let mut line = serde_json::to_vec(&ToProxy::Change(change)).unwrap();
+        line.push(b'\n');
+        self.write.write_all(&line).unwrap();
+        self.served(wanted);
+    }
+
+    fn served(&mut self, wanted: Generation) {
         let start = Instant::now();
         loop {
             assert!(start.elapsed() < PATIENCE);

@@ -45,8 +45,8 @@ fn hello_then_tables_then_serving_and_status() {
     let origin = Origin::named("a");
     let (world, mut link) = world();
     match link.next() {
-        FromProxy::Hello { version, pid, generation } => {
-            assert_eq!((version, pid), (PROTOCOL_VERSION, std::process::id()));
+        FromProxy::Hello { version, pid, generation, changes } => {
+            assert_eq!((version, pid, changes), (PROTOCOL_VERSION, std::process::id(), true));
             assert_eq!(generation, Generation::default());
         }
         other => panic!("{other:?}"),
@@ -71,6 +71,51 @@ fn hello_then_tables_then_serving_and_status() {
         }
     }
     assert_eq!(client.get(HOST, "/").1, "a");
+}
+
+#[test]
+fn a_change_takes_what_it_names_and_leaves_the_rest() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let (world, mut link) = world();
+    let first = table(1, &[serving(&[a.address]), ("off.localhost", RouteState::Paused, &[])]);
+    link.publish(first.clone());
+    let mut client = world.proxy.client();
+    assert_eq!(client.get(HOST, "/").1, "a");
+    let mut second = table(2, &[serving(&[a.address]), ("off.localhost", RouteState::Serving, &[b.address])]);
+    second
+        .services
+        .push(table(0, &[("new.localhost", RouteState::Serving, &[b.address])]).services.remove(0));
+    second.services[2].id = apron_model::ids::ServiceId::new("another");
+    link.change(second.since(&first));
+    for (host, expect) in [(HOST, "a"), ("off.localhost", "b"), ("new.localhost", "b")] {
+        assert_eq!(client.get(host, "/").1, expect, "{host}");
+    }
+    let mut third = second.clone();
+    third.generation.counter = 3;
+    third.services.remove(0);
+    third.services[0].hosts = vec!["moved.localhost".to_owned()];
+    link.change(third.since(&second));
+    for (host, expect) in
+        [("moved.localhost", 200), ("new.localhost", 200), (HOST, 404), ("off.localhost", 404)]
+    {
+        assert_eq!(client.get(host, "/").0.status(), expect, "{host}");
+    }
+    // The file has all of it.
+    let saved = || std::fs::read_to_string(world.directory.file("routes.json")).unwrap_or_default();
+    eventually("the file is written", || {
+        saved().contains("moved.localhost") && saved().contains("new.localhost")
+    });
+    assert!(!saved().contains(HOST));
+    // From a table that is not here nothing is changed: a new connection begins with a whole one.
+    let mut change = third.since(&second);
+    change.generation.counter = 9;
+    let mut line = serde_json::to_vec(&apron_model::routes::ToProxy::Change(change)).unwrap();
+    line.push(b'\n');
+    std::io::Write::write_all(&mut link.write, &line).unwrap();
+    let mut again = world.control.accept();
+    assert!(matches!(again.next(), FromProxy::Hello { generation, .. } if generation == third.generation));
+    again.publish(table(10, &[serving(&[b.address])]));
+    assert_eq!(client.get(HOST, "/").1, "b");
 }
 
 #[test]

@@ -99,6 +99,17 @@ impl Control {
         )
     }
 
+    /// The message that the next generation has this service more.
+    pub(super) fn change(&mut self, service: &str) -> String {
+        let base = self.counter;
+        self.counter += 1;
+        format!(
+            "{{\"change\":{{\"base\":{{\"epoch\":{EPOCH},\"counter\":{base}}},\
+             \"generation\":{{\"epoch\":{EPOCH},\"counter\":{}}},\"services\":[{service}],\"gone\":[]}}}}\n",
+            self.counter
+        )
+    }
+
     /// Sends a message to its last byte.
     pub(super) fn send(&mut self, message: &str) -> Result<()> {
         let link = self.link.as_mut().context("no proxy has connected")?;

@@ -64,8 +64,9 @@ pub(super) fn run(tools: &Tools, origin: &Origin, authority: &Authority, effort:
     let mut visible = Vec::new();
     for number in ROUTES..ROUTES + CHANGES {
         eprintln!("{ROUTES} routes: change {} of {CHANGES}", number - ROUTES + 1);
-        services.push(control::service(number, &host(number), origin.address));
-        visible.push(change(&mut child, &services, &host(number))?);
+        let service = control::service(number, &host(number), origin.address);
+        visible.push(change(&mut child, &service, &host(number))?);
+        services.push(service);
     }
     drop(child);
 
@@ -116,10 +117,10 @@ fn visit(address: SocketAddr, host: &str, client: &Arc<ClientConfig>) -> Result<
     Ok(())
 }
 
-/// Milliseconds from the first byte of a new table until its new host is served on every connection.
-fn change(child: &mut Child, services: &[String], host: &str) -> Result<f64> {
+/// Milliseconds from the first byte about a new service until its host is served on every connection.
+fn change(child: &mut Child, service: &str, host: &str) -> Result<f64> {
     let watchers = (0..WATCHERS).map(|_| ask::connect(child.http)).collect::<Result<Vec<_>>>()?;
-    let table = child.control.table(services);
+    let message = child.control.change(service);
     let watched = host.to_owned();
     let (ready, watching) = std::sync::mpsc::channel();
     let watch = machine::spawn("watch", LOAD_CPU, move || {
@@ -135,7 +136,7 @@ fn change(child: &mut Child, services: &[String], host: &str) -> Result<f64> {
         anyhow::bail!("nobody watches {host}");
     }
     let began = Instant::now();
-    child.control.send(&table)?;
+    child.control.send(&message)?;
     let seen = machine::join(watch)?;
     child.control.wait_serving()?;
     Ok(seen.duration_since(began).as_secs_f64() * 1e3)
@@ -212,7 +213,7 @@ fn outcome(
     let text = format!(
         "**{ROUTES} routes from control, each with a certificate and a key of its own.** {LOOPS} loops on the cores of \
          the load. PSS {with_routes:.1} MiB with the routes and the certificates at rest, {certificates}. A change is \
-         the whole table with one host more, from its first byte until {WATCHERS} connections have all been answered \
+         one host more, from the first byte that control says of it until {WATCHERS} connections have all been answered \
          by the new host's application; {CHANGES} changes. CPU time is of one loop alone on its core, without TLS.\n\n\
          | | lowest | median | highest |\n|---|---|---|---|\n\
          | a change until it is visible, ms | {} |\n| µs of CPU per request, one static route | {} |\n\
