@@ -340,8 +340,16 @@ async fn instances_outlive_the_node() {
     let address = world.healthy("b1").await.address.unwrap();
     let before = get(address, "/").unwrap();
 
-    // Let the fact that it is healthy reach the disk.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The fact that it is healthy reaches the disk a moment after it is told.
+    let wanted = world.dir.join("node/wanted/b1.json");
+    let is_kept = || fs::read_to_string(&wanted).is_ok_and(|text| text.contains("\"healthy\": true"));
+    for _ in 0..100 {
+        if is_kept() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(is_kept(), "{:?}", fs::read_to_string(&wanted));
     world.kill();
     assert_eq!(get(address, "/").unwrap(), before, "it serves without a node");
     assert!(world.client.list().await.is_err());

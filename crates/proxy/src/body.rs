@@ -1,6 +1,6 @@
 //! Bodies on their way through: streamed frame by frame, never collected, each wait for the next byte bounded.
 //!
-//! Backpressure is hyper's: a frame is asked of one side only when the other side has room for it.
+//! Backpressure is the reader's: the next frame is asked of one side when the other one has taken the last.
 
 use crate::client::Active;
 use crate::client_body::{ClientBody, ClientBodyError};

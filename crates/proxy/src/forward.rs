@@ -22,8 +22,9 @@ use crate::route::{Host, Service};
 use crate::strangers;
 use crate::upgrade::{self, Asked, Tunnel, Upgrade, Websocket};
 use crate::upload::Upload;
+use crate::wall::{self, HttpDate};
 use apron_model::routes::{AppProtocol, RoutePolicy};
-use http::header::{CONNECTION, SET_COOKIE};
+use http::header::{CONNECTION, DATE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -81,7 +82,11 @@ pub(crate) fn refuse(client: &Rc<Client>, cause: Cause) -> Response<ResponseBody
 }
 
 /// An answer that no instance gave.
-fn own(response: Response<ResponseBody>, mut exchange: Exchange) -> Response<ResponseBody> {
+fn own(mut response: Response<ResponseBody>, mut exchange: Exchange) -> Response<ResponseBody> {
+    // RFC 9110 §6.6.1; hyper would say it over HTTP/1 only.
+    if let Ok(date) = HeaderValue::try_from(HttpDate(wall::since_1970()).to_string()) {
+        response.headers_mut().insert(DATE, date);
+    }
     exchange.status(response.status().as_u16());
     exchange.sent(response.body().size_hint().exact().unwrap_or(0));
     response

@@ -41,8 +41,9 @@ const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
 /// Streams that a client opened and reset before they were looked at: more than that is an attack (CVE-2023-44487),
 /// and its connection ends.
 const RESET_STREAMS_MAX: usize = 20;
-/// Streams that had to be reset because a client broke the protocol on them; likewise (CVE-2025-8671).
-const BROKEN_STREAMS_MAX: usize = 100;
+/// Streams that had to be reset because a client broke the protocol on them, over the connection's life; likewise
+/// (CVE-2025-8671). It also counts what comes late for streams that were answered early, so it leaves room for those.
+const BROKEN_STREAMS_MAX: usize = 1_024;
 /// A client is asked for a sign of life this often, because a stream may be silent for an hour.
 const PING_PERIOD: Duration = Duration::from_secs(60);
 /// What has not answered a ping for this long is gone.
@@ -63,7 +64,8 @@ pub(crate) async fn serve(client: Rc<Client>, stream: impl AsyncRead + AsyncWrit
         .enable_connect_protocol();
     let mut handshake = pin!(builder.handshake::<_, Bytes>(stream));
     let made = poll_fn(|context| {
-        if client.order() != Order::Serve {
+        // Short of that, a request may have come with the preface, and is answered before the connection ends.
+        if client.order() == Order::Cut {
             return Poll::Ready(None);
         }
         client.register(context.waker());

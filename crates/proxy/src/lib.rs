@@ -18,7 +18,7 @@
 //! | client connections | 10,000 per loop, further ones wait in the kernel's queue of 4,096; of one address, or network of 64 bits of IPv6, `Config::connections_per_address_max` over all loops, but of those in `Config::trusted`, behind which are many | `listen`, `strangers` |
 //! | addresses whose requests are counted for a service's limit | 10,000 per loop, further ones share one count per service | `strangers` |
 //! | header of the PROXY protocol | 107 bytes, 2,280 with version 2, 5 s | `proxy_protocol`, `listen` |
-//! | requests under way | 20,000 per loop, then `overloaded`; 128 streams per HTTP/2 connection, of which 200 a second may be taken back before they are answered | `forward`, `listen`, `client` |
+//! | requests under way | 20,000 per loop, then `overloaded`; 128 streams per HTTP/2 connection, of which 200 a second may be taken back before they are answered | `forward`, `http2`, `client` |
 //! | requests in flight per instance | `Service::ceiling`, over all loops and proxies, and 32,767 per proxy | `balance` |
 //! | requests that wait for a place | 1,000 per service, or 4 per place if that is more, then `queue_full`; the request's own time-out, then `queue_timed_out`; 30 s where there is no instance, then `no_capacity` | `queue`, `admission` |
 //! | an instance that fails | out after 5 failures in a row, for 1 s to 30 s, never the last one | `ejection` |
@@ -28,7 +28,7 @@
 //! | pairs of certificate and key from files | 20,000, of 64 KiB each file at most | `tls::files` |
 //! | TLS sessions kept for clients without tickets | 4,096 | `tls` |
 //! | connection without a request: idle, or a head that does not end | 60 s, 5 s from 9,000 connections on, and 5 s more to end politely | `client` |
-//! | request head | 64 KiB and 100 lines, then `head_too_large`; its first line 16 KiB, then `uri_too_long`; 30 s from its first byte; 64 KiB with HTTP/2 | `http1`, `listen` |
+//! | request head | 64 KiB and 100 lines, then `head_too_large`; its first line 16 KiB, then `uri_too_long`; 30 s from its first byte; 64 KiB with HTTP/2 | `http1`, `http2` |
 //! | request's body | the service's own limit, then `body_too_large` | `http1`, `upload` |
 //! | line before a chunk, and trailers | 4 KiB, and 16 KiB of 32 lines, then `bad_request` or the end of the connection | `http1` |
 //! | wait for a further byte of a request's body | 120 s, and over as long of waiting 240 bytes a second on average; then `body_timed_out` | `http1`, `body` |
@@ -42,7 +42,7 @@
 //! | idle connections to one instance | 128 per loop and 30 s, of `http1` and of hyper each | `http1`, `pool` |
 //! | connections to one instance that speaks HTTP/2 | 16 per loop, 64 streams each, 128 KiB received per stream | `multiplex` |
 //! | body kept for a second attempt | 64 KiB, until an answer begins; HTTP/2 applications only | `upload` |
-//! | memory per connection | 64 KiB per direction, none while it sleeps; with HTTP/2 1 MiB received, 256 KiB of it per stream, and 64 KiB to send and 64 KiB of headers per stream; a body is never collected | `http1`, `listen`, `pool` |
+//! | memory per connection | 64 KiB per direction, none while it sleeps; with HTTP/2 1 MiB received, 256 KiB of it per stream, and 64 KiB to send and 64 KiB of headers per stream; a body is never collected | `http1`, `http2`, `pool` |
 //! | lines of the access log that wait | 4,096, then lines are dropped and counted; two files of 16 MiB | `access_log` |
 //! | readers of the metrics | 8 at a time, 5 s each | `metrics` |
 //! | messages of control | 16 MiB each, two waiting | `link` |

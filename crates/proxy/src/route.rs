@@ -167,7 +167,10 @@ impl Snapshot {
             }
             made.push(new);
         }
-        let mut gone: Vec<usize> = change.gone.iter().filter_map(|id| places.get(id)).copied().collect();
+        // One that is named on both sides is not gone.
+        let stays: HashSet<&ServiceId> = change.services.iter().map(|service| &service.id).collect();
+        let gone = change.gone.iter().filter(|id| !stays.contains(id));
+        let mut gone: Vec<usize> = gone.filter_map(|id| places.get(id)).copied().collect();
         gone.sort_unstable();
         gone.into_iter().rev().for_each(|place| drop(services.remove(place)));
         (Snapshot { generation: change.generation, known: true, hosts, services }, made)
@@ -178,7 +181,7 @@ impl Snapshot {
         self.hosts.get(host.as_bytes())
     }
 
-    /// All of them, in the order of the table.
+    /// All of them: in the order of the table, and behind those what changes brought.
     pub(crate) fn services(&self) -> &[Arc<Service>] {
         &self.services
     }

@@ -14,7 +14,7 @@ use crate::pool::Ticket;
 use crate::reply::Cause;
 use crate::websocket::{CLOSE_AS_CLIENT, CLOSE_GOING_AWAY, Frames, Key};
 use h2::ext::Protocol;
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderValue, Method, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -128,6 +128,8 @@ pub(crate) fn tunnel(
     if websocket.key.is_some() {
         parts.status = StatusCode::OK;
         parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
+        // RFC 9110 §9.3.6; what follows is no body.
+        parts.headers.remove(CONTENT_LENGTH);
     } else {
         parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -299,7 +299,11 @@ impl CallBody {
     pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
             match self.step() {
-                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Some(frame)) => {
+                    // Whoever takes it may be slow.
+                    self.event_loop.buffers.rest(&mut self.input);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 Ok(None) if self.place == Place::End => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(Malformed) => return Poll::Ready(Some(Err(io::ErrorKind::InvalidData.into()))),

@@ -98,6 +98,7 @@ pub(super) async fn serve(
     mut respond: SendResponse<Bytes>,
 ) {
     let (parts, stream) = request.into_parts();
+    let head_only = parts.method == Method::HEAD;
     let (mut tunnel, mut wanted) = (None, None);
     let (body, upgrade) = if parts.method == Method::CONNECT {
         let (sender, receiver) = oneshot::channel();
@@ -137,10 +138,12 @@ pub(super) async fn serve(
         }
         return;
     }
-    let ended = body.is_end_stream();
-    if let (false, Some(length)) = (ended, body.size_hint().exact()) {
+    let empty = body.is_end_stream();
+    if let (false, Some(length)) = (empty, body.size_hint().exact()) {
         head.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
+    // Of an answer of our own there is a body, which HEAD does not get.
+    let ended = empty || head_only;
     match respond.send_response(head, ended) {
         Ok(send) if !ended => pass(send, body).await,
         Ok(_) => {}

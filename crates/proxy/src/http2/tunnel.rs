@@ -1,7 +1,7 @@
 //! A stream as bytes in both directions.
 
 use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{RecvStream, SendStream};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -31,8 +31,7 @@ impl AsyncRead for Tunnel {
             match ready!(self.receive.poll_data(context)) {
                 None => return Poll::Ready(Ok(())),
                 Some(Ok(bytes)) => self.held = bytes,
-                // Who takes the stream back has ended it.
-                Some(Err(error)) if ended(error.reason()) => return Poll::Ready(Ok(())),
+                // Also of who takes the stream back: that ends both directions, not one.
                 Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
             }
         }
@@ -75,8 +74,4 @@ impl AsyncWrite for Tunnel {
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.send.send_data(Bytes::new(), true).map_err(io::Error::other))
     }
-}
-
-fn ended(reason: Option<Reason>) -> bool {
-    matches!(reason, Some(Reason::NO_ERROR | Reason::CANCEL))
 }

@@ -193,6 +193,10 @@ async fn an_instance_that_fails_is_said_to() {
         let said = &parts.headers["x-apron-cause"];
         assert_eq!((parts.status.as_u16(), said.to_str().unwrap()), (status, cause), "{speak}");
     }
+    let refused = Ruled::new(HOST, &[nobody()], RoutePolicy::default(), |_| {});
+    let (parts, body, _) = get(&mut client(refused.proxy.address).await, Method::HEAD, "/").await;
+    assert_eq!((parts.status.as_u16(), body.as_str()), (502, ""));
+    assert!(parts.headers.contains_key("date") && parts.headers["content-length"] != "0");
     let silent = Origin::answering(|_, wire| while !wire.closed() {});
     for (total, cause) in [(false, "timed_out"), (true, "total_timed_out")] {
         let policy =
