@@ -90,19 +90,10 @@ impl RouteTable {
 
     /// Takes a change that begins at this table.
     pub fn change(&mut self, change: &RouteChange) {
-        let gone: BTreeSet<&ServiceId> = change.gone.iter().collect();
-        self.services.retain(|service| !gone.contains(&service.id));
-        let mut places: BTreeMap<ServiceId, usize> =
-            self.services.iter().enumerate().map(|(place, service)| (service.id.clone(), place)).collect();
-        for service in &change.services {
-            match places.get(&service.id) {
-                Some(place) => self.services[*place] = service.clone(),
-                None => {
-                    places.insert(service.id.clone(), self.services.len());
-                    self.services.push(service.clone());
-                }
-            }
-        }
+        let named: BTreeSet<&ServiceId> =
+            change.gone.iter().chain(change.services.iter().map(|service| &service.id)).collect();
+        self.services.retain(|service| !named.contains(&service.id));
+        self.services.extend(change.services.iter().cloned());
         self.generation = change.generation;
     }
 }

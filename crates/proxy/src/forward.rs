@@ -178,12 +178,6 @@ async fn carry(
     let protocol = policy.app_protocol;
     let keep = protocol == AppProtocol::H2c;
     let (body, upload) = RequestBody::new(incoming, &waits, policy.body_bytes_max, keep);
-    let shape = Shape {
-        protocol,
-        body_follows: upload.is_some(),
-        websocket: asked.is_some(),
-        websocket_key: asked.as_ref().and_then(|asked| Some(asked.key.as_ref()?.header())),
-    };
     let upgrade = asked.is_some();
     let common = parts.version == Version::HTTP_2 && protocol == AppProtocol::Http1 && !upgrade;
     let sent = if common && upload.is_none() {
@@ -193,6 +187,12 @@ async fn carry(
         let sent = call.send(ticket, exchange).await;
         sent.map(|(response, ticket)| Sent { response: response.map(InstanceBody::Call), ticket })
     } else {
+        let shape = Shape {
+            protocol,
+            body_follows: upload.is_some(),
+            websocket: asked.is_some(),
+            websocket_key: asked.as_ref().and_then(|asked| Some(asked.key.as_ref()?.header())),
+        };
         headers::prepare_request(&mut parts, client, host_header, shape).ok_or(Cause::BadRequest)?;
         exchange.request_id(parts.headers.get(X_REQUEST_ID).map_or(b"".as_slice(), HeaderValue::as_bytes));
         let sender = Sender { event_loop, host: &host, protocol, upload: &upload, upgrade, waits: &waits };

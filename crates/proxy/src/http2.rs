@@ -132,12 +132,17 @@ impl Life {
         Life { pings, asked: false, timer: Box::pin(sleep(PING_PERIOD)) }
     }
 
-    /// Ready when it gave no sign of life.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Takes an answer that has come, or waits for it.
+    fn hear(&mut self, context: &mut Context<'_>) {
         if self.asked && self.pings.poll_pong(context).is_ready() {
             self.asked = false;
             self.timer.as_mut().reset(Instant::now() + PING_PERIOD);
         }
+    }
+
+    /// Ready when it gave no sign of life.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.hear(context);
         while self.timer.as_mut().poll(context).is_ready() {
             // One that cannot be asked has its connection end by itself.
             if self.asked || self.pings.send_ping(Ping::opaque()).is_err() {
@@ -145,10 +150,7 @@ impl Life {
             }
             self.asked = true;
             self.timer.as_mut().reset(Instant::now() + PING_TIMEOUT);
-            if self.pings.poll_pong(context).is_ready() {
-                self.asked = false;
-                self.timer.as_mut().reset(Instant::now() + PING_PERIOD);
-            }
+            self.hear(context);
         }
         Poll::Pending
     }

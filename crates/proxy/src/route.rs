@@ -146,33 +146,18 @@ impl Snapshot {
         instances: &mut Instances,
     ) -> (Snapshot, Vec<Arc<Service>>) {
         let (mut hosts, mut services) = (self.hosts.clone(), self.services.clone());
-        let named: HashSet<&ServiceId> =
+        let named: HashSet<&ServiceId, RandomState> =
             change.gone.iter().chain(change.services.iter().map(|service| &service.id)).collect();
-        let mut places = HashMap::with_capacity(named.len());
-        for (place, service) in self.services.iter().enumerate() {
-            if named.contains(&service.id) {
-                places.insert(&service.id, place);
-            }
-        }
-        let touched: HashSet<*const Service> =
-            places.values().map(|place| Arc::as_ptr(&self.services[*place])).collect();
-        hosts.retain(|_, service| !touched.contains(&Arc::as_ptr(service)));
+        // All of them leave before any comes: a host may move from one to another.
+        hosts.retain(|_, service| !named.contains(&service.id));
+        services.retain(|service| !named.contains(&service.id));
         let mut made = Vec::with_capacity(change.services.len());
         for service in &change.services {
             let new = Service::new(service, instances);
             enter(&mut hosts, service, &new);
-            match places.get(&service.id) {
-                Some(place) => services[*place] = new.clone(),
-                None => services.push(new.clone()),
-            }
             made.push(new);
         }
-        // One that is named on both sides is not gone.
-        let stays: HashSet<&ServiceId> = change.services.iter().map(|service| &service.id).collect();
-        let gone = change.gone.iter().filter(|id| !stays.contains(id));
-        let mut gone: Vec<usize> = gone.filter_map(|id| places.get(id)).copied().collect();
-        gone.sort_unstable();
-        gone.into_iter().rev().for_each(|place| drop(services.remove(place)));
+        services.extend(made.iter().cloned());
         (Snapshot { generation: change.generation, known: true, hosts, services }, made)
     }
 

@@ -194,10 +194,9 @@ impl<'a> Attempt<'a> {
     /// The head of the answer if it has come whole, past those before it.
     fn look(&mut self) -> Result<Option<Head>, Cause> {
         loop {
-            // Bytes that end no line end no head either: one that comes byte by byte is not read anew for each.
-            let (before, now) = (self.looked_at, self.input.filled().len());
-            self.looked_at = now;
-            if now == 0 || before > 0 && !self.input.filled()[before..].contains(&b'\n') {
+            let is_news = self.input.ends_line(self.looked_at);
+            self.looked_at = self.input.filled().len();
+            if !is_news {
                 return Ok(None);
             }
             let mut room = parse::room();
@@ -272,11 +271,7 @@ impl Head {
                 headers.append(name, value.map_err(|_| WRONG)?);
             }
         }
-        let framing = match status {
-            _ if head_only => Framing::None,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Framing::None,
-            _ => response.framing,
-        };
+        let framing = response.body(head_only);
         let (mut parts, ()) = Response::new(()).into_parts();
         (parts.status, parts.headers) = (status, headers);
         Ok(Head { parts, framing, keep_alive: response.keep_alive })

@@ -8,8 +8,8 @@
 //! heads anew, `relay` carries one exchange, `body` knows where a body ends, `pool` keeps connections to instances, and
 //! `connect` makes them.
 //! `call` lends both ends of it, heads and connections, to requests without a body that came by HTTP/2.
-//! What speaks something else goes to hyper's way as it came: HTTP/2 with prior knowledge, and requests to a service
-//! whose application does not speak HTTP/1. `gate` sees to it that hyper is not less strict with it.
+//! What speaks something else goes on as it came: HTTP/2 to `http2`, and to hyper's way what is seldom and requests to a
+//! service whose application does not speak HTTP/1. `gate` sees to it that hyper is not less strict with it.
 
 mod body;
 mod buffer;

@@ -132,6 +132,17 @@ impl RequestHead<'_, '_> {
     }
 }
 
+impl ResponseHead<'_, '_> {
+    /// How its body ends. `head_only`: it was asked for by HEAD, and has none, whatever it says.
+    pub(crate) fn body(&self, head_only: bool) -> Framing {
+        match self.code {
+            _ if head_only => Framing::None,
+            204 | 304 => Framing::None,
+            _ => self.framing,
+        }
+    }
+}
+
 /// The head of a request, when the bytes hold all of it.
 pub(crate) fn request<'h, 'b>(
     bytes: &'b [u8],

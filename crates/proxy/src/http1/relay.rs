@@ -449,10 +449,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
     }
 
     fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Outcome>> {
-        // Bytes that end no line end no head either: one that comes byte by byte is not read anew for each.
-        let (before, now) = (self.looked_at, self.output.filled().len());
-        self.looked_at = now;
-        let is_news = now > before && (before == 0 || self.output.filled()[before..].contains(&b'\n'));
+        let is_news = self.output.ends_line(self.looked_at);
+        self.looked_at = self.output.filled().len();
         if is_news && self.take_head().map_err(Outcome::Failed)? {
             self.looked_at = 0;
             return Poll::Ready(Ok(()));
@@ -559,11 +557,7 @@ fn read(side: &mut Option<Side>, output: &mut Buffer, context: &mut Context<'_>)
 
 /// How the answer's body ends for us, and whether the client gets it in chunks.
 fn framing(request: &Request, response: &ResponseHead<'_, '_>) -> (Framing, bool) {
-    let framing = match response.code {
-        _ if request.head_only => Framing::None,
-        204 | 304 => Framing::None,
-        _ => response.framing,
-    };
+    let framing = response.body(request.head_only);
     (framing, request.http11 && matches!(framing, Framing::Chunked | Framing::Close))
 }
 

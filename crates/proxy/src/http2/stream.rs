@@ -157,7 +157,8 @@ async fn pass(mut send: SendStream<Bytes>, mut body: ResponseBody) {
         let sent = match frame.map(Frame::into_data) {
             Ok(Ok(data)) => {
                 let ends = body.is_end_stream();
-                if !data.is_empty() && poll_fn(|context| poll_room(&mut send, context)).await.is_none() {
+                // Nothing is claimed before there is something to send, and then as little as there is.
+                if !data.is_empty() && poll_fn(|context| poll_room(&mut send, 1, context)).await.is_none() {
                     return;
                 }
                 match send.send_data(data, ends) {
@@ -194,20 +195,24 @@ fn poll_next(
     Pin::new(body).poll_frame(context)
 }
 
-/// Whether the client's windows let something through. Not more is asked for: a claim on the window of the whole
-/// connection keeps others from it.
-fn poll_room(send: &mut SendStream<Bytes>, context: &mut Context<'_>) -> Poll<Option<()>> {
+/// How much the client's windows let through, once it is anything; None when the stream has ended. `wanted` is claimed
+/// of the window of the whole connection, too, which keeps others from it.
+pub(super) fn poll_room(
+    send: &mut SendStream<Bytes>,
+    wanted: usize,
+    context: &mut Context<'_>,
+) -> Poll<Option<usize>> {
     if send.poll_reset(context).is_ready() {
         return Poll::Ready(None);
     }
-    send.reserve_capacity(1);
+    send.reserve_capacity(wanted);
     while send.capacity() == 0 {
         match ready!(send.poll_capacity(context)) {
             Some(Ok(_)) => {}
             Some(Err(_)) | None => return Poll::Ready(None),
         }
     }
-    Poll::Ready(Some(()))
+    Poll::Ready(Some(send.capacity()))
 }
 
 /// What the client is told of a body that broke off: what the instance said, where it speaks HTTP/2 too.

@@ -1,5 +1,6 @@
 //! A stream as bytes in both directions.
 
+use super::stream::poll_room;
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use std::io;
@@ -52,17 +53,10 @@ impl AsyncWrite for Tunnel {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        if self.send.poll_reset(context).is_ready() {
+        let Some(room) = ready!(poll_room(&mut self.send, bytes.len(), context)) else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        self.send.reserve_capacity(bytes.len());
-        while self.send.capacity() == 0 {
-            match ready!(self.send.poll_capacity(context)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            }
-        }
-        let count = self.send.capacity().min(bytes.len());
+        };
+        let count = room.min(bytes.len());
         let sent = self.send.send_data(Bytes::copy_from_slice(&bytes[..count]), false);
         Poll::Ready(sent.map(|()| count).map_err(io::Error::other))
     }

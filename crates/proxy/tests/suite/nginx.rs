@@ -61,10 +61,7 @@ fn head(wire: &mut Wire) -> Option<Head> {
         }
         lines.push(line);
     }
-    let mut lines = lines.into_iter();
-    let first = lines.next()?;
-    let header = |line: String| line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned()));
-    Some(Head { first, headers: lines.filter_map(header).collect() })
+    Head::of(lines)
 }
 
 /// `None` when it did not come whole.

@@ -48,6 +48,14 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// `None`: there is no line.
+    pub(crate) fn of(lines: Vec<String>) -> Option<Head> {
+        let mut lines = lines.into_iter();
+        let first = lines.next()?;
+        let header = |line: String| line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned()));
+        Some(Head { first, headers: lines.filter_map(header).collect() })
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
@@ -102,10 +110,7 @@ impl Wire {
             }
             lines.push(line);
         }
-        let mut lines = lines.into_iter();
-        let first = lines.next()?;
-        let header = |line: String| line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned()));
-        Some(Head { first, headers: lines.filter_map(header).collect() })
+        Head::of(lines)
     }
 
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
