@@ -490,7 +490,9 @@ mod tests {
         let writer = store.write().await.unwrap();
         assert!(store.checkpoint().await.unwrap() > 0, "the reader needs the page as it was");
         assert_eq!(query_scalar::<i64>(seen).fetch_one(&mut reader).await.unwrap(), 1);
-        drop((reader, writer));
+        // One that is dropped ends when its connection's thread comes to it.
+        reader.commit().await.unwrap();
+        writer.commit().await.unwrap();
         assert_eq!(store.checkpoint().await.unwrap(), 0);
         assert_eq!(query_scalar::<i64>(seen).fetch_one(&mut store.read().await.unwrap()).await.unwrap(), 2);
         store.close().await;
