@@ -27,6 +27,11 @@ pub(crate) fn build(root: &Path, name: &str) -> Result<PathBuf> {
     artifact(cargo(root).args(["build", "--workspace", "--bin", name]), name, false)
 }
 
+/// The same as it is installed.
+pub(crate) fn build_release(root: &Path, name: &str) -> Result<PathBuf> {
+    artifact(cargo(root).args(["build", "--release", "--workspace", "--bin", name]), name, false)
+}
+
 /// Builds an example of a library of the workspace and says where cargo has put it.
 pub(crate) fn build_example(root: &Path, name: &str) -> Result<PathBuf> {
     artifact(cargo(root).args(["build", "--workspace", "--example", name]), name, false)

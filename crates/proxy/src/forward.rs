@@ -146,7 +146,7 @@ async fn carry(
         Asked::Other => return Err(Cause::NotSupported),
     };
     let host_header = headers::host(&parts).ok_or(Cause::BadRequest)?;
-    let host = Host::parse(host_header.as_bytes()).map_err(|_| Cause::BadRequest)?;
+    let host = Host::parse(host_header).map_err(|_| Cause::BadRequest)?;
     let service = admission::find(event_loop, &host)?;
     exchange.service(&service);
     let policy = &service.policy;
@@ -182,7 +182,7 @@ async fn carry(
     let common = parts.version == Version::HTTP_2 && protocol == AppProtocol::Http1 && !upgrade;
     let sent = if common && upload.is_none() {
         let idempotent = headers::is_idempotent(&parts.method);
-        let (host, host_header, parts, waits) = (&host, &host_header, &parts, &waits);
+        let (host, parts, waits) = (&host, &parts, &waits);
         let call = Call { client, host, host_header, parts, idempotent, waits };
         let sent = call.send(ticket, exchange).await;
         sent.map(|(response, ticket)| Sent { response: response.map(InstanceBody::Call), ticket })
@@ -193,6 +193,7 @@ async fn carry(
             websocket: asked.is_some(),
             websocket_key: asked.as_ref().and_then(|asked| Some(asked.key.as_ref()?.header())),
         };
+        let host_header = HeaderValue::from_bytes(host_header).map_err(|_| Cause::BadRequest)?;
         headers::prepare_request(&mut parts, client, host_header, shape).ok_or(Cause::BadRequest)?;
         exchange.request_id(parts.headers.get(X_REQUEST_ID).map_or(b"".as_slice(), HeaderValue::as_bytes));
         let sender = Sender { event_loop, host: &host, protocol, upload: &upload, upgrade, waits: &waits };

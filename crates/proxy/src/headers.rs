@@ -25,15 +25,15 @@ const ADDED_HEADERS: usize = 10;
 
 /// The one host that the request names, as it was written. An absolute target or HTTP/2's authority wins over the
 /// Host header, as RFC 9112 §3.2.2 wants. `None`: there is none, or several.
-pub(crate) fn host(parts: &request::Parts) -> Option<HeaderValue> {
+pub(crate) fn host(parts: &request::Parts) -> Option<&[u8]> {
     let mut hosts = parts.headers.get_all(HOST).into_iter();
     let header = hosts.next();
     if hosts.next().is_some() {
         return None;
     }
     match parts.uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => header.cloned(),
+        Some(authority) => Some(authority.as_str().as_bytes()),
+        None => header.map(HeaderValue::as_bytes),
     }
 }
 

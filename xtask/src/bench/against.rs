@@ -2,8 +2,8 @@
 //! measure would show as a difference. The other program is a script that takes `--ours`, a command that starts our
 //! proxy in front of `127.0.0.1:9000`, and leaves the figures of each round in the file of `--json`.
 
-use super::process::{self, Directory};
-use super::proxy::{self, Ratios};
+use super::process::Directory;
+use super::proxy::{self, Comparable, Ratios};
 use super::spread::Spread;
 use super::{Effort, Outcome, Verdict, interrupt};
 use crate::program::run as run_program;
@@ -31,31 +31,70 @@ struct Round {
     us: f64,
 }
 
+/// What both measure.
+struct Case<'a> {
+    name: &'static str,
+    /// What the script is told beside.
+    flags: &'static [&'static str],
+    ours: &'a Ratios,
+    what: &'static str,
+}
+
 /// Runs the script with the proxies, rounds and load of our own bench, and compares what both say of ours.
 pub(super) fn run(
     root: &Path,
     program: &str,
     script: &Path,
     effort: Effort,
-    ours: &Ratios,
+    ours: &Comparable,
 ) -> Result<Outcome> {
+    let cases = [
+        Case {
+            name: "HTTP/1.1",
+            flags: &[],
+            ours: &ours.http1,
+            what: "HTTP/1.1: difference of the two ratios of apron, per cent",
+        },
+        Case {
+            name: "HTTP/2 over TLS",
+            flags: &["--h2"],
+            ours: &ours.http2,
+            what: "HTTP/2 over TLS: difference of the two ratios of apron, per cent",
+        },
+    ];
+    let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut text = format!(
+        "The bench above and the script `{name}`, one after the other, on the same program, with the same proxies, \
+         load and rounds ({} of {} s). CPU time per request in times nginx's of the same run.\n\n\
+         | case | proxy | this bench | {name} | difference |\n|---|---|---|---|---|\n",
+        effort.rounds, effort.seconds
+    );
+    let mut verdicts = Vec::new();
+    for case in &cases {
+        let theirs = measure(root, program, script, effort, case)?;
+        verdicts.push(compare(case, &theirs, &mut text)?);
+    }
+    Ok(Outcome { text, verdicts })
+}
+
+/// What the script says.
+fn measure(root: &Path, program: &str, script: &Path, effort: Effort, case: &Case<'_>) -> Result<Ratios> {
     interrupt::check()?;
     let directory = Directory::new("against")?;
     let json = directory.0.join("figures.json");
-    let listen = process::free_address()?;
-    let command: Vec<String> = [vec![program.to_owned()], proxy::our_arguments(ORIGIN, listen)].concat();
+    let http2 = case.flags.contains(&"--h2");
+    let (command, listen) = proxy::ours(&directory, program, ORIGIN, http2)?;
     let command: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    let url = format!("{}://{listen}/", if http2 { "https" } else { "http" });
     let mut python = Command::new("python3");
-    python.arg(script).args(["--ours", &command.join(" "), "--ours-url", &format!("http://{listen}/")]);
+    python.arg(script).args(["--ours", &command.join(" "), "--ours-url", &url]).args(case.flags);
     python.args(["--host", proxy::HOST, "--rounds", &effort.rounds.to_string()]);
     python.args(["--seconds", &effort.seconds.to_string(), "--body", &proxy::BODY_BYTES.to_string()]);
     python.args(["--connections", &proxy::CONNECTIONS.to_string()]).arg("--json").arg(&json);
     // What our bench measures and nothing else.
     python.arg("--envoy").arg(proxy::envoy(root).unwrap_or_default());
     run_program(&mut python)?;
-    interrupt::check()?;
-    let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    outcome(&name, effort, ours, &ratios(&std::fs::read_to_string(json)?)?)
+    ratios(&std::fs::read_to_string(json)?)
 }
 
 /// A word for a shell, whatever stands in it.
@@ -76,25 +115,17 @@ fn ratios(json: &str) -> Result<Ratios> {
     rounds.iter().map(ratio).collect()
 }
 
-fn outcome(script: &str, effort: Effort, ours: &Ratios, theirs: &Ratios) -> Result<Outcome> {
-    let mut text = format!(
-        "The bench above and the script `{script}`, one after the other, on the same program, with the same proxies, \
-         load and rounds ({} of {} s). CPU time per request in times nginx's of the same run.\n\n\
-         | proxy | this bench | {script} | difference |\n|---|---|---|---|\n",
-        effort.rounds, effort.seconds
-    );
+fn compare(case: &Case<'_>, theirs: &Ratios, text: &mut String) -> Result<Verdict> {
     let differs = |name: &str| -> Result<(f64, f64, f64)> {
         let of = |ratios: &Ratios| ratios.get(name).copied().with_context(|| format!("no figure of {name}"));
-        let (ours, theirs) = (of(ours)?, of(theirs)?);
+        let (ours, theirs) = (of(case.ours)?, of(theirs)?);
         Ok((ours, theirs, (ours / theirs - 1.0) * 100.0))
     };
-    for name in ours.keys().filter(|name| *name != "nginx") {
+    for name in case.ours.keys().filter(|name| *name != "nginx") {
         let (ours, theirs, difference) = differs(name)?;
-        writeln!(text, "| {name} | {ours:.2} | {theirs:.2} | {difference:+.1} % |")?;
+        writeln!(text, "| {} | {name} | {ours:.2} | {theirs:.2} | {difference:+.1} % |", case.name)?;
     }
-    let figure = differs("apron")?.2.abs();
-    let what = "difference of the two ratios of apron, per cent";
-    Ok(Outcome { text, verdicts: vec![Verdict { what, figure, bar: DIFFERENCE_BAR }] })
+    Ok(Verdict { what: case.what, figure: differs("apron")?.2.abs(), bar: DIFFERENCE_BAR })
 }
 
 #[cfg(test)]
@@ -107,13 +138,14 @@ mod tests {
                        "nginx": [{"us": 10.0}], "haproxy": [{"us": 11.0}]}"#;
         let theirs = ratios(json).unwrap();
         let ours = Ratios::from([("apron".into(), 1.43), ("nginx".into(), 1.0), ("haproxy".into(), 1.1)]);
-        let effort = Effort { rounds: 3, seconds: 6, starts: 0, rollouts: 0 };
-        let compared = outcome("other.py", effort, &ours, &theirs).unwrap();
-        assert!(compared.text.contains("| apron | 1.43 | 1.30 | +10.0 % |"), "{}", compared.text);
-        assert!(compared.text.contains("| haproxy | 1.10 | 1.10 | +0.0 % |"), "{}", compared.text);
-        assert!((compared.verdicts[0].figure - 10.0).abs() < 1e-9);
+        let case = Case { name: "HTTP/1.1", flags: &[], ours: &ours, what: "apron" };
+        let mut text = String::new();
+        let verdict = compare(&case, &theirs, &mut text).unwrap();
+        assert!(text.contains("| HTTP/1.1 | apron | 1.43 | 1.30 | +10.0 % |"), "{text}");
+        assert!(text.contains("| HTTP/1.1 | haproxy | 1.10 | 1.10 | +0.0 % |"), "{text}");
+        assert!((verdict.figure - 10.0).abs() < 1e-9);
         assert!(ratios(r#"{"ours": []}"#).is_err());
-        assert!(outcome("other.py", effort, &ours, &Ratios::new()).is_err());
+        assert!(compare(&case, &Ratios::new(), &mut text).is_err());
     }
 
     #[test]

@@ -104,10 +104,10 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
             "build" => outcomes.push((name, build::run(root, effort)?)),
             "proxy" => {
                 let program = platform::binary(root)?;
-                let (outcome, ratios) = proxy::run(root, &program, effort)?;
+                let (outcome, comparable) = proxy::run(root, &program, effort)?;
                 outcomes.push((name, outcome));
                 if let Some(script) = &script {
-                    let outcome = against::run(root, &program, script, effort, &ratios)?;
+                    let outcome = against::run(root, &program, script, effort, &comparable)?;
                     outcomes.push((against::SECTION, outcome));
                 }
             }

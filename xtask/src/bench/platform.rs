@@ -25,10 +25,10 @@ const POLL_PAUSE: Duration = Duration::from_millis(2);
 /// Answers in a row by which a revision is known to be the only one that answers.
 const ANSWERS_ALIKE: usize = 50;
 
-/// Builds the program and gives its path.
+/// Builds the program as it is installed, and gives its path.
 pub(super) fn binary(root: &Path) -> Result<String> {
     interrupt::check()?;
-    Ok(program::build(root, "apron")?.display().to_string())
+    Ok(program::build_release(root, "apron")?.display().to_string())
 }
 
 /// The name that the archive of `examples/static-binary` gives its image.

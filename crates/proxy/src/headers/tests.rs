@@ -11,8 +11,8 @@ fn parts(uri: &str, headers: &[(&str, &str)]) -> request::Parts {
 
 #[test]
 fn one_host_and_only_one() {
-    assert_eq!(host(&parts("/", &[("host", "a:80")])).unwrap(), "a:80");
-    assert_eq!(host(&parts("http://b/x", &[("host", "a")])).unwrap(), "b");
+    assert_eq!(host(&parts("/", &[("host", "a:80")])).unwrap(), b"a:80");
+    assert_eq!(host(&parts("http://b/x", &[("host", "a")])).unwrap(), b"b");
     assert_eq!(host(&parts("/", &[])), None);
     assert_eq!(host(&parts("/", &[("host", "a"), ("host", "a")])), None);
 }

@@ -33,7 +33,7 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) struct Call<'a> {
     pub(crate) client: &'a Client,
     pub(crate) host: &'a Host,
-    pub(crate) host_header: &'a HeaderValue,
+    pub(crate) host_header: &'a [u8],
     pub(crate) parts: &'a request::Parts,
     /// Does the same when it is sent twice.
     pub(crate) idempotent: bool,
@@ -117,7 +117,7 @@ impl Call<'_> {
     }
 
     fn write_head(&self, exchange: &mut Exchange, text: &mut Vec<u8>) {
-        let (host, peer) = (self.host_header.as_bytes(), Peer::of(self.client));
+        let (host, peer) = (self.host_header, Peer::of(self.client));
         let via = self.client.event_loop.settings.edge.via.as_ref().map(|via| via.of(self.parts.version));
         match head::write_request_of_http2(self.parts, host, &peer, via, text) {
             Some(made) => exchange.request_id(&made),

@@ -153,14 +153,18 @@ pub(super) async fn serve(
 
 /// Passes a body on until its end, or until either side breaks it off.
 async fn pass(mut send: SendStream<Bytes>, mut body: ResponseBody) {
+    let mut first = true;
     while let Some(frame) = poll_fn(|context| poll_next(&mut send, &mut body, context)).await {
         let sent = match frame.map(Frame::into_data) {
             Ok(Ok(data)) => {
                 let ends = body.is_end_stream();
-                // Nothing is claimed before there is something to send, and then as little as there is.
-                if !data.is_empty() && poll_fn(|context| poll_room(&mut send, 1, context)).await.is_none() {
+                // What is the whole may wait for room in the stream's own queue. Else nothing is claimed before there
+                // is something to send, and then as little as there is.
+                let waits = !data.is_empty() && !(first && ends);
+                if waits && poll_fn(|context| poll_room(&mut send, 1, context)).await.is_none() {
                     return;
                 }
+                first = false;
                 match send.send_data(data, ends) {
                     Ok(()) if ends => return,
                     sent => sent,
@@ -189,10 +193,11 @@ fn poll_next(
     body: &mut ResponseBody,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    if send.poll_reset(context).is_ready() {
-        return Poll::Ready(None);
+    match Pin::new(body).poll_frame(context) {
+        // Asked only where there is a wait: what is sent to a stream that was reset is refused.
+        Poll::Pending => send.poll_reset(context).map(|_| None),
+        ready => ready,
     }
-    Pin::new(body).poll_frame(context)
 }
 
 /// How much the client's windows let through, once it is anything; None when the stream has ended. `wanted` is claimed

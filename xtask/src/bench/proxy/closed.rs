@@ -217,6 +217,9 @@ impl Connection {
     }
 
     /// Reads what came and asks again. True: the connection is at its end.
+    ///
+    /// With HTTP/2 everything that came is read before anything is asked, in one write, as `h2load` and browsers do it:
+    /// with a write for each answer, a proxy that answers one by one would also be asked one by one.
     fn turn(
         &mut self,
         plan: &Plan,
@@ -226,9 +229,15 @@ impl Connection {
         more: bool,
     ) -> Result<bool> {
         self.link.flush()?;
+        let mut output = Vec::new();
         loop {
             let count = match self.link.receive(buffer)? {
-                Received::Nothing => return Ok(false),
+                Received::Nothing => {
+                    if !output.is_empty() {
+                        self.link.send(&output)?;
+                    }
+                    return Ok(false);
+                }
                 Received::Closed => return Ok(true),
                 Received::Bytes(count) => count,
             };
@@ -249,7 +258,7 @@ impl Connection {
                     }
                 }
                 Talk::Http2(session) => {
-                    let (mut output, mut answers) = (Vec::new(), Vec::new());
+                    let mut answers = Vec::new();
                     session.take(&buffer[..count], &mut output, &mut answers)?;
                     for answer in answers {
                         let right = answer.good && answer.length == plan.body_bytes;
@@ -258,7 +267,6 @@ impl Connection {
                             session.ask(&mut output)?;
                         }
                     }
-                    self.link.send(&output)?;
                 }
             }
         }

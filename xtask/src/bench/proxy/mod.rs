@@ -26,16 +26,18 @@ mod steady;
 mod subjects;
 
 pub(super) use cpu::CONNECTIONS;
-pub(super) use subjects::our_arguments;
 
+use super::process::Directory;
 use super::{Effort, Outcome, Verdict};
 use crate::program;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use certificate::Authority;
 use origin::Origin;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use subjects::Front;
 
 /// Origin and load.
 const LOAD_CPU: usize = 0;
@@ -46,6 +48,14 @@ pub(super) const BODY_BYTES: usize = 64;
 
 /// CPU time per request, in times nginx's of the same run, by the proxy's name.
 pub(super) type Ratios = BTreeMap<String, f64>;
+
+/// What another program can be compared with.
+pub(super) struct Comparable {
+    /// Of plain HTTP/1.1.
+    pub(super) http1: Ratios,
+    /// Of HTTP/2 over TLS.
+    pub(super) http2: Ratios,
+}
 
 /// The programs, and what ours can do.
 struct Tools {
@@ -67,8 +77,21 @@ pub(super) fn envoy(root: &Path) -> Option<PathBuf> {
     Some(root.join("target/envoy/bin/envoy")).filter(|path| path.is_file())
 }
 
-/// The ratios are those of plain HTTP/1.1.
-pub(super) fn run(root: &Path, program: &str, effort: Effort) -> Result<(Outcome, Ratios)> {
+/// Our proxy on one loop before `origin`, as a command, and where it listens for what it is to be asked.
+pub(super) fn ours(
+    directory: &Directory,
+    program: &str,
+    origin: SocketAddr,
+    http2: bool,
+) -> Result<(Vec<String>, SocketAddr)> {
+    let tools = Tools { apron: program.to_owned(), help: "--https".to_owned(), envoy: None };
+    let front = if http2 { Front::Http2 } else { Front::Http };
+    let files = Authority::new()?.write(directory, HOST)?;
+    let subject = subjects::apron(directory, &tools, origin, front, &files)?.context("no proxy of ours")?;
+    Ok(([vec![subject.program], subject.arguments].concat(), subject.address))
+}
+
+pub(super) fn run(root: &Path, program: &str, effort: Effort) -> Result<(Outcome, Comparable)> {
     ensure!(
         std::thread::available_parallelism()?.get() > PROXY_CPU,
         "the proxy bench needs two cores: one for the load, one for the proxy"
@@ -84,10 +107,15 @@ pub(super) fn run(root: &Path, program: &str, effort: Effort) -> Result<(Outcome
     outcomes.push(told(latency::run(&tools, &origin, &authority, effort)?));
     outcomes.push(told(idle::run(&tools, &origin, &authority)?));
     outcomes.push(told(routes::run(&tools, &origin, &authority, effort)?));
-    // Last, so that another program that is to agree with it measures right after it; on the page it stands first.
-    let (http1, ratios) = cpu::run(&cpu::HTTP1, &tools, &origin, &authority, effort)?;
-    outcomes.insert(0, told(http1));
-    Ok((joined(tools.envoy.is_some(), outcomes), ratios))
+    // Last, so that another program that is to agree with them measures right after them; on the page they stand first.
+    let mut compared = |case| -> Result<Ratios> {
+        let (outcome, ratios) = cpu::run(case, &tools, &origin, &authority, effort)?;
+        outcomes.insert(0, told(outcome));
+        Ok(ratios)
+    };
+    let http2 = compared(&cpu::HTTP2)?;
+    let http1 = compared(&cpu::HTTP1)?;
+    Ok((joined(tools.envoy.is_some(), outcomes), Comparable { http1, http2 }))
 }
 
 /// Says how a case went while the others are still to come: all of them take a quarter of an hour.

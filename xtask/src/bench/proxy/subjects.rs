@@ -39,11 +39,7 @@ impl Front {
     }
 }
 
-/// Our proxy on one loop, from `listen` to `origin`.
-pub(in crate::bench) fn our_arguments(origin: SocketAddr, listen: SocketAddr) -> Vec<String> {
-    arguments(origin, listen, 1)
-}
-
+/// Our proxy from `listen` to `origin`.
 pub(super) fn arguments(origin: SocketAddr, listen: SocketAddr, loops: u32) -> Vec<String> {
     let (route, listen, loops) = (format!("{HOST}={origin}"), listen.to_string(), loops.to_string());
     ["proxy", "--static-route", &route, "--http", &listen, "--loops", &loops].map(str::to_owned).into()
@@ -79,7 +75,7 @@ pub(super) fn apron(
         return Ok(None);
     }
     let http = process::free_address()?;
-    let mut arguments = our_arguments(origin, http);
+    let mut arguments = arguments(origin, http, 1);
     let mut add = |flag: &str, value: &str| arguments.extend([flag.to_owned(), value.to_owned()]);
     let mut address = http;
     if front.secure() {
