@@ -56,9 +56,30 @@ pub struct Config {
     /// See `CONNECTIONS_PER_ADDRESS_MAX`; of all loops together. An address of IPv6 stands for its network of 64 bits.
     #[serde(default = "connections_per_address_max")]
     pub connections_per_address_max: u32,
+    #[serde(default)]
+    pub opening: OpeningTimeouts,
     /// By which name the proxy says in Via that it was there. None: it does not say so.
     #[serde(default)]
     pub via: Option<String>,
+}
+
+/// How long a client may take for what comes before anything can be done for it, from its first byte on; in
+/// milliseconds. Then its connection ends without a word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OpeningTimeouts {
+    /// For the header of the PROXY protocol: a load balancer says at once whose connection it is.
+    pub introduction_ms: u64,
+    /// For a TLS handshake, which takes two round trips.
+    pub handshake_ms: u64,
+    /// For the head of a request of HTTP/1. It is looked at each second.
+    pub request_head_ms: u64,
+}
+
+impl Default for OpeningTimeouts {
+    fn default() -> OpeningTimeouts {
+        OpeningTimeouts { introduction_ms: 5_000, handshake_ms: 10_000, request_head_ms: 30_000 }
+    }
 }
 
 fn connections_per_address_max() -> u32 {
@@ -136,6 +157,7 @@ impl Config {
             trusted: Vec::new(),
             proxy_protocol: Vec::new(),
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            opening: OpeningTimeouts::default(),
             via: None,
         }
     }
@@ -156,6 +178,7 @@ impl Config {
             trusted: Vec::new(),
             proxy_protocol: Vec::new(),
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            opening: OpeningTimeouts::default(),
             via: None,
         }
     }

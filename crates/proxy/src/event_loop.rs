@@ -47,6 +47,10 @@ pub(crate) struct Settings {
     pub(crate) instance_wait: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) drain: Duration,
+    /// See `OpeningTimeouts`; so for the next two.
+    pub(crate) introduction_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) request_head_timeout: Duration,
     pub(crate) edge: Arc<Edge>,
 }
 

@@ -94,7 +94,7 @@ mod websocket;
 
 pub use config::{
     CONNECTIONS_PER_ADDRESS_MAX, CertificateFiles, Config, HEAD_TIMEOUT_MS, IDLE_TIMEOUT_MS,
-    INSTANCE_WAIT_MS, PairFiles, Source, StaticRoute, Tls,
+    INSTANCE_WAIT_MS, OpeningTimeouts, PairFiles, Source, StaticRoute, Tls,
 };
 pub use headers::is_via_name;
 pub use listen::bind;

@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 /// Open client connections of one loop; further ones wait in the kernel's queue.
@@ -43,10 +43,6 @@ const CONNECTIONS_MAX: usize = 10_000;
 pub(crate) const CROWDED_CONNECTIONS: usize = CONNECTIONS_MAX / 10 * 9;
 /// Connections that the kernel holds for a listener until they are accepted.
 const BACKLOG: i32 = 4096;
-/// A TLS handshake takes two round trips; slower than this is not a client.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A load balancer says whose connection it is before anything else, and at once.
-const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client that has not acknowledged sent bytes for this long is gone, or holds its answer hostage.
 const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(120);
 /// After a failed accept, such as too many open files: a pause instead of a hot loop.
@@ -175,7 +171,8 @@ impl Door {
 
     /// As `welcome`, of whom the PROXY protocol names.
     async fn introduce(self, mut stream: TcpStream, peer: SocketAddr) {
-        let (source, before) = match timeout(INTRODUCTION_TIMEOUT, proxy_protocol::read(&mut stream)).await {
+        let time = self.event_loop.settings.introduction_timeout;
+        let (source, before) = match timeout(time, proxy_protocol::read(&mut stream)).await {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %error, "no introduction");
@@ -202,10 +199,11 @@ impl Door {
         seat: Seat,
     ) {
         let scheme = HeaderValue::from_static(if self.secure.is_some() { "https" } else { "http" });
+        let time = self.event_loop.settings.handshake_timeout;
         let client = Client::new(self.event_loop, peer, scheme, self.port, seat);
         match self.secure {
             None => serve(client, stream).await,
-            Some(acceptor) => match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+            Some(acceptor) => match timeout(time, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => serve(client, stream).await,
                 Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -235,18 +233,19 @@ async fn serve_hyper(
 ) {
     let mut builder = Builder::new();
     builder.max_buf_size(BUFFER_BYTES_MAX).max_headers(HEADERS_MAX);
+    let seen = stream.seen();
     let service = service_fn({
-        let (client, rulings, requests) = (client.clone(), stream.rulings(), Cell::new(0));
+        let (client, seen, requests) = (client.clone(), seen.clone(), Cell::new(0));
         move |request| {
             requests.set(requests.get() + 1);
-            answer(client.clone(), request, rulings.of(requests.get()))
+            answer(client.clone(), request, seen.ruling(requests.get()))
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
-    let mut told = Order::Serve;
+    let (mut told, mut head_began) = (Order::Serve, false);
     let end = poll_fn(|context| {
         let order = client.order();
-        if order == Order::Cut {
+        if order == Order::Cut || head_began && client.is_late() {
             return std::task::Poll::Ready(Ok(()));
         }
         if order > told {
@@ -254,7 +253,13 @@ async fn serve_hyper(
             connection.as_mut().graceful_shutdown();
         }
         client.register(context.waker());
-        connection.as_mut().poll(context)
+        let polled = connection.as_mut().poll(context);
+        if head_began != seen.head_began() {
+            head_began = !head_began;
+            let time = client.event_loop.settings.request_head_timeout;
+            client.wake_by(head_began.then(|| Instant::now() + time));
+        }
+        polled
     });
     if let Err(error) = end.await {
         tracing::debug!(%error, "connection of a client ended");

@@ -140,6 +140,9 @@ impl Proxy {
             instance_wait: Duration::from_millis(config.instance_wait_ms),
             idle_timeout: Duration::from_millis(config.idle_timeout_ms),
             drain: Duration::from_millis(config.drain_ms),
+            introduction_timeout: Duration::from_millis(config.opening.introduction_ms),
+            handshake_timeout: Duration::from_millis(config.opening.handshake_ms),
+            request_head_timeout: Duration::from_millis(config.opening.request_head_ms),
             edge,
         };
         let common = Arc::new(Common::new(loops));

@@ -2,7 +2,7 @@
 //! meaning, head by head and chunk by chunk.
 //!
 //! A head that is refused is taken off, and a plain one is put in its place, for which the refusal is written: so it
-//! comes behind the answers that are still under way. Which request that is, the service hears from `Rulings`.
+//! comes behind the answers that are still under way. Which request that is, the service hears from `Seen`.
 
 use crate::http1::body::{Part, Place};
 use crate::http1::buffer::BUFFER_BYTES;
@@ -11,6 +11,7 @@ use crate::reply::Cause;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,13 +29,30 @@ pub(crate) enum Ruling {
     Last,
 }
 
-/// By the request's number on its connection, from 1 on. There is one ruling at most: nothing is read behind it.
+/// What the gate has seen of its connection, for those who serve it.
 #[derive(Clone, Default)]
-pub(crate) struct Rulings(Arc<OnceLock<(u64, Ruling)>>);
+pub(crate) struct Seen(Arc<Told>);
 
-impl Rulings {
-    pub(crate) fn of(&self, number: u64) -> Option<Ruling> {
-        self.0.get().filter(|(ruled, _)| *ruled == number).map(|(_, ruling)| *ruling)
+#[derive(Default)]
+struct Told {
+    /// By the request's number on its connection, from 1 on. There is one at most: nothing is read behind it.
+    ruling: OnceLock<(u64, Ruling)>,
+    head_began: AtomicBool,
+}
+
+impl Seen {
+    pub(crate) fn ruling(&self, number: u64) -> Option<Ruling> {
+        self.0.ruling.get().filter(|(ruled, _)| *ruled == number).map(|(_, ruling)| *ruling)
+    }
+
+    /// Whether a head has begun that has not ended.
+    pub(crate) fn head_began(&self) -> bool {
+        self.0.head_began.load(Ordering::Relaxed)
+    }
+
+    fn rule(&self, number: u64, ruling: Ruling) {
+        // The first one counts.
+        let _ = self.0.ruling.set((number, ruling));
     }
 }
 
@@ -49,7 +67,7 @@ pub(crate) struct Gate<S> {
     empty_lines: u32,
     state: State,
     heads: u64,
-    rulings: Rulings,
+    told: Seen,
 }
 
 enum State {
@@ -75,19 +93,21 @@ impl<S> Gate<S> {
             empty_lines: 0,
             state: State::Head,
             heads: 0,
-            rulings: Rulings::default(),
+            told: Seen::default(),
         };
         gate.look();
         gate
     }
 
-    pub(crate) fn rulings(&self) -> Rulings {
-        self.rulings.clone()
+    pub(crate) fn seen(&self) -> Seen {
+        self.told.clone()
     }
 
     /// Finds out how much of what is held may pass.
     fn look(&mut self) {
         while self.step() {}
+        let began = matches!(self.state, State::Head) && self.clear < self.held.len();
+        self.told.0.head_began.store(began, Ordering::Relaxed);
     }
 
     /// False: it takes more bytes, or there is nothing to find out.
@@ -150,8 +170,7 @@ impl<S> Gate<S> {
             false => State::Body(Place::new(head.framing)),
         };
         if head.websocket {
-            // The first one: behind it, no head is looked for.
-            let _ = self.rulings.0.set((self.heads, Ruling::Last));
+            self.told.rule(self.heads, Ruling::Last);
         }
         (self.clear, self.seen, self.empty_lines) = (self.clear + head.head.len(), 0, 0);
         true
@@ -159,8 +178,7 @@ impl<S> Gate<S> {
 
     fn refuse(&mut self, cause: Cause) -> bool {
         self.heads += 1;
-        // As above.
-        let _ = self.rulings.0.set((self.heads, Ruling::Refused(cause)));
+        self.told.rule(self.heads, Ruling::Refused(cause));
         self.held.truncate(self.clear);
         self.held.extend_from_slice(INSTEAD);
         (self.clear, self.state) = (self.held.len(), State::Shut);

@@ -28,8 +28,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-/// A head that has begun ends within this time, however slowly it trickles.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// After a last answer, how long the client may go on sending what nobody reads: closing at once would reset the
 /// connection, and the answer with it.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -171,7 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
         self.client.event_loop.buffers.rest(&mut self.input);
         if !self.input.is_empty() && !self.head_began {
             self.head_began = true;
-            self.client.wake_by(Some(Instant::now() + HEAD_TIME_MAX));
+            let time = self.client.event_loop.settings.request_head_timeout;
+            self.client.wake_by(Some(Instant::now() + time));
         }
     }
 

@@ -1,7 +1,11 @@
 //! What ends, when, and what is passed on unchanged: idle connections, clients that go away, half-closed tunnels,
 //! answers without a body.
 
-use crate::support::{Origin, Running, eventually};
+use crate::support::{Directory, Origin, PATIENCE, Ruled, Running, Wire, eventually};
+use crate::tls;
+use apron_model::routes::RoutePolicy;
+use apron_proxy::{Config, OpeningTimeouts};
+use std::io::Write;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,6 +25,55 @@ fn a_connection_that_sleeps_or_never_ends_its_head_is_closed() {
     assert!(start.elapsed() < Duration::from_secs(4), "the sweep comes each second");
     assert!(half.closed());
     assert!(start.elapsed() >= Duration::from_millis(300));
+}
+
+/// However slowly it trickles: a byte is a sign of life, and of nothing else.
+#[test]
+fn what_comes_before_a_request_has_its_time() {
+    let origin = Origin::named("a");
+    let hurried = |config: &mut Config| {
+        config.opening = OpeningTimeouts { introduction_ms: 500, handshake_ms: 500, request_head_ms: 500 };
+    };
+    let get = format!("GET /{} HTTP/1.1\r\nHost: {HOST}\r\n\r\n", "a".repeat(500));
+    let own = Running::with(&[(HOST, &[origin.address])], hurried);
+    trickle("a head", own.client(), get.as_bytes());
+    let mut second = own.client();
+    assert_eq!(second.get(HOST, "/").1, "a");
+    trickle("a second head", second, get.as_bytes());
+    // With affinity, hyper serves it.
+    let policy = RoutePolicy { affinity: true, ..RoutePolicy::default() };
+    let handed_over = Ruled::new(HOST, &[origin.address], policy, hurried);
+    let mut second = handed_over.proxy.client();
+    assert_eq!(second.get(HOST, "/").1, "a");
+    trickle("a head by hyper's way", second, get.as_bytes());
+    let introduced = Running::with(&[(HOST, &[origin.address])], |config| {
+        hurried(config);
+        config.proxy_protocol = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    trickle("an introduction", introduced.client(), b"PROXY TCP4 192.0.2.7 192.0.2.8 4711 80\r\n");
+    let directory = Directory::new();
+    let mut config = Config::fixed(vec![format!("{HOST}={}", origin.address).parse().unwrap()]);
+    config.certificates = tls::one_pair(&directory);
+    hurried(&mut config);
+    let secure = tls::Front::start(config);
+    // The record of a ClientHello of 512 bytes, of which not all come.
+    let hello = [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], &[7; 32]].concat();
+    trickle("a handshake", Wire::connect(secure.https), &hello);
+}
+
+/// A byte of these, but the last, twenty times a second, until the peer ends the connection.
+fn trickle(what: &str, mut client: Wire, bytes: &[u8]) {
+    let start = Instant::now();
+    client.read.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    for byte in bytes[..bytes.len() - 1].iter().cycle() {
+        if client.write.write_all(&[*byte]).is_err() || client.closed() {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what} goes on");
+    }
+    // The sweep comes each second.
+    let time = start.elapsed();
+    assert!((Duration::from_millis(450)..Duration::from_secs(6)).contains(&time), "{what}: {time:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use apron_model::routes::{
     FromProxy, RouteChange, RouteInstance, RoutePolicy, RouteService, RouteState, RouteTable, ToProxy,
 };
 use apron_proxy::{Config, Listeners, Proxy};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -81,7 +81,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Wire {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Wire::waiting(stream, PATIENCE)
+    }
+
+    fn waiting(stream: TcpStream, time: Duration) -> Wire {
+        stream.set_read_timeout(Some(time)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Wire { read: BufReader::new(stream.try_clone().unwrap()), write: stream }
@@ -95,12 +99,13 @@ impl Wire {
         self.write.write_all(text.as_bytes()).unwrap();
     }
 
-    /// `None` when the peer closed instead.
+    /// `None` when the peer closed instead; silence is neither, and fails the test.
     pub(crate) fn head(&mut self) -> Option<Head> {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
             match self.read.read_line(&mut line) {
+                Err(error) if is_silence(&error) => panic!("neither a head nor the end, after {lines:?}"),
                 Ok(0) | Err(_) => return None,
                 Ok(_) => {}
             }
@@ -145,9 +150,12 @@ impl Wire {
         body
     }
 
-    /// Whether the peer has closed, waiting for it.
+    /// Whether the peer has closed, waiting for it. False: it said something, or kept silent for too long.
     pub(crate) fn closed(&mut self) -> bool {
-        matches!(self.read.read(&mut [0; 1]), Ok(0) | Err(_))
+        match self.read.read(&mut [0; 1]) {
+            Ok(count) => count == 0,
+            Err(error) => !is_silence(&error),
+        }
     }
 
     /// A GET and its whole answer.
@@ -161,6 +169,11 @@ impl Wire {
     pub(crate) fn ok(&mut self, body: &str) {
         self.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     }
+}
+
+/// Whether the peer just said nothing in time.
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// An application: a thread per connection, and a function that speaks on it until it returns.
@@ -184,7 +197,8 @@ impl Origin {
                 }
                 let (speak, stream) = (speak.clone(), stream.unwrap());
                 connections.fetch_add(1, Ordering::SeqCst);
-                std::thread::spawn(move || speak(Wire::new(stream)));
+                // Longer than any test waits: what an application hears is what the proxy did, not its own patience.
+                std::thread::spawn(move || speak(Wire::waiting(stream, PATIENCE * 6)));
             }
         });
         origin

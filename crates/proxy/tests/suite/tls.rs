@@ -76,6 +76,12 @@ impl Pair {
     }
 }
 
+/// One certificate for all hosts, that signs itself.
+pub(crate) fn one_pair(directory: &Directory) -> CertificateFiles {
+    Pair::new(&["app.localhost"]).put(&directory.0, "all");
+    CertificateFiles { directory: None, pair: for_all(directory, "all") }
+}
+
 fn replace(path: &Path, text: &str) {
     let beside = path.with_file_name(".new");
     std::fs::write(&beside, text).unwrap();

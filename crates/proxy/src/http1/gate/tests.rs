@@ -12,16 +12,16 @@ async fn through(first: &[u8], rest: &[u8], piece: usize) -> (io::Result<Vec<u8>
 async fn pass(first: &[u8], rest: &[u8], piece: usize) -> (Vec<u8>, io::Result<()>, Option<(u64, Ruling)>) {
     let (mut near, far) = tokio::io::duplex(piece);
     let gate = Gate::new(first.to_vec(), far);
-    let rulings = gate.rulings();
+    let seen = gate.seen();
     let send = async {
         // Who was refused is not read any further.
         let _ = near.write_all(rest).await;
         drop(near);
     };
-    let ruled = rulings.clone();
+    let ruled = seen.clone();
     let read = async move {
         let (mut gate, mut passed) = (gate, Vec::new());
-        let refused = || matches!(ruled.0.get(), Some((_, Ruling::Refused(_))));
+        let refused = || matches!(ruled.0.ruling.get(), Some((_, Ruling::Refused(_))));
         let end = loop {
             match gate.read_buf(&mut passed).await {
                 Ok(count) if count > 0 && !(refused() && passed.ends_with(INSTEAD)) => {}
@@ -31,7 +31,7 @@ async fn pass(first: &[u8], rest: &[u8], piece: usize) -> (Vec<u8>, io::Result<(
         (passed, end)
     };
     let ((), (passed, end)) = tokio::join!(send, read);
-    (passed, end, rulings.0.get().copied())
+    (passed, end, seen.0.ruling.get().copied())
 }
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -10,7 +10,7 @@ use super::{Ask, Case, HOST, MARK, Step, case, send};
 const UNKNOWN_CODE: u32 = 0xff;
 
 pub(super) fn cases() -> Vec<Case> {
-    [codes(), bodies(), lines(), pseudo_lines(), push()].into_iter().flatten().collect()
+    [codes(), bodies(), lines(), pseudo_lines(), smuggled(), push()].into_iter().flatten().collect()
 }
 
 fn codes() -> Vec<Case> {
@@ -103,6 +103,35 @@ fn pseudo_lines() -> Vec<Case> {
         wrong("http2/8.1.2.3/6", "two schemes", |ask| get(&ask.with("GET", &[(":scheme", "http")]))),
         wrong("http2/8.1.2.3/7", "two paths", |ask| get(&ask.with("GET", &[(":path", "/second")]))),
     ]
+}
+
+/// What a head of HTTP/1 could not say in one line, or would say twice. Not h2spec's.
+fn smuggled() -> Vec<Case> {
+    vec![
+        wrong("more/8.2.1/1", "a value with CR and LF", |ask| {
+            get(&ask.with("GET", &[("x-test", "a\r\nx-request-id: b")]))
+        }),
+        wrong("more/8.2.1/2", "a value with LF", |ask| get(&ask.with("GET", &[("x-test", "a\nb: c")]))),
+        wrong("more/8.2.1/3", "a value with NUL", |ask| get(&ask.with("GET", &[("x-test", "a\0b")]))),
+        wrong("more/8.2.1/4", "a name with CR and LF", |ask| get(&ask.with("GET", &[("x\r\ny", "z")]))),
+        wrong("more/8.2.1/5", "a name with a colon", |ask| get(&ask.with("GET", &[("x: y", "z")]))),
+        wrong("more/8.3.1/1", "a path with CR and LF", |_| get(&of("/\r\nx: y", HOST))),
+        wrong("more/8.3.1/2", "a path with a space", |_| get(&of("/a HTTP/1.1", HOST))),
+        wrong("more/8.3.1/3", "an authority with CR and LF", |_| get(&of("/", "app.localhost\r\nx: y"))),
+        wrong("more/8.2.2", "a transfer coding", |ask| {
+            send([
+                headers(1, HEAD, &ask.with("POST", &[("transfer-encoding", "chunked")])),
+                data(1, LAST, b"0\r\n\r\n"),
+            ])
+        }),
+        wrong("more/8.1.1", "a length without a body", |ask| {
+            get(&ask.with("POST", &[("content-length", "5")]))
+        }),
+    ]
+}
+
+fn of(path: &str, authority: &str) -> Vec<u8> {
+    block(&[(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", authority)])
 }
 
 fn push() -> Vec<Case> {

@@ -1,11 +1,12 @@
 //! An HTTP/2 client by hand: it sends any bytes, and lists what comes back.
 
+use crate::support::PATIENCE;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// What one case may take in all.
-const TIME_MAX: Duration = Duration::from_secs(2);
+const TIME_MAX: Duration = PATIENCE;
 
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

@@ -1,6 +1,7 @@
 //! HTTP/2 clients that do more than they may, or less than they must.
 
 use super::*;
+use std::io::Write;
 
 /// A client that opens streams and resets them at once (CVE-2023-44487).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,6 +36,81 @@ async fn a_client_that_takes_its_requests_back_is_cut() {
     assert!(timeout(PATIENCE, ended).await.is_ok(), "the connection is closed");
     assert_eq!(proxy.client().get(HOST, "/").1, "served");
     eventually("no place is lost", || proxy.in_flight() == 0);
+}
+
+/// The same where each request is at work at the instance by then: what that costs the instance is bounded too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_back_what_instances_work_at_is_cut() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let origin = Origin::answering(move |head, wire| {
+        if head.target() != "/slow" {
+            return wire.ok("served");
+        }
+        count.fetch_add(1, Ordering::SeqCst);
+        wire.closed();
+    });
+    let proxy = Running::fixed(&[(HOST, &[origin.address])]);
+    let stream = TcpStream::connect(proxy.address).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let ended = tokio::spawn(connection);
+    let attack = async {
+        let mut sender = sender;
+        for number in 1.. {
+            sender = match sender.ready().await {
+                Ok(sender) => sender,
+                Err(_) => return,
+            };
+            let request = Request::get(format!("http://{HOST}/slow")).body(()).unwrap();
+            let Ok((answer, _)) = sender.send_request(request, true) else { return };
+            while asked.load(Ordering::SeqCst) < number && !ended.is_finished() {
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+            drop(answer);
+        }
+    };
+    timeout(PATIENCE, attack).await.expect("it is cut");
+    // 200 a second, and a connection to the instance for each.
+    assert!((150..1_000).contains(&asked.load(Ordering::SeqCst)), "{asked:?}");
+    assert_eq!(proxy.client().get(HOST, "/").1, "served");
+    eventually("no place is lost", || proxy.in_flight() == 0);
+}
+
+/// Frames to which the protocol wants an answer, from a client that reads none; and a head that never ends. The proxy stops
+/// reading, or ends the connection; it does not collect.
+#[test]
+fn floods_of_frames_are_held_up() {
+    const TAKEN_MAX: usize = 64 * 1024 * 1024;
+    let origin = Origin::named("served");
+    // One loop: the flood has it to itself if it can.
+    let world = Ruled::new(HOST, &[origin.address], RoutePolicy::default(), |_| {});
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let (settings, ping) = (frame(4, 0, 0, &[]), frame(6, 0, 0, b"a mark.."));
+    // A literal that is not indexed, of an HEADERS frame that says neither its own end nor the request's.
+    let (head, more) = (frame(1, 0, 1, b"\x00\x01a\x01b"), frame(9, 0, 1, b"\x00\x01a\x01b"));
+    let empty = frame(9, 0, 1, b"");
+    let data = frame(0, 0, 0, b"");
+    for (what, before, flood) in [
+        ("SETTINGS", &[][..], &settings),
+        ("PING", &[][..], &ping),
+        ("CONTINUATION", &head, &more),
+        ("CONTINUATION of nothing", &head, &empty),
+        ("DATA of no stream", &[][..], &data),
+    ] {
+        let mut flooder = std::net::TcpStream::connect(world.proxy.address).unwrap();
+        flooder.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        flooder.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], before].concat()).unwrap();
+        let part = flood.repeat(64 * 1024 / flood.len());
+        let mut taken = 0;
+        while let Ok(count) = flooder.write(&part) {
+            taken += count;
+            assert!(taken < TAKEN_MAX, "{what}: {taken} bytes were taken");
+        }
+        assert_eq!(world.proxy.client().get(HOST, "/").1, "served", "{what}");
+    }
 }
 
 /// With a window of nothing, a client takes no byte of its answers; others on the same loop do not mind.
