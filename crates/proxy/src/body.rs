@@ -21,7 +21,7 @@ use tokio::time::{Instant, Sleep};
 
 /// A client that takes nothing of an answer for this long keeps no instance busy with it. It matters for HTTP/2,
 /// where a stream can stand still on a connection that lives.
-const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
+pub(crate) const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {

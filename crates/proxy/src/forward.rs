@@ -128,27 +128,26 @@ async fn carry(
     told: &mut Told,
 ) -> Result<Outcome, Cause> {
     let (event_loop, begun) = (&client.event_loop, Instant::now());
-    if event_loop.requests.get() >= REQUESTS_MAX {
-        return Err(Cause::Overloaded);
-    }
+    let overloaded = event_loop.requests.get() >= REQUESTS_MAX;
     let active = Active::new(client);
     let (mut parts, incoming) = request.into_parts();
-    if !headers::transfer_coding_is_ours(&parts.headers) {
-        return Err(Cause::BadRequest);
-    }
-    let length = headers::content_length(&parts.headers)?;
-    headers::check_target(&parts)?;
     let nonce = || event_loop.request_ids.nonce();
-    let asked = match upgrade::asked(&mut parts, upgrade, !incoming.is_end_stream(), nonce) {
+    let asked = upgrade::asked(&mut parts, upgrade, !incoming.is_end_stream(), nonce);
+    let host_header = headers::host(&parts).ok_or(Cause::BadRequest)?;
+    let host = Host::parse(host_header).map_err(|_| Cause::BadRequest)?;
+    // Before anything else is looked at: what is wrong with a request is said in its service's log.
+    let found = admission::find(event_loop, &host).inspect(|service| exchange.service(service));
+    if overloaded {
+        return Err(Cause::Overloaded);
+    }
+    let length = headers::check(&parts)?;
+    let asked = match asked {
         Asked::Nothing => None,
         Asked::Websocket(websocket) => Some(websocket),
         Asked::Connect => return Err(Cause::BadRequest),
         Asked::Other => return Err(Cause::NotSupported),
     };
-    let host_header = headers::host(&parts).ok_or(Cause::BadRequest)?;
-    let host = Host::parse(host_header).map_err(|_| Cause::BadRequest)?;
-    let service = admission::find(event_loop, &host)?;
-    exchange.service(&service);
+    let service = found?;
     let policy = &service.policy;
     told.hsts = policy.hsts;
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -315,13 +314,19 @@ impl Sender<'_> {
             let mut connection = match pooled.take() {
                 Some(connection) => connection,
                 None => {
-                    let opened = self.connect(ticket, exchange).await?;
+                    let opened = self.connect(ticket, !first, exchange).await?;
                     ticket = opened.1;
                     opened.0
                 }
             };
             // Only on a connection from the pool can an end that was under way have crossed the request.
             match self.attempt(&mut connection, request, replayable && from_pool).await {
+                Ok(response)
+                    if self.protocol != AppProtocol::H2c && !headers::length_is_clear(response.headers()) =>
+                {
+                    ticket.failed();
+                    return Err(Cause::BadResponse);
+                }
                 Ok(response) => {
                     let response = response.map(|incoming| InstanceBody::Hyper { incoming, connection });
                     return Ok(Sent { response, ticket });
@@ -342,19 +347,30 @@ impl Sender<'_> {
         }
     }
 
-    /// A fresh connection to the chosen instance, or to another one when that refuses.
-    async fn connect(&self, ticket: Ticket, exchange: &mut Exchange) -> Result<(Connection, Ticket), Cause> {
+    /// A fresh connection to the chosen instance, or to another one when that refuses; the other way round for what is
+    /// sent `again`.
+    async fn connect(
+        &self,
+        ticket: Ticket,
+        again: bool,
+        exchange: &mut Exchange,
+    ) -> Result<(Connection, Ticket), Cause> {
         let since = Instant::now();
-        let refused = match self.open(&ticket).await {
-            Ok(connection) => {
-                exchange.connected(since.elapsed());
-                return Ok((connection, ticket));
-            }
-            Err(cause) => cause,
-        };
         let avoid = ticket.upstream.instance.key;
-        drop(ticket);
-        let other = admission::admit_elsewhere(self.event_loop, self.host, avoid).ok_or(refused)?;
+        let elsewhere = || admission::admit_elsewhere(self.event_loop, self.host, avoid);
+        let (one, other) = if again { (elsewhere(), Some(ticket)) } else { (Some(ticket), None) };
+        let mut refused = Cause::ConnectFailed;
+        if let Some(one) = one {
+            match self.open(&one).await {
+                Ok(connection) => {
+                    exchange.instance(&one.upstream.instance);
+                    exchange.connected(since.elapsed());
+                    return Ok((connection, one));
+                }
+                Err(cause) => refused = cause,
+            }
+        }
+        let other = other.or_else(elsewhere).ok_or(refused)?;
         exchange.instance(&other.upstream.instance);
         let opened = self.open(&other).await;
         exchange.connected(since.elapsed());

@@ -1,7 +1,7 @@
 //! Which headers pass, which are taken off and which are added, in both directions.
 
 use crate::client::Client;
-use crate::http1::REQUEST_LINE_BYTES_MAX;
+use crate::http1::{HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 use crate::reply::Cause;
 use apron_model::routes::{AppProtocol, Network};
 use http::header::{
@@ -70,7 +70,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// The length that the head gives the body: in one line, and digits alone. What is said twice may be read in two ways
 /// behind us, also where it is the same each time.
-pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Cause> {
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Cause> {
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     let Some(line) = lines.next() else { return Ok(None) };
     let digits = line.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -80,9 +80,31 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Cause> 
     }
 }
 
+/// Checks what our own path's parser would of a head that another one has read; gives the length of its body, if it says
+/// one.
+pub(crate) fn check(parts: &request::Parts) -> Result<Option<u64>, Cause> {
+    let headers = &parts.headers;
+    // Browsers send each cookie in a line of its own over HTTP/2; they become one.
+    if headers.len() > HEADERS_MAX && headers.len() - headers.get_all(COOKIE).iter().count() >= HEADERS_MAX {
+        return Err(Cause::HeadTooLarge);
+    }
+    if !transfer_coding_is_ours(headers) {
+        return Err(Cause::BadRequest);
+    }
+    let length = content_length(headers)?;
+    check_target(parts)?;
+    Ok(length)
+}
+
+/// Whether it is clear where the body of an instance's answer ends: what two readers could take in two ways does not pass.
+pub(crate) fn length_is_clear(headers: &HeaderMap) -> bool {
+    let length = headers.contains_key(CONTENT_LENGTH);
+    content_length(headers).is_ok() && !(length && headers.contains_key(TRANSFER_ENCODING))
+}
+
 /// Checks a target as our own path does where hyper does not: no other characters than URLs have, one of the two forms
 /// that HTTP/2 has, and not too long.
-pub(crate) fn check_target(parts: &request::Parts) -> Result<(), Cause> {
+fn check_target(parts: &request::Parts) -> Result<(), Cause> {
     let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     if target.len() > REQUEST_LINE_BYTES_MAX {
         return Err(Cause::UriTooLong);
@@ -102,7 +124,7 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 
 /// Whether a body's transfer coding, if it has one, is `chunked` alone. Of another one the instance would not hear:
 /// the header that names it is ours to write.
-pub(crate) fn transfer_coding_is_ours(headers: &HeaderMap) -> bool {
+fn transfer_coding_is_ours(headers: &HeaderMap) -> bool {
     headers
         .get_all(TRANSFER_ENCODING)
         .iter()

@@ -49,8 +49,6 @@ const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(120);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Buffer of one direction of one connection; a request head must fit.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// Header lines of one request; what most servers take.
-const HEADERS_MAX: usize = 100;
 
 /// What a TLS listener needs beside its socket.
 pub(crate) type Secure = TlsAcceptor;
@@ -232,7 +230,7 @@ async fn serve_hyper(
     stream: http1::Gate<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
 ) {
     let mut builder = Builder::new();
-    builder.max_buf_size(BUFFER_BYTES_MAX).max_headers(HEADERS_MAX);
+    builder.max_buf_size(BUFFER_BYTES_MAX).max_headers(http1::HEADERS_MAX);
     let seen = stream.seen();
     let service = service_fn({
         let (client, seen, requests) = (client.clone(), seen.clone(), Cell::new(0));

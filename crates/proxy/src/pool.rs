@@ -50,7 +50,11 @@ pub(crate) const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// slow to take the answer, and a connection that lies in the pool notices its end at once. Driving it from the
 /// request's task instead saved nothing measurable.
 pub(crate) enum Connection {
-    Http1 { sender: SendRequest<RequestBody>, protocol: AppProtocol },
+    Http1 {
+        sender: SendRequest<RequestBody>,
+        /// What it speaks, where it may carry another request.
+        kept_for: Option<AppProtocol>,
+    },
     Http2(Stream),
 }
 
@@ -138,7 +142,7 @@ impl Upstream {
             // One that the application closed meanwhile is not ready, and one from before the service's tag changed is
             // not what is asked for.
             if sender.is_ready() && spoken == protocol {
-                return Some(Connection::Http1 { sender, protocol });
+                return Some(Connection::Http1 { sender, kept_for: Some(protocol) });
             }
         }
         None
@@ -147,7 +151,7 @@ impl Upstream {
     /// Takes a connection back whose answer was read to its end.
     pub(crate) fn give_back(self: &Rc<Self>, connection: Connection) {
         // A stream has given its place back when it is dropped.
-        let Connection::Http1 { mut sender, protocol } = connection else { return };
+        let Connection::Http1 { mut sender, kept_for: Some(protocol) } = connection else { return };
         if sender.is_ready() {
             self.keep(sender, protocol);
         } else if !sender.is_closed() {
@@ -175,7 +179,7 @@ impl Upstream {
             return Ok(Connection::Http2(self.shared.open(|| self.stream(), keep).await?));
         }
         let sender = self.http1(protocol, false).await?;
-        Ok(Connection::Http1 { sender, protocol })
+        Ok(Connection::Http1 { sender, kept_for: Some(protocol) })
     }
 
     /// Opens a connection whose one request may turn it into a tunnel. It is not pooled.
@@ -184,7 +188,7 @@ impl Upstream {
         protocol: AppProtocol,
     ) -> Result<Connection, ConnectError> {
         let sender = self.http1(protocol, true).await?;
-        Ok(Connection::Http1 { sender, protocol })
+        Ok(Connection::Http1 { sender, kept_for: None })
     }
 
     async fn http1(

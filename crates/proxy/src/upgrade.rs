@@ -2,7 +2,7 @@
 //!
 //! A side that ends its own direction only still hears the other one: the end is passed on, nothing more. Over HTTP/2
 //! a WebSocket is a stream (RFC 8441); the instance sees one of HTTP/1 either way. When the proxy ends, both
-//! sides are given a close frame, if they are not in the middle of another.
+//! sides are given a close frame, if they are not in the middle of another; so is a client whose instance ended without.
 
 use crate::body::ResponseBody;
 use crate::client::Active;
@@ -26,9 +26,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+/// After the instance has ended its direction, how long the client may take to end its own: nobody reads it any more,
+/// and the instance's place is held meanwhile.
+const CLIENT_END_TIME_MAX: Duration = Duration::from_secs(5);
 /// A close frame that is not taken within this long is not waited for.
 const LAST_WORD_TIME_MAX: Duration = Duration::from_millis(300);
 
@@ -43,7 +46,7 @@ pub(crate) enum Asked {
     /// An ordinary request, also where it asked for what RFC 9110 §7.8 lets a server pass over.
     Nothing,
     Websocket(Websocket),
-    /// A tunnel to anywhere.
+    /// A tunnel to anywhere, or one with a body.
     Connect,
     /// CONNECT with a protocol that is not spoken here.
     Other,
@@ -65,6 +68,11 @@ pub(crate) fn asked(
 ) -> Asked {
     let protocol = parts.extensions.remove::<Protocol>();
     if parts.method == Method::CONNECT {
+        // It has no body (RFC 9110 §9.3.6). The instance gets a GET, which would wait for one of this length, and take
+        // for it what another client asks next.
+        if parts.headers.contains_key(CONTENT_LENGTH) {
+            return Asked::Connect;
+        }
         return match (client, protocol) {
             (Some(client), Some(protocol)) if protocol.as_str() == "websocket" => {
                 Asked::Websocket(Websocket { client, key: Some(Key::new(nonce())) })
@@ -159,17 +167,24 @@ async fn join(
     instance: impl AsyncRead + AsyncWrite + Unpin,
     tunnel: &mut Tunnel,
 ) {
-    let last = Rc::new(Cell::new(Instant::now()));
+    let (last, instance_ended) = (Rc::new(Cell::new(Instant::now())), Rc::new(Notify::new()));
     let mut client = Watched::new(client, &last);
+    client.parting = &CLOSE_GOING_AWAY;
     let mut instance = Watched::new(instance, &last);
+    instance.ended = Some(instance_ended.clone());
     let idle = async {
         while last.get().elapsed() < tunnel.idle {
             sleep_until(last.get() + tunnel.idle).await;
         }
     };
+    let ended = async {
+        instance_ended.notified().await;
+        sleep(CLIENT_END_TIME_MAX).await;
+    };
     let silent = tokio::select! {
         // Either end is a regular end of a tunnel.
         _ = copy_bidirectional(&mut client, &mut instance) => None,
+        () = ended => None,
         () = idle => Some(Cause::StreamIdle),
         () = tunnel.active.event_loop().farewell() => Some(Cause::Drained),
     };
@@ -189,18 +204,23 @@ async fn join(
 struct Watched<S> {
     stream: S,
     last: Rc<Cell<Instant>>,
+    /// To be told when there is nothing more to read.
+    ended: Option<Rc<Notify>>,
     written: u64,
     frames: Frames,
+    /// What is said before the end, unless the other side has said it or is in the midst of something else.
+    parting: &'static [u8],
 }
 
 impl<S: AsyncWrite + Unpin> Watched<S> {
     fn new(stream: S, last: &Rc<Cell<Instant>>) -> Watched<S> {
-        Watched { stream, last: last.clone(), written: 0, frames: Frames::default() }
+        let (last, frames) = (last.clone(), Frames::default());
+        Watched { stream, last, ended: None, written: 0, frames, parting: &[] }
     }
 
     /// Ends a WebSocket as its protocol wants it, with this close frame.
     async fn take_leave(&mut self, close: &[u8]) -> io::Result<()> {
-        if self.frames.is_between() {
+        if self.frames.may_close() {
             self.stream.write_all(close).await?;
             self.stream.flush().await?;
         }
@@ -214,9 +234,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
             self.last.set(Instant::now());
+            if buffer.filled().len() == before
+                && let Some(ended) = self.ended.take()
+            {
+                ended.notify_one();
+            }
         }
         read
     }
@@ -239,6 +265,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.frames.may_close() && !self.parting.is_empty() {
+            let parting = self.parting;
+            let length = ready!(Pin::new(&mut self.stream).poll_write(context, parting))?;
+            self.parting = &parting[length..];
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

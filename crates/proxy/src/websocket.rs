@@ -14,6 +14,9 @@ pub(crate) const CLOSE_GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
 /// A client's, which has a mask (§5.3); nothing is hidden by it here.
 pub(crate) const CLOSE_AS_CLIENT: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 
+/// Of a frame's first byte (§5.2).
+const OPCODE_CLOSE: u8 = 8;
+
 /// The key of a handshake that the proxy makes.
 pub(crate) struct Key(String);
 
@@ -40,6 +43,8 @@ impl Key {
 #[derive(Default)]
 pub(crate) struct Frames {
     place: Place,
+    /// A close frame was among them, behind which there is none (§5.5.1).
+    closed: bool,
 }
 
 /// What the next byte is.
@@ -63,7 +68,10 @@ impl Frames {
     pub(crate) fn pass(&mut self, mut bytes: &[u8]) {
         while let [byte, rest @ ..] = bytes {
             self.place = match self.place {
-                Place::First => Place::Second,
+                Place::First => {
+                    self.closed |= byte & 0x0f == OPCODE_CLOSE;
+                    Place::Second
+                }
                 Place::Second => {
                     let masked = byte & 0x80 != 0;
                     match byte & 0x7f {
@@ -91,9 +99,9 @@ impl Frames {
         }
     }
 
-    /// Whether a frame may follow.
-    pub(crate) fn is_between(&self) -> bool {
-        matches!(self.place, Place::First)
+    /// Whether a close frame may follow.
+    pub(crate) fn may_close(&self) -> bool {
+        matches!(self.place, Place::First) && !self.closed
     }
 }
 
@@ -120,29 +128,34 @@ mod tests {
 
     #[test]
     fn frames_are_followed_however_they_are_cut() {
-        let frames: [Vec<u8>; 6] = [
+        let frames: [Vec<u8>; 5] = [
             vec![0x81, 5, b'h', b'e', b'l', b'l', b'o'],
             vec![0x81, 0x82, 1, 2, 3, 4, 5, 6],
             vec![0x89, 0],
             [&[0x82, 126, 1, 0][..], &[0; 256]].concat(),
             [&[0x02, 127, 0, 0, 0, 0, 0, 1, 0, 1][..], &[0; 65537]].concat(),
-            CLOSE_GOING_AWAY.to_vec(),
         ];
         for size in [1, 2, 3, 7, 1000, usize::MAX] {
             let mut follower = Frames::default();
             for frame in &frames {
                 let mut passed = 0;
                 for part in frame.chunks(size) {
-                    assert_eq!(follower.is_between(), passed == 0);
+                    assert_eq!(follower.may_close(), passed == 0);
                     follower.pass(part);
                     passed += part.len();
                 }
-                assert!(follower.is_between(), "after {:?}", &frame[..2]);
+                assert!(follower.may_close(), "after {:?}", &frame[..2]);
             }
             follower.pass(&frames.concat());
-            assert!(follower.is_between());
-            follower.pass(&frames.concat()[..100]);
-            assert!(!follower.is_between());
+            assert!(follower.may_close());
+            let mut cut = Frames::default();
+            cut.pass(&frames.concat()[..100]);
+            assert!(!cut.may_close());
+            for part in [&CLOSE_GOING_AWAY[..], &CLOSE_AS_CLIENT] {
+                let mut closed = Frames::default();
+                part.chunks(size).for_each(|part| closed.pass(part));
+                assert!(!closed.may_close(), "it has been said");
+            }
         }
     }
 }

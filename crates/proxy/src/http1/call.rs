@@ -61,12 +61,12 @@ impl Call<'_> {
         let mut text = buffers.take_text();
         self.write_head(exchange, &mut text);
         exchange.instance(&ticket.upstream.instance);
-        let mut pooled = ticket.upstream.raw.take(self.idempotent);
+        let (mut pooled, mut again) = (ticket.upstream.raw.take(self.idempotent), false);
         let answered = loop {
             let from_pool = pooled.is_some();
             let link = match pooled.take() {
                 Some(link) => link,
-                None => match self.connect(exchange, &ticket).await {
+                None => match self.connect(exchange, &ticket, again).await {
                     Ok((other, link)) => {
                         if let Some(other) = other {
                             exchange.instance(&other.upstream.instance);
@@ -80,7 +80,7 @@ impl Call<'_> {
             match self.attempt(link, &text).await {
                 Ok(answer) => break Ok(answer),
                 // Once, and only where the connection may have closed before the request reached it.
-                Err(Failed::Unanswered { sent }) if from_pool && (self.idempotent || !sent) => {}
+                Err(Failed::Unanswered { sent }) if from_pool && (self.idempotent || !sent) => again = true,
                 Err(failed) => {
                     let cause = match failed {
                         Failed::Unanswered { .. } => Cause::ClosedBeforeResponse,
@@ -101,9 +101,10 @@ impl Call<'_> {
         &self,
         exchange: &mut Exchange,
         ticket: &Ticket,
+        again: bool,
     ) -> Result<(Option<Ticket>, TcpStream), Cause> {
         // Boxed, because it is rare: every request would have its room otherwise.
-        Box::pin(connect(self.client, self.host, self.waits.end, exchange, ticket)).await
+        Box::pin(connect(self.client, self.host, self.waits.end, exchange, ticket, again)).await
     }
 
     async fn attempt(&self, mut link: TcpStream, text: &[u8]) -> Result<Response<CallBody>, Failed> {

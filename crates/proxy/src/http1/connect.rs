@@ -10,16 +10,17 @@ use crate::route::Host;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-/// A fresh connection to the instance, or to another one when it refuses; then its place is taken too. In the time
-/// that the request may take in all, if there is one.
+/// A fresh connection to the instance, or to another one when it refuses; the other way round for what is sent `again`.
+/// The other's place is taken too. In the time that the request may take in all, if there is one.
 pub(super) async fn connect(
     client: &Client,
     host: &Host,
     end_by: Option<Instant>,
     exchange: &mut Exchange,
     ticket: &Ticket,
+    again: bool,
 ) -> Result<(Option<Ticket>, TcpStream), Cause> {
-    let connect = connect_any(client, host, exchange, ticket);
+    let connect = connect_any(client, host, exchange, ticket, again);
     match end_by {
         None => connect.await,
         // Boxed as below.
@@ -32,18 +33,34 @@ async fn connect_any(
     host: &Host,
     exchange: &mut Exchange,
     ticket: &Ticket,
+    again: bool,
 ) -> Result<(Option<Ticket>, TcpStream), Cause> {
     let began = Instant::now();
     // Boxed, because they are rare: every connection would have their room otherwise.
-    if let Some(link) = Box::pin(open(ticket)).await {
+    let own = || Box::pin(async { Some((None, open(ticket).await?)) });
+    let other = || {
+        Box::pin(async {
+            let avoid = ticket.upstream.instance.key;
+            let other = admission::admit_elsewhere(&client.event_loop, host, avoid)?;
+            let link = open(&other).await?;
+            Some((Some(other), link))
+        })
+    };
+    let opened = if again {
+        match other().await {
+            None => own().await,
+            opened => opened,
+        }
+    } else {
+        match own().await {
+            None => other().await,
+            opened => opened,
+        }
+    };
+    if opened.is_some() {
         exchange.connected(began.elapsed());
-        return Ok((None, link));
     }
-    let avoid = ticket.upstream.instance.key;
-    let other = admission::admit_elsewhere(&client.event_loop, host, avoid).ok_or(Cause::ConnectFailed)?;
-    let link = Box::pin(open(&other)).await.ok_or(Cause::ConnectFailed)?;
-    exchange.connected(began.elapsed());
-    Ok((Some(other), link))
+    opened.ok_or(Cause::ConnectFailed)
 }
 
 async fn open(ticket: &Ticket) -> Option<TcpStream> {

@@ -6,8 +6,9 @@
 
 use crate::http1::body::{Part, Place};
 use crate::http1::buffer::BUFFER_BYTES;
-use crate::http1::parse::{self, EMPTY_LINES_MAX};
+use crate::http1::parse::{self, EMPTY_LINES_MAX, Target};
 use crate::reply::Cause;
+use http::uri::PathAndQuery;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -164,6 +165,14 @@ impl<S> Gate<S> {
             Ok(_) => return self.refuse(Cause::HeadTooLarge),
             Err(cause) => return self.refuse(cause),
         };
+        // hyper would refuse it without a word; our own path lets through what nginx does.
+        let target = match head.target {
+            Target::Origin(target) => target,
+            Target::Absolute { rest, .. } => rest,
+        };
+        if !target.is_empty() && PathAndQuery::try_from(target).is_err() {
+            return self.refuse(Cause::BadRequest);
+        }
         self.heads += 1;
         self.state = match head.websocket {
             true => State::Open,

@@ -26,7 +26,7 @@ mod serve;
 pub(crate) use buffer::Buffers;
 pub(crate) use call::{Call, CallBody};
 pub(crate) use gate::{Gate, Ruling};
-pub(crate) use parse::REQUEST_LINE_BYTES_MAX;
+pub(crate) use parse::{HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 pub(crate) use pool::RawPool;
 pub(crate) use reset::Reset;
 

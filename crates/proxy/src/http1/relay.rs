@@ -198,7 +198,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
     pub(crate) async fn connect_again(&mut self) -> Result<(Option<Ticket>, TcpStream), Cause> {
         let Some(side) = &self.side else { return Err(Cause::ClosedBeforeResponse) };
         let Request { host, end_by, .. } = self.request;
-        connect(self.client, host, *end_by, self.exchange, &side.ticket).await
+        connect(self.client, host, *end_by, self.exchange, &side.ticket, true).await
     }
 
     /// Begins anew on another connection.

@@ -284,13 +284,15 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
         let mut reused = pooled.is_some();
         let (ticket, link) = match pooled {
             Some(link) => (ticket, link),
-            None => match connect(&self.client, &request.host, request.end_by, exchange, &ticket).await {
-                Ok((other, link)) => (other.unwrap_or(ticket), link),
-                Err(cause) => {
-                    event_loop.buffers.give_text(up.staged);
-                    return Err(Failed { cause, upload_open });
+            None => {
+                match connect(&self.client, &request.host, request.end_by, exchange, &ticket, false).await {
+                    Ok((other, link)) => (other.unwrap_or(ticket), link),
+                    Err(cause) => {
+                        event_loop.buffers.give_text(up.staged);
+                        return Err(Failed { cause, upload_open });
+                    }
                 }
-            },
+            }
         };
         exchange.instance(&ticket.upstream.instance);
         let ends = Ends { client: &self.client, stream: &mut self.stream, input: &mut self.input };

@@ -1,7 +1,7 @@
 //! One stream: a request, and its answer as the client's window lets it.
 
 use super::Tunnel;
-use crate::body::{BodyError, ResponseBody};
+use crate::body::{BodyError, ResponseBody, UNTAKEN_TIME_MAX};
 use crate::client::Client;
 use crate::client_body::ClientBody;
 use crate::forward;
@@ -19,6 +19,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// The body of a request.
 pub(crate) struct Received {
@@ -153,18 +154,19 @@ pub(super) async fn serve(
 
 /// Passes a body on until its end, or until either side breaks it off.
 async fn pass(mut send: SendStream<Bytes>, mut body: ResponseBody) {
-    let mut first = true;
     while let Some(frame) = poll_fn(|context| poll_next(&mut send, &mut body, context)).await {
         let sent = match frame.map(Frame::into_data) {
             Ok(Ok(data)) => {
                 let ends = body.is_end_stream();
-                // What is the whole may wait for room in the stream's own queue. Else nothing is claimed before there
-                // is something to send, and then as little as there is.
-                let waits = !data.is_empty() && !(first && ends);
-                if waits && poll_fn(|context| poll_room(&mut send, 1, context)).await.is_none() {
-                    return;
+                // Nothing is claimed before there is something to send, and then as little as there is.
+                if !data.is_empty() {
+                    let room = poll_fn(|context| poll_room(&mut send, 1, context));
+                    match timeout(UNTAKEN_TIME_MAX, room).await {
+                        Ok(Some(_)) => {}
+                        Ok(None) => return,
+                        Err(_) => return send.send_reset(Reason::CANCEL),
+                    }
                 }
-                first = false;
                 match send.send_data(data, ends) {
                     Ok(()) if ends => return,
                     sent => sent,
@@ -207,11 +209,12 @@ pub(super) fn poll_room(
     wanted: usize,
     context: &mut Context<'_>,
 ) -> Poll<Option<usize>> {
-    if send.poll_reset(context).is_ready() {
-        return Poll::Ready(None);
-    }
     send.reserve_capacity(wanted);
     while send.capacity() == 0 {
+        // Where there is room, what is sent to a stream that was reset is refused.
+        if send.poll_reset(context).is_ready() {
+            return Poll::Ready(None);
+        }
         match ready!(send.poll_capacity(context)) {
             Some(Ok(_)) => {}
             Some(Err(_)) | None => return Poll::Ready(None),

@@ -3,8 +3,8 @@
 use crate::support::{Head, Origin, Ruled, Running, eventually, nobody};
 use apron_model::routes::{Balance, RoutePolicy};
 use apron_proxy::Config;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 const HOST: &str = "app.localhost";
@@ -51,6 +51,35 @@ fn a_connection_closed_while_idle_is_no_error_for_any_method() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(origin.connections.load(Ordering::SeqCst), 10);
+}
+
+/// On our own path, and on hyper's.
+#[test]
+fn what_an_instance_left_unanswered_goes_to_another_one() {
+    for affinity in [false, true] {
+        // The one that is asked first works once, and from then on takes connections and closes them.
+        let broken = Arc::new(OnceLock::new());
+        let instance = |name: &'static str| {
+            let broken = broken.clone();
+            Origin::start(move |mut wire| {
+                while wire.head().is_some() {
+                    let first = broken.set(name).is_ok();
+                    if !first && broken.get() == Some(&name) {
+                        return;
+                    }
+                    wire.ok(name);
+                }
+            })
+        };
+        let (a, b) = (instance("a"), instance("b"));
+        let policy = RoutePolicy { affinity, ..RoutePolicy::default() };
+        let world = Ruled::new(HOST, &[a.address, b.address], policy, |_| {});
+        let mut client = world.proxy.client();
+        let first = client.get(HOST, "/").1;
+        let (head, body) = client.get(HOST, "/");
+        assert!(head.status() == 200 && body != first, "{affinity} {head:?}");
+        eventually("no place is lost", || world.proxy.in_flight() == 0);
+    }
 }
 
 #[test]

@@ -49,6 +49,8 @@ fn what_hides_a_request_is_refused_also_behind_others() {
         ("GET /wrong HTTP/1.1\nHost: app.localhost\n\n".to_owned(), 400, "bad_request"),
         ("GET /wrong HTTP/1.1\r\nHost: app.localhost\r\nX: a\nY: b\r\n\r\n".to_owned(), 400, "bad_request"),
         ("GET /wrong#a HTTP/1.1\r\nHost: app.localhost\r\n\r\n".to_owned(), 400, "bad_request"),
+        // hyper's own limit.
+        ("GET /wrong<a HTTP/1.1\r\nHost: app.localhost\r\n\r\n".to_owned(), 400, "bad_request"),
         (post("Content-Length: 3\r\nContent-Length: 3\r\n", "abc"), 400, "bad_request"),
         (post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), 400, "bad_request"),
         (post("Transfer-Encoding: gzip\r\n", ""), 501, "not_supported"),

@@ -1,7 +1,8 @@
 //! Requests and answers that try to be read in two ways: what one reader takes as the end of a message and another
 //! as its middle lets a stranger speak in another client's name. Bytes by hand, because no client library sends them.
 
-use crate::support::{Head, Origin, Running};
+use crate::support::{Head, Origin, Ruled, Running};
+use apron_model::routes::RoutePolicy;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
@@ -231,10 +232,12 @@ fn no_protocol_but_websocket_leaves_http() {
 
 #[test]
 fn an_answer_has_one_length() {
-    let answer = |text: &'static str| {
+    // With affinity it goes by hyper's way.
+    let answer = |text: &'static str, affinity: bool| {
         let origin = Origin::answering(move |_, wire| wire.send(text));
-        let proxy = Running::fixed(&[(HOST, &[origin.address])]);
-        let mut client = proxy.client();
+        let policy = RoutePolicy { affinity, ..RoutePolicy::default() };
+        let world = Ruled::new(HOST, &[origin.address], policy, |_| {});
+        let mut client = world.proxy.client();
         client.send("GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n");
         let head = client.head().unwrap();
         let body = client.body(&head);
@@ -249,8 +252,11 @@ fn an_answer_has_one_length() {
         "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ] {
-        let (head, _) = answer(wrong);
-        assert_eq!((head.status(), head.get("x-apron-cause")), (502, Some("bad_response")), "{wrong:?}");
+        for affinity in [false, true] {
+            let (head, _) = answer(wrong, affinity);
+            let seen = (head.status(), head.get("x-apron-cause"));
+            assert_eq!(seen, (502, Some("bad_response")), "{affinity} {wrong:?}");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use hyper::client::conn::http2::SendRequest;
 use hyper::ext::Protocol;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -137,6 +138,84 @@ async fn an_instance_agrees_to_a_websocket_or_it_is_none() {
         let proxy = Running::fixed(&[(HOST, &[origin.address])]);
         let mut sender = client(proxy.address).await;
         assert_eq!(connect(&mut sender, "websocket").await.status(), status, "{answer}");
+        eventually("the place is free", || proxy.in_flight() == 0);
+    }
+}
+
+/// To the instance it is a GET, which would take what comes next on its connection for a body of this length.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_has_no_body() {
+    let origin = echo();
+    let proxy = Running::fixed(&[(HOST, &[origin.address])]);
+    let stream = TcpStream::connect(proxy.address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let ask = async |sender: &mut h2::client::SendRequest<Bytes>, request: Request<()>| {
+        *sender = sender.clone().ready().await.unwrap();
+        let (answer, stream) = sender.send_request(request, false).unwrap();
+        let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
+        drop(stream);
+        answer
+    };
+    // With its answer the client has heard that the server knows RFC 8441.
+    let first = Request::get("http://nobody.localhost/").body(()).unwrap();
+    assert_eq!(ask(&mut sender, first).await.status(), 404);
+    let connect = Request::builder().method(Method::CONNECT).uri(format!("http://{HOST}/chat?x"));
+    let mut request = connect.header("content-length", "5").body(()).unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    let answer = ask(&mut sender, request).await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["x-apron-cause"]),
+        (400, &"bad_request".parse().unwrap())
+    );
+    assert_eq!(origin.connections.load(Ordering::SeqCst), 0);
+}
+
+/// What a connection may turn into is not known before its answer: it carries no other request, whatever that is.
+#[test]
+fn a_connection_that_might_have_become_a_websocket_is_used_once() {
+    let origin = Origin::answering(|_, wire| {
+        wire.send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    });
+    // With affinity both go by the same way.
+    let policy = RoutePolicy { affinity: true, ..RoutePolicy::default() };
+    let world = Ruled::new(HOST, &[origin.address], policy, |_| {});
+    for connections in [1, 2] {
+        let mut client = world.proxy.client();
+        client.send(&format!(
+            "GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        ));
+        assert_eq!(client.head().unwrap().status(), 404);
+        assert_eq!(world.proxy.client().get(HOST, "/").0.status(), 404);
+        // The one for what cannot become anything else is kept.
+        assert_eq!(origin.connections.load(Ordering::SeqCst), connections + 1);
+    }
+}
+
+/// The client is told between two frames if it was not, and then has a few seconds.
+#[test]
+fn an_instance_that_ends_a_websocket_gets_its_place_back() {
+    for (says, hears) in [
+        (&[0x81, 2, b'h', b'i'][..], &GOING_AWAY[..]),
+        (&[0x81, 2, b'h', b'i', 0x88, 0], &[]),
+        (&[0x81, 5, b'h', b'i'], &[]),
+    ] {
+        let origin = Origin::start(move |mut wire| {
+            wire.head();
+            wire.send(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+            );
+            std::io::Write::write_all(&mut wire.write, says).unwrap();
+        });
+        let proxy = Running::fixed(&[(HOST, &[origin.address])]);
+        let mut client = proxy.client();
+        client.send(
+            "GET / HTTP/1.1\r\nHost: app.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+        assert_eq!(client.head().unwrap().status(), 101);
+        assert_eq!(client.bytes(says.len() + hears.len()), [says, hears].concat());
+        assert!(client.closed(), "nothing more after {says:?}");
+        // It says nothing and does not close.
         eventually("the place is free", || proxy.in_flight() == 0);
     }
 }
