@@ -28,7 +28,7 @@
 //! | pairs of certificate and key from files | 20,000, of 64 KiB each file at most | `tls::files` |
 //! | TLS sessions kept for clients without tickets | 4,096 | `tls` |
 //! | connection without a request: idle, or a head that does not end | 60 s, 5 s from 9,000 connections on, and 5 s more to end politely | `client` |
-//! | request head | 64 KiB and 100 lines, then `head_too_large`; its first line 16 KiB, then `uri_too_long`; 30 s from its first byte; 64 KiB with HTTP/2 | `http1`, `http2` |
+//! | request head | 64 KiB and 100 lines, then `head_too_large`; its first line 16 KiB, then `uri_too_long`; 30 s from its first byte; the same with HTTP/2, whose cookies count once | `http1`, `headers`, `http2` |
 //! | request's body | the service's own limit, then `body_too_large` | `http1`, `upload` |
 //! | line before a chunk, and trailers | 4 KiB, and 16 KiB of 32 lines, then `bad_request` or the end of the connection | `http1` |
 //! | wait for a further byte of a request's body | 120 s, and over as long of waiting 240 bytes a second on average; then `body_timed_out` | `http1`, `body` |
@@ -38,6 +38,7 @@
 //! | client that has ended its direction and was sent nothing since | 2 s, then its place goes to others | `http1` |
 //! | client that still sends after its last answer | 2 s | `http1` |
 //! | client that takes nothing of what was sent | 120 s | `listen`, and for a stream of HTTP/2 `body` |
+//! | WebSocket that its instance has ended | 5 s for its client | `upgrade` |
 //! | tunnel in which nobody says anything | 1 h or the service's own limit | `upgrade` |
 //! | idle connections to one instance | 128 per loop and 30 s, of `http1` and of hyper each | `http1`, `pool` |
 //! | connections to one instance that speaks HTTP/2 | 16 per loop, 64 streams each, 128 KiB received per stream | `multiplex` |
