@@ -133,8 +133,8 @@ pub enum FromProxy {
         /// Requests in flight per instance, also for instances that the table no longer names and that
         /// still have some. An instance that is absent has none.
         in_flight: BTreeMap<InstanceId, u32>,
-        /// Requests answered since this proxy started, per service: what scaling will count requests by. Control
-        /// reads nothing from it yet.
+        /// Requests answered since this proxy started, per service: what scaling will count requests by. Of those of
+        /// which something else was said before on this connection; none at first. Control reads nothing from it yet.
         requests: BTreeMap<ServiceId, u64>,
     },
 }

@@ -135,8 +135,20 @@ impl Instances {
         in_flight
     }
 
-    pub(crate) fn requests(&self) -> BTreeMap<ServiceId, u64> {
-        self.counts.iter().map(|(id, counts)| (id.clone(), counts.requests())).collect()
+    /// Requests answered per service, of those of which something else was told before; `told` learns it.
+    pub(crate) fn requests(&self, told: &mut HashMap<ServiceId, u64>) -> BTreeMap<ServiceId, u64> {
+        let mut requests = BTreeMap::new();
+        for (id, counts) in &self.counts {
+            let (now, before) = (counts.requests(), told.get(id).copied().unwrap_or(0));
+            if now != before {
+                told.insert(id.clone(), now);
+                requests.insert(id.clone(), now);
+            }
+        }
+        if told.len() > self.counts.len() {
+            told.retain(|id, _| self.counts.contains_key(id));
+        }
+        requests
     }
 }
 

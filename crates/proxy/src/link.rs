@@ -4,8 +4,10 @@
 //! table. While the proxy drains the link stays, because control waits for the counts of the old instances.
 
 use crate::tables::{NotApplied, Tables};
+use apron_model::ids::ServiceId;
 use apron_model::limits::{MESSAGE_BYTES_MAX, PROXY_STATUS_MS};
 use apron_model::routes::{FromProxy, PROTOCOL_VERSION, ToProxy};
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -89,7 +91,7 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
         changes: true,
     };
     send(&mut write, &hello).await?;
-    let mut reported = None;
+    let (mut reported, mut told) = (None, HashMap::new());
     let mut tick = interval(Duration::from_millis(PROXY_STATUS_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -97,7 +99,7 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
         if reported != Some(generation) {
             send(&mut write, &FromProxy::Serving { generation }).await?;
             // An instance that this table took away and that answers nothing need not wait for the next tick.
-            send(&mut write, &status(tables)).await?;
+            send(&mut write, &status(tables, &mut told)).await?;
             reported = Some(generation);
         }
         tokio::select! {
@@ -122,15 +124,16 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
                 ToProxy::Refused { reason } => return Err(LinkError::Refused(reason)),
             },
             () = tables.acknowledged() => {}
-            _ = tick.tick() => send(&mut write, &status(tables)).await?,
+            _ = tick.tick() => send(&mut write, &status(tables, &mut told)).await?,
         }
     }
 }
 
-fn status(tables: &Tables) -> FromProxy {
+/// `told`: what was said of requests on this connection.
+fn status(tables: &Tables, told: &mut HashMap<ServiceId, u64>) -> FromProxy {
     // Before the counts: what a loop lets in by an older table between the two is then counted.
     let generation = tables.acknowledged_generation();
-    let (in_flight, requests) = tables.counts();
+    let (in_flight, requests) = tables.counts(told);
     FromProxy::Status { generation, in_flight, requests }
 }
 

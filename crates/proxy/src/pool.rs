@@ -260,14 +260,15 @@ impl Upstreams {
 
     /// Lets go of the instances that a new table does not name.
     pub(crate) fn keep_only(&self, snapshot: &Snapshot) {
-        let named: HashSet<u64> = snapshot.instances().map(|instance| instance.key).collect();
-        self.by_key.borrow_mut().retain(|key, upstream| {
-            let stays = named.contains(key);
-            if !stays {
-                upstream.retire();
-            }
-            stays
-        });
+        let mut by_key = self.by_key.borrow_mut();
+        // A table may name many more instances than this loop has sent requests to.
+        let mut gone: HashSet<u64, RandomState> = by_key.keys().copied().collect();
+        for instance in snapshot.instances() {
+            gone.remove(&instance.key);
+        }
+        for upstream in gone.iter().filter_map(|key| by_key.remove(key)) {
+            upstream.retire();
+        }
     }
 
     /// Closes what was idle for too long; called about once a second.

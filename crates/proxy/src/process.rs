@@ -12,7 +12,7 @@ use crate::tls::files::Files;
 use crate::tls::{self, TlsError};
 use crate::{link, saved, wall};
 use apron_model::ids::{Generation, InstanceId, ServiceId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -202,9 +202,9 @@ impl Proxy {
         self.tables.serving()
     }
 
-    /// Requests in flight per instance, and requests answered per service.
+    /// Requests in flight per instance, and requests answered per service that had any.
     pub fn counts(&self) -> (BTreeMap<InstanceId, u32>, BTreeMap<ServiceId, u64>) {
-        self.tables.counts()
+        self.tables.counts(&mut HashMap::new())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::route::{Host, Service, Snapshot};
 use crate::shared_counts::Region;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::routes::{RouteChange, RouteTable};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -188,11 +188,14 @@ impl Tables {
         self.acknowledged.notified().await;
     }
 
-    /// Requests in flight per instance and requests answered per service.
-    pub(crate) fn counts(&self) -> (BTreeMap<InstanceId, u32>, BTreeMap<ServiceId, u64>) {
+    /// Requests in flight per instance, and requests answered per service, where that is not what was told before.
+    pub(crate) fn counts(
+        &self,
+        told: &mut HashMap<ServiceId, u64>,
+    ) -> (BTreeMap<InstanceId, u32>, BTreeMap<ServiceId, u64>) {
         let mut instances = lock(&self.instances);
         instances.forget_unused();
-        (instances.in_flight(), instances.requests())
+        (instances.in_flight(), instances.requests(told))
     }
 }
 
