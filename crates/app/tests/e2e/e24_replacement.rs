@@ -1,6 +1,8 @@
 //! Another program takes the place of the running one (SIGUSR2), and a proxy that was killed has a successor at once:
 //! nobody who uses an application notices. Needs root.
 
+use crate::support::load::http2::Target;
+use crate::support::load::opening::{Kill, Opening};
 use crate::support::load::{self, Steady};
 use crate::support::platform::{new_directory, serve_refused};
 use crate::support::processes::Seen;
@@ -104,6 +106,7 @@ fn a_new_program_takes_every_place_and_no_request_is_lost() {
     let mut came = String::new();
     read_until(&mut held, &mut came, "before");
 
+    let load = Steady::over_http2(&Target::of(&platform, "site"), 50);
     http::under_load(apps, &host, || {
         for name in ["second", "first", "second"] {
             let before = children(&platform);
@@ -124,6 +127,9 @@ fn a_new_program_takes_every_place_and_no_request_is_lost() {
             before[2].wait_gone(MINUTE);
         }
     });
+    let seen = load.stop();
+    seen.is_whole(&["hello"]);
+    assert!(seen.left >= 3, "{seen:?}: no connection was open when its proxy was replaced");
     assert!(supervisor.alive() && application.alive());
     assert_eq!(platform.application("site"), application);
     eventually(MINUTE, "that every end was taken note of", || {
@@ -237,29 +243,49 @@ fn a_start_that_fails_leaves_the_proxy_to_the_next_one() {
 
 #[test]
 fn a_killed_proxy_has_a_successor_within_100_ms_and_nobody_is_refused() {
-    const CLIENTS: usize = 2;
+    proxies_are_killed(5);
+}
+
+#[test]
+#[ignore = "long: the long list runs it"]
+fn ten_killed_proxies_have_successors_within_100_ms() {
+    proxies_are_killed(10);
+}
+
+/// What a proxy had accepted is lost with it, and nothing else.
+fn proxies_are_killed(times: usize) {
+    const CLIENTS: usize = 4;
     let platform = with_service(Platform::start());
     let host = platform.alias("site");
-    let load = http::Load::start(&platform.apps, &host, CLIENTS);
-    let gaps: Vec<Duration> = (0..3)
+    let load = Opening::start(&platform.apps, &host, CLIENTS);
+    let (kills, mut gaps): (Vec<Kill>, Vec<Duration>) = (0..times)
         .map(|_| {
             std::thread::sleep(SETTLED);
             let proxy = platform.process("proxy");
-            let killed = Instant::now();
-            proxy.signal(libc::SIGKILL);
-            // What it had accepted is lost with it, and nothing else.
+            let kill = Kill::of(proxy);
             while proxy.alive() {}
             let answer = http::get(&platform.apps, &host, "/").unwrap();
             assert_eq!(answer.status, 200, "{}", answer.head);
-            killed.elapsed()
+            let gap = kill.before.elapsed();
+            (kill, gap)
         })
-        .collect();
+        .unzip();
     let (count, failures) = load.stop();
-    assert!(failures.len() <= CLIENTS * gaps.len(), "{} of {count}: {failures:#?}", failures.len());
-    assert!(!failures.iter().any(|failure| failure.contains("refused")), "{failures:#?}");
-    // Of three, because other tests run beside this one.
-    assert!(gaps.iter().min().is_some_and(|gap| *gap <= GAP_MAX), "{gaps:?}");
-    println!("from the kill to an answer: {gaps:?}");
+    let mut others =
+        failures.iter().filter(|failure| !kills.iter().any(|kill| failure.is_of(kill))).peekable();
+    assert!(others.peek().is_none(), "{:#?}", others.map(|failure| failure.told(&kills)).collect::<Vec<_>>());
+    gaps.sort();
+    let (median, most) = (gaps[times / 2], gaps[times - 1]);
+    // Not each, because other tests run beside this one.
+    assert!(median <= GAP_MAX, "{gaps:?}");
+    say(&format!(
+        "COUNT: {times} proxies killed: {:.0} ms from a kill to an answer in the median, {:.0} at most; {count} \
+         requests of {CLIENTS} clients, each on a connection of its own, were answered, and {} failed, all begun before \
+         a kill",
+        median.as_secs_f64() * 1_000.0,
+        most.as_secs_f64() * 1_000.0,
+        failures.len()
+    ));
 }
 
 /// The proxy is stopped over the moment in which it ends connections that are idle; a request comes meanwhile.
@@ -304,13 +330,15 @@ fn takeovers() {
     const SWITCHES: usize = 2 * REPLACEMENTS;
     /// Requests in a second.
     const RATE: u32 = 2_000;
+    const RATE_HTTP2: u32 = 200;
+    const DRAIN_S: u32 = 180;
     const UPLOAD_MIB: usize = 1_024;
     /// What the first proxy may grow by while it carries a WebSocket and an upload.
     const GROWTH_MAX_KIB: u64 = 32 * 1024;
     let data = new_directory();
     let programs = Programs::new(&data);
     let file = data.join("test/apron.toml");
-    fs::write(&file, "drain_s = 180\n").unwrap();
+    fs::write(&file, format!("drain_s = {DRAIN_S}\n")).unwrap();
     let mut options = programs.options();
     options.flags.extend(["--config".to_owned(), file.display().to_string()]);
     let platform = with_service(Platform::in_directory(data, options));
@@ -319,6 +347,7 @@ fn takeovers() {
     let (supervisor, first) = (platform.process("supervisor"), platform.process("proxy"));
     let (apps, host) = (platform.apps.clone(), platform.alias("site"));
     let load = Steady::start(&apps, &host, RATE);
+    let load_http2 = Steady::over_http2(&Target::of(&platform, "site"), RATE_HTTP2);
     let [socket, upload] = [(); 2].map(|()| (apps.clone(), host.clone()));
     let socket = std::thread::spawn(move || streams::websocket(&socket.0, &socket.1, MINUTE));
     let upload = std::thread::spawn(move || streams::upload(&upload.0, &upload.1, UPLOAD_MIB, MINUTE));
@@ -346,27 +375,36 @@ fn takeovers() {
         }
         assert_ne!(platform.process("proxy"), before);
     }
-    let seen = load.stop();
+    let (seen, seen_http2) = (load.stop(), load_http2.stop());
     let frames = socket.join().unwrap().expect("a WebSocket lives through it");
     upload.join().unwrap().expect("an upload lives through it");
     assert_eq!(switches, SWITCHES);
+    seen.is_whole(&["hello"]);
+    seen_http2.is_whole(&["hello"]);
     assert!(
-        seen.failures.is_empty(),
-        "{} beside {}: {:#?}",
-        seen.failures.len(),
-        seen.answered,
-        seen.failures
+        seen_http2.left >= REPLACEMENTS as u64,
+        "{seen_http2:?}: few connections were open at replacements"
     );
     let begun = begun.expect("the first proxy lives on after its replacement");
     assert!(most < begun + GROWTH_MAX_KIB, "from {begun} to {most} KiB");
     assert!(supervisor.alive());
     first.wait_gone(MINUTE);
-    let said = format!(
-        "COUNT: {} requests, {RATE} a second, over {REPLACEMENTS} replacements ({} ms at most) and {SWITCHES} tables, a \
-         WebSocket of {frames} frames and an upload of {UPLOAD_MIB} MiB: 0 failed; {begun} to {most} KiB",
+    say(&format!(
+        "COUNT: {} requests, {RATE} a second, and {} by HTTP/2 and TLS, {RATE_HTTP2} a second over {} connections of \
+         which {} were told to go, with {} requests sent again, over {REPLACEMENTS} replacements ({} ms at most, \
+         drain_s = {DRAIN_S}) and {SWITCHES} tables, a WebSocket of {frames} frames and an upload of {UPLOAD_MIB} MiB: \
+         0 failed; {begun} to {most} KiB",
         seen.answered,
+        seen_http2.answered,
+        seen_http2.connections,
+        seen_http2.left,
+        seen_http2.again,
         slowest.as_millis()
-    );
-    // Not by println, which libtest keeps to itself.
-    let _ = writeln!(std::io::stdout(), "{said}");
+    ));
+}
+
+/// A line that libtest does not keep to itself: the page of the long list has the counts also of what went well.
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

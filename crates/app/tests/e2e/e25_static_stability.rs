@@ -3,6 +3,7 @@
 //! 2,000 requests a second. Needs root.
 
 use crate::support::load::Steady;
+use crate::support::load::http2::Target;
 use crate::support::processes::Seen;
 use crate::support::{Platform, eventually, http, streams};
 use apron_wire::apprunner::{
@@ -19,6 +20,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 const PER_SECOND: u32 = 2_000;
 /// Of the short ones, which run beside other tests.
 const PER_SECOND_SHORT: u32 = 200;
+/// Of HTTP/2 beside them.
+const PER_SECOND_HTTP2: u32 = 200;
+const PER_SECOND_HTTP2_SHORT: u32 = 50;
 /// How much more memory the proxy may have while much is done to it than it had before: buffers of connections and what
 /// the allocator keeps. An upload that was held would be a thousand.
 const MEMORY_GROWTH_MIB_MAX: u64 = 16;
@@ -36,13 +40,14 @@ fn control_and_node_are_killed_again_and_again_at_2000_requests_a_second() {
 
 #[test]
 fn tables_are_switched_and_no_request_is_lost() {
-    switched(6, PER_SECOND_SHORT, &Lasting { time: Duration::from_secs(5), mib: 32 });
+    let per_second = [PER_SECOND_SHORT, PER_SECOND_HTTP2_SHORT];
+    switched(6, per_second, &Lasting { time: Duration::from_secs(5), mib: 32 });
 }
 
 #[test]
 #[ignore = "long: the long list runs it"]
 fn a_hundred_table_switches_at_2000_requests_a_second() {
-    switched(100, PER_SECOND, &Lasting { time: MINUTE, mib: 1_024 });
+    switched(100, [PER_SECOND, PER_SECOND_HTTP2], &Lasting { time: MINUTE, mib: 1_024 });
 }
 
 /// Each is killed alone, then both at once, so many times, while two instances serve.
@@ -98,8 +103,9 @@ struct Lasting {
     mib: usize,
 }
 
-/// Back and forth between two versions, so many times: each time all instances are others.
-fn switched(switches: usize, per_second: u32, lasting: &Lasting) {
+/// Back and forth between two versions, so many times: each time all instances are others. So many requests in a second
+/// come by HTTP/1, and so many by HTTP/2 and TLS.
+fn switched(switches: usize, [per_second, per_second_http2]: [u32; 2], lasting: &Lasting) {
     let platform = Platform::start();
     for text in ["blue", "green"] {
         platform.import(&format!("{text}:1"), &[("TEXT", text)]);
@@ -108,6 +114,7 @@ fn switched(switches: usize, per_second: u32, lasting: &Lasting) {
     let (arn, host) = (platform.arn("site"), platform.alias("site"));
     let address = &platform.apps;
     let load = Steady::start(address, &host, per_second);
+    let load_http2 = Steady::over_http2(&Target::of(&platform, "site"), per_second_http2);
     // Before it is measured, the proxy has had connections and requests of every kind that follows.
     streams::upload(address, &host, 16, Duration::from_secs(1)).expect("a first upload");
     streams::websocket(address, &host, Duration::from_secs(1)).expect("a first WebSocket");
@@ -142,6 +149,9 @@ fn switched(switches: usize, per_second: u32, lasting: &Lasting) {
     });
     let seen = load.stop();
     seen.is_whole(&["blue", "green"]);
+    let seen_http2 = load_http2.stop();
+    seen_http2.is_whole(&["blue", "green"]);
+    assert_eq!((seen_http2.left, seen_http2.again), (0, 0), "another table ends no connection");
     let last = platform.generation();
     assert_eq!((platform.process("proxy"), last.0), (proxy, first.0), "nothing was started anew");
     let tables = last.1 - first.1;
@@ -152,11 +162,16 @@ fn switched(switches: usize, per_second: u32, lasting: &Lasting) {
     );
     say(&format!(
         "COUNT: {} requests over {} connections at {per_second} a second during {switches} switches with {tables} \
-         tables: none failed, the longest took {:.0} ms; a WebSocket of {} s with {messages} messages and an upload of \
-         {} MiB lived through it, and the proxy's memory went from {rss_before} to {rss_most} MiB at most",
+         tables: none failed, the longest took {:.0} ms; {} over {} connections of HTTP/2 and TLS at \
+         {per_second_http2} a second: none failed, the longest took {:.0} ms; a WebSocket of {} s with {messages} \
+         messages and an upload of {} MiB lived through it, and the proxy's memory went from {rss_before} to \
+         {rss_most} MiB at most",
         seen.answered,
         seen.connections,
         seen.longest.as_secs_f64() * 1_000.0,
+        seen_http2.answered,
+        seen_http2.connections,
+        seen_http2.longest.as_secs_f64() * 1_000.0,
         lasting.time.as_secs(),
         lasting.mib
     ));

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -86,25 +86,52 @@ impl Load {
     }
 }
 
-/// Does something under 20 s of wrk on kept connections and a client of new ones; no request of either may fail.
+/// What must be over by then, whatever is done meanwhile.
+const LOAD_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Does something under wrk on kept connections and a client of new ones; no request of either may fail.
 pub fn under_load<T>(address: &str, host: &str, work: impl FnOnce() -> T) -> T {
-    let (header, target) = (format!("Host: {host}"), format!("http://{address}/"));
     let load = Load::start(address, host, 1);
-    let (wrk, done) = std::thread::scope(|scope| {
-        let running = scope.spawn(|| {
-            let wrk = Command::new("wrk").args(["-t1", "-c8", "-d20s", "-H", &header, &target]).output();
-            wrk.expect("wrk is installed: run scripts/test, which installs it")
-        });
-        let done = work();
-        (running.join().unwrap(), done)
-    });
+    let wrk = Wrk::start(address, host);
+    let done = work();
+    let said = wrk.stop();
     let (count, failures) = load.stop();
     assert!(failures.is_empty(), "{} of {count} requests failed: {failures:#?}", failures.len());
-    let said = String::from_utf8_lossy(&wrk.stdout).into_owned();
     println!("{said}");
-    assert!(said.contains("requests in"), "{said}{}", String::from_utf8_lossy(&wrk.stderr));
+    assert!(said.contains("requests in"), "{said}");
     for sign in ["Socket errors", "Non-2xx"] {
         assert!(!said.contains(sign), "{said}");
     }
     done
+}
+
+/// Ends with its value, also when what it runs beside fails.
+struct Wrk(Child);
+
+impl Wrk {
+    fn start(address: &str, host: &str) -> Wrk {
+        let lasts = format!("-d{}s", LOAD_TIME_MAX.as_secs());
+        let mut wrk = Command::new("wrk");
+        wrk.args(["-t1", "-c8", &lasts, "-H", &format!("Host: {host}"), &format!("http://{address}/")]);
+        wrk.stdin(Stdio::null()).stdout(Stdio::piped());
+        Wrk(wrk.spawn().expect("wrk is installed: run scripts/test, which installs it"))
+    }
+
+    /// Its report of the time until now.
+    fn stop(mut self) -> String {
+        let ended = self.0.try_wait().expect("a child of ours");
+        assert!(ended.is_none(), "wrk ended with {ended:?} before the work under its load did");
+        // SAFETY: takes numbers only; the child was not waited for, so the number is its.
+        unsafe { libc::kill(self.0.id() as i32, libc::SIGINT) };
+        let mut said = String::new();
+        self.0.stdout.take().expect("piped").read_to_string(&mut said).expect("text");
+        said
+    }
+}
+
+impl Drop for Wrk {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -1,6 +1,9 @@
 //! Requests that are due at fixed times, as many clients together send them: who is late with one is not late with the
 //! next. Most go over connections that are kept; each of these is given up after some requests and opened anew.
 
+pub mod http2;
+pub mod opening;
+
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -22,9 +25,23 @@ const FAILURES_MAX: usize = 20;
 pub struct Steady {
     begun: Instant,
     per_second: u32,
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     clients: Vec<JoinHandle<Seen>>,
+}
+
+/// What all clients look at.
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    answered: AtomicU64,
+}
+
+/// When one client asks.
+#[derive(Clone, Copy)]
+struct Pace {
+    begun: Instant,
+    due: Instant,
+    period: Duration,
 }
 
 /// What the clients saw.
@@ -40,39 +57,49 @@ pub struct Seen {
     pub bodies: BTreeMap<String, u64>,
     /// The longest that an answer took.
     pub longest: Duration,
+    /// Connections of HTTP/2 that the server asked to be left.
+    pub left: u64,
+    /// Requests that such a server has not touched, by its own word, and that were sent again.
+    pub again: u64,
 }
 
 impl Steady {
     /// GETs of `/` of this host.
     pub fn start(address: &str, host: &str, per_second: u32) -> Steady {
-        let (stop, answered, begun) =
-            (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Instant::now());
-        let period = Duration::from_secs(1) * CONNECTIONS / per_second;
-        let clients = (0..CONNECTIONS).map(|number| {
-            let client = Client {
-                address: address.to_owned(),
-                request: format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"),
-                begun,
-                // They do not all ask at the same instant.
-                due: begun + period * number / CONNECTIONS,
-                period,
-                connection: None,
-                seen: Seen::default(),
-            };
-            let (stop, answered) = (stop.clone(), answered.clone());
-            std::thread::spawn(move || client.run(&stop, &answered))
+        Steady::of(CONNECTIONS, per_second, |pace| Client {
+            address: address.to_owned(),
+            request: format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            pace,
+            connection: None,
+            seen: Seen::default(),
+        })
+    }
+
+    /// Requests of several kinds over HTTP/2 and TLS.
+    pub fn over_http2(target: &http2::Target, per_second: u32) -> Steady {
+        Steady::of(http2::CLIENTS, per_second, |pace| http2::Client::new(target.clone(), pace))
+    }
+
+    fn of<R: Run>(clients: u32, per_second: u32, client: impl Fn(Pace) -> R) -> Steady {
+        let (shared, begun) = (Arc::<Shared>::default(), Instant::now());
+        let period = Duration::from_secs(1) * clients / per_second;
+        let clients = (0..clients).map(|number| {
+            // They do not all ask at the same instant.
+            let client = client(Pace { begun, due: begun + period * number / clients, period });
+            let shared = shared.clone();
+            std::thread::spawn(move || client.run(&shared))
         });
         let clients = clients.collect();
-        Steady { begun, per_second, stop, answered, clients }
+        Steady { begun, per_second, shared, clients }
     }
 
     /// Answers so far.
     pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
+        self.shared.answered.load(Ordering::Relaxed)
     }
 
     pub fn stop(self) -> Seen {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         let lasted = self.begun.elapsed();
         let mut seen = Seen::default();
         for client in self.clients {
@@ -86,6 +113,12 @@ impl Steady {
     }
 }
 
+impl Shared {
+    fn over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
 impl Seen {
     fn add(&mut self, other: Seen) {
         self.answered += other.answered;
@@ -95,6 +128,8 @@ impl Seen {
             *self.bodies.entry(body).or_default() += count;
         }
         self.longest = self.longest.max(other.longest);
+        self.left += other.left;
+        self.again += other.again;
     }
 
     /// Every request was answered, by one of these.
@@ -104,48 +139,52 @@ impl Seen {
         let came: Vec<&str> = self.bodies.keys().map(String::as_str).collect();
         assert_eq!(came, bodies, "{:?}", self.bodies);
     }
+
+    fn failed(&mut self, begun: Instant, sent: Instant, why: &str) {
+        let at = sent.duration_since(begun).as_secs_f64();
+        let took = sent.elapsed().as_secs_f64();
+        self.failures.push(format!("after {at:.3} s, {took:.3} s long: {why}"));
+    }
+}
+
+trait Run: Send + 'static {
+    fn run(self, shared: &Shared) -> Seen;
 }
 
 struct Client {
     address: String,
     request: String,
-    begun: Instant,
-    due: Instant,
-    period: Duration,
+    pace: Pace,
     /// With the requests that it may still have.
     connection: Option<(BufReader<TcpStream>, u32)>,
     seen: Seen,
 }
 
-impl Client {
-    fn run(mut self, stop: &AtomicBool, answered: &AtomicU64) -> Seen {
-        while !stop.load(Ordering::Relaxed) && self.seen.failures.len() < FAILURES_MAX {
-            std::thread::sleep(self.due.saturating_duration_since(Instant::now()));
-            self.due += self.period;
+impl Run for Client {
+    fn run(mut self, shared: &Shared) -> Seen {
+        while !shared.over() && self.seen.failures.len() < FAILURES_MAX {
+            std::thread::sleep(self.pace.due.saturating_duration_since(Instant::now()));
+            self.pace.due += self.pace.period;
             let sent = Instant::now();
             match self.ask() {
                 Ok((200, body)) => {
                     self.seen.answered += 1;
-                    answered.fetch_add(1, Ordering::Relaxed);
+                    shared.answered.fetch_add(1, Ordering::Relaxed);
                     *self.seen.bodies.entry(body).or_default() += 1;
                 }
-                Ok((status, body)) => self.failed(sent, &format!("{status}: {body}")),
+                Ok((status, body)) => self.seen.failed(self.pace.begun, sent, &format!("{status}: {body}")),
                 Err(error) => {
                     self.connection = None;
-                    self.failed(sent, &error.to_string());
+                    self.seen.failed(self.pace.begun, sent, &error.to_string());
                 }
             }
             self.seen.longest = self.seen.longest.max(sent.elapsed());
         }
         self.seen
     }
+}
 
-    fn failed(&mut self, sent: Instant, why: &str) {
-        let at = sent.duration_since(self.begun).as_secs_f64();
-        let took = sent.elapsed().as_secs_f64();
-        self.seen.failures.push(format!("after {at:.3} s, {took:.3} s long: {why}"));
-    }
-
+impl Client {
     /// One request and its answer: the status and the body.
     fn ask(&mut self) -> io::Result<(u16, String)> {
         let (mut stream, left) = match self.connection.take() {
