@@ -3,7 +3,7 @@
 //! proxy in front of `127.0.0.1:9000`, and leaves the figures of each round in the file of `--json`.
 
 use super::process::Directory;
-use super::proxy::{self, Comparable, Ratios};
+use super::proxy::{self, Case, Comparable, Front, Ratios};
 use super::spread::Spread;
 use super::{Effort, Outcome, Verdict, interrupt};
 use crate::program::run as run_program;
@@ -31,37 +31,14 @@ struct Round {
     us: f64,
 }
 
-/// What both measure.
-struct Case<'a> {
-    name: &'static str,
-    /// What the script is told beside.
-    flags: &'static [&'static str],
-    ours: &'a Ratios,
-    what: &'static str,
-}
-
 /// Runs the script with the proxies, rounds and load of our own bench, and compares what both say of ours.
 pub(super) fn run(
     root: &Path,
     program: &str,
     script: &Path,
     effort: Effort,
-    ours: &Comparable,
+    compared: &[Comparable],
 ) -> Result<Outcome> {
-    let cases = [
-        Case {
-            name: "HTTP/1.1",
-            flags: &[],
-            ours: &ours.http1,
-            what: "HTTP/1.1: difference of the two ratios of apron, per cent",
-        },
-        Case {
-            name: "HTTP/2 over TLS",
-            flags: &["--h2"],
-            ours: &ours.http2,
-            what: "HTTP/2 over TLS: difference of the two ratios of apron, per cent",
-        },
-    ];
     let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut text = format!(
         "The bench above and the script `{name}`, one after the other, on the same program, with the same proxies, \
@@ -70,31 +47,42 @@ pub(super) fn run(
         effort.rounds, effort.seconds
     );
     let mut verdicts = Vec::new();
-    for case in &cases {
-        let theirs = measure(root, program, script, effort, case)?;
-        verdicts.push(compare(case, &theirs, &mut text)?);
+    for ours in compared {
+        eprintln!("{}: {name}", ours.case.name);
+        let theirs = measure(root, program, script, effort, ours.case)?;
+        verdicts.extend(compare(ours, &name, &theirs, &mut text)?);
     }
     Ok(Outcome { text, verdicts })
 }
 
 /// What the script says.
-fn measure(root: &Path, program: &str, script: &Path, effort: Effort, case: &Case<'_>) -> Result<Ratios> {
+fn measure(root: &Path, program: &str, script: &Path, effort: Effort, case: &Case) -> Result<Ratios> {
     interrupt::check()?;
     let directory = Directory::new("against")?;
     let json = directory.0.join("figures.json");
-    let http2 = case.flags.contains(&"--h2");
-    let (command, listen) = proxy::ours(&directory, program, ORIGIN, http2)?;
+    let (command, listen) = proxy::ours(&directory, program, ORIGIN, case.front)?;
     let command: Vec<String> = command.iter().map(|word| quoted(word)).collect();
-    let url = format!("{}://{listen}/", if http2 { "https" } else { "http" });
+    let url = format!("{}://{listen}/", if case.front.secure() { "https" } else { "http" });
     let mut python = Command::new("python3");
-    python.arg(script).args(["--ours", &command.join(" "), "--ours-url", &url]).args(case.flags);
+    python.arg(script).args(["--ours", &command.join(" "), "--ours-url", &url]);
     python.args(["--host", proxy::HOST, "--rounds", &effort.rounds.to_string()]);
-    python.args(["--seconds", &effort.seconds.to_string(), "--body", &proxy::BODY_BYTES.to_string()]);
-    python.args(["--connections", &proxy::CONNECTIONS.to_string()]).arg("--json").arg(&json);
+    python.args(["--seconds", &effort.seconds.to_string(), "--body", &case.body_bytes()?.to_string()]);
+    // Of HTTP/2 it has a number of its own, which is ours too.
+    python.args(["--connections", &case.connections.to_string()]).args(speech(case.front));
+    python.arg("--json").arg(&json);
     // What our bench measures and nothing else.
     python.arg("--envoy").arg(proxy::envoy(root).unwrap_or_default());
     run_program(&mut python)?;
     ratios(&std::fs::read_to_string(json)?)
+}
+
+/// How the script is told what clients speak.
+fn speech(front: Front) -> Option<&'static str> {
+    match front {
+        Front::Http => None,
+        Front::Https => Some("--tls"),
+        Front::Http2 => Some("--h2"),
+    }
 }
 
 /// A word for a shell, whatever stands in it.
@@ -115,17 +103,28 @@ fn ratios(json: &str) -> Result<Ratios> {
     rounds.iter().map(ratio).collect()
 }
 
-fn compare(case: &Case<'_>, theirs: &Ratios, text: &mut String) -> Result<Verdict> {
+/// Both ratios of every proxy; that those of ours agree, and that the script's meets the bar too.
+fn compare(ours: &Comparable, script: &str, theirs: &Ratios, text: &mut String) -> Result<[Verdict; 2]> {
+    let Comparable { case, ratios } = ours;
     let differs = |name: &str| -> Result<(f64, f64, f64)> {
         let of = |ratios: &Ratios| ratios.get(name).copied().with_context(|| format!("no figure of {name}"));
-        let (ours, theirs) = (of(case.ours)?, of(theirs)?);
+        let (ours, theirs) = (of(ratios)?, of(theirs)?);
         Ok((ours, theirs, (ours / theirs - 1.0) * 100.0))
     };
-    for name in case.ours.keys().filter(|name| *name != "nginx") {
+    for name in ratios.keys().filter(|name| *name != "nginx") {
         let (ours, theirs, difference) = differs(name)?;
         writeln!(text, "| {} | {name} | {ours:.2} | {theirs:.2} | {difference:+.1} % |", case.name)?;
     }
-    Ok(Verdict { what: case.what, figure: differs("apron")?.2.abs(), bar: DIFFERENCE_BAR })
+    let (_, theirs, difference) = differs("apron")?;
+    let what = |what: &str| format!("{}: {what}", case.name);
+    Ok([
+        Verdict::new(
+            what("difference of the two ratios of apron, per cent"),
+            difference.abs(),
+            DIFFERENCE_BAR,
+        ),
+        Verdict::new(what(&format!("CPU per request by {script}, times nginx")), theirs, case.bar),
+    ])
 }
 
 #[cfg(test)]
@@ -137,15 +136,37 @@ mod tests {
         let json = r#"{"ours": [{"us": 13.0, "rps": 9}, {"us": 12.0}, {"us": 90.0}],
                        "nginx": [{"us": 10.0}], "haproxy": [{"us": 11.0}]}"#;
         let theirs = ratios(json).unwrap();
+        let case = proxy::COMPARABLE.last().unwrap();
         let ours = Ratios::from([("apron".into(), 1.43), ("nginx".into(), 1.0), ("haproxy".into(), 1.1)]);
-        let case = Case { name: "HTTP/1.1", flags: &[], ours: &ours, what: "apron" };
+        let ours = Comparable { case, ratios: ours };
         let mut text = String::new();
-        let verdict = compare(&case, &theirs, &mut text).unwrap();
-        assert!(text.contains("| HTTP/1.1 | apron | 1.43 | 1.30 | +10.0 % |"), "{text}");
-        assert!(text.contains("| HTTP/1.1 | haproxy | 1.10 | 1.10 | +0.0 % |"), "{text}");
-        assert!((verdict.figure - 10.0).abs() < 1e-9);
+        let [difference, ratio] = compare(&ours, "x.py", &theirs, &mut text).unwrap();
+        assert!(text.contains("| HTTP/2 over TLS | apron | 1.43 | 1.30 | +10.0 % |"), "{text}");
+        assert!(text.contains("| HTTP/2 over TLS | haproxy | 1.10 | 1.10 | +0.0 % |"), "{text}");
+        assert!((difference.figure - 10.0).abs() < 1e-9);
+        assert_eq!((ratio.figure, ratio.bar), (1.3, case.bar));
+        assert_eq!(ratio.what, "HTTP/2 over TLS: CPU per request by x.py, times nginx");
         assert!(ratios(r#"{"ours": []}"#).is_err());
-        assert!(compare(&case, &Ratios::new(), &mut text).is_err());
+        assert!(compare(&ours, "x.py", &Ratios::new(), &mut text).is_err());
+    }
+
+    #[test]
+    fn the_script_is_told_every_case() {
+        let told: Vec<_> = proxy::COMPARABLE
+            .iter()
+            .map(|case| (case.body_bytes().unwrap(), speech(case.front), case.connections, case.bar))
+            .collect();
+        let kib = 1024;
+        assert_eq!(
+            told,
+            [
+                (64, None, 64, 0.95),
+                (64, Some("--tls"), 64, 0.92),
+                (16 * kib, None, 64, 0.90),
+                (1024 * kib, None, 64, 1.00),
+                (64, Some("--h2"), 16, 0.95),
+            ]
+        );
     }
 
     #[test]

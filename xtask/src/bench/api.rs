@@ -100,13 +100,9 @@ fn outcome(measured: &Measured) -> Result<Outcome> {
     }
     let (first, last) = measured.lists.first().zip(measured.lists.last()).context("no list was measured")?;
     let verdicts = vec![
-        Verdict { what: "DescribeService, p99 ms", figure: measured.describe.p99, bar: DESCRIBE_BAR_MS },
-        Verdict { what: "CreateService, p99 ms", figure: measured.create.p99, bar: CREATE_BAR_MS },
-        Verdict {
-            what: "a page of a list, 10,000 services to 10",
-            figure: last.1 / first.1,
-            bar: LIST_BAR_RATIO,
-        },
+        Verdict::new("DescribeService, p99 ms", measured.describe.p99, DESCRIBE_BAR_MS),
+        Verdict::new("CreateService, p99 ms", measured.create.p99, CREATE_BAR_MS),
+        Verdict::new("a page of a list, 10,000 services to 10", last.1 / first.1, LIST_BAR_RATIO),
     ];
     Ok(Outcome { text, verdicts })
 }

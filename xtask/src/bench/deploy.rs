@@ -45,10 +45,7 @@ fn outcome(created: &Deployed, updates: &[Deployed]) -> Result<Outcome> {
         whole.cells(3),
         created.whole.as_secs_f64(),
     );
-    let verdict = Verdict {
-        what: "image deploy, call to first byte, median s",
-        figure: first_byte.median,
-        bar: FIRST_BYTE_BAR_S,
-    };
+    let verdict =
+        Verdict::new("image deploy, call to first byte, median s", first_byte.median, FIRST_BYTE_BAR_S);
     Ok(Outcome { text, verdicts: vec![verdict] })
 }

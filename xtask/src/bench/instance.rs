@@ -63,11 +63,8 @@ fn outcome(own: &[f64], first: &Waterfall, starts: &[Waterfall]) -> Result<Outco
     }
     writeln!(text, "| the program alone on the host, listening | {} | |", own.cells(1))?;
     writeln!(text, "| listening, over the program alone | {} | |", over.cells(1))?;
-    let verdict = Verdict {
-        what: "create and start of an instance over the program's own start, median ms",
-        figure: over.median,
-        bar: START_BAR_MS,
-    };
+    let what = "create and start of an instance over the program's own start, median ms";
+    let verdict = Verdict::new(what, over.median, START_BAR_MS);
     Ok(Outcome { text, verdicts: vec![verdict] })
 }
 

@@ -72,16 +72,8 @@ fn outcome(costs: &[Cost], repetitions: usize) -> Result<Outcome> {
         ratios.into_iter().max_by(f64::total_cmp).with_context(|| format!("{database} was not measured"))
     };
     let verdicts = vec![
-        Verdict {
-            what: "SQLite, any list: a page, 10,000 services to 10",
-            figure: worst("SQLite")?,
-            bar: BAR_RATIO,
-        },
-        Verdict {
-            what: "PostgreSQL, any list: a page, 10,000 services to 10",
-            figure: worst("PostgreSQL")?,
-            bar: BAR_RATIO,
-        },
+        Verdict::new("SQLite, any list: a page, 10,000 services to 10", worst("SQLite")?, BAR_RATIO),
+        Verdict::new("PostgreSQL, any list: a page, 10,000 services to 10", worst("PostgreSQL")?, BAR_RATIO),
     ];
     Ok(Outcome { text, verdicts })
 }

@@ -48,10 +48,16 @@ const QUICK: Effort = Effort { rounds: 1, seconds: 2, starts: 3, rollouts: 5 };
 
 /// One figure that has a bar.
 struct Verdict {
-    what: &'static str,
+    what: String,
     figure: f64,
     /// The highest figure that passes.
     bar: f64,
+}
+
+impl Verdict {
+    fn new(what: impl Into<String>, figure: f64, bar: f64) -> Verdict {
+        Verdict { what: what.into(), figure, bar }
+    }
 }
 
 /// What one bench gives: the text of its section and the figures to check.
@@ -104,10 +110,10 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
             "build" => outcomes.push((name, build::run(root, effort)?)),
             "proxy" => {
                 let program = platform::binary(root)?;
-                let (outcome, comparable) = proxy::run(root, &program, effort)?;
+                let (outcome, compared) = proxy::run(root, &program, effort)?;
                 outcomes.push((name, outcome));
                 if let Some(script) = &script {
-                    let outcome = against::run(root, &program, script, effort, &comparable)?;
+                    let outcome = against::run(root, &program, script, effort, &compared)?;
                     outcomes.push((against::SECTION, outcome));
                 }
             }

@@ -6,8 +6,12 @@ use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::Path;
 
-const OPENING: &str = "# Benchmarks\n\nWritten by `cargo xtask bench`, the last section by `cargo xtask ci --all`; every \
-                       section says when, where and of which commit it is. Figures are compared within one run only.\n";
+const OPENING: &str = "# Benchmarks\n\nWritten by `cargo xtask bench`, the section `proofs` by `cargo xtask ci --all`; each of \
+                       these says when, where and of which commit it is. The section `steps`, where there is one, is \
+                       written by hand. Figures are compared within one run only.\n";
+
+/// Each step of optimisation and its effect, by hand: nothing here writes it, and no bench takes it away.
+const STEPS: &str = "steps";
 
 /// What the proofs drew and how much they did: the long list's section among those of the benches.
 const PROOFS: &str = "proofs";
@@ -56,10 +60,10 @@ pub(super) fn load_average() -> String {
 }
 
 /// The old page with this section in its place. Sections are found by their headings, so nothing else of the old
-/// page survives but what benches wrote.
+/// page survives.
 fn page(old: &str, name: &str, section: &str) -> String {
     let mut page = OPENING.to_owned();
-    for known in NAMES.into_iter().chain([against::SECTION, PROOFS]) {
+    for known in NAMES.into_iter().chain([against::SECTION, STEPS, PROOFS]) {
         let text = if known == name { Some(section) } else { find(old, known) };
         if let Some(text) = text {
             page += &format!("\n## {known}\n\n{}\n", text.trim());
@@ -86,6 +90,12 @@ mod tests {
         assert!(second.contains("two") && !second.contains("one\n"));
         let third = page(&second, PROOFS, "- SEED: 7\n");
         assert!(third.contains("\n## proxy\n\ntwo\n") && third.ends_with("\n## proofs\n\n- SEED: 7\n"));
+        let steps = "Each by `perf`.\n\n### a step\n\n| before | after |\n|---|---|\n| 2 | 1 |";
+        let by_hand = third.replace("\n## proofs\n", &format!("\n## {STEPS}\n\n{steps}\n\n## proofs\n"));
+        let fourth = page(&page(&by_hand, against::SECTION, "three"), "proxy", "four");
+        let behind =
+            format!("## {}\n\nthree\n\n## steps\n\n{steps}\n\n## proofs\n\n- SEED: 7\n", against::SECTION);
+        assert_eq!(fourth, format!("{OPENING}\n## proxy\n\nfour\n\n{behind}"));
         assert_eq!(find("\n## proxy\n\na\n\n## next\n\nb\n", "proxy").map(str::trim), Some("a"));
     }
 }

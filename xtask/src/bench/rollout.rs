@@ -71,7 +71,7 @@ fn outcome(said: &Said, whole: &[f64], seconds: f64, twice: usize, lost: usize) 
         said.posts.len(),
         Spread::of(whole.iter().copied())?.cells(3),
     );
-    let none = |what, figure: u64| Verdict { what, figure: figure as f64, bar: 0.0 };
+    let none = |what: &str, figure: u64| Verdict::new(what, figure as f64, 0.0);
     let verdicts = vec![
         none("failed requests", said.failed),
         none("POSTs counted twice", twice as u64),

@@ -62,8 +62,8 @@ pub(super) fn run(root: &Path, effort: Effort) -> Result<Outcome> {
         row("a deployment that fails", &deployments)?,
         row("a resume that fails", &failed_resumes)?,
     );
-    let verdict = |what, values: &[f64], bar| -> Result<Verdict> {
-        Ok(Verdict { what, figure: Spread::percentile(values.iter().copied(), 95)?, bar })
+    let verdict = |what: &str, values: &[f64], bar| -> Result<Verdict> {
+        Ok(Verdict::new(what, Spread::percentile(values.iter().copied(), 95)?, bar))
     };
     let verdicts = vec![
         verdict("rollback, call to first byte, p95 s", &rollbacks, ROLLBACK_BAR_S)?,

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Connections that wait to be accepted; the kernel cuts this at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -20,6 +20,8 @@ pub(super) struct Child {
     pub(super) http: SocketAddr,
     /// With certificates.
     pub(super) https: Option<SocketAddr>,
+    /// Where it tells what it counted.
+    pub(super) admin: PathBuf,
     /// Before control in the order in which both end.
     pub(super) process: Process,
     pub(super) control: Control,
@@ -39,8 +41,9 @@ impl Child {
         let mut control = Control::listen(&directory.0)?;
         let (http_sockets, http) = listeners(loops)?;
         let https = certificates.map(|_| listeners(loops)).transpose()?;
-        let configuration =
-            directory.write("proxy.json", &configuration(&directory.0, &control, certificates))?;
+        let admin = directory.0.join("admin.sock");
+        let configuration = configuration(&directory.0, &control, &admin, certificates);
+        let configuration = directory.write("proxy.json", &configuration)?;
         let configuration = OwnedFd::from(File::open(configuration)?);
         let signs = OwnedFd::from(File::options().write(true).open("/dev/null")?);
 
@@ -56,12 +59,12 @@ impl Child {
         let process = Process::launch(command, program, http)?;
         control.accept()?;
         let https = https.map(|(_, address)| address);
-        Ok(Child { http, https, process, control, _directory: directory })
+        Ok(Child { http, https, admin, process, control, _directory: directory })
     }
 }
 
 /// What a supervisor would give to it, but for a user to become.
-fn configuration(directory: &Path, control: &Control, certificates: Option<&Path>) -> String {
+fn configuration(directory: &Path, control: &Control, admin: &Path, certificates: Option<&Path>) -> String {
     let mut config = json!({
         "source": { "control": { "socket": control.socket, "saved": directory.join("routes.json") } },
         "tls": null,
@@ -69,6 +72,7 @@ fn configuration(directory: &Path, control: &Control, certificates: Option<&Path
         "head_timeout_ms": 120_000,
         "instance_wait_ms": 30_000,
         "idle_timeout_ms": 60_000,
+        "admin": admin,
     });
     if let Some(certificates) = certificates {
         config["certificates"] = json!({ "directory": certificates });

@@ -8,16 +8,18 @@ use super::super::process::{Directory, Process};
 use super::super::spread::Spread;
 use super::super::{Effort, Outcome, Verdict};
 use super::certificate::Authority;
-use super::closed::{self, Plan, Report, Speech};
+use super::closed::{self, Plan, Speech};
 use super::origin::{self, Origin};
 use super::subjects::{self, APRON, Front, NGINX, Subject};
 use super::{HOST, PROXY_CPU, Ratios, Tools, counters};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// Connections of HTTP/1, and what `proxy_cpu.py` has of HTTP/2.
-pub(in crate::bench) const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 64;
 const CONNECTIONS_OF_HTTP2: usize = 16;
 const STREAMS: usize = 8;
 /// New connections at a time: enough to keep the proxy busy.
@@ -25,87 +27,113 @@ const CONNECTIONS_NEW: usize = 16;
 /// Before each measurement, so that connections to the origin are open and code is warm.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-pub(super) struct Case {
+pub(in crate::bench) struct Case {
     title: &'static str,
-    front: Front,
+    /// What it is called beside others.
+    pub(in crate::bench) name: &'static str,
+    pub(in crate::bench) front: Front,
     speech: Speech,
     path: &'static str,
-    connections: usize,
-    what: &'static str,
+    pub(in crate::bench) connections: usize,
     /// Times nginx's CPU.
-    bar: f64,
+    pub(in crate::bench) bar: f64,
 }
 
 pub(super) const HTTP1: Case = Case {
     title: "HTTP/1.1, 64 kept connections, an answer of 64 bytes",
+    name: "HTTP/1.1",
     front: Front::Http,
     speech: Speech::Kept,
     path: origin::SMALL,
     connections: CONNECTIONS,
-    what: "HTTP/1.1: CPU per request, times nginx",
     bar: 0.95,
 };
 
-pub(super) const HTTP2: Case = Case {
-    title: "HTTP/2 over TLS 1.3, 16 connections of 8 streams, an answer of 64 bytes",
-    front: Front::Http2,
-    speech: Speech::Streams(STREAMS),
-    connections: CONNECTIONS_OF_HTTP2,
-    what: "HTTP/2 over TLS: CPU per request, times nginx",
-    bar: 0.95,
-    ..HTTP1
-};
-
-pub(super) const OTHERS: [Case; 4] = [
+/// What other programs measure too.
+pub(in crate::bench) static COMPARABLE: [Case; 5] = [
+    HTTP1,
     Case {
         title: "HTTP/1.1 over TLS 1.3, 64 kept connections, an answer of 64 bytes",
+        name: "HTTP/1.1 over TLS",
         front: Front::Https,
-        what: "HTTP/1.1 over TLS: CPU per request, times nginx",
         bar: 0.92,
         ..HTTP1
     },
     Case {
         title: "HTTP/1.1, 64 kept connections, an answer of 16 KiB",
+        name: "HTTP/1.1, 16 KiB",
         path: origin::MEDIUM,
-        what: "HTTP/1.1, 16 KiB: CPU per request, times nginx",
         bar: 0.90,
         ..HTTP1
     },
     Case {
         title: "HTTP/1.1, 64 kept connections, an answer of 1 MiB",
+        name: "HTTP/1.1, 1 MiB",
         path: origin::LARGE,
-        what: "HTTP/1.1, 1 MiB: CPU per request, times nginx",
         bar: 1.00,
         ..HTTP1
     },
     Case {
-        title: "A full TLS 1.3 handshake, ECDSA P-256, and one HTTP/1.1 request for each connection",
-        front: Front::Https,
-        speech: Speech::New,
-        connections: CONNECTIONS_NEW,
-        what: "new TLS connection: CPU, times nginx",
-        // At least 0.9 times as many handshakes per core.
-        bar: 1.0 / 0.9,
+        title: "HTTP/2 over TLS 1.3, 16 connections of 8 streams, an answer of 64 bytes",
+        name: "HTTP/2 over TLS",
+        front: Front::Http2,
+        speech: Speech::Streams(STREAMS),
+        connections: CONNECTIONS_OF_HTTP2,
         ..HTTP1
     },
 ];
 
+pub(super) const HANDSHAKES: Case = Case {
+    title: "A full TLS 1.3 handshake, ECDSA P-256, and one HTTP/1.1 request for each connection",
+    name: "new TLS connection",
+    front: Front::Https,
+    speech: Speech::New,
+    connections: CONNECTIONS_NEW,
+    // At least 0.9 times as many handshakes per core.
+    bar: 1.0 / 0.9,
+    ..HTTP1
+};
+
+impl Case {
+    pub(in crate::bench) fn body_bytes(&self) -> Result<u64> {
+        origin::body_bytes(self.path)
+    }
+
+    /// What the load asks of a proxy that listens there.
+    pub(super) fn plan(&self, address: SocketAddr, authority: &Authority) -> Result<Plan> {
+        let secure = match self.front {
+            Front::Http => None,
+            Front::Https => Some(authority.client(b"http/1.1")?),
+            Front::Http2 => Some(authority.client(b"h2")?),
+        };
+        Ok(Plan {
+            address,
+            secure,
+            speech: self.speech,
+            path: self.path,
+            body_bytes: self.body_bytes()?,
+            connections: self.connections,
+        })
+    }
+}
+
 /// One measurement of one proxy.
-struct Run {
-    cpu_us: f64,
-    per_second: f64,
-    p99_ms: f64,
-    pss_kib: u64,
+#[derive(Default)]
+pub(super) struct Run {
+    pub(super) cpu_us: f64,
+    pub(super) per_second: f64,
+    pub(super) p99_ms: f64,
+    pub(super) pss_kib: u64,
     /// Requests that failed, by the load or by the origin.
-    errors: u64,
-    error: Option<String>,
+    pub(super) errors: u64,
+    pub(super) error: Option<String>,
     /// Requests that the origin saw beyond those that were answered.
-    repeated: u64,
+    pub(super) repeated: u64,
     /// Headers that the origin missed, and which.
-    missed: u64,
-    missed_names: Vec<&'static str>,
+    pub(super) missed: u64,
+    pub(super) missed_names: Vec<&'static str>,
     /// By how much the proxy's own count differs.
-    uncounted: Option<u64>,
+    pub(super) uncounted: Option<u64>,
 }
 
 struct Measured {
@@ -135,41 +163,37 @@ pub(super) fn run(
     outcome(case, &all, effort)
 }
 
-/// What the load asks of a proxy in this case.
-fn plan(case: &Case, subject: &Subject, authority: &Authority) -> Result<Plan> {
-    let secure = match case.front {
-        Front::Http => None,
-        Front::Https => Some(authority.client(b"http/1.1")?),
-        Front::Http2 => Some(authority.client(b"h2")?),
-    };
-    Ok(Plan {
-        address: subject.address,
-        secure,
-        speech: case.speech,
-        path: case.path,
-        body_bytes: origin::body_bytes(case.path)?,
-        connections: case.connections,
-    })
-}
-
-fn measure(
+/// Starts a proxy alone on its core, and measures it.
+pub(super) fn measure(
     case: &Case,
     subject: &Subject,
     origin: &Origin,
     authority: &Authority,
     seconds: u32,
 ) -> Result<Run> {
-    let plan = plan(case, subject, authority)?;
+    let plan = case.plan(subject.address, authority)?;
     let arguments: Vec<&str> = subject.arguments.iter().map(String::as_str).collect();
     let process = Process::start(PROXY_CPU, &subject.program, &arguments, subject.address)?;
-    origin.take(case.front.secure())?;
-    let (warm, mut load, cpu_seconds) = loaded(&plan, &process, seconds)?;
+    measure_started(&plan, &process, subject.admin.as_deref(), origin, seconds)
+}
+
+/// The same of one that was just started. `admin` is where it tells what it counted.
+pub(super) fn measure_started(
+    plan: &Plan,
+    process: &Process,
+    admin: Option<&Path>,
+    origin: &Origin,
+    seconds: u32,
+) -> Result<Run> {
+    let secure = plan.secure.is_some();
+    origin.take(secure)?;
+    let warm = closed::run(plan, WARM_UP)?;
+    let before = process.cpu_seconds()?;
+    let mut load = closed::run(plan, Duration::from_secs(seconds.into()))?;
+    let cpu_seconds = process.cpu_seconds()? - before;
     let answers = warm.answers + load.answers;
-    let uncounted = match &subject.admin {
-        Some(socket) => Some(counters::difference(socket, answers)?),
-        None => None,
-    };
-    let seen = origin.take(case.front.secure())?;
+    let uncounted = admin.map(|socket| counters::difference(socket, answers)).transpose()?;
+    let seen = origin.take(secure)?;
     Ok(Run {
         cpu_us: cpu_seconds * 1e6 / load.answers.max(1) as f64,
         per_second: load.per_second(),
@@ -182,14 +206,6 @@ fn measure(
         missed_names: seen.missed_names,
         uncounted,
     })
-}
-
-/// Warms up and measures: what came of both, and the CPU seconds of the second.
-pub(super) fn loaded(plan: &Plan, process: &Process, seconds: u32) -> Result<(Report, Report, f64)> {
-    let warm = closed::run(plan, WARM_UP)?;
-    let before = process.cpu_seconds()?;
-    let load = closed::run(plan, Duration::from_secs(seconds.into()))?;
-    Ok((warm, load, process.cpu_seconds()? - before))
 }
 
 fn outcome(case: &Case, all: &[Measured], effort: Effort) -> Result<(Outcome, Ratios)> {
@@ -224,28 +240,35 @@ fn outcome(case: &Case, all: &[Measured], effort: Effort) -> Result<(Outcome, Ra
     let ours = all.iter().find(|one| one.subject.name == APRON);
     // What was not measured meets no bar.
     let figure = ratios.get(APRON).copied().unwrap_or(f64::INFINITY);
-    verdicts.push(Verdict { what: case.what, figure, bar: case.bar });
+    verdicts.push(Verdict::new(format!("{}: CPU per request, times nginx", case.name), figure, case.bar));
     match ours {
         None => text += "\nThis `apron proxy` has no `--https`.\n",
         Some(Measured { runs, .. }) => {
+            text += &faults(runs);
             verdicts.extend(soundness(runs));
-            if let Some(error) = runs.iter().find_map(|run| run.error.as_ref()) {
-                writeln!(text, "\napron failed with: {error}")?;
-            }
-            if let Some(run) = runs.iter().find(|run| run.missed > 0) {
-                writeln!(text, "\nThe origin missed of apron: {}.", run.missed_names.join(", "))?;
-            }
-            if runs.iter().all(|run| run.uncounted.is_none()) {
-                text += "\nThis `apron proxy` has no `--admin`: its own count was not compared.\n";
-            }
         }
     }
     Ok((Outcome { text, verdicts }, ratios))
 }
 
+/// What our own proxy did not do as it should, for people.
+pub(super) fn faults(runs: &[Run]) -> String {
+    let mut text = String::new();
+    if let Some(error) = runs.iter().find_map(|run| run.error.as_ref()) {
+        text += &format!("\napron failed with: {error}\n");
+    }
+    if let Some(run) = runs.iter().find(|run| run.missed > 0) {
+        text += &format!("\nThe origin missed of apron: {}.\n", run.missed_names.join(", "));
+    }
+    if runs.iter().all(|run| run.uncounted.is_none()) {
+        text += "\nThis `apron proxy` has no `--admin`: its own count was not compared.\n";
+    }
+    text
+}
+
 /// That our own proxy did the whole of its work.
-fn soundness(runs: &[Run]) -> Vec<Verdict> {
-    let none = |what, figure: u64| Verdict { what, figure: figure as f64, bar: 0.0 };
+pub(super) fn soundness(runs: &[Run]) -> Vec<Verdict> {
+    let none = |what: &str, figure: u64| Verdict::new(what, figure as f64, 0.0);
     let mut verdicts = vec![
         none("requests that failed", runs.iter().map(|run| run.errors).sum()),
         none("requests that reached the origin twice", runs.iter().map(|run| run.repeated).sum()),
@@ -267,18 +290,7 @@ mod tests {
         let address = "127.0.0.1:1".parse().unwrap();
         let (program, arguments) = (name.to_owned(), Vec::new());
         let run = |cpu_us: &f64| {
-            let mut run = Run {
-                cpu_us: *cpu_us,
-                per_second: 1.0,
-                p99_ms: 1.0,
-                pss_kib: 1,
-                errors: 0,
-                error: None,
-                repeated: 0,
-                missed: 0,
-                missed_names: Vec::new(),
-                uncounted: None,
-            };
+            let mut run = Run { cpu_us: *cpu_us, ..Run::default() };
             change(&mut run);
             run
         };

@@ -48,13 +48,8 @@ pub(super) fn run(tools: &Tools, origin: &Origin, authority: &Authority) -> Resu
         let each = (with - before) * 1024.0 / CONNECTIONS as f64;
         writeln!(text, "| {} | {before:.1} | {with:.1} | {each:.2} | {closed} |", subject.name)?;
         if subject.name == APRON {
-            verdicts.push(Verdict {
-                what: "10,000 idle connections, PSS MiB",
-                figure: with,
-                bar: PSS_BAR_MIB,
-            });
-            let closed = closed as f64;
-            verdicts.push(Verdict { what: "idle connections that were closed", figure: closed, bar: 0.0 });
+            verdicts.push(Verdict::new("10,000 idle connections, PSS MiB", with, PSS_BAR_MIB));
+            verdicts.push(Verdict::new("idle connections that were closed", closed as f64, 0.0));
         }
     }
     Ok(Outcome { text, verdicts })

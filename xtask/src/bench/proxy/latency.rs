@@ -81,8 +81,8 @@ fn outcome(direct: &[Run], through: &[(&str, Vec<Run>)]) -> Result<Outcome> {
     }
     let (added, failed) = ours.context("apron was not measured")?;
     let verdicts = vec![
-        Verdict { what: "latency added at 1,000 requests/s, p99 ms", figure: added, bar: ADDED_BAR },
-        Verdict { what: "requests at their time that failed", figure: failed as f64, bar: 0.0 },
+        Verdict::new("latency added at 1,000 requests/s, p99 ms", added, ADDED_BAR),
+        Verdict::new("requests at their time that failed", failed as f64, 0.0),
     ];
     Ok(Outcome { text, verdicts })
 }

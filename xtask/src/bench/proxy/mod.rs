@@ -25,7 +25,8 @@ mod routes;
 mod steady;
 mod subjects;
 
-pub(super) use cpu::CONNECTIONS;
+pub(super) use cpu::{COMPARABLE, Case};
+pub(super) use subjects::Front;
 
 use super::process::Directory;
 use super::{Effort, Outcome, Verdict};
@@ -37,24 +38,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use subjects::Front;
 
 /// Origin and load.
 const LOAD_CPU: usize = 0;
 const PROXY_CPU: usize = 1;
 pub(super) const HOST: &str = "bench.localhost";
-/// Of the plain HTTP/1.1 case.
-pub(super) const BODY_BYTES: usize = 64;
 
 /// CPU time per request, in times nginx's of the same run, by the proxy's name.
 pub(super) type Ratios = BTreeMap<String, f64>;
 
-/// What another program can be compared with.
+/// A case that another program measures too, and what our bench found.
 pub(super) struct Comparable {
-    /// Of plain HTTP/1.1.
-    pub(super) http1: Ratios,
-    /// Of HTTP/2 over TLS.
-    pub(super) http2: Ratios,
+    pub(super) case: &'static Case,
+    pub(super) ratios: Ratios,
 }
 
 /// The programs, and what ours can do.
@@ -82,16 +78,15 @@ pub(super) fn ours(
     directory: &Directory,
     program: &str,
     origin: SocketAddr,
-    http2: bool,
+    front: Front,
 ) -> Result<(Vec<String>, SocketAddr)> {
     let tools = Tools { apron: program.to_owned(), help: "--https".to_owned(), envoy: None };
-    let front = if http2 { Front::Http2 } else { Front::Http };
     let files = Authority::new()?.write(directory, HOST)?;
     let subject = subjects::apron(directory, &tools, origin, front, &files)?.context("no proxy of ours")?;
     Ok(([vec![subject.program], subject.arguments].concat(), subject.address))
 }
 
-pub(super) fn run(root: &Path, program: &str, effort: Effort) -> Result<(Outcome, Comparable)> {
+pub(super) fn run(root: &Path, program: &str, effort: Effort) -> Result<(Outcome, Vec<Comparable>)> {
     ensure!(
         std::thread::available_parallelism()?.get() > PROXY_CPU,
         "the proxy bench needs two cores: one for the load, one for the proxy"
@@ -100,22 +95,21 @@ pub(super) fn run(root: &Path, program: &str, effort: Effort) -> Result<(Outcome
     let help = program::output(Command::new(program).args(["proxy", "--help"]))?;
     let tools = Tools { apron: program.to_owned(), help, envoy: envoy(root) };
     let (origin, authority) = (Origin::start()?, Authority::new()?);
-    let mut outcomes = Vec::new();
-    for case in &cpu::OTHERS {
-        outcomes.push(told(cpu::run(case, &tools, &origin, &authority, effort)?.0));
-    }
-    outcomes.push(told(latency::run(&tools, &origin, &authority, effort)?));
-    outcomes.push(told(idle::run(&tools, &origin, &authority)?));
-    outcomes.push(told(routes::run(&tools, &origin, &authority, effort)?));
+    let others = [
+        told(cpu::run(&cpu::HANDSHAKES, &tools, &origin, &authority, effort)?.0),
+        told(latency::run(&tools, &origin, &authority, effort)?),
+        told(idle::run(&tools, &origin, &authority)?),
+        told(routes::run(&tools, &origin, &authority, effort)?),
+    ];
     // Last, so that another program that is to agree with them measures right after them; on the page they stand first.
-    let mut compared = |case| -> Result<Ratios> {
+    let (mut outcomes, mut compared) = (Vec::new(), Vec::new());
+    for case in &COMPARABLE {
         let (outcome, ratios) = cpu::run(case, &tools, &origin, &authority, effort)?;
-        outcomes.insert(0, told(outcome));
-        Ok(ratios)
-    };
-    let http2 = compared(&cpu::HTTP2)?;
-    let http1 = compared(&cpu::HTTP1)?;
-    Ok((joined(tools.envoy.is_some(), outcomes), Comparable { http1, http2 }))
+        outcomes.push(told(outcome));
+        compared.push(Comparable { case, ratios });
+    }
+    outcomes.extend(others);
+    Ok((joined(tools.envoy.is_some(), outcomes), compared))
 }
 
 /// Says how a case went while the others are still to come: all of them take a quarter of an hour.
@@ -153,15 +147,16 @@ mod tests {
 
     #[test]
     fn cases_are_one_section() {
-        let outcome = |text: &str, what, figure| Outcome {
+        let outcome = |text: &str, what: &str, figure| Outcome {
             text: text.to_owned(),
-            verdicts: vec![Verdict { what, figure, bar: 0.0 }],
+            verdicts: vec![Verdict::new(what, figure, 0.0)],
         };
         let all =
             vec![outcome("one\n", "lost", 1.0), outcome("two", "slow", 2.0), outcome("three", "lost", 4.0)];
         let joined = joined(true, all);
         assert!(joined.text.ends_with("\n\none\n\ntwo\n\nthree\n") && !joined.text.contains("left out"));
-        let figures: Vec<_> = joined.verdicts.iter().map(|verdict| (verdict.what, verdict.figure)).collect();
+        let figures: Vec<_> =
+            joined.verdicts.iter().map(|verdict| (verdict.what.as_str(), verdict.figure)).collect();
         assert_eq!(figures, [("lost", 5.0), ("slow", 2.0)]);
     }
 
@@ -170,10 +165,5 @@ mod tests {
         let help = "Options:\n      --https <ADDR>  Address for --http-like things\n".to_owned();
         let tools = Tools { apron: String::new(), help, envoy: None };
         assert!(tools.has("--https") && !tools.has("--http") && !tools.has("--admin"));
-    }
-
-    #[test]
-    fn the_body_of_the_plain_case_is_what_the_origin_gives() {
-        assert_eq!(origin::body_bytes(origin::SMALL).unwrap(), BODY_BYTES as u64);
     }
 }

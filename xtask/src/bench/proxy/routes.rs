@@ -1,15 +1,15 @@
 //! Ten thousand routes from control, each with a certificate of its own: what they cost in memory and per request, and
 //! how soon a change of them is seen.
 
-use super::super::process::{Directory, Process};
+use super::super::process::Directory;
 use super::super::spread::Spread;
 use super::super::{Effort, Outcome, Verdict, interrupt};
 use super::certificate::Authority;
 use super::child::Child;
-use super::closed::{Plan, Speech};
+use super::cpu::{self, HTTP1, Run};
 use super::origin::{self, Origin};
 use super::subjects::{self, Front};
-use super::{HOST, LOAD_CPU, PROXY_CPU, Tools, ask, control, cpu, machine};
+use super::{HOST, LOAD_CPU, PROXY_CPU, Tools, ask, control, machine};
 use anyhow::{Context, Result, ensure};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -36,6 +36,16 @@ const PSS_BAR_MIB: f64 = 200.0;
 const VISIBLE_BAR_MS: f64 = 10.0;
 /// The price of a request does not depend on the number of routes; rounds of the same differ by half of this.
 const RATIO_BAR: f64 = 1.10;
+
+/// What was measured of requests over one route.
+#[derive(Default)]
+struct Requests {
+    /// With the one route of the command line.
+    one: Vec<Run>,
+    /// With one of many routes from control.
+    many: Vec<Run>,
+    nginx: Vec<Run>,
+}
 
 pub(super) fn run(tools: &Tools, origin: &Origin, authority: &Authority, effort: Effort) -> Result<Outcome> {
     let certificates = match tools.has("--https") {
@@ -70,14 +80,9 @@ pub(super) fn run(tools: &Tools, origin: &Origin, authority: &Authority, effort:
     }
     drop(child);
 
-    let (mut one, mut many) = (Vec::new(), Vec::new());
     services.push(control::service(ROUTES + CHANGES, HOST, origin.address));
-    for round in 1..=effort.rounds {
-        eprintln!("{ROUTES} routes: CPU, round {round} of {}", effort.rounds);
-        one.push(cpu_of_one(tools, origin, authority, effort.seconds)?);
-        many.push(cpu_of_many(tools, &services, effort.seconds)?);
-    }
-    outcome(with_routes, certificates.is_some().then_some(with_all), &visible, &one, &many)
+    let requests = requests(tools, &services, origin, authority, effort)?;
+    outcome(with_routes, certificates.is_some().then_some(with_all), &visible, &requests)
 }
 
 /// The host of the route of this number.
@@ -166,73 +171,71 @@ fn look(connections: Vec<TcpStream>, host: &str) -> Result<Vec<TcpStream>> {
     Ok(blind)
 }
 
-/// Microseconds per request, with the one route of the command line.
-fn cpu_of_one(tools: &Tools, origin: &Origin, authority: &Authority, seconds: u32) -> Result<f64> {
+/// Requests of the plain case, in rounds that go around all three.
+fn requests(
+    tools: &Tools,
+    services: &[String],
+    origin: &Origin,
+    authority: &Authority,
+    effort: Effort,
+) -> Result<Requests> {
     let directory = Directory::new("proxy")?;
     let files = authority.write(&directory, HOST)?;
-    let subject = subjects::apron(&directory, tools, origin.address, Front::Http, &files)?;
-    let subject = subject.context("apron speaks HTTP")?;
-    let arguments: Vec<&str> = subject.arguments.iter().map(String::as_str).collect();
-    let process = Process::start(PROXY_CPU, &subject.program, &arguments, subject.address)?;
-    cpu_us(&process, subject.address, seconds)
-}
-
-/// The same, with one of many routes from control.
-fn cpu_of_many(tools: &Tools, services: &[String], seconds: u32) -> Result<f64> {
-    let mut child = Child::start(&tools.apron, &PROXY_CPU.to_string(), 1, None)?;
-    publish(&mut child, services)?;
-    cpu_us(&child.process, child.http, seconds)
-}
-
-fn cpu_us(process: &Process, address: SocketAddr, seconds: u32) -> Result<f64> {
-    let path = origin::SMALL;
-    let body_bytes = origin::body_bytes(path)?;
-    let plan =
-        Plan { address, secure: None, speech: Speech::Kept, path, body_bytes, connections: cpu::CONNECTIONS };
-    let (warm, load, cpu_seconds) = cpu::loaded(&plan, process, seconds)?;
-    let failed = warm.error.or(load.error);
-    ensure!(failed.is_none(), "a request failed: {failed:?}");
-    Ok(cpu_seconds * 1e6 / load.answers.max(1) as f64)
+    let apron = subjects::apron(&directory, tools, origin.address, Front::Http, &files)?;
+    let apron = apron.context("apron speaks HTTP")?;
+    let nginx = subjects::nginx(&directory, origin.address, Front::Http, &files)?;
+    let alone = |subject| cpu::measure(&HTTP1, subject, origin, authority, effort.seconds);
+    let mut requests = Requests::default();
+    for round in 1..=effort.rounds {
+        eprintln!("{ROUTES} routes: CPU, round {round} of {}", effort.rounds);
+        requests.one.push(alone(&apron)?);
+        let mut child = Child::start(&tools.apron, &PROXY_CPU.to_string(), 1, None)?;
+        publish(&mut child, services)?;
+        let plan = HTTP1.plan(child.http, authority)?;
+        let many = cpu::measure_started(&plan, &child.process, Some(&child.admin), origin, effort.seconds)?;
+        requests.many.push(many);
+        drop(child);
+        requests.nginx.push(alone(&nginx)?);
+    }
+    Ok(requests)
 }
 
 /// `with_all` is none where the proxy takes no certificates.
-fn outcome(
-    with_routes: f64,
-    with_all: Option<f64>,
-    visible: &[f64],
-    one: &[f64],
-    many: &[f64],
-) -> Result<Outcome> {
-    let (one, many) = (Spread::of(one.iter().copied())?, Spread::of(many.iter().copied())?);
+fn outcome(with_routes: f64, with_all: Option<f64>, visible: &[f64], requests: &Requests) -> Result<Outcome> {
+    let cpu_us = |runs: &[Run]| Spread::of(runs.iter().map(|run| run.cpu_us));
+    let (one, many, nginx) = (cpu_us(&requests.one)?, cpu_us(&requests.many)?, cpu_us(&requests.nginx)?);
     let (spread, p95) =
         (Spread::of(visible.iter().copied())?, Spread::percentile(visible.iter().copied(), 95)?);
     let certificates = match with_all {
         Some(mib) => format!("{mib:.1} once each of their certificates was used by a client"),
         None => "certificates were not measured, since this `apron proxy` has no `--https`".to_owned(),
     };
-    let text = format!(
+    let mut text = format!(
         "**{ROUTES} routes from control, each with a certificate and a key of its own.** {LOOPS} loops on the cores of \
          the load. PSS {with_routes:.1} MiB with the routes and the certificates at rest, {certificates}. A change is \
          one host more, from the first byte that control says of it until {WATCHERS} connections have all been answered \
          by the new host's application; {CHANGES} changes. CPU time is of one loop alone on its core, without TLS.\n\n\
          | | lowest | median | highest |\n|---|---|---|---|\n\
          | a change until it is visible, ms | {} |\n| µs of CPU per request, one static route | {} |\n\
-         | µs of CPU per request, {ROUTES} routes | {} |\n",
+         | µs of CPU per request, {ROUTES} routes | {} |\n| µs of CPU per request, nginx | {} |\n",
         spread.cells(2),
         one.cells(2),
         many.cells(2),
+        nginx.cells(2),
     );
-    let verdict = |what, figure, bar| Verdict { what, figure, bar };
-    let verdicts = vec![
-        // What was not measured meets no bar.
-        verdict(
-            "10,000 routes and certificates, PSS MiB",
-            with_all.unwrap_or(f64::INFINITY).max(with_routes),
-            PSS_BAR_MIB,
-        ),
-        verdict("a route change visible, p95 ms", p95, VISIBLE_BAR_MS),
-        verdict("CPU per request with 10,000 routes, times with one", many.median / one.median, RATIO_BAR),
+    // What was not measured meets no bar.
+    let mib = with_all.unwrap_or(f64::INFINITY).max(with_routes);
+    let (to_one, to_nginx) = (many.median / one.median, many.median / nginx.median);
+    let mut verdicts = vec![
+        Verdict::new("10,000 routes and certificates, PSS MiB", mib, PSS_BAR_MIB),
+        Verdict::new("a route change visible, p95 ms", p95, VISIBLE_BAR_MS),
+        Verdict::new("CPU per request with 10,000 routes, times with one", to_one, RATIO_BAR),
+        Verdict::new("CPU per request of a route from control, times nginx", to_nginx, HTTP1.bar),
     ];
+    for runs in [&requests.one, &requests.many] {
+        text += &cpu::faults(runs);
+        verdicts.extend(cpu::soundness(runs));
+    }
     Ok(Outcome { text, verdicts })
 }
 
@@ -243,11 +246,16 @@ mod tests {
     #[test]
     fn figures_stand_beside_their_bars() {
         let changes: Vec<f64> = (1..=20).map(f64::from).collect();
+        let runs = |times: &[f64]| -> Vec<Run> {
+            times.iter().map(|cpu_us| Run { cpu_us: *cpu_us, errors: 1, ..Run::default() }).collect()
+        };
+        let requests = Requests { one: runs(&[10.0, 30.0, 20.0]), many: runs(&[21.0]), nginx: runs(&[42.0]) };
         let figures = |with_all| -> Vec<f64> {
-            let outcome = outcome(50.0, with_all, &changes, &[10.0, 30.0, 20.0], &[21.0]).unwrap();
+            let outcome = outcome(50.0, with_all, &changes, &requests).unwrap();
             outcome.verdicts.iter().map(|verdict| verdict.figure).collect()
         };
-        assert_eq!(figures(Some(120.0)), [120.0, 19.0, 1.05]);
+        // What failed of ours stands behind, the one route's first.
+        assert_eq!(figures(Some(120.0)), [120.0, 19.0, 1.05, 0.5, 3.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
         assert_eq!(figures(None)[0], f64::INFINITY);
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Subject {
 
 /// What clients speak.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Front {
+pub(in crate::bench) enum Front {
     Http,
     /// HTTP/1.1 over TLS.
     Https,
@@ -34,7 +34,7 @@ pub(super) enum Front {
 }
 
 impl Front {
-    pub(super) fn secure(self) -> bool {
+    pub(in crate::bench) fn secure(self) -> bool {
         self != Front::Http
     }
 }
