@@ -276,12 +276,12 @@ fn proxies_are_killed(times: usize) {
     assert!(others.peek().is_none(), "{:#?}", others.map(|failure| failure.told(&kills)).collect::<Vec<_>>());
     gaps.sort();
     let (median, most) = (gaps[times / 2], gaps[times - 1]);
-    // Not each, because other tests run beside this one.
-    assert!(median <= GAP_MAX, "{gaps:?}");
+    // Not each, because other tests run beside this one; but none may have to knock again, which is after a second.
+    assert!(median <= GAP_MAX && most < Duration::from_secs(1), "{gaps:?}");
     say(&format!(
         "COUNT: {times} proxies killed: {:.0} ms from a kill to an answer in the median, {:.0} at most; {count} \
-         requests of {CLIENTS} clients, each on a connection of its own, were answered, and {} failed, all begun before \
-         a kill",
+         requests of {CLIENTS} clients, each on a connection of its own, were answered, and {} failed, all begun \
+         before a kill",
         median.as_secs_f64() * 1_000.0,
         most.as_secs_f64() * 1_000.0,
         failures.len()

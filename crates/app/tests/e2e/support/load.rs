@@ -132,10 +132,11 @@ impl Seen {
         self.again += other.again;
     }
 
-    /// Every request was answered, by one of these.
+    /// Every request was answered in time, by one of these.
     pub fn is_whole(&self, bodies: &[&str]) {
         let count = self.failures.len();
         assert!(self.failures.is_empty(), "{count} beside {}: {:#?}", self.answered, self.failures);
+        assert!(self.longest <= ANSWER_TIME_MAX, "an answer took {:?}", self.longest);
         let came: Vec<&str> = self.bodies.keys().map(String::as_str).collect();
         assert_eq!(came, bodies, "{:?}", self.bodies);
     }
@@ -210,7 +211,8 @@ pub struct Answer {
 }
 
 pub fn connect(address: &str) -> io::Result<BufReader<TcpStream>> {
-    let stream = TcpStream::connect(address)?;
+    let address = address.parse().map_err(io::Error::other)?;
+    let stream = TcpStream::connect_timeout(&address, ANSWER_TIME_MAX)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
     Ok(BufReader::new(stream))
