@@ -109,6 +109,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
             "lists" => outcomes.push((name, lists::run(root, effort)?)),
             "build" => outcomes.push((name, build::run(root, effort)?)),
             "proxy" => {
+                proxy::find_programs()?;
                 let program = platform::binary(root)?;
                 let (outcome, compared) = proxy::run(root, &program, effort)?;
                 outcomes.push((name, outcome));

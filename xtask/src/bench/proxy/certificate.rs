@@ -63,9 +63,9 @@ impl Authority {
         })
     }
 
-    /// What the load speaks: TLS 1.3 with one cipher suite, so that no proxy chooses a cheaper one, and a full
-    /// handshake each time.
-    pub(super) fn client(&self, protocol: &[u8]) -> Result<Arc<ClientConfig>> {
+    /// What our own load speaks: HTTP/1.1 over TLS 1.3 with one cipher suite, so that no proxy chooses a cheaper one,
+    /// and a full handshake each time.
+    pub(super) fn client(&self) -> Result<Arc<ClientConfig>> {
         let cipher_suites = vec![cipher_suite::TLS13_AES_256_GCM_SHA384];
         let provider = CryptoProvider { cipher_suites, ..default_provider() };
         let mut roots = RootCertStore::empty();
@@ -75,7 +75,7 @@ impl Authority {
             .with_root_certificates(roots)
             .with_no_client_auth();
         client.resumption = Resumption::disabled();
-        client.alpn_protocols = vec![protocol.to_vec()];
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(client))
     }
 }

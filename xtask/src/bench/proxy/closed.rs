@@ -1,7 +1,6 @@
-//! A load that asks again as soon as it is answered, and so as fast as the proxy can.
+//! A load that asks again as soon as it is answered, each time on a connection of its own.
 
-use super::http1::{self, Reader};
-use super::http2::Session;
+use super::http1::{self, Answer, Reader};
 use super::link::{Link, Received};
 use super::poller::{Event, Poller};
 use super::{HOST, LOAD_CPU, machine};
@@ -26,23 +25,12 @@ const LATENCIES_MAX: usize = 4_000_000;
 #[derive(Clone)]
 pub(super) struct Plan {
     pub(super) address: SocketAddr,
-    /// TLS, whose ALPN fits `speech`.
     pub(super) secure: Option<Arc<ClientConfig>>,
-    pub(super) speech: Speech,
     pub(super) path: &'static str,
     /// The length of each answer's body.
     pub(super) body_bytes: u64,
+    /// At a time.
     pub(super) connections: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speech {
-    /// HTTP/1.1, one request after the other on each connection.
-    Kept,
-    /// HTTP/1.1, each request on a connection of its own.
-    New,
-    /// HTTP/2, so many requests at a time on each connection.
-    Streams(usize),
 }
 
 /// What came of a load.
@@ -101,7 +89,6 @@ pub(super) fn run(plan: &Plan, time: Duration) -> Result<Report> {
 
 struct Load<'a> {
     plan: &'a Plan,
-    /// What is sent again and again with HTTP/1.
     request: Vec<u8>,
     poller: Poller,
     connections: Vec<Connection>,
@@ -110,21 +97,14 @@ struct Load<'a> {
 
 struct Connection {
     link: Link,
-    talk: Talk,
-}
-
-enum Talk {
-    Http1 {
-        reader: Reader,
-        /// When the request was sent that is not answered yet.
-        sent: Option<Instant>,
-    },
-    Http2(Box<Session>),
+    reader: Reader,
+    /// When the request was sent, until it is answered.
+    sent: Option<Instant>,
 }
 
 impl<'a> Load<'a> {
     fn new(plan: &'a Plan) -> Result<Load<'a>> {
-        let request = http1::request(HOST, plan.path, plan.speech == Speech::New);
+        let request = http1::request(HOST, plan.path, true);
         let (poller, connections) = (Poller::new()?, Vec::with_capacity(plan.connections));
         Ok(Load { plan, request, poller, connections, report: Report::default() })
     }
@@ -140,7 +120,7 @@ impl<'a> Load<'a> {
             let elapsed = began.elapsed();
             let more = elapsed < time;
             let open: usize =
-                if more { 1 } else { self.connections.iter().map(Connection::open_requests).sum() };
+                if more { 1 } else { self.connections.iter().filter(|one| one.sent.is_some()).count() };
             if open == 0 {
                 break;
             }
@@ -160,42 +140,24 @@ impl<'a> Load<'a> {
     /// Connects and asks.
     fn open(&self, token: usize) -> Result<Connection> {
         let mut link = Link::open(self.plan.address, self.plan.secure.as_ref())?;
-        let talk = match self.plan.speech {
-            Speech::Kept | Speech::New => {
-                link.send(&self.request)?;
-                Talk::Http1 { reader: Reader::default(), sent: Some(Instant::now()) }
-            }
-            Speech::Streams(count) => {
-                let mut output = Vec::new();
-                let mut session = Session::new(HOST, self.plan.path, &mut output);
-                for _ in 0..count {
-                    session.ask(&mut output)?;
-                }
-                link.send(&output)?;
-                Talk::Http2(Box::new(session))
-            }
-        };
+        link.send(&self.request)?;
         self.poller.add(&link, token)?;
-        Ok(Connection { link, talk })
+        Ok(Connection { link, reader: Reader::default(), sent: Some(Instant::now()) })
     }
 
     fn turn(&mut self, event: Event, buffer: &mut [u8], more: bool) -> Result<()> {
         let connection = &mut self.connections[event.token];
-        if !more && connection.open_requests() == 0 {
-            return Ok(());
-        }
+        let Some(sent) = connection.sent else { return Ok(()) };
         connection.link.ready(event.ending);
-        match connection.turn(self.plan, &self.request, &mut self.report, buffer, more) {
-            Ok(false) => return Ok(()),
-            // As it should be.
-            Ok(true) if self.plan.speech == Speech::New && connection.open_requests() == 0 => {}
-            closed => {
-                let why =
-                    closed.map_or_else(|error| format!("{error:#}"), |_| "the connection was closed".into());
-                self.report.error(connection.open_requests().max(1) as u64, why)?;
+        match connection.read(buffer) {
+            Ok(None) => return Ok(()),
+            Ok(Some(answer)) => {
+                let right = answer.status == 200 && answer.length == self.plan.body_bytes;
+                self.report.answer(sent.elapsed(), (!right).then(|| format!("{answer:?}")))?;
             }
+            Err(error) => self.report.error(1, format!("{error:#}"))?,
         }
-        connection.forget();
+        connection.sent = None;
         if more {
             self.connections[event.token] = self.open(event.token)?;
         }
@@ -204,70 +166,18 @@ impl<'a> Load<'a> {
 }
 
 impl Connection {
-    fn open_requests(&self) -> usize {
-        match &self.talk {
-            Talk::Http1 { sent, .. } => usize::from(sent.is_some()),
-            Talk::Http2(session) => session.open(),
-        }
-    }
-
-    /// Nothing more is waited for.
-    fn forget(&mut self) {
-        self.talk = Talk::Http1 { reader: Reader::default(), sent: None };
-    }
-
-    /// Reads what came and asks again. True: the connection is at its end.
-    ///
-    /// With HTTP/2 everything that came is read before anything is asked, in one write, as `h2load` and browsers do it:
-    /// with a write for each answer, a proxy that answers one by one would also be asked one by one.
-    fn turn(
-        &mut self,
-        plan: &Plan,
-        request: &[u8],
-        report: &mut Report,
-        buffer: &mut [u8],
-        more: bool,
-    ) -> Result<bool> {
+    /// Reads what came: nothing whole yet, or the answer. The end of the connection is not waited for: some servers wait
+    /// for the client to go first.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Answer>> {
         self.link.flush()?;
-        let mut output = Vec::new();
         loop {
             let count = match self.link.receive(buffer)? {
-                Received::Nothing => {
-                    if !output.is_empty() {
-                        self.link.send(&output)?;
-                    }
-                    return Ok(false);
-                }
-                Received::Closed => return Ok(true),
+                Received::Nothing => return Ok(None),
+                Received::Closed => bail!("the connection was closed"),
                 Received::Bytes(count) => count,
             };
-            match &mut self.talk {
-                Talk::Http1 { reader, sent } => {
-                    let Some(answer) = reader.take(&buffer[..count])? else { continue };
-                    let Some(asked) = sent.take() else { bail!("an answer that nothing was asked for") };
-                    let right = answer.status == 200 && answer.length == plan.body_bytes;
-                    report.answer(asked.elapsed(), (!right).then(|| format!("{answer:?}")))?;
-                    match plan.speech {
-                        // Some servers wait for the client to go first.
-                        Speech::New => return Ok(true),
-                        _ if more => {
-                            *sent = Some(Instant::now());
-                            self.link.send(request)?;
-                        }
-                        _ => {}
-                    }
-                }
-                Talk::Http2(session) => {
-                    let mut answers = Vec::new();
-                    session.take(&buffer[..count], &mut output, &mut answers)?;
-                    for answer in answers {
-                        let right = answer.good && answer.length == plan.body_bytes;
-                        report.answer(answer.sent.elapsed(), (!right).then(|| format!("{answer:?}")))?;
-                        if more {
-                            session.ask(&mut output)?;
-                        }
-                    }
-                }
+            if let Some(answer) = self.reader.take(&buffer[..count])? {
+                return Ok(Some(answer));
             }
         }
     }
@@ -280,20 +190,20 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
-    fn plan(address: SocketAddr, speech: Speech) -> Plan {
+    fn plan(address: SocketAddr) -> Plan {
         let path = origin::SMALL;
         let body_bytes = origin::body_bytes(path).unwrap();
-        Plan { address, secure: None, speech, path, body_bytes, connections: 3 }
+        Plan { address, secure: None, path, body_bytes, connections: 3 }
     }
 
     #[test]
     fn every_answer_is_counted_on_both_sides() {
         let origin = Origin::start().unwrap();
-        let mut report = run(&plan(origin.address, Speech::Kept), Duration::from_millis(200)).unwrap();
+        let mut report = run(&plan(origin.address), Duration::from_millis(200)).unwrap();
         assert_eq!((report.errors, report.error.as_ref()), (0, None));
         assert!(report.answers > 3 && report.percentile_ms(99).unwrap() > 0.0);
         assert_eq!(origin.take(false).unwrap().requests, report.answers);
-        let wrong = Plan { body_bytes: 1, ..plan(origin.address, Speech::Kept) };
+        let wrong = Plan { body_bytes: 1, ..plan(origin.address) };
         assert!(run(&wrong, Duration::from_secs(10)).is_err(), "every answer is a wrong one");
     }
 
@@ -310,7 +220,7 @@ mod tests {
             }
         });
         // After twenty connections there is nobody to take another one.
-        let report = run(&plan(address, Speech::New), Duration::from_secs(1));
+        let report = run(&plan(address), Duration::from_secs(1));
         server.join().unwrap();
         assert!(report.is_err(), "connecting fails in the end");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -320,7 +230,7 @@ mod tests {
                 drop(stream.unwrap());
             }
         });
-        let lost = run(&plan(address, Speech::Kept), Duration::ZERO).unwrap();
+        let lost = run(&plan(address), Duration::ZERO).unwrap();
         server.join().unwrap();
         assert_eq!((lost.answers, lost.errors), (0, 3));
     }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use std::io::{Read, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,16 +15,20 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(2);
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
-/// By how much its count differs from what was answered.
-pub(super) fn difference(socket: &Path, answers: u64) -> Result<u64> {
+/// By how much its count lies outside of what was asked.
+pub(super) fn difference(socket: &Path, asked: &RangeInclusive<u64>) -> Result<u64> {
     let began = Instant::now();
     loop {
-        let difference = requests(&metrics(socket)?)?.abs_diff(answers);
+        let difference = outside(requests(&metrics(socket)?)?, asked);
         if difference == 0 || began.elapsed() >= SETTLE_TIME_MAX {
             return Ok(difference);
         }
         std::thread::sleep(SETTLE_PAUSE);
     }
+}
+
+fn outside(count: u64, asked: &RangeInclusive<u64>) -> u64 {
+    asked.start().saturating_sub(count) + count.saturating_sub(*asked.end())
 }
 
 fn metrics(socket: &Path) -> Result<String> {
@@ -54,6 +59,12 @@ fn requests(metrics: &str) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_may_lie_between_two() {
+        let outside: Vec<u64> = [7, 10, 12, 15].map(|count| outside(count, &(10..=12))).into();
+        assert_eq!(outside, [3, 0, 0, 3]);
+    }
 
     #[test]
     fn all_samples_of_the_counter_are_one_sum() {

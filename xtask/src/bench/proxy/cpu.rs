@@ -8,15 +8,13 @@ use super::super::process::{Directory, Process};
 use super::super::spread::Spread;
 use super::super::{Effort, Outcome, Verdict};
 use super::certificate::Authority;
-use super::closed::{self, Plan, Speech};
+use super::load::{Asker, Target};
 use super::origin::{self, Origin};
 use super::subjects::{self, APRON, Front, NGINX, Subject};
 use super::{HOST, PROXY_CPU, Ratios, Tools, counters};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 /// Connections of HTTP/1, and what `proxy_cpu.py` has of HTTP/2.
 const CONNECTIONS: usize = 64;
@@ -25,15 +23,15 @@ const STREAMS: usize = 8;
 /// New connections at a time: enough to keep the proxy busy.
 const CONNECTIONS_NEW: usize = 16;
 /// Before each measurement, so that connections to the origin are open and code is warm.
-const WARM_UP: Duration = Duration::from_secs(2);
+const WARM_UP_SECONDS: u32 = 2;
 
 pub(in crate::bench) struct Case {
     title: &'static str,
     /// What it is called beside others.
     pub(in crate::bench) name: &'static str,
     pub(in crate::bench) front: Front,
-    speech: Speech,
-    path: &'static str,
+    pub(super) asker: Asker,
+    pub(super) path: &'static str,
     pub(in crate::bench) connections: usize,
     /// Times nginx's CPU.
     pub(in crate::bench) bar: f64,
@@ -43,7 +41,7 @@ pub(super) const HTTP1: Case = Case {
     title: "HTTP/1.1, 64 kept connections, an answer of 64 bytes",
     name: "HTTP/1.1",
     front: Front::Http,
-    speech: Speech::Kept,
+    asker: Asker::Wrk,
     path: origin::SMALL,
     connections: CONNECTIONS,
     bar: 0.95,
@@ -77,7 +75,7 @@ pub(in crate::bench) static COMPARABLE: [Case; 5] = [
         title: "HTTP/2 over TLS 1.3, 16 connections of 8 streams, an answer of 64 bytes",
         name: "HTTP/2 over TLS",
         front: Front::Http2,
-        speech: Speech::Streams(STREAMS),
+        asker: Asker::H2load { streams: STREAMS },
         connections: CONNECTIONS_OF_HTTP2,
         ..HTTP1
     },
@@ -87,7 +85,7 @@ pub(super) const HANDSHAKES: Case = Case {
     title: "A full TLS 1.3 handshake, ECDSA P-256, and one HTTP/1.1 request for each connection",
     name: "new TLS connection",
     front: Front::Https,
-    speech: Speech::New,
+    asker: Asker::Closed,
     connections: CONNECTIONS_NEW,
     // At least 0.9 times as many handshakes per core.
     bar: 1.0 / 0.9,
@@ -98,23 +96,6 @@ impl Case {
     pub(in crate::bench) fn body_bytes(&self) -> Result<u64> {
         origin::body_bytes(self.path)
     }
-
-    /// What the load asks of a proxy that listens there.
-    pub(super) fn plan(&self, address: SocketAddr, authority: &Authority) -> Result<Plan> {
-        let secure = match self.front {
-            Front::Http => None,
-            Front::Https => Some(authority.client(b"http/1.1")?),
-            Front::Http2 => Some(authority.client(b"h2")?),
-        };
-        Ok(Plan {
-            address,
-            secure,
-            speech: self.speech,
-            path: self.path,
-            body_bytes: self.body_bytes()?,
-            connections: self.connections,
-        })
-    }
 }
 
 /// One measurement of one proxy.
@@ -122,17 +103,18 @@ impl Case {
 pub(super) struct Run {
     pub(super) cpu_us: f64,
     pub(super) per_second: f64,
-    pub(super) p99_ms: f64,
+    /// Where the load tells.
+    pub(super) p99_ms: Option<f64>,
     pub(super) pss_kib: u64,
     /// Requests that failed, by the load or by the origin.
     pub(super) errors: u64,
     pub(super) error: Option<String>,
-    /// Requests that the origin saw beyond those that were answered.
+    /// Requests that the origin saw beyond those that were asked.
     pub(super) repeated: u64,
     /// Headers that the origin missed, and which.
     pub(super) missed: u64,
     pub(super) missed_names: Vec<&'static str>,
-    /// By how much the proxy's own count differs.
+    /// By how much the proxy's own count lies outside of what was asked.
     pub(super) uncounted: Option<u64>,
 }
 
@@ -171,37 +153,39 @@ pub(super) fn measure(
     authority: &Authority,
     seconds: u32,
 ) -> Result<Run> {
-    let plan = case.plan(subject.address, authority)?;
     let arguments: Vec<&str> = subject.arguments.iter().map(String::as_str).collect();
     let process = Process::start(PROXY_CPU, &subject.program, &arguments, subject.address)?;
-    measure_started(&plan, &process, subject.admin.as_deref(), origin, seconds)
+    let target = Target { case, address: subject.address, authority };
+    measure_started(&target, &process, subject.admin.as_deref(), origin, seconds)
 }
 
 /// The same of one that was just started. `admin` is where it tells what it counted.
 pub(super) fn measure_started(
-    plan: &Plan,
+    target: &Target,
     process: &Process,
     admin: Option<&Path>,
     origin: &Origin,
     seconds: u32,
 ) -> Result<Run> {
-    let secure = plan.secure.is_some();
+    let secure = target.case.front.secure();
     origin.take(secure)?;
-    let warm = closed::run(plan, WARM_UP)?;
+    let warm = target.ask(WARM_UP_SECONDS)?;
     let before = process.cpu_seconds()?;
-    let mut load = closed::run(plan, Duration::from_secs(seconds.into()))?;
+    let load = target.ask(seconds)?;
     let cpu_seconds = process.cpu_seconds()? - before;
     let answers = warm.answers + load.answers;
-    let uncounted = admin.map(|socket| counters::difference(socket, answers)).transpose()?;
+    let asked = answers..=answers + warm.left_max + load.left_max;
+    let uncounted = admin.map(|socket| counters::difference(socket, &asked)).transpose()?;
     let seen = origin.take(secure)?;
     Ok(Run {
-        cpu_us: cpu_seconds * 1e6 / load.answers.max(1) as f64,
-        per_second: load.per_second(),
-        p99_ms: load.percentile_ms(99)?,
+        cpu_us: cpu_seconds * 1e6 / load.answers as f64,
+        per_second: load.per_second,
+        p99_ms: load.p99_ms,
         pss_kib: process.pss_kib(),
-        errors: warm.errors + load.errors + seen.refused,
+        // An answer that the origin did not give is none, whatever its status.
+        errors: (warm.errors + load.errors).max(answers.saturating_sub(seen.requests)) + seen.refused,
         error: warm.error.or(load.error),
-        repeated: seen.requests.saturating_sub(answers),
+        repeated: seen.requests.saturating_sub(*asked.end()),
         missed: seen.missed,
         missed_names: seen.missed_names,
         uncounted,
@@ -224,14 +208,17 @@ fn outcome(case: &Case, all: &[Measured], effort: Effort) -> Result<(Outcome, Ra
         let Measured { subject, runs } = measured;
         let Spread { lowest, median, highest } = cpu(measured)?;
         let of = |figure: fn(&Run) -> f64| Spread::of(runs.iter().map(figure)).map(|spread| spread.median);
+        let p99_ms = match Spread::of(runs.iter().filter_map(|run| run.p99_ms)) {
+            Ok(spread) => format!("{:.2}", spread.median),
+            Err(_) => "-".to_owned(),
+        };
         ratios.insert(subject.name.to_owned(), median / base);
         writeln!(
             text,
-            "| {} | {median:.2} | {lowest:.2} | {highest:.2} | {:.2} | {:.0} | {:.2} | {:.0} | {} |",
+            "| {} | {median:.2} | {lowest:.2} | {highest:.2} | {:.2} | {:.0} | {p99_ms} | {:.0} | {} |",
             subject.name,
             median / base,
             of(|run| run.per_second)?,
-            of(|run| run.p99_ms)?,
             of(|run| run.pss_kib as f64)?,
             runs.iter().map(|run| run.errors).sum::<u64>(),
         )?;

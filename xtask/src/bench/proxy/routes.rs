@@ -7,6 +7,7 @@ use super::super::{Effort, Outcome, Verdict, interrupt};
 use super::certificate::Authority;
 use super::child::Child;
 use super::cpu::{self, HTTP1, Run};
+use super::load::Target;
 use super::origin::{self, Origin};
 use super::subjects::{self, Front};
 use super::{HOST, LOAD_CPU, PROXY_CPU, Tools, ask, control, machine};
@@ -61,7 +62,7 @@ pub(super) fn run(tools: &Tools, origin: &Origin, authority: &Authority, effort:
     let mib = |child: &Child| child.process.pss_kib() as f64 / 1024.0;
     let with_routes = mib(&child);
     if let Some(https) = child.https {
-        let client = authority.client(b"http/1.1")?;
+        let client = authority.client()?;
         for number in 0..ROUTES {
             if number.is_multiple_of(CHECK_EVERY) {
                 interrupt::check()?;
@@ -191,8 +192,8 @@ fn requests(
         requests.one.push(alone(&apron)?);
         let mut child = Child::start(&tools.apron, &PROXY_CPU.to_string(), 1, None)?;
         publish(&mut child, services)?;
-        let plan = HTTP1.plan(child.http, authority)?;
-        let many = cpu::measure_started(&plan, &child.process, Some(&child.admin), origin, effort.seconds)?;
+        let target = Target { case: &HTTP1, address: child.http, authority };
+        let many = cpu::measure_started(&target, &child.process, Some(&child.admin), origin, effort.seconds)?;
         requests.many.push(many);
         drop(child);
         requests.nginx.push(alone(&nginx)?);
