@@ -113,7 +113,11 @@ impl<C: DeserializeOwned> Inherited<C> {
     /// this is the only thread.
     fn take(role: Role) -> Result<Inherited<C>> {
         if std::env::var_os(CONFIG_FD).is_none() {
-            bail!("apron {} is started by apron serve, not by hand", role.name());
+            let alone = match role {
+                Role::Proxy => "; alone it runs with --static-route and --http, see apron proxy --help",
+                _ => "",
+            };
+            bail!("apron {} is started by apron serve, not by hand{alone}", role.name());
         }
         crate::log::start();
         let name = CString::new(format!("apron-{}", role.name())).expect("names of roles hold no zero byte");

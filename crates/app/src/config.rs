@@ -54,10 +54,10 @@ pub(crate) struct Arguments {
     /// Where the AWS API listens [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDR")]
     pub(crate) api: Option<SocketAddr>,
-    /// Where applications answer HTTP, or off [default: 0.0.0.0:80, or :8080 when that is taken]
+    /// Where applications answer HTTP, or off [default: [::]:80, or :8080 when that is taken]
     #[arg(long, value_name = "ADDR|off")]
     pub(crate) http: Option<Listen>,
-    /// Where applications answer HTTPS, or off [default: 0.0.0.0:443, or :8443 when that is taken]
+    /// Where applications answer HTTPS, or off [default: [::]:443, or :8443 when that is taken]
     #[arg(long, value_name = "ADDR|off")]
     pub(crate) https: Option<Listen>,
     /// Names of services end in this domain [default: apron.localhost]

@@ -68,6 +68,10 @@ fn socket(address: SocketAddr, shared: bool) -> Result<Socket, ListenError> {
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(shared)?;
         socket.set_nonblocking(true)?;
+        if address.is_ipv6() {
+            // All addresses are those of IPv4 too, whatever the system's default says.
+            socket.set_only_v6(false)?;
+        }
         socket.bind(&address.into())?;
         Ok(socket)
     };

@@ -1,10 +1,13 @@
 //! `apron proxy --static-route HOST=ADDR`: the data plane alone, as the platform's child is but with routes from the
 //! command line. For measuring it beside other proxies, and for serving what no platform runs.
 
-use anyhow::{Context, Result, anyhow};
+use crate::listeners;
+use anyhow::{Context, Result, anyhow, bail};
 use apron_model::routes::Network;
 use apron_proxy::{Config, Listeners, PairFiles, StaticRoute};
-use std::net::{SocketAddr, TcpListener};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,10 +20,10 @@ pub(crate) struct Arguments {
     #[arg(long = "static-route", required = true, value_name = "HOST=ADDR[,ADDR]...")]
     routes: Vec<StaticRoute>,
     /// Address to listen on
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     http: SocketAddr,
     /// Address to listen on for HTTPS, with the certificate of --cert for every host
-    #[arg(long, value_name = "ADDR", requires_all = ["cert", "key"])]
+    #[arg(long, value_name = "ADDR", requires_all = ["cert", "key"], value_parser = address)]
     https: Option<SocketAddr>,
     /// Certificate in PEM, followed by what its issuer wants sent with it; may be replaced while the proxy runs
     #[arg(long, value_name = "FILE", requires_all = ["https", "key"])]
@@ -42,6 +45,10 @@ pub(crate) struct Arguments {
     admin: Option<PathBuf>,
 }
 
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected an address with a port, like 0.0.0.0:80 or [::]:80")
+}
+
 /// Serves until SIGTERM. Prints `ready` when it accepts.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     crate::log::start();
@@ -49,10 +56,22 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Some(loops) => usize::from(loops),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let bind = |address: SocketAddr| {
-        apron_proxy::bind(address, loops).with_context(|| format!("cannot listen on {address}"))
+    let mut hosts = BTreeSet::new();
+    if let Some(twice) = arguments.routes.iter().find(|route| !hosts.insert(&route.host)) {
+        bail!(
+            "--static-route: {} stands twice; one route takes several addresses, HOST=ADDR,ADDR",
+            twice.host
+        );
+    }
+    if let Some(path) = arguments.admin.as_deref().filter(|path| UnixStream::connect(path).is_ok()) {
+        bail!("--admin: another process answers on {}", path.display());
+    }
+    let bind = |flag: &str, address: SocketAddr| {
+        let bound = listeners::bind(address, loops).with_context(|| format!("--{flag}"))?;
+        anyhow::Ok((bound.address.port(), bound.sockets))
     };
-    let mut listeners = Listeners { http: bind(arguments.http)?, https: Vec::new(), counts: None };
+    let http = bind("http", arguments.http)?.1;
+    let mut listeners = Listeners { http, https: Vec::new(), counts: None };
     let mut config = Config {
         admin: arguments.admin,
         trusted: arguments.trusted,
@@ -60,11 +79,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         ..Config::fixed(arguments.routes)
     };
     if let (Some(address), Some(certificate), Some(key)) = (arguments.https, arguments.cert, arguments.key) {
-        listeners.https = bind(address)?;
         config.certificates.pair = Some(PairFiles { certificate, key });
-        // Of port 0 another one has come.
-        let first = listeners.https.first().context("there is no listener for HTTPS")?;
-        config.https_port = Some(TcpListener::from(first.try_clone()?).local_addr()?.port());
+        let (port, sockets) = bind("https", address)?;
+        (listeners.https, config.https_port) = (sockets, Some(port));
     }
     apron_proxy::run(config, listeners, || println!("ready"), || ()).map_err(|error| anyhow!(error))?;
     Ok(ExitCode::SUCCESS)

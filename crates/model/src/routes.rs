@@ -40,6 +40,10 @@ pub struct RouteService {
     /// Target of concurrent requests per instance.
     pub max_concurrency: u32,
     pub instances: Vec<RouteInstance>,
+    /// Further instances are on their way: a burst may go beyond the target until they are here, and a request without
+    /// an instance is worth its wait. Releases before there was this did not say so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub coming: bool,
     /// How its requests are treated. Left out where nothing is special, which is most often: ten thousand services
     /// must fit into one message.
     #[serde(default, skip_serializing_if = "RoutePolicy::is_default")]
@@ -183,6 +187,10 @@ pub fn table(generation: Generation, services: &[(Service, Vec<Slot>)], apps_dom
             if taken.insert(alias.clone()) {
                 hosts.push(alias);
             }
+            let (instances, coming) = match state {
+                RouteState::Serving => instances(service, slots),
+                RouteState::Paused | RouteState::NotDeployed => (Vec::new(), false),
+            };
             RouteService {
                 id: service.id.clone(),
                 name: service.name.clone(),
@@ -190,10 +198,8 @@ pub fn table(generation: Generation, services: &[(Service, Vec<Slot>)], apps_dom
                 state,
                 revision: service.active.unwrap_or(0),
                 max_concurrency: service.config.scaling.max_concurrency,
-                instances: match state {
-                    RouteState::Serving => instances(service, slots),
-                    RouteState::Paused | RouteState::NotDeployed => Vec::new(),
-                },
+                instances,
+                coming,
                 // Whoever publishes the table says which tags are not understood.
                 policy: extension::policy(&service.tags).0,
             }
@@ -214,8 +220,9 @@ fn route_state(state: State) -> Option<RouteState> {
 
 /// The healthy instances of the active revision, and those that change places with them. When every one that was healthy
 /// no longer is, all of those that still run are listed: a wrong health check must not turn a slow service into none.
-/// One that has not been healthy since its start is listed only where there is no other.
-fn instances(service: &Service, slots: &[Slot]) -> Vec<RouteInstance> {
+/// One that has not been healthy since its start is listed only where there is no other. And whether more of them are
+/// coming.
+fn instances(service: &Service, slots: &[Slot]) -> (Vec<RouteInstance>, bool) {
     let routed: Vec<&Slot> = slots
         .iter()
         .filter(|slot| match slot.wish {
@@ -235,7 +242,19 @@ fn instances(service: &Service, slots: &[Slot]) -> Vec<RouteInstance> {
     ranked.retain(|(rank, _)| Some(*rank) == best);
     let mut list: Vec<RouteInstance> = ranked.into_iter().map(|(_, one)| one).collect();
     list.sort_by(|a, b| a.id.cmp(&b.id));
-    list
+    (list, routed.into_iter().any(comes))
+}
+
+/// Whether an instance that gets no requests is about to get some. One that could not be started, or that ended before
+/// it was healthy, is tried again, but not waited for.
+fn comes(slot: &Slot) -> bool {
+    let Some(fact) = &slot.fact else { return true };
+    match &fact.phase {
+        Phase::Creating => true,
+        Phase::Running => matches!(fact.health, Health::Starting { .. }),
+        Phase::Exited(_) => slot.was_healthy(fact),
+        Phase::Failed(_) | Phase::Stopping => false,
+    }
 }
 
 /// Of the instances that may get requests those with the lowest number do. None: it never does, as it is.
@@ -253,7 +272,7 @@ pub(crate) fn rank(slot: &Slot) -> Option<u8> {
 mod tests {
     use super::*;
     use crate::fixture;
-    use crate::instance::Observed;
+    use crate::instance::{Exit, Observed};
     use crate::time::WallTime;
 
     fn check(state: State, expect: Option<(RouteState, usize)>) {
@@ -335,6 +354,37 @@ mod tests {
         assert_eq!(listed(&slots), [1, 2], "nothing else is there");
         slots[1].fact.as_mut().unwrap().waterfall.healthy_ms = Some(10);
         assert_eq!(listed(&slots), [1]);
+    }
+
+    #[test]
+    fn what_comes_is_told_from_what_fails() {
+        let exit =
+            Exit { code: Some(1), signal: None, out_of_memory: false, reason: None, last_lines: vec![] };
+        let coming = |change: &dyn Fn(&mut Slot)| {
+            let mut service = fixture::service("web", fixture::image_config("r/web"));
+            service.active = Some(1);
+            let mut slots: Vec<Slot> = (0..2).map(|n| fixture::slot(&service, 1, n)).collect();
+            slots[0].fact = Some(fixture::healthy(&slots[0]));
+            slots[1].fact = Some(fixture::healthy(&slots[1]));
+            change(&mut slots[1]);
+            table(Generation::default(), &[(service, slots)], "a.test").services[0].coming
+        };
+        let fact = |change: &dyn Fn(&mut Observed)| coming(&|slot| change(slot.fact.as_mut().unwrap()));
+        let ended = |ever_healthy: bool| {
+            coming(&|slot| {
+                slot.ever_healthy = ever_healthy;
+                slot.fact.as_mut().unwrap().phase = Phase::Exited(exit.clone());
+            })
+        };
+        assert!(!coming(&|_| {}), "both are here");
+        assert!(coming(&|slot| slot.fact = None));
+        assert!(fact(&|fact| fact.phase = Phase::Creating));
+        assert!(fact(&|fact| fact.health = Health::Starting { hint: None }));
+        assert!(!fact(&|fact| fact.health = Health::Unhealthy { reason: "500".to_owned() }));
+        assert!(ended(true) && !ended(false));
+        assert!(!fact(&|fact| fact.phase = Phase::Stopping));
+        assert!(!coming(&|slot| (slot.wish, slot.fact) = (SlotWish::Stop, None)), "it goes");
+        assert!(!coming(&|slot| (slot.revision, slot.fact) = (2, None)), "it is not routed yet");
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! place goes into the service's line (`queue`) and stays there until it is given one, its time is up, its client
 //! goes away, or a new table says that there is nothing to wait for.
 
-use crate::balance;
+use crate::balance::{self, Instance};
+use crate::ejection::{Standing, now_ms};
 use crate::event_loop::EventLoop;
+use crate::observe::Exchange;
 use crate::pool::{Ticket, Upstream};
 use crate::queue::{Queue, Refusal, Slot};
 use crate::reply::Cause;
@@ -63,12 +65,46 @@ pub(crate) fn find(event_loop: &EventLoop, host: &Host) -> Result<Arc<Service>, 
     snapshot.find(host).cloned().ok_or(unknown)
 }
 
-/// A place on another instance than the one of this key, for a second attempt; `None` when there is no other. It
-/// does not go to the end of the line: the request had a place.
-pub(crate) fn admit_elsewhere(event_loop: &EventLoop, host: &Host, avoid: u64) -> Option<Ticket> {
+/// Where else a request can go that one instance did not take.
+pub(crate) enum Elsewhere {
+    Place(Ticket),
+    /// Others are well and full: into the line, which does not lead back to the one that refused, since that is out.
+    Line,
+    Nowhere,
+}
+
+/// Another instance than the one of this key, for a second attempt. It does not go to the end of the line while another
+/// one has room: the request had a place.
+pub(crate) fn elsewhere(event_loop: &EventLoop, host: &Host, avoid: u64) -> Elsewhere {
     let snapshot = event_loop.snapshot.borrow();
-    let service = snapshot.find(host).filter(|service| service.refuses().is_none())?;
-    take(event_loop, service, Some(avoid))
+    let service = snapshot.find(host).filter(|service| service.refuses().is_none());
+    let Some(service) = service else { return Elsewhere::Nowhere };
+    if let Some(ticket) = take(event_loop, service, Some(avoid)) {
+        return Elsewhere::Place(ticket);
+    }
+    let is_in = |instance: &&Arc<Instance>| instance.ejection.standing(now_ms) == Standing::In;
+    let (avoided, others): (Vec<_>, Vec<_>) =
+        service.instances.iter().filter(is_in).partition(|instance| instance.key == avoid);
+    if avoided.is_empty() && !others.is_empty() { Elsewhere::Line } else { Elsewhere::Nowhere }
+}
+
+/// The line that a request may have to wait in, and for how long.
+pub(crate) struct InTime<'a> {
+    pub(crate) event_loop: &'a EventLoop,
+    pub(crate) host: &'a Host,
+    pub(crate) service: &'a Arc<Service>,
+    pub(crate) deadline: Instant,
+}
+
+impl InTime<'_> {
+    /// As the function; says how long it took.
+    pub(crate) async fn wait(&self, exchange: &mut Exchange) -> Result<Ticket, Cause> {
+        let since = Instant::now();
+        // Boxed, because it is rare: every request would have its room otherwise.
+        let waited = Box::pin(wait(self.event_loop, self.host, self.service.clone(), self.deadline)).await;
+        exchange.queued(since.elapsed());
+        waited
+    }
 }
 
 /// Waits for a place until `deadline`, or until it is clear that none will come.
@@ -78,7 +114,7 @@ pub(crate) async fn wait(
     service: Arc<Service>,
     deadline: Instant,
 ) -> Result<Ticket, Cause> {
-    let patience = Instant::now() + event_loop.settings.instance_wait;
+    let patience = event_loop.settings.instance_wait.max(LOOK_PERIOD);
     let mut service = service;
     loop {
         let _in_line = InLine::new(event_loop, &service.queue);
@@ -90,19 +126,24 @@ pub(crate) async fn wait(
     }
 }
 
-/// Stands in the service's line. A service without any instance is given up after `patience`.
-async fn stand(service: &Service, patience: Instant, deadline: Instant) -> Result<Slot, Refusal> {
+/// Stands in the service's line. A service that has no instance, and none on its way, is given up after `patience`.
+async fn stand(service: &Service, patience: Duration, deadline: Instant) -> Result<Slot, Refusal> {
     let mut place = service.queue.enter()?;
-    for end in [patience.min(deadline), deadline] {
+    loop {
+        let end = deadline.min(Instant::now() + patience);
         if let Ok(answer) = timeout_at(end, place.answer()).await {
             return answer;
         }
-        let serves = service.queue.service().is_some_and(|service| !service.instances.is_empty());
-        if !serves {
-            return Err(Refusal::Final(Cause::NoCapacity));
+        let newest = service.queue.service();
+        let serves = newest.as_ref().is_some_and(|service| !service.instances.is_empty());
+        let comes = newest.is_some_and(|service| service.coming);
+        let is_late = end == deadline;
+        match (serves, comes) {
+            (true, _) if is_late => return Err(Refusal::Final(Cause::QueueTimedOut)),
+            (false, comes) if is_late || !comes => return Err(Refusal::Final(Cause::NoCapacity)),
+            _ => {}
         }
     }
-    Err(Refusal::Final(Cause::QueueTimedOut))
 }
 
 /// The service that has the host in the table in which this one is gone.

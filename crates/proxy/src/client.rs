@@ -99,6 +99,11 @@ impl Client {
         self.order.get()
     }
 
+    /// Whether it takes back too many requests.
+    pub(crate) fn floods(&self) -> bool {
+        self.abandoned.get() > ABANDONED_MAX
+    }
+
     /// Remembers whom to wake when an order comes.
     pub(crate) fn register(&self, waker: &Waker) {
         let mut slot = self.waker.borrow_mut();
@@ -177,9 +182,8 @@ impl Drop for Waiting<'_> {
         if self.answered || self.client.trusted {
             return;
         }
-        let abandoned = self.client.abandoned.get() + 1;
-        self.client.abandoned.set(abandoned);
-        if abandoned > ABANDONED_MAX {
+        self.client.abandoned.set(self.client.abandoned.get() + 1);
+        if self.client.floods() {
             self.client.tell(Order::Cut);
         }
     }

@@ -1,5 +1,6 @@
 //! What a proxy is told at its start. It crosses from the supervisor to the proxy as JSON.
 
+use crate::route::Host;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::routes::{
     Balance, Network, RouteInstance, RoutePolicy, RouteService, RouteState, RouteTable,
@@ -12,9 +13,9 @@ use std::str::FromStr;
 /// App Runner's documented limit of a request: 120 s. Here it bounds the wait for the answer's head and, after
 /// it, each wait for a further byte.
 pub const HEAD_TIMEOUT_MS: u64 = 120_000;
-/// How long a request waits for the first instance of a service that has none: longer than a cold start, shorter
-/// than the patience of most clients.
-pub const INSTANCE_WAIT_MS: u64 = 30_000;
+/// How long a request waits for a service that has no instance, and none on its way as far as control has said: for as
+/// long as control may be away while it is replaced.
+pub const INSTANCE_WAIT_MS: u64 = 5_000;
 /// A client's connection without a request for this long is closed: an idle keep-alive, or a head that does not
 /// end.
 pub const IDLE_TIMEOUT_MS: u64 = 60_000;
@@ -135,7 +136,10 @@ pub struct PairFiles {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is not a route: expected HOST=ADDRESS:PORT[,ADDRESS:PORT…]")]
+#[error(
+    "'{text}' is not a route: expected HOST=ADDRESS:PORT[,ADDRESS:PORT…], HOST being a name without port or wildcard \
+     and each ADDRESS one of IPv4 or [IPv6]"
+)]
 pub struct StaticRouteError {
     text: String,
 }
@@ -196,10 +200,9 @@ impl FromStr for StaticRoute {
         let wrong = || StaticRouteError { text: text.to_owned() };
         let (host, addresses) = text.split_once('=').ok_or_else(wrong)?;
         let addresses = addresses.split(',').map(str::parse).collect::<Result<Vec<SocketAddr>, _>>();
+        let is_name = Host::parse(host.as_bytes()).is_ok_and(|read| read.as_str().eq_ignore_ascii_case(host));
         match addresses {
-            Ok(addresses) if !host.is_empty() => {
-                Ok(StaticRoute { host: host.to_ascii_lowercase(), addresses })
-            }
+            Ok(addresses) if is_name => Ok(StaticRoute { host: host.to_ascii_lowercase(), addresses }),
             _ => Err(wrong()),
         }
     }
@@ -215,6 +218,7 @@ pub(crate) fn static_table(routes: &[StaticRoute]) -> RouteTable {
         revision: 1,
         // Nothing scales a static route, so there is no target to prefer instances by.
         max_concurrency: u32::MAX,
+        coming: false,
         instances: route
             .addresses
             .iter()
@@ -242,7 +246,16 @@ mod tests {
         let route: StaticRoute = "App.Localhost=127.0.0.1:80,[::1]:81".parse().unwrap();
         assert_eq!(route.host, "app.localhost");
         assert_eq!(route.addresses, ["127.0.0.1:80".parse().unwrap(), "[::1]:81".parse().unwrap()]);
-        for wrong in ["", "host", "host=", "=127.0.0.1:80", "host=127.0.0.1", "host=1.2.3.4:80,"] {
+        for wrong in [
+            "",
+            "host",
+            "host=",
+            "=127.0.0.1:80",
+            "host=127.0.0.1",
+            "host=1.2.3.4:80,",
+            "*.a=[::1]:1",
+            "a:80=[::1]:1",
+        ] {
             assert!(wrong.parse::<StaticRoute>().is_err(), "{wrong}");
         }
     }

@@ -1,4 +1,4 @@
-//! Passive ejection: an instance that fails time after time gets no requests for a while.
+//! Passive ejection: an instance that fails time after time, or where nobody listens, gets no requests for a while.
 //!
 //! In → out for a second → one request on probation → in again, or out for twice as long. The state is one
 //! number per instance that all loops share, so each step is one compare-and-swap, and an instance without
@@ -137,6 +137,12 @@ impl Ejection {
         self.change(|state| state.failed(trial, now_ms)).is_some_and(|state| state.until_ms != 0)
     }
 
+    /// Nobody listens there, which is no accident: the next request would fare the same. As for `failed`.
+    pub(crate) fn refused(&self, trial: Trial, now_ms: u64) -> bool {
+        let change = |state| State { failures: FAILURES_MAX, ..state }.failed(trial, now_ms);
+        self.change(change).is_some_and(|state| state.until_ms != 0)
+    }
+
     /// The head of an answer came, whatever it says. True when this ends an ejection.
     pub(crate) fn answered(&self, trial: Trial) -> bool {
         // The usual case writes nothing.
@@ -194,6 +200,20 @@ mod tests {
         check(&ejection, 7, Standing::Out);
         check(&ejection, 6 + OUT_MS_MIN, Standing::Out);
         check(&ejection, 7 + OUT_MS_MIN, Standing::Probe);
+    }
+
+    #[test]
+    fn where_nobody_listens_nobody_asks_twice() {
+        let ejection = Ejection::default();
+        assert!(ejection.refused(SENT, 7) && !ejection.refused(SENT, 8));
+        check(&ejection, 6 + OUT_MS_MIN, Standing::Out);
+        let probe = ejection.begin(Standing::Probe, || 7 + OUT_MS_MIN).unwrap();
+        assert!(ejection.refused(probe, 7 + OUT_MS_MIN));
+        check(&ejection, 6 + 3 * OUT_MS_MIN, Standing::Out);
+        let probe = ejection.begin(Standing::Probe, || 7 + 3 * OUT_MS_MIN).unwrap();
+        assert!(ejection.answered(probe));
+        check(&ejection, 7 + 3 * OUT_MS_MIN, Standing::In);
+        assert!(!ejection.failed(SENT, 9), "one failure of another kind may be an accident");
     }
 
     #[test]

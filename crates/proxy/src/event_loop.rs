@@ -17,7 +17,7 @@ use crate::reply::Cause;
 use crate::request_id::RequestIds;
 use crate::route::Snapshot;
 use crate::shared_counts::Region;
-use crate::strangers::Strangers;
+use crate::strangers::{Rates, Strangers};
 use crate::tables::Tables;
 use crate::tls::Shared;
 use apron_model::routes::{Network, REQUEST_TIMEOUT_S, RoutePolicy};
@@ -62,7 +62,7 @@ pub(crate) struct Edge {
     /// Connections of one stranger on one loop.
     pub(crate) connections_per_address_max: u32,
     pub(crate) via: Option<Via>,
-    pub(crate) loops: u32,
+    pub(crate) rates: Rates,
 }
 
 impl Edge {
@@ -295,6 +295,7 @@ async fn sweep(event_loop: &EventLoop, turns: &Turns, number: usize) {
         }
         event_loop.answers.sweep();
         event_loop.strangers.sweep();
+        event_loop.settings.edge.rates.sweep();
         event_loop.request_ids.tick();
     }
 }

@@ -5,12 +5,11 @@
 //! touched the request, or the connection was one from the pool that closed without an answer to a request that is
 //! idempotent and has no body.
 
-use crate::admission::{self, Look};
+use crate::admission::{self, Elsewhere, InTime, Look};
 use crate::affinity;
 use crate::body::{Held, RequestBody, ResponseBody, Waits};
 use crate::client::{Active, Client, Order, Waiting};
 use crate::client_body::ClientBody;
-use crate::event_loop::EventLoop;
 use crate::headers::{self, Shape, X_REQUEST_ID};
 use crate::http1::Call;
 use crate::https;
@@ -18,7 +17,7 @@ use crate::instance_body::InstanceBody;
 use crate::observe::Exchange;
 use crate::pool::{Connection, Ticket};
 use crate::reply::{self, Cause, How};
-use crate::route::{Host, Service};
+use crate::route::Host;
 use crate::strangers;
 use crate::upgrade::{self, Asked, Tunnel, Upgrade, Websocket};
 use crate::upload::Upload;
@@ -32,7 +31,6 @@ use std::cell::Cell;
 use std::error::Error;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -168,10 +166,11 @@ async fn carry(
     };
     let limit = event_loop.settings.request_timeout(policy);
     let waits = waits(policy, limit, begun, &parts.headers);
+    let line = InTime { event_loop, host: &host, service: &service, deadline: begun + limit };
     let wanted = if policy.affinity { affinity::wanted(&parts.headers) } else { None };
     let ticket = match wanted.and_then(|tag| admission::admit_again(event_loop, &service, tag)) {
         Some(ticket) => ticket,
-        None => place(event_loop, &host, &service, begun + limit, exchange).await?,
+        None => place(&line, exchange).await?,
     };
 
     let protocol = policy.app_protocol;
@@ -181,8 +180,8 @@ async fn carry(
     let common = parts.version == Version::HTTP_2 && protocol == AppProtocol::Http1 && !upgrade;
     let sent = if common && upload.is_none() {
         let idempotent = headers::is_idempotent(&parts.method);
-        let (host, parts, waits) = (&host, &parts, &waits);
-        let call = Call { client, host, host_header, parts, idempotent, waits };
+        let (line, parts, waits) = (&line, &parts, &waits);
+        let call = Call { client, line, host_header, parts, idempotent, waits };
         let sent = call.send(ticket, exchange).await;
         sent.map(|(response, ticket)| Sent { response: response.map(InstanceBody::Call), ticket })
     } else {
@@ -195,7 +194,7 @@ async fn carry(
         let host_header = HeaderValue::from_bytes(host_header).map_err(|_| Cause::BadRequest)?;
         headers::prepare_request(&mut parts, client, host_header, shape).ok_or(Cause::BadRequest)?;
         exchange.request_id(parts.headers.get(X_REQUEST_ID).map_or(b"".as_slice(), HeaderValue::as_bytes));
-        let sender = Sender { event_loop, host: &host, protocol, upload: &upload, upgrade, waits: &waits };
+        let sender = Sender { line: &line, protocol, upload: &upload, upgrade, waits: &waits };
         // Boxed, as below: the room of a request is allocated, and moved twice, for each.
         Box::pin(sender.send(Request::from_parts(parts, body), ticket, exchange)).await
     };
@@ -257,28 +256,16 @@ fn waits(policy: &RoutePolicy, limit: Duration, begun: Instant, headers: &Header
 }
 
 /// The request's place on an instance.
-async fn place(
-    event_loop: &EventLoop,
-    host: &Host,
-    service: &Arc<Service>,
-    deadline: Instant,
-    exchange: &mut Exchange,
-) -> Result<Ticket, Cause> {
-    match admission::admit_now(event_loop, service) {
+async fn place(line: &InTime<'_>, exchange: &mut Exchange) -> Result<Ticket, Cause> {
+    match admission::admit_now(line.event_loop, line.service) {
         Look::Go(ticket) => Ok(ticket),
         Look::No(cause) => Err(cause),
-        Look::Wait => {
-            let since = Instant::now();
-            let waited = Box::pin(admission::wait(event_loop, host, service.clone(), deadline)).await;
-            exchange.queued(since.elapsed());
-            waited
-        }
+        Look::Wait => line.wait(exchange).await,
     }
 }
 
 struct Sender<'a> {
-    event_loop: &'a EventLoop,
-    host: &'a Host,
+    line: &'a InTime<'a>,
     protocol: AppProtocol,
     /// Present when there is a body.
     upload: &'a Option<Rc<Upload>>,
@@ -355,39 +342,53 @@ impl Sender<'_> {
         again: bool,
         exchange: &mut Exchange,
     ) -> Result<(Connection, Ticket), Cause> {
-        let since = Instant::now();
-        let avoid = ticket.upstream.instance.key;
-        let elsewhere = || admission::admit_elsewhere(self.event_loop, self.host, avoid);
-        let (one, other) = if again { (elsewhere(), Some(ticket)) } else { (Some(ticket), None) };
-        let mut refused = Cause::ConnectFailed;
-        if let Some(one) = one {
-            match self.open(&one).await {
-                Ok(connection) => {
-                    exchange.instance(&one.upstream.instance);
-                    exchange.connected(since.elapsed());
-                    return Ok((connection, one));
-                }
-                Err(cause) => refused = cause,
-            }
+        let InTime { event_loop, host, .. } = *self.line;
+        let (mut ticket, mut again) = (ticket, again);
+        loop {
+            let (since, avoid) = (Instant::now(), ticket.upstream.instance.key);
+            let opened =
+                if again && let Elsewhere::Place(other) = admission::elsewhere(event_loop, host, avoid) {
+                    self.open(other).await
+                } else {
+                    None
+                };
+            let opened = match opened {
+                None => self.open(ticket).await,
+                opened => opened,
+            };
+            let opened = match opened {
+                None => match admission::elsewhere(event_loop, host, avoid) {
+                    Elsewhere::Place(other) => self.open(other).await,
+                    Elsewhere::Line => {
+                        (ticket, again) = (self.line.wait(exchange).await?, false);
+                        continue;
+                    }
+                    Elsewhere::Nowhere => None,
+                },
+                opened => opened,
+            };
+            let (connection, ticket) = opened.ok_or(Cause::ConnectFailed)?;
+            exchange.connected(since.elapsed());
+            exchange.instance(&ticket.upstream.instance);
+            return Ok((connection, ticket));
         }
-        let other = other.or_else(elsewhere).ok_or(refused)?;
-        exchange.instance(&other.upstream.instance);
-        let opened = self.open(&other).await;
-        exchange.connected(since.elapsed());
-        Ok((opened?, other))
     }
 
-    async fn open(&self, ticket: &Ticket) -> Result<Connection, Cause> {
+    /// Gives the place back when there is no connection.
+    async fn open(&self, ticket: Ticket) -> Option<(Connection, Ticket)> {
         let opened = match self.upgrade {
             true => ticket.upstream.connect_for_upgrade(self.protocol).await,
             false => ticket.upstream.connect(self.protocol).await,
         };
-        opened.map_err(|error| {
-            let instance = &ticket.upstream.instance;
-            tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
-            ticket.connect_failed();
-            Cause::ConnectFailed
-        })
+        match opened {
+            Ok(connection) => Some((connection, ticket)),
+            Err(error) => {
+                let instance = &ticket.upstream.instance;
+                tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
+                ticket.connect_failed(error.is_refused());
+                None
+            }
+        }
     }
 
     /// Sends the request and waits for the head of the answer. `replayable`: it may be sent again although it was

@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::http1::{HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 use crate::reply::Cause;
+use crate::route::Host;
 use apron_model::routes::{AppProtocol, Network};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, SEC_WEBSOCKET_KEY,
@@ -24,16 +25,22 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const ADDED_HEADERS: usize = 10;
 
 /// The one host that the request names, as it was written. An absolute target or HTTP/2's authority wins over the
-/// Host header, as RFC 9112 §3.2.2 wants. `None`: there is none, or several.
+/// Host header, as RFC 9112 §3.2.2 wants. `None`: there is none, or several, or in HTTP/2, where one that says otherwise
+/// than the authority makes a request malformed (RFC 9113 §8.3.1), two.
 pub(crate) fn host(parts: &request::Parts) -> Option<&[u8]> {
     let mut hosts = parts.headers.get_all(HOST).into_iter();
     let header = hosts.next();
     if hosts.next().is_some() {
         return None;
     }
-    match parts.uri.authority() {
-        Some(authority) => Some(authority.as_str().as_bytes()),
-        None => header.map(HeaderValue::as_bytes),
+    match (parts.uri.authority(), header) {
+        (Some(authority), Some(header)) if parts.version == Version::HTTP_2 => {
+            let (one, other) = (Host::parse(authority.as_str().as_bytes()), Host::parse(header.as_bytes()));
+            let same = one.is_ok_and(|one| other.is_ok_and(|other| one.as_str() == other.as_str()));
+            same.then(|| authority.as_str().as_bytes())
+        }
+        (Some(authority), _) => Some(authority.as_str().as_bytes()),
+        (None, header) => header.map(HeaderValue::as_bytes),
     }
 }
 

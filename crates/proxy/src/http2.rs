@@ -98,6 +98,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let order = self.client.order();
         if order == Order::Cut {
+            let reason = if self.client.floods() { Reason::ENHANCE_YOUR_CALM } else { Reason::NO_ERROR };
+            self.connection.abrupt_shutdown(reason);
+            // The last word goes out as far as the client takes it now. What else came is dropped.
+            let _ = self.connection.poll_accept(context);
             return Poll::Ready(Ok(()));
         }
         if order > self.told {

@@ -16,12 +16,12 @@
 //! | what | bound | where |
 //! |---|---|---|
 //! | client connections | 10,000 per loop, further ones wait in the kernel's queue of 4,096; of one address, or network of 64 bits of IPv6, `Config::connections_per_address_max` over all loops, but of those in `Config::trusted`, behind which are many | `listen`, `strangers` |
-//! | addresses whose requests are counted for a service's limit | 10,000 per loop, further ones share one count per service | `strangers` |
+//! | addresses whose requests are counted for a service's limit | 20,000, further ones share one count per service | `strangers` |
 //! | header of the PROXY protocol | 107 bytes, 2,280 with version 2, 5 s | `proxy_protocol`, `listen` |
-//! | requests under way | 20,000 per loop, then `overloaded`; 128 streams per HTTP/2 connection, of which 200 a second may be taken back before they are answered | `forward`, `http2`, `client` |
+//! | requests under way | 20,000 per loop, then `overloaded`; 128 streams per HTTP/2 connection, of which 200 a second may be taken back before they are answered, then the connection ends | `forward`, `http2`, `client` |
 //! | requests in flight per instance | `Service::ceiling`, over all loops and proxies, and 32,767 per proxy | `balance` |
-//! | requests that wait for a place | 1,000 per service, or 4 per place if that is more, then `queue_full`; the request's own time-out, then `queue_timed_out`; 30 s where there is no instance, then `no_capacity` | `queue`, `admission` |
-//! | an instance that fails | out after 5 failures in a row, for 1 s to 30 s, never the last one | `ejection` |
+//! | requests that wait for a place | 1,000 per service, or 4 per place if that is more, then `queue_full`; the request's own time-out, then `queue_timed_out`; 5 s where there is no instance and none on its way, then `no_capacity` | `queue`, `admission` |
+//! | an instance that fails | out after 5 failures in a row, or when nobody listens there, for 1 s to 30 s, never the last one | `ejection` |
 //! | proxies that count together | 4, and 65,536 instances; what is more counts alone | `shared_counts` |
 //! | TLS handshake | 10 s | `listen` |
 //! | certificates of the local authority held | 64, one a region | `tls::apps` |
@@ -32,10 +32,10 @@
 //! | request's body | the service's own limit, then `body_too_large` | `http1`, `upload` |
 //! | line before a chunk, and trailers | 4 KiB, and 16 KiB of 32 lines, then `bad_request` or the end of the connection | `http1` |
 //! | wait for a further byte of a request's body | 120 s, and over as long of waiting 240 bytes a second on average; then `body_timed_out` | `http1`, `body` |
-//! | connect to an instance | 5 s, then one other instance, then `connect_failed` | `http1`, `pool`, `forward` |
+//! | connect to an instance | 5 s, then one other instance, whose place is waited for; then `connect_failed` | `http1`, `pool`, `forward` |
 //! | wait for an answer's head, then for each further byte | 120 s or the service's own limit, which may count in all; then `timed_out`, or the end of the stream; in a gRPC stream 1 h in which neither side speaks | `http1`, `forward`, `body` |
 //! | answer's head | 64 KiB, through hyper up to 128 KiB, 100 lines, and 8 heads of 1xx before it, then `bad_response` | `http1`, `pool` |
-//! | client that has ended its direction and was sent nothing since | 2 s, then its place goes to others | `http1` |
+//! | client that has ended its direction and was sent nothing since | 2 s, then its place goes to others; in the line at once | `http1` |
 //! | client that still sends after its last answer | 2 s | `http1` |
 //! | client that takes nothing of what was sent | 120 s | `listen`, and for a stream of HTTP/2 `body` |
 //! | WebSocket that its instance has ended | 5 s for its client | `upgrade` |

@@ -61,6 +61,10 @@ pub fn bind(address: SocketAddr, loops: usize) -> io::Result<Vec<OwnedFd>> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
+        if address.is_ipv6() {
+            // All addresses are those of IPv4 too, whatever the system's default says.
+            socket.set_only_v6(false)?;
+        }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         // With port 0, the first socket decides for all.

@@ -19,7 +19,7 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::pin::Pin;
@@ -84,6 +84,9 @@ impl Admin {
 /// Made beside the path and renamed into place: there is a socket at any instant, and never one with other rights. The
 /// name carries the process id, because during a takeover there are two proxies.
 fn listen(path: &Path) -> io::Result<UnixListener> {
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else than a socket is there"));
+    }
     let new = path.with_extension(format!("{}.new", std::process::id()));
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -478,6 +481,10 @@ mod tests {
         assert!(ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 404 "));
         assert!(ask("POST /metrics HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 405 "));
         second.stop();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "notes").unwrap();
+        assert!(start(&path, &tables, &Arc::new(Common::new(1))).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
         fs::remove_file(&path).unwrap();
     }
 }

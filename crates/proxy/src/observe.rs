@@ -117,9 +117,13 @@ impl Exchange {
         }
     }
 
-    /// It waited for its place on an instance.
+    pub(crate) fn begun(&self) -> Instant {
+        self.seen.begun
+    }
+
+    /// It waited for its place on an instance; what it waited before is added.
     pub(crate) fn queued(&mut self, time: Duration) {
-        self.seen.queued = Some(time);
+        self.seen.queued = Some(self.seen.queued.unwrap_or_default() + time);
     }
 
     /// A connection was opened for it.

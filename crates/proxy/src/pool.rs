@@ -94,6 +94,13 @@ pub(crate) enum ConnectError {
     Shared,
 }
 
+impl ConnectError {
+    /// Nobody listens there.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self, ConnectError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
 /// One instance as one loop knows it.
 pub(crate) struct Upstream {
     pub(crate) instance: Arc<Instance>,
@@ -292,15 +299,20 @@ impl Ticket {
         Ticket { upstream, trial: Cell::new(trial) }
     }
 
-    /// There was no connection to the instance.
-    pub(crate) fn connect_failed(&self) {
-        self.failed();
+    /// There was no connection to the instance; `refused`: because nobody listens there.
+    pub(crate) fn connect_failed(&self, refused: bool) {
+        let (ejection, trial) = (&self.upstream.instance.ejection, self.trial.take());
+        self.told(if refused { ejection.refused(trial, now_ms()) } else { ejection.failed(trial, now_ms()) });
     }
 
     /// A new connection ended before the head of the answer.
     pub(crate) fn failed(&self) {
-        let instance = &self.upstream.instance;
-        if instance.ejection.failed(self.trial.take(), now_ms()) {
+        self.told(self.upstream.instance.ejection.failed(self.trial.take(), now_ms()));
+    }
+
+    fn told(&self, is_out: bool) {
+        if is_out {
+            let instance = &self.upstream.instance;
             tracing::info!(id = %instance.id, address = %instance.address, "the instance fails and gets a pause");
         }
     }

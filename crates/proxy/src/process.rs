@@ -7,6 +7,7 @@ use crate::headers::Via;
 use crate::metrics::{self, Admin};
 use crate::observe::{Common, Observer};
 use crate::shared_counts::Region;
+use crate::strangers::Rates;
 use crate::tables::Tables;
 use crate::tls::files::Files;
 use crate::tls::{self, TlsError};
@@ -46,6 +47,8 @@ pub enum ProxyError {
     NoTls,
     #[error("'{0}' cannot stand in Via: expected a word")]
     BadVia(String),
+    #[error("the admin socket {} cannot be made: {source}", path.display())]
+    Admin { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("cannot start")]
@@ -162,8 +165,13 @@ impl Proxy {
             log,
             stop: stopped,
         };
+        let admin = match &config.admin {
+            Some(path) => {
+                start_admin(path, matches!(config.source, Source::Static { .. }), &tables, &common)?
+            }
+            None => None,
+        };
         let (threads, ended) = start_loops(listeners, loops, shared)?;
-        let admin = config.admin.as_deref().and_then(|path| start_admin(path, &tables, &common));
         Ok(Proxy {
             tables,
             turns,
@@ -208,8 +216,8 @@ impl Proxy {
     }
 }
 
-/// What strangers meet; the bounds of one address are shared out among the loops, over which the kernel spreads its
-/// connections.
+/// What strangers meet; the connections of one address are shared out among the loops, over which the kernel spreads
+/// them.
 fn edge(config: &Config, loops: usize) -> Result<Edge, ProxyError> {
     let loops = loops as u32;
     let via = match &config.via {
@@ -221,7 +229,7 @@ fn edge(config: &Config, loops: usize) -> Result<Edge, ProxyError> {
         proxy_protocol: config.proxy_protocol.clone(),
         connections_per_address_max: config.connections_per_address_max.div_ceil(loops),
         via,
-        loops,
+        rates: Rates::default(),
     })
 }
 
@@ -284,13 +292,19 @@ impl Drop for EndSignal {
     }
 }
 
-/// Nothing that serves depends on it.
-fn start_admin(path: &Path, tables: &Arc<Tables>, common: &Arc<Common>) -> Option<Admin> {
+/// Nothing that serves depends on it, so that a platform goes on without; a person at a command line is told.
+fn start_admin(
+    path: &Path,
+    by_hand: bool,
+    tables: &Arc<Tables>,
+    common: &Arc<Common>,
+) -> Result<Option<Admin>, ProxyError> {
     match metrics::start(path, tables, common) {
-        Ok(admin) => Some(admin),
+        Ok(admin) => Ok(Some(admin)),
+        Err(source) if by_hand => Err(ProxyError::Admin { path: path.to_owned(), source }),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "starting without the admin socket");
-            None
+            Ok(None)
         }
     }
 }

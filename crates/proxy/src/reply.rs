@@ -129,7 +129,7 @@ impl Cause {
                 400,
                 INTERNAL,
                 None,
-                "The request cannot be understood: it needs one valid Host, and a body that is plain or chunked.",
+                "The request cannot be understood: it needs one valid Host, one clear end of its body, and nothing that HTTP does not allow.",
             ),
             Cause::UriTooLong => facts("uri_too_long", 414, INTERNAL, None, "The address is too long."),
             Cause::HeadTooLarge => facts(

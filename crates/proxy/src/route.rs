@@ -44,6 +44,8 @@ pub(crate) struct Service {
     pub(crate) ceiling: u32,
     pub(crate) policy: RoutePolicy,
     pub(crate) instances: Vec<Arc<Instance>>,
+    /// More of them are on their way.
+    pub(crate) coming: bool,
     pub(crate) counts: Arc<ServiceCounts>,
     pub(crate) queue: Arc<Queue>,
 }
@@ -68,7 +70,8 @@ impl Service {
         if !stay.is_empty() {
             come.iter().for_each(|instance| instance.start_slowly());
         }
-        let burst = service.max_concurrency.saturating_mul(2);
+        // Nobody takes a burst off an instance that stays alone with it.
+        let burst = service.max_concurrency.saturating_mul(if service.coming { 2 } else { 1 });
         Arc::new(Service {
             id: service.id.clone(),
             name: service.name.clone(),
@@ -78,6 +81,7 @@ impl Service {
             ceiling: service.policy.concurrency_hard.unwrap_or(burst).max(1),
             policy: service.policy.clone(),
             instances: listed,
+            coming: service.coming,
             counts: instances.counts(&service.id),
             queue,
         })
@@ -89,6 +93,7 @@ impl Service {
             && self.revision == service.revision
             && self.state == service.state
             && self.max_concurrency == service.max_concurrency
+            && self.coming == service.coming
             && self.policy == service.policy
             && self.instances.len() == listed.len()
             && self.instances.iter().zip(listed).all(|(one, other)| Arc::ptr_eq(one, other))

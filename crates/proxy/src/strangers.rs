@@ -1,9 +1,10 @@
-//! What one stranger may take of a loop: connections, and requests to services that bound them by address; and who may
-//! ask a service at all.
+//! What one stranger may take: connections, and requests to services that bound them by address; and who may ask a
+//! service at all.
 //!
 //! A stranger is an address of IPv4, or a network of 64 bits of IPv6: that is what one household or machine is given.
-//! Each loop counts for itself and has its share of every bound. Nothing here grows without end: connections are
-//! bounded by those of the loop, and the addresses whose requests are counted by `BUCKETS_MAX`.
+//! Connections are counted by each loop for itself, which has its share of the bound. Requests are counted in one place:
+//! one connection stays on one loop, and would get a share of its rate only. Nothing here grows without end: connections
+//! are bounded by those of the loop, and the addresses whose requests are counted by `BUCKETS_MAX`.
 
 use crate::event_loop::EventLoop;
 use crate::reply::Cause;
@@ -13,11 +14,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
-/// Strangers whose requests one loop counts at a time. Those who come when it is full share one bucket per service.
-const BUCKETS_MAX: usize = 10_000;
+/// Strangers whose requests are counted at a time. Those who come when it is full share one bucket per service.
+const BUCKETS_MAX: usize = 20_000;
 /// Who asks for nothing may save up this many seconds of requests.
 const BURST_S: f64 = 1.0;
 
@@ -26,7 +27,6 @@ pub(crate) struct Strangers {
     connections: RefCell<HashMap<IpAddr, u32>>,
     /// Connections that were refused since the last sweep.
     refused: Cell<u64>,
-    buckets: RefCell<Buckets>,
 }
 
 impl Strangers {
@@ -36,7 +36,22 @@ impl Strangers {
         if refused > 0 {
             tracing::warn!(refused, "an address has as many connections as it may");
         }
-        self.buckets.borrow_mut().forget_full(Instant::now());
+    }
+}
+
+/// Requests of strangers to services that bound them, of all loops. Only those services' requests look here.
+#[derive(Debug, Default)]
+pub(crate) struct Rates(Mutex<Buckets>);
+
+impl Rates {
+    /// Called about once a second.
+    pub(crate) fn sweep(&self) {
+        self.lock().forget_full(Instant::now());
+    }
+
+    /// Whole after every statement, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, Buckets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,9 +105,8 @@ pub(crate) fn gate(event_loop: &EventLoop, service: &Service, address: IpAddr) -
         return Err(Cause::AddressRefused);
     }
     let Some(rate) = service.policy.requests_per_second_max else { return Ok(()) };
-    let rate = f64::from(rate) / f64::from(event_loop.settings.edge.loops);
     let who = (Arc::as_ptr(&service.counts) as usize, stranger(address));
-    match event_loop.strangers.buckets.borrow_mut().take(who, rate, Instant::now()) {
+    match event_loop.settings.edge.rates.lock().take(who, f64::from(rate), Instant::now()) {
         true => Ok(()),
         false => Err(Cause::RateLimited),
     }
@@ -114,11 +128,12 @@ fn stranger(address: IpAddr) -> IpAddr {
 /// Which service, by its counters' place in memory, and who.
 type Who = (usize, IpAddr);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Buckets {
     all: HashMap<Who, Bucket>,
 }
 
+#[derive(Debug)]
 struct Bucket {
     tokens: f64,
     /// Tokens per second, as of the last request.

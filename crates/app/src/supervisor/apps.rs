@@ -3,7 +3,7 @@
 use crate::config::Apps;
 use crate::listeners::{self, ListenError, Listeners};
 use crate::log::say;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Binds what `apps` says, `loops` sockets of it, or uses what an earlier run's proxy still has on that address.
 pub(super) fn listeners(
@@ -22,9 +22,9 @@ pub(super) fn listeners(
             if let Some(listeners) = inherited.filter(fits) {
                 return Ok(Some(listeners));
             }
-            match listeners::bind(everywhere(port), loops) {
+            match everywhere(port, loops) {
                 Err(error @ ListenError::InUse { .. }) => {
-                    let listeners = listeners::bind(everywhere(otherwise), loops)?;
+                    let listeners = everywhere(otherwise, loops)?;
                     say(&format!("{error}; applications answer on port {otherwise} instead"));
                     Ok(Some(listeners))
                 }
@@ -39,21 +39,38 @@ pub(super) fn same(asked: SocketAddr, bound: SocketAddr) -> bool {
     asked == bound || (asked.port() == 0 && asked.ip() == bound.ip())
 }
 
-fn everywhere(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+/// Binds a port of every address, of IPv4 alone where the kernel has no other.
+fn everywhere(port: u16, loops: usize) -> Result<Listeners, ListenError> {
+    match listeners::bind((Ipv6Addr::UNSPECIFIED, port).into(), loops) {
+        Err(ListenError::Other { .. }) => listeners::bind((Ipv4Addr::UNSPECIFIED, port).into(), loops),
+        bound => bound,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{IpAddr, TcpStream};
 
     fn free_port() -> u16 {
-        listeners::bind(everywhere(0), 1).unwrap().address.port()
+        everywhere(0, 1).unwrap().address.port()
+    }
+
+    #[test]
+    fn both_families_are_answered() {
+        let listeners = everywhere(0, 1).unwrap();
+        let port = listeners.address.port();
+        for address in ["127.0.0.1", "::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            TcpStream::connect((address, port)).unwrap();
+        }
+        let taken = listeners::bind((Ipv4Addr::UNSPECIFIED, port).into(), 1);
+        assert!(matches!(taken, Err(ListenError::InUse { .. })));
     }
 
     #[test]
     fn the_other_port_serves_when_the_preferred_one_is_taken() {
-        let taken = listeners::bind(everywhere(0), 1).unwrap();
+        let taken = everywhere(0, 1).unwrap();
         let (port, otherwise) = (taken.address.port(), free_port());
         let found = listeners(Apps::Preferred { port, otherwise }, None, 2).unwrap().unwrap();
         assert_eq!((found.address.port(), found.sockets.len()), (otherwise, 2));

@@ -1,11 +1,11 @@
 //! Point 7: hosts, headers and bodies through the proxy, and what a new version does to requests. Needs root.
 
 use crate::support::processes::Seen;
-use crate::support::{Options, Platform, http};
+use crate::support::{APRON, Options, Platform, http};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
@@ -310,4 +310,33 @@ fn a_new_version_takes_over_without_a_lost_request_and_a_broken_one_never_does()
         let log = platform.run(&["logs", "site", stream]);
         assert!(log.contains(reason), "{stream}: {log}");
     }
+}
+
+/// What a person can get wrong at a command line is said, and takes nothing from who is there already.
+#[test]
+fn a_proxy_alone_says_what_is_wrong() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let free = "127.0.0.1:0";
+    let notes = std::env::temp_dir().join(format!("apron-notes-{}", std::process::id()));
+    std::fs::write(&notes, "notes").unwrap();
+    let notes_path = notes.to_str().unwrap();
+    let said = |arguments: &[&str]| {
+        let output = Command::new(APRON).arg("proxy").args(arguments).stdin(Stdio::null()).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let route = ["--static-route", "a.test=127.0.0.1:1"];
+    let with = |more: &[&str]| said(&[&route, more].concat());
+    assert!(said(&[]).contains("alone it runs with --static-route and --http"));
+    assert!(with(&["--http", "80"]).contains("expected an address with a port, like 0.0.0.0:80"));
+    assert!(with(&["--http", &taken]).contains(&format!("--http: {taken} is in use by ")));
+    let twice = with(&["--http", free, "--static-route", "A.test=127.0.0.1:2"]);
+    assert!(twice.contains("a.test stands twice"), "{twice}");
+    let wildcard = said(&["--static-route", "*.test=127.0.0.1:1", "--http", free]);
+    assert!(wildcard.contains("a name without port or wildcard"), "{wildcard}");
+    let admin = with(&["--http", free, "--admin", notes_path]);
+    assert!(admin.contains(notes_path) && admin.contains("something else than a socket"), "{admin}");
+    assert_eq!(std::fs::read_to_string(&notes).unwrap(), "notes");
+    std::fs::remove_file(notes).unwrap();
 }

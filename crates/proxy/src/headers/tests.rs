@@ -15,6 +15,11 @@ fn one_host_and_only_one() {
     assert_eq!(host(&parts("http://b/x", &[("host", "a")])).unwrap(), b"b");
     assert_eq!(host(&parts("/", &[])), None);
     assert_eq!(host(&parts("/", &[("host", "a"), ("host", "a")])), None);
+    for (name, expect) in [("b", true), ("B.:80", true), ("a", false), ("", false)] {
+        let mut parts = parts("http://b/x", &[("host", name)]);
+        parts.version = Version::HTTP_2;
+        assert_eq!(host(&parts), expect.then_some(b"b".as_slice()), "{name}");
+    }
 }
 
 #[test]

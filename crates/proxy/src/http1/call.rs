@@ -3,19 +3,19 @@
 //! Who asks drives the connection: it takes the head of the answer first and then its body, frame by frame. Nothing is
 //! sent meanwhile, so there is nothing else to drive, and no task, channel or copy of the request between both.
 
+use crate::admission::InTime;
 use crate::body::Waits;
 use crate::client::Client;
 use crate::event_loop::EventLoop;
 use crate::http1::body::{Framing, Malformed, Part, Place, each_trailer};
 use crate::http1::buffer::Buffer;
-use crate::http1::connect::connect;
+use crate::http1::connect::{Unconnected, connect};
 use crate::http1::head::{self, Peer};
 use crate::http1::parse::{self, Kind, ResponseHead};
 use crate::http1::relay::INTERIM_MAX;
 use crate::observe::Exchange;
 use crate::pool::{Ticket, Upstream};
 use crate::reply::Cause;
-use crate::route::Host;
 use bytes::Bytes;
 use http::header::{HeaderName, VIA};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request, response};
@@ -32,7 +32,7 @@ use tokio::time::{Instant, timeout_at};
 /// What is asked, and of whom.
 pub(crate) struct Call<'a> {
     pub(crate) client: &'a Client,
-    pub(crate) host: &'a Host,
+    pub(crate) line: &'a InTime<'a>,
     pub(crate) host_header: &'a [u8],
     pub(crate) parts: &'a request::Parts,
     /// Does the same when it is sent twice.
@@ -74,7 +74,15 @@ impl Call<'_> {
                         }
                         link
                     }
-                    Err(cause) => break Err(cause),
+                    Err(Unconnected::Final(cause)) => break Err(cause),
+                    Err(Unconnected::Line) => {
+                        // The place at what refused is nobody's while this one waits.
+                        drop(ticket);
+                        ticket = self.line.wait(exchange).await?;
+                        exchange.instance(&ticket.upstream.instance);
+                        (pooled, again) = (ticket.upstream.raw.take(self.idempotent), false);
+                        continue;
+                    }
                 },
             };
             match self.attempt(link, &text).await {
@@ -102,9 +110,9 @@ impl Call<'_> {
         exchange: &mut Exchange,
         ticket: &Ticket,
         again: bool,
-    ) -> Result<(Option<Ticket>, TcpStream), Cause> {
+    ) -> Result<(Option<Ticket>, TcpStream), Unconnected> {
         // Boxed, because it is rare: every request would have its room otherwise.
-        Box::pin(connect(self.client, self.host, self.waits.end, exchange, ticket, again)).await
+        Box::pin(connect(self.client, self.line.host, self.waits.end, exchange, ticket, again)).await
     }
 
     async fn attempt(&self, mut link: TcpStream, text: &[u8]) -> Result<Response<CallBody>, Failed> {

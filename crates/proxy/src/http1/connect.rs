@@ -1,14 +1,24 @@
 //! Fresh connections to instances, when the pool has none that will do.
 
-use crate::admission;
+use crate::admission::{self, Elsewhere};
 use crate::client::Client;
+use crate::event_loop::EventLoop;
 use crate::http1::pool;
 use crate::observe::Exchange;
 use crate::pool::Ticket;
 use crate::reply::Cause;
 use crate::route::Host;
+use std::io::ErrorKind;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+
+/// Why there is no connection.
+pub(crate) enum Unconnected {
+    Final(Cause),
+    /// The instance refused, and the others that are well are full: the request's place is in their line, without the
+    /// one that it has.
+    Line,
+}
 
 /// A fresh connection to the instance, or to another one when it refuses; the other way round for what is sent `again`.
 /// The other's place is taken too. In the time that the request may take in all, if there is one.
@@ -19,48 +29,48 @@ pub(super) async fn connect(
     exchange: &mut Exchange,
     ticket: &Ticket,
     again: bool,
-) -> Result<(Option<Ticket>, TcpStream), Cause> {
-    let connect = connect_any(client, host, exchange, ticket, again);
-    match end_by {
+) -> Result<(Option<Ticket>, TcpStream), Unconnected> {
+    let began = Instant::now();
+    let connect = connect_any(&client.event_loop, host, ticket, again);
+    let opened = match end_by {
         None => connect.await,
         // Boxed as below.
-        Some(end_by) => Box::pin(timeout_at(end_by, connect)).await.unwrap_or(Err(Cause::TotalTimedOut)),
+        Some(end_by) => Box::pin(timeout_at(end_by, connect))
+            .await
+            .unwrap_or(Err(Unconnected::Final(Cause::TotalTimedOut))),
+    };
+    if opened.is_ok() {
+        exchange.connected(began.elapsed());
     }
+    opened
 }
 
 async fn connect_any(
-    client: &Client,
+    event_loop: &EventLoop,
     host: &Host,
-    exchange: &mut Exchange,
     ticket: &Ticket,
     again: bool,
-) -> Result<(Option<Ticket>, TcpStream), Cause> {
-    let began = Instant::now();
+) -> Result<(Option<Ticket>, TcpStream), Unconnected> {
+    let avoid = ticket.upstream.instance.key;
+    let failed = Err(Unconnected::Final(Cause::ConnectFailed));
     // Boxed, because they are rare: every connection would have their room otherwise.
-    let own = || Box::pin(async { Some((None, open(ticket).await?)) });
-    let other = || {
-        Box::pin(async {
-            let avoid = ticket.upstream.instance.key;
-            let other = admission::admit_elsewhere(&client.event_loop, host, avoid)?;
-            let link = open(&other).await?;
-            Some((Some(other), link))
-        })
-    };
-    let opened = if again {
-        match other().await {
-            None => own().await,
-            opened => opened,
-        }
-    } else {
-        match own().await {
-            None => other().await,
-            opened => opened,
-        }
-    };
-    if opened.is_some() {
-        exchange.connected(began.elapsed());
+    if again
+        && let Elsewhere::Place(other) = admission::elsewhere(event_loop, host, avoid)
+        && let Some(link) = Box::pin(open(&other)).await
+    {
+        return Ok((Some(other), link));
     }
-    opened.ok_or(Cause::ConnectFailed)
+    if let Some(link) = Box::pin(open(ticket)).await {
+        return Ok((None, link));
+    }
+    match admission::elsewhere(event_loop, host, avoid) {
+        Elsewhere::Place(other) => match Box::pin(open(&other)).await {
+            Some(link) => Ok((Some(other), link)),
+            None => failed,
+        },
+        Elsewhere::Line => Err(Unconnected::Line),
+        Elsewhere::Nowhere => failed,
+    }
 }
 
 async fn open(ticket: &Ticket) -> Option<TcpStream> {
@@ -68,7 +78,7 @@ async fn open(ticket: &Ticket) -> Option<TcpStream> {
     match pool::connect(instance).await {
         Ok(link) => Some(link),
         Err(error) => {
-            ticket.connect_failed();
+            ticket.connect_failed(error.kind() == ErrorKind::ConnectionRefused);
             tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
             None
         }

@@ -7,7 +7,7 @@
 use crate::client::Client;
 use crate::http1::body::{Framing, Way};
 use crate::http1::buffer::Buffer;
-use crate::http1::connect::connect;
+use crate::http1::connect::{Unconnected, connect};
 use crate::http1::head::{self, Connection};
 use crate::http1::parse::{self, ResponseHead};
 use crate::http1::serve::is_ending;
@@ -195,21 +195,26 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
     }
 
     /// A fresh connection, perhaps to another instance.
-    pub(crate) async fn connect_again(&mut self) -> Result<(Option<Ticket>, TcpStream), Cause> {
-        let Some(side) = &self.side else { return Err(Cause::ClosedBeforeResponse) };
+    pub(crate) async fn connect_again(&mut self) -> Result<(Option<Ticket>, TcpStream), Unconnected> {
+        self.up.rewind();
+        let Some(side) = &self.side else { return Err(Unconnected::Final(Cause::ClosedBeforeResponse)) };
         let Request { host, end_by, .. } = self.request;
         connect(self.client, host, *end_by, self.exchange, &side.ticket, true).await
     }
 
-    /// Begins anew on another connection.
+    /// Begins anew on that connection.
     pub(crate) fn repeat(&mut self, ticket: Option<Ticket>, link: TcpStream) {
         if let Some(ticket) = &ticket {
             self.exchange.instance(&ticket.upstream.instance);
         }
         let before = self.side.take().map(|side| side.ticket);
         self.side = ticket.or(before).map(|ticket| Side { link, ticket });
-        self.up.rewind();
         (self.upload, self.progress, self.pace) = (Upload::Going, None, None);
+    }
+
+    /// The request, for a later exchange. This one has come to its end.
+    pub(crate) fn take_up(&mut self) -> Way {
+        std::mem::replace(&mut self.up, Way::new(Vec::new()))
     }
 
     pub(crate) fn end(mut self) -> End {

@@ -7,7 +7,7 @@ use crate::headers;
 use crate::http1::Handover;
 use crate::http1::body::{Framing, Way};
 use crate::http1::buffer::Buffer;
-use crate::http1::connect::connect;
+use crate::http1::connect::{Unconnected, connect};
 use crate::http1::parse::{self, EMPTY_LINES_MAX, Kind, RequestHead};
 use crate::http1::relay::{End, Ends, Outcome, Relay, Request};
 use crate::http1::{Reset, head};
@@ -258,16 +258,25 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
             Look::No(cause) => Err(cause),
             Look::Wait => self.wait_for_place(&request, &mut exchange).await,
         };
-        let ticket = match admitted {
-            Ok(ticket) => ticket,
-            Err(cause) => {
-                self.client.event_loop.buffers.give_text(up.staged);
-                return self.fail(&request, exchange, cause, upload_open).await;
+        let (mut admitted, mut up) = (admitted, up);
+        loop {
+            let ticket = match admitted {
+                Ok(ticket) => ticket,
+                Err(cause) => {
+                    self.client.event_loop.buffers.give_text(up.staged);
+                    return self.fail(&request, exchange, cause, upload_open).await;
+                }
+            };
+            match self.exchange(&request, &mut exchange, ticket, up).await {
+                Ok(after) => return after,
+                Err(Failed::Final { cause, upload_open }) => {
+                    return self.fail(&request, exchange, cause, upload_open).await;
+                }
+                Err(Failed::Line(again)) => {
+                    up = again;
+                    admitted = self.wait_for_place(&request, &mut exchange).await;
+                }
             }
-        };
-        match self.exchange(&request, &mut exchange, ticket, up).await {
-            Ok(after) => after,
-            Err(Failed { cause, upload_open }) => self.fail(&request, exchange, cause, upload_open).await,
         }
     }
 
@@ -287,9 +296,10 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
             None => {
                 match connect(&self.client, &request.host, request.end_by, exchange, &ticket, false).await {
                     Ok((other, link)) => (other.unwrap_or(ticket), link),
-                    Err(cause) => {
+                    Err(Unconnected::Line) => return Err(Failed::Line(up)),
+                    Err(Unconnected::Final(cause)) => {
                         event_loop.buffers.give_text(up.staged);
-                        return Err(Failed { cause, upload_open });
+                        return Err(Failed::Final { cause, upload_open });
                     }
                 }
             }
@@ -298,6 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
         let ends = Ends { client: &self.client, stream: &mut self.stream, input: &mut self.input };
         exchange.relayed(true);
         let mut relay = Relay::new(ends, request, exchange, (ticket, link), up);
+        let mut later = None;
         let outcome = loop {
             let outcome = poll_fn(|context| relay.poll(context)).await;
             if outcome != Outcome::Unanswered {
@@ -309,13 +320,20 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
             }
             match relay.connect_again().await {
                 Ok((other, link)) => relay.repeat(other, link),
-                Err(cause) => break Outcome::Failed(cause),
+                Err(Unconnected::Final(cause)) => break Outcome::Failed(cause),
+                Err(Unconnected::Line) => {
+                    later = Some(relay.take_up());
+                    break Outcome::Unanswered;
+                }
             }
         };
         let End { ticket, client_stays, upload_open, unbounded, output, texts } = relay.end();
         exchange.relayed(false);
         texts.into_iter().for_each(|text| event_loop.buffers.give_text(text));
         event_loop.buffers.give(output);
+        if let Some(up) = later {
+            return Err(Failed::Line(up));
+        }
         match outcome {
             Outcome::Answered => Ok(match client_stays {
                 true => After::Stays,
@@ -329,7 +347,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
                 if let Some(ticket) = ticket.filter(|_| at_fault) {
                     ticket.failed();
                 }
-                Err(Failed { cause, upload_open })
+                Err(Failed::Final { cause, upload_open })
             }
             Outcome::Cut(cause) => {
                 exchange.cause(cause);
@@ -338,14 +356,14 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
                 }
                 Ok(After::Breaks)
             }
-            Outcome::Unanswered => Err(Failed { cause: Cause::ClosedBeforeResponse, upload_open }),
+            Outcome::Unanswered => Err(Failed::Final { cause: Cause::ClosedBeforeResponse, upload_open }),
         }
     }
 
     /// A place in the service's queue, which an abandoned request gives up at once.
     async fn wait_for_place(&mut self, request: &Request, exchange: &mut Exchange) -> Result<Ticket, Cause> {
         let began = Instant::now();
-        let deadline = request.end_by.unwrap_or(began + request.patience);
+        let deadline = request.end_by.unwrap_or(exchange.begun() + request.patience);
         let client = self.client.clone();
         // Boxed, because it is rare: every connection would have its room otherwise.
         let wait = admission::wait(&client.event_loop, &request.host, request.service.clone(), deadline);
@@ -444,10 +462,12 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
     }
 }
 
-/// A request that got no answer, and whether its client may still be sending it.
-struct Failed {
-    cause: Cause,
-    upload_open: bool,
+/// A request that got no answer.
+enum Failed {
+    /// `upload_open`: its client may still be sending it.
+    Final { cause: Cause, upload_open: bool },
+    /// It goes into its service's line, and from there to another instance.
+    Line(Way),
 }
 
 impl Refusal {

@@ -20,6 +20,7 @@ fn table(state: RouteState, ports: &[u16], ceiling: u32) -> RouteTable {
         state,
         revision: 1,
         max_concurrency: 1,
+        coming: false,
         policy: RoutePolicy { concurrency_hard: Some(ceiling), ..RoutePolicy::default() },
         instances: ports.iter().map(instance).collect(),
     };

@@ -327,8 +327,12 @@ fn read_pair(files: &PairFiles, provider: &CryptoProvider) -> Result<(Stamps, Pa
     let end = Moment::end_of(own);
     let private = PrivateKeyDer::from_pem_slice(&key_text).map_err(|error| PairError::new(key, error))?;
     // Also checks that the two belong together.
-    let certified =
-        CertifiedKey::from_der(chain, private, provider).map_err(|error| PairError::new(key, error))?;
+    let certified = CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            PairError::new(key, format!("it is not the key of {}", certificate.display()))
+        }
+        error => PairError::new(key, error),
+    })?;
     Ok((stamps, Pair { certified: Arc::new(certified), names, end, modified: stamps.certificate.modified }))
 }
 

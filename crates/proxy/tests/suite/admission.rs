@@ -199,6 +199,67 @@ fn a_new_table_answers_those_who_wait() {
     assert_eq!(cause(&fourth.head().unwrap()), (503, "paused"));
 }
 
+/// A target of one, which a burst may pass while more instances come.
+fn bursting(counter: u64, coming: bool, addresses: &[SocketAddr]) -> RouteTable {
+    let mut table = strict(counter, RouteState::Serving, addresses);
+    for service in &mut table.services {
+        (service.policy.concurrency_hard, service.coming) = (None, coming);
+    }
+    table
+}
+
+#[test]
+fn a_burst_goes_beyond_the_target_only_while_more_instances_come() {
+    let held = Held::start();
+    let mut world = world(bursting(1, false, &[held.origin.address]), None, |_| {});
+    let mut clients: Vec<Wire> = (0..4).map(|_| ask(&world, "/")).collect();
+    settle();
+    assert_eq!(held.asked(), 1);
+    world.link.publish(bursting(2, true, &[held.origin.address]));
+    eventually("twice the target", || held.asked() == 2);
+    settle();
+    assert_eq!(held.asked(), 2);
+    // The other one is here: nothing more comes, and both are at their target.
+    let other = Held::start();
+    world.link.publish(bursting(3, false, &[held.origin.address, other.origin.address]));
+    eventually("the new one has its request", || other.asked() == 1);
+    held.go.send(()).unwrap();
+    settle();
+    assert_eq!(held.asked() + other.asked(), 3, "one too many had gone there");
+    (0..2).for_each(|_| held.go.send(()).unwrap());
+    other.go.send(()).unwrap();
+    for client in &mut clients {
+        assert_eq!(client.head().unwrap().status(), 200);
+    }
+}
+
+#[test]
+fn a_first_instance_is_waited_for_while_it_comes_and_not_for_ever() {
+    let mut world = world(bursting(1, true, &[]), None, |config| {
+        (config.instance_wait_ms, config.head_timeout_ms) = (100, 2_000);
+    });
+    let mut first = ask(&world, "/");
+    std::thread::sleep(Duration::from_millis(500));
+    let origin = Origin::named("came");
+    world.link.publish(bursting(2, false, &[origin.address]));
+    let head = first.head().unwrap();
+    assert_eq!((head.status(), first.body(&head)), (200, b"came".to_vec()));
+
+    world.link.publish(bursting(3, true, &[]));
+    let begun = Instant::now();
+    let head = ask(&world, "/").head().unwrap();
+    assert_eq!(cause(&head), (503, "no_capacity"));
+    assert!(begun.elapsed() >= Duration::from_secs(2) && head.get("retry-after").is_some());
+
+    world.link.publish(bursting(4, true, &[]));
+    let mut hopeful = ask(&world, "/");
+    settle();
+    let begun = Instant::now();
+    world.link.publish(bursting(5, false, &[]));
+    assert_eq!(cause(&hopeful.head().unwrap()), (503, "no_capacity"));
+    assert!(begun.elapsed() < Duration::from_secs(1), "it is clear that none comes");
+}
+
 /// Requests of a service that wait, before one more is refused.
 const LINE: usize = 1_000;
 

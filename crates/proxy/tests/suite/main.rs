@@ -3,6 +3,7 @@
 
 mod admission;
 mod clients;
+mod elsewhere;
 mod failures;
 mod h2_cases;
 mod handed_over;

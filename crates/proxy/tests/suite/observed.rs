@@ -211,11 +211,11 @@ fn what_the_proxy_breaks_off_at_its_end_is_neither_its_client_s_nor_its_applicat
 fn a_proxy_whose_socket_and_log_cannot_be_made_serves() {
     let directory = Directory::new();
     let origin = Origin::named("hello");
-    let proxy = Running::with(&[(HOST, &[origin.address])], |config| {
+    let world = Ruled::new(HOST, &[origin.address], RoutePolicy::default(), |config| {
         config.admin = Some(directory.file("missing/admin.sock"));
         config.access_log = Some(directory.file("missing/access.log"));
     });
-    assert_eq!(proxy.client().get(HOST, "/").1, "hello");
+    assert_eq!(world.proxy.client().get(HOST, "/").1, "hello");
 }
 
 #[test]

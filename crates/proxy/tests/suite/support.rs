@@ -335,6 +335,7 @@ pub(crate) fn table(counter: u64, services: &[(&str, RouteState, &[SocketAddr])]
             state: *state,
             revision: 1,
             max_concurrency: 100,
+            coming: false,
             instances: addresses
                 .iter()
                 .map(|address| RouteInstance { id: instance_id(*address), address: *address })

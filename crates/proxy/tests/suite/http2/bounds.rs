@@ -70,6 +70,8 @@ async fn a_client_that_takes_back_what_instances_work_at_is_cut() {
         }
     };
     timeout(PATIENCE, attack).await.expect("it is cut");
+    let error = timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap_err();
+    assert_eq!((error.is_go_away(), error.reason()), (true, Some(h2::Reason::ENHANCE_YOUR_CALM)), "{error}");
     // 200 a second, and a connection to the instance for each.
     assert!((150..1_000).contains(&asked.load(Ordering::SeqCst)), "{asked:?}");
     assert_eq!(proxy.client().get(HOST, "/").1, "served");
