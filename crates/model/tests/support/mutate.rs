@@ -22,7 +22,11 @@ const INPUT_BYTES_MAX: usize = 256 * 1024;
 pub(crate) struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -30,7 +34,7 @@ impl Random {
     }
 
     /// Below `end`; 0 when there is nothing below it.
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         if end == 0 { 0 } else { (self.next() % end as u64) as usize }
     }
 
@@ -48,32 +52,40 @@ impl Random {
 /// # Panics
 /// At the first input that `check` panicked at or took too long for, with the number to repeat it by.
 pub(crate) fn fuzz(corpus: &[&[u8]], words: &[&str], mut check: impl FnMut(&[u8])) {
-    let mut case = |seed: u64| {
-        let input = input(&mut Random(seed), corpus, words);
+    let (first, cases) = for_seconds(SECONDS, |seed| {
+        let input = input(&mut Random::new(seed), corpus, words);
         let start = Instant::now();
         let ended = catch_unwind(AssertUnwindSafe(|| check(&input)));
         let shown = String::from_utf8_lossy(&input[..input.len().min(2_000)]).into_owned();
         assert!(ended.is_ok(), "APRON_FUZZ_SEED={seed} repeats this; the input begins:\n{shown}");
         let took = start.elapsed();
         assert!(took < CASE_TIME_MAX, "APRON_FUZZ_SEED={seed} took {took:?}; the input begins:\n{shown}");
-    };
+    });
+    println!("{cases} cases from {first}");
+}
+
+/// Runs cases, each by a number of its own, for so long, or as the environment has it. Gives the first number and how
+/// many cases there were.
+pub(crate) fn for_seconds(seconds: u64, mut case: impl FnMut(u64)) -> (u64, u64) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     if let Some(seed) = number("APRON_FUZZ_SEED") {
-        return case(seed);
+        case(seed);
+        return (seed, 1);
     }
     // Other cases in every run.
     let first = std::hash::RandomState::new().build_hasher().finish();
     let (start, limit) =
-        (Instant::now(), Duration::from_secs(number("APRON_FUZZ_SECONDS").unwrap_or(SECONDS)));
+        (Instant::now(), Duration::from_secs(number("APRON_FUZZ_SECONDS").unwrap_or(seconds)));
     let mut cases = 0;
     while start.elapsed() < limit {
         case(first.wrapping_add(cases));
         cases += 1;
     }
-    println!("{cases} cases from {first}");
+    (first, cases)
 }
 
-fn input(random: &mut Random, corpus: &[&[u8]], words: &[&str]) -> Vec<u8> {
+/// One of the corpus, changed.
+pub(crate) fn input(random: &mut Random, corpus: &[&[u8]], words: &[&str]) -> Vec<u8> {
     let mut bytes = corpus[random.below(corpus.len())].to_vec();
     for _ in 0..1 + random.next() % CHANGES_MAX {
         let range = random.range(bytes.len());

@@ -1,17 +1,9 @@
 use super::*;
 use crate::http1::buffer::Buffers;
-use crate::http1::head::{self, Peer};
-use crate::request_id::RequestIds;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::Waker;
-use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+
+mod as_hyper;
 
 /// What comes out when the body arrives in pieces of this size; and whether its end was read.
 fn through(body: &[u8], piece: usize, framing: Framing, chunks: bool) -> Result<(Vec<u8>, bool), Cause> {
@@ -187,104 +179,6 @@ fn bodies_changed_by_dice() {
             (whole, pieces) => assert_eq!(whole.err(), pieces.err()),
         }
     });
-}
-
-/// Method, path, and body of a request.
-type Meaning = (String, String, Vec<u8>);
-
-/// The requests that hyper reads.
-async fn by_hyper(bytes: &[u8]) -> Vec<Meaning> {
-    let (mut near, far) = tokio::io::duplex(1 << 20);
-    near.write_all(bytes).await.unwrap();
-    near.shutdown().await.unwrap();
-    let read = RefCell::new(Vec::new());
-    let service = service_fn(|request: http::Request<Incoming>| {
-        let read = &read;
-        async move {
-            let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-            let body = request.into_body().collect().await?.to_bytes().to_vec();
-            read.borrow_mut().push((method, path, body));
-            Ok::<_, hyper::Error>(http::Response::new(Empty::<Bytes>::new()))
-        }
-    });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    // What is refused ends the connection with an error.
-    let _ = builder.half_close(true).serve_connection(TokioIo::new(far), service).await;
-    read.into_inner()
-}
-
-/// What the first request means to us, and what an instance gets of it. `None`: it is refused, or not whole.
-fn by_us(bytes: &[u8]) -> Option<(Meaning, Vec<u8>)> {
-    let ids = RequestIds::new(Duration::ZERO).unwrap();
-    let peer = Peer { address: b"9.9.9.9", scheme: b"http", port: b"80", trusted: false, ids: &ids };
-    let mut room = parse::room();
-    let request = parse::request(bytes, &mut room).ok()??;
-    let mut out = Vec::new();
-    head::write_request(&request, request.host?, &peer, &peer.lines(), &mut out);
-    let rest = &bytes[request.head.len()..];
-    let (body, ended) = through(rest, usize::MAX, request.framing, false).ok()?;
-    let (written, _) =
-        through(rest, usize::MAX, request.framing, request.framing == Framing::Chunked).ok()?;
-    out.extend_from_slice(&written);
-    ended.then(|| ((request.method.to_owned(), request.path().to_owned(), body), out))
-}
-
-/// What an instance gets is one request to another reader too, and the one that we read; and that reader finds none
-/// other in what the client sent, if it takes that at all.
-async fn agree(bytes: &[u8]) {
-    let Some((meaning, out)) = by_us(bytes) else { return };
-    let given = by_hyper(&out).await;
-    assert!(given.len() <= 1, "{given:?}");
-    assert!(given.iter().all(|read| *read == meaning), "{meaning:?} became {given:?}");
-    let sent = by_hyper(bytes).await;
-    assert!(sent.first().is_none_or(|read| *read == meaning), "{meaning:?} was {sent:?}");
-}
-
-const REQUESTS: [&str; 6] = [
-    "GET /a?b HTTP/1.1\r\nHost: a.localhost\r\nAccept: text/html\r\nCookie: a=1\r\n\r\n",
-    "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close, x-a\r\nX-A: 1\r\n\r\nabc",
-    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n",
-    "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n",
-    "GET http://b:80/x?y HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\n\r\n",
-    "DELETE / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
-];
-
-#[tokio::test]
-async fn requests_mean_the_same_to_hyper() {
-    for text in REQUESTS {
-        let (meaning, out) = by_us(text.as_bytes()).unwrap();
-        assert_eq!(by_hyper(&out).await, [meaning], "{text:?}");
-        agree(text.as_bytes()).await;
-    }
-}
-
-#[test]
-#[ignore = "long: the long list runs it"]
-fn requests_changed_by_dice_mean_the_same_to_hyper() {
-    let words = [
-        "\r\n",
-        "\n",
-        "\r",
-        "\0",
-        " ",
-        "\t",
-        ":",
-        ",",
-        "+",
-        "0",
-        "Host: b\r\n",
-        "Content-Length: 5\r\n",
-        "Content-Length: 0\r\n",
-        "Transfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: identity\r\n",
-        "chunked",
-        "HTTP/1.0",
-        "\r\n\r\n",
-        "0\r\n\r\n",
-        "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n",
-    ];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    crate::mutate::fuzz(&REQUESTS.map(str::as_bytes), &words, |bytes| runtime.block_on(agree(bytes)));
 }
 
 /// Behind a part of something, nothing else can be said.
