@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use apron_model::routes::Network;
 use apron_proxy::{Config, Listeners, PairFiles, StaticRoute};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -63,8 +64,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             twice.host
         );
     }
-    if let Some(path) = arguments.admin.as_deref().filter(|path| UnixStream::connect(path).is_ok()) {
-        bail!("--admin: another process answers on {}", path.display());
+    if let Some(path) = &arguments.admin {
+        match UnixStream::connect(path).map_err(|error| error.kind()) {
+            Err(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
+            Ok(_) => bail!("--admin: another process answers on {}", path.display()),
+            Err(kind) => bail!("--admin: {} is another's, or cannot be reached: {kind}", path.display()),
+        }
     }
     let bind = |flag: &str, address: SocketAddr| {
         let bound = listeners::bind(address, loops).with_context(|| format!("--{flag}"))?;

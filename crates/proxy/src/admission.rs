@@ -9,7 +9,7 @@ use crate::ejection::{Standing, now_ms};
 use crate::event_loop::EventLoop;
 use crate::observe::Exchange;
 use crate::pool::{Ticket, Upstream};
-use crate::queue::{Queue, Refusal, Slot};
+use crate::queue::{End, Queue, Refusal, Slot};
 use crate::reply::Cause;
 use crate::route::{Host, Service};
 use std::cell::RefCell;
@@ -68,10 +68,13 @@ pub(crate) fn find(event_loop: &EventLoop, host: &Host) -> Result<Arc<Service>, 
 /// Where else a request can go that one instance did not take.
 pub(crate) enum Elsewhere {
     Place(Ticket),
-    /// Others are well and full: into the line, which does not lead back to the one that refused, since that is out.
+    /// Others are well and full: into the line.
     Line,
     Nowhere,
 }
+
+/// Instances that a request is offered to, one after the other, beside its own.
+pub(crate) const OTHERS_MAX: usize = 3;
 
 /// Another instance than the one of this key, for a second attempt. It does not go to the end of the line while another
 /// one has room: the request had a place.
@@ -82,10 +85,12 @@ pub(crate) fn elsewhere(event_loop: &EventLoop, host: &Host, avoid: u64) -> Else
     if let Some(ticket) = take(event_loop, service, Some(avoid)) {
         return Elsewhere::Place(ticket);
     }
-    let is_in = |instance: &&Arc<Instance>| instance.ejection.standing(now_ms) == Standing::In;
-    let (avoided, others): (Vec<_>, Vec<_>) =
-        service.instances.iter().filter(is_in).partition(|instance| instance.key == avoid);
-    if avoided.is_empty() && !others.is_empty() { Elsewhere::Line } else { Elsewhere::Nowhere }
+    // It may lead back to the one that failed, when that is to be probed or is not out yet, but not for ever: each failure
+    // takes that further out.
+    let is_well = |instance: &Arc<Instance>| {
+        instance.key != avoid && instance.ejection.standing(now_ms) == Standing::In
+    };
+    if service.instances.iter().any(is_well) { Elsewhere::Line } else { Elsewhere::Nowhere }
 }
 
 /// The line that a request may have to wait in, and for how long.
@@ -98,10 +103,11 @@ pub(crate) struct InTime<'a> {
 
 impl InTime<'_> {
     /// As the function; says how long it took.
-    pub(crate) async fn wait(&self, exchange: &mut Exchange) -> Result<Ticket, Cause> {
+    pub(crate) async fn wait(&self, end: End, exchange: &mut Exchange) -> Result<Ticket, Cause> {
         let since = Instant::now();
+        let InTime { event_loop, host, service, deadline } = *self;
         // Boxed, because it is rare: every request would have its room otherwise.
-        let waited = Box::pin(wait(self.event_loop, self.host, self.service.clone(), self.deadline)).await;
+        let waited = Box::pin(wait(event_loop, host, service.clone(), end, deadline)).await;
         exchange.queued(since.elapsed());
         waited
     }
@@ -112,13 +118,14 @@ pub(crate) async fn wait(
     event_loop: &EventLoop,
     host: &Host,
     service: Arc<Service>,
+    end: End,
     deadline: Instant,
 ) -> Result<Ticket, Cause> {
     let patience = event_loop.settings.instance_wait.max(LOOK_PERIOD);
     let mut service = service;
     loop {
         let _in_line = InLine::new(event_loop, &service.queue);
-        match stand(&service, patience, deadline).await {
+        match stand(&service, end, patience, deadline).await {
             Ok(slot) => return Ok(ticket(event_loop, host, &service, slot)),
             Err(Refusal::Final(cause)) => return Err(cause),
             Err(Refusal::Gone) => service = successor(event_loop, host, &service, deadline).await?,
@@ -127,8 +134,8 @@ pub(crate) async fn wait(
 }
 
 /// Stands in the service's line. A service that has no instance, and none on its way, is given up after `patience`.
-async fn stand(service: &Service, patience: Duration, deadline: Instant) -> Result<Slot, Refusal> {
-    let mut place = service.queue.enter()?;
+async fn stand(service: &Service, end: End, patience: Duration, deadline: Instant) -> Result<Slot, Refusal> {
+    let mut place = service.queue.enter(end)?;
     loop {
         let end = deadline.min(Instant::now() + patience);
         if let Ok(answer) = timeout_at(end, place.answer()).await {

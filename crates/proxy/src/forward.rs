@@ -5,17 +5,18 @@
 //! touched the request, or the connection was one from the pool that closed without an answer to a request that is
 //! idempotent and has no body.
 
-use crate::admission::{self, Elsewhere, InTime, Look};
+use crate::admission::{self, Elsewhere, InTime, Look, OTHERS_MAX};
 use crate::affinity;
 use crate::body::{Held, RequestBody, ResponseBody, Waits};
 use crate::client::{Active, Client, Order, Waiting};
 use crate::client_body::ClientBody;
 use crate::headers::{self, Shape, X_REQUEST_ID};
-use crate::http1::Call;
+use crate::http1::{Call, Unconnected};
 use crate::https;
 use crate::instance_body::InstanceBody;
 use crate::observe::Exchange;
 use crate::pool::{Connection, Ticket};
+use crate::queue::End;
 use crate::reply::{self, Cause, How};
 use crate::route::Host;
 use crate::strangers;
@@ -260,7 +261,7 @@ async fn place(line: &InTime<'_>, exchange: &mut Exchange) -> Result<Ticket, Cau
     match admission::admit_now(line.event_loop, line.service) {
         Look::Go(ticket) => Ok(ticket),
         Look::No(cause) => Err(cause),
-        Look::Wait => line.wait(exchange).await,
+        Look::Wait => line.wait(End::Back, exchange).await,
     }
 }
 
@@ -342,36 +343,48 @@ impl Sender<'_> {
         again: bool,
         exchange: &mut Exchange,
     ) -> Result<(Connection, Ticket), Cause> {
-        let InTime { event_loop, host, .. } = *self.line;
         let (mut ticket, mut again) = (ticket, again);
         loop {
-            let (since, avoid) = (Instant::now(), ticket.upstream.instance.key);
-            let opened =
-                if again && let Elsewhere::Place(other) = admission::elsewhere(event_loop, host, avoid) {
-                    self.open(other).await
-                } else {
-                    None
-                };
-            let opened = match opened {
-                None => self.open(ticket).await,
-                opened => opened,
-            };
-            let opened = match opened {
-                None => match admission::elsewhere(event_loop, host, avoid) {
-                    Elsewhere::Place(other) => self.open(other).await,
-                    Elsewhere::Line => {
-                        (ticket, again) = (self.line.wait(exchange).await?, false);
-                        continue;
-                    }
-                    Elsewhere::Nowhere => None,
-                },
-                opened => opened,
-            };
-            let (connection, ticket) = opened.ok_or(Cause::ConnectFailed)?;
-            exchange.connected(since.elapsed());
-            exchange.instance(&ticket.upstream.instance);
-            return Ok((connection, ticket));
+            let since = Instant::now();
+            match self.connect_any(ticket, again).await {
+                Ok((connection, ticket)) => {
+                    exchange.connected(since.elapsed());
+                    exchange.instance(&ticket.upstream.instance);
+                    return Ok((connection, ticket));
+                }
+                Err(Unconnected::Final(cause)) => return Err(cause),
+                Err(Unconnected::Line) => {
+                    (ticket, again) = (self.line.wait(End::Front, exchange).await?, false);
+                }
+            }
         }
+    }
+
+    async fn connect_any(&self, ticket: Ticket, again: bool) -> Result<(Connection, Ticket), Unconnected> {
+        let InTime { event_loop, host, .. } = *self.line;
+        let mut avoid = ticket.upstream.instance.key;
+        if again
+            && let Elsewhere::Place(other) = admission::elsewhere(event_loop, host, avoid)
+            && let Some(opened) = self.open(other).await
+        {
+            return Ok(opened);
+        }
+        if let Some(opened) = self.open(ticket).await {
+            return Ok(opened);
+        }
+        for _ in 0..OTHERS_MAX {
+            match admission::elsewhere(event_loop, host, avoid) {
+                Elsewhere::Place(other) => {
+                    avoid = other.upstream.instance.key;
+                    if let Some(opened) = self.open(other).await {
+                        return Ok(opened);
+                    }
+                }
+                Elsewhere::Line => return Err(Unconnected::Line),
+                Elsewhere::Nowhere => break,
+            }
+        }
+        Err(Unconnected::Final(Cause::ConnectFailed))
     }
 
     /// Gives the place back when there is no connection.

@@ -32,7 +32,7 @@
 //! | request's body | the service's own limit, then `body_too_large` | `http1`, `upload` |
 //! | line before a chunk, and trailers | 4 KiB, and 16 KiB of 32 lines, then `bad_request` or the end of the connection | `http1` |
 //! | wait for a further byte of a request's body | 120 s, and over as long of waiting 240 bytes a second on average; then `body_timed_out` | `http1`, `body` |
-//! | connect to an instance | 5 s, then one other instance, whose place is waited for; then `connect_failed` | `http1`, `pool`, `forward` |
+//! | connect to an instance | 5 s, then up to three other instances, or the line while those are full; then `connect_failed` | `http1`, `pool`, `forward` |
 //! | wait for an answer's head, then for each further byte | 120 s or the service's own limit, which may count in all; then `timed_out`, or the end of the stream; in a gRPC stream 1 h in which neither side speaks | `http1`, `forward`, `body` |
 //! | answer's head | 64 KiB, through hyper up to 128 KiB, 100 lines, and 8 heads of 1xx before it, then `bad_response` | `http1`, `pool` |
 //! | client that has ended its direction and was sent nothing since | 2 s, then its place goes to others; in the line at once | `http1` |

@@ -97,8 +97,14 @@ pub(crate) enum ConnectError {
 impl ConnectError {
     /// Nobody listens there.
     pub(crate) fn is_refused(&self) -> bool {
-        matches!(self, ConnectError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+        matches!(self, ConnectError::Io(error) if is_nobody(error))
     }
+}
+
+/// Whether an error says that nobody listens at an address, or that there is no such machine. It is no accident.
+pub(crate) fn is_nobody(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
 
 /// One instance as one loop knows it.

@@ -44,15 +44,25 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Line {
     waiters: VecDeque<Waiter>,
-    number_next: u64,
+    /// Of those who come to the back, from 0 upwards, and of those who come to the front, from there downwards.
+    number_next: i64,
+    number_front: i64,
     /// As the newest table has it, which loops may not have yet.
     service: Weak<Service>,
 }
 
 struct Waiter {
-    /// Grows along the line.
-    number: u64,
+    /// Grows along the line, and is nobody else's.
+    number: i64,
     answer: oneshot::Sender<Answer>,
+}
+
+/// Where a request comes into the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It had a place, at an instance that turned out not to be there: it was before all others, and is not turned away.
+    Front,
+    Back,
 }
 
 impl Queue {
@@ -61,22 +71,32 @@ impl Queue {
         self.waiting.load(SeqCst)
     }
 
-    /// Goes to the end of the line.
-    pub(crate) fn enter(self: &Arc<Queue>) -> Result<Place, Refusal> {
+    pub(crate) fn enter(self: &Arc<Queue>, end: End) -> Result<Place, Refusal> {
         let (sender, answer) = oneshot::channel();
         let mut line = self.lock();
         let service = line.service.upgrade().ok_or(Refusal::Gone)?;
         if let Some(cause) = service.refuses() {
             return Err(Refusal::Final(cause));
         }
-        if line.waiters.len() >= service.waiting_max() {
+        if end == End::Back && line.waiters.len() >= service.waiting_max() {
             drop(line);
             tracing::debug!(service = %service.name, revision = service.revision, "too many requests wait");
             return Err(Refusal::Final(Cause::QueueFull));
         }
-        let number = line.number_next;
-        line.number_next += 1;
-        line.waiters.push_back(Waiter { number, answer: sender });
+        let number = match end {
+            End::Front => {
+                line.number_front -= 1;
+                let number = line.number_front;
+                line.waiters.push_front(Waiter { number, answer: sender });
+                number
+            }
+            End::Back => {
+                let number = line.number_next;
+                line.number_next += 1;
+                line.waiters.push_back(Waiter { number, answer: sender });
+                number
+            }
+        };
         self.count(&line);
         drop(line);
         self.pump();
@@ -219,7 +239,7 @@ impl Queue {
 /// A place in the line. Dropping it leaves the line at once, and hands on what came too late.
 pub(crate) struct Place {
     queue: Arc<Queue>,
-    number: u64,
+    number: i64,
     answer: oneshot::Receiver<Answer>,
 }
 

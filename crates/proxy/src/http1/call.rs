@@ -15,6 +15,7 @@ use crate::http1::parse::{self, Kind, ResponseHead};
 use crate::http1::relay::INTERIM_MAX;
 use crate::observe::Exchange;
 use crate::pool::{Ticket, Upstream};
+use crate::queue::End;
 use crate::reply::Cause;
 use bytes::Bytes;
 use http::header::{HeaderName, VIA};
@@ -62,6 +63,8 @@ impl Call<'_> {
         self.write_head(exchange, &mut text);
         exchange.instance(&ticket.upstream.instance);
         let (mut pooled, mut again) = (ticket.upstream.raw.take(self.idempotent), false);
+        // It was handed to an application that gave no answer: that happens once.
+        let mut repeated = false;
         let answered = loop {
             let from_pool = pooled.is_some();
             let link = match pooled.take() {
@@ -78,7 +81,7 @@ impl Call<'_> {
                     Err(Unconnected::Line) => {
                         // The place at what refused is nobody's while this one waits.
                         drop(ticket);
-                        ticket = self.line.wait(exchange).await?;
+                        ticket = self.line.wait(End::Front, exchange).await?;
                         exchange.instance(&ticket.upstream.instance);
                         (pooled, again) = (ticket.upstream.raw.take(self.idempotent), false);
                         continue;
@@ -88,7 +91,9 @@ impl Call<'_> {
             match self.attempt(link, &text).await {
                 Ok(answer) => break Ok(answer),
                 // Once, and only where the connection may have closed before the request reached it.
-                Err(Failed::Unanswered { sent }) if from_pool && (self.idempotent || !sent) => again = true,
+                Err(Failed::Unanswered { sent }) if from_pool && !repeated && (self.idempotent || !sent) => {
+                    (again, repeated) = (true, true);
+                }
                 Err(failed) => {
                     let cause = match failed {
                         Failed::Unanswered { .. } => Cause::ClosedBeforeResponse,

@@ -1,14 +1,14 @@
 //! Fresh connections to instances, when the pool has none that will do.
 
-use crate::admission::{self, Elsewhere};
+use crate::admission::{self, Elsewhere, OTHERS_MAX};
 use crate::client::Client;
 use crate::event_loop::EventLoop;
 use crate::http1::pool;
 use crate::observe::Exchange;
 use crate::pool::Ticket;
+use crate::pool::is_nobody;
 use crate::reply::Cause;
 use crate::route::Host;
-use std::io::ErrorKind;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -51,8 +51,7 @@ async fn connect_any(
     ticket: &Ticket,
     again: bool,
 ) -> Result<(Option<Ticket>, TcpStream), Unconnected> {
-    let avoid = ticket.upstream.instance.key;
-    let failed = Err(Unconnected::Final(Cause::ConnectFailed));
+    let mut avoid = ticket.upstream.instance.key;
     // Boxed, because they are rare: every connection would have their room otherwise.
     if again
         && let Elsewhere::Place(other) = admission::elsewhere(event_loop, host, avoid)
@@ -63,14 +62,17 @@ async fn connect_any(
     if let Some(link) = Box::pin(open(ticket)).await {
         return Ok((None, link));
     }
-    match admission::elsewhere(event_loop, host, avoid) {
-        Elsewhere::Place(other) => match Box::pin(open(&other)).await {
-            Some(link) => Ok((Some(other), link)),
-            None => failed,
-        },
-        Elsewhere::Line => Err(Unconnected::Line),
-        Elsewhere::Nowhere => failed,
+    for _ in 0..OTHERS_MAX {
+        match admission::elsewhere(event_loop, host, avoid) {
+            Elsewhere::Place(other) => match Box::pin(open(&other)).await {
+                Some(link) => return Ok((Some(other), link)),
+                None => avoid = other.upstream.instance.key,
+            },
+            Elsewhere::Line => return Err(Unconnected::Line),
+            Elsewhere::Nowhere => break,
+        }
     }
+    Err(Unconnected::Final(Cause::ConnectFailed))
 }
 
 async fn open(ticket: &Ticket) -> Option<TcpStream> {
@@ -78,7 +80,7 @@ async fn open(ticket: &Ticket) -> Option<TcpStream> {
     match pool::connect(instance).await {
         Ok(link) => Some(link),
         Err(error) => {
-            ticket.connect_failed(error.kind() == ErrorKind::ConnectionRefused);
+            ticket.connect_failed(is_nobody(&error));
             tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
             None
         }

@@ -14,6 +14,7 @@ use crate::http1::{Reset, head};
 use crate::http2::PREFACE;
 use crate::observe::Exchange;
 use crate::pool::Ticket;
+use crate::queue;
 use crate::reply::{self, Cause, How};
 use crate::route::{Host, Service};
 use crate::strangers;
@@ -252,11 +253,11 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
     async fn answer(&mut self, taken: Taken) -> After {
         let Taken { request, mut exchange, up } = taken;
         let _active = Active::new(&self.client);
-        let upload_open = !up.is_read();
+        let mut tries = Tries { upload_open: !up.is_read(), repeated: false };
         let admitted = match admission::admit_now(&self.client.event_loop, &request.service) {
             Look::Go(ticket) => Ok(ticket),
             Look::No(cause) => Err(cause),
-            Look::Wait => self.wait_for_place(&request, &mut exchange).await,
+            Look::Wait => self.wait_for_place(&request, queue::End::Back, &mut exchange).await,
         };
         let (mut admitted, mut up) = (admitted, up);
         loop {
@@ -264,17 +265,17 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
                 Ok(ticket) => ticket,
                 Err(cause) => {
                     self.client.event_loop.buffers.give_text(up.staged);
-                    return self.fail(&request, exchange, cause, upload_open).await;
+                    return self.fail(&request, exchange, cause, tries.upload_open).await;
                 }
             };
-            match self.exchange(&request, &mut exchange, ticket, up).await {
+            match self.exchange(&request, &mut exchange, ticket, up, &mut tries).await {
                 Ok(after) => return after,
-                Err(Failed::Final { cause, upload_open }) => {
-                    return self.fail(&request, exchange, cause, upload_open).await;
+                Err(Failed::Final(cause)) => {
+                    return self.fail(&request, exchange, cause, tries.upload_open).await;
                 }
                 Err(Failed::Line(again)) => {
                     up = again;
-                    admitted = self.wait_for_place(&request, &mut exchange).await;
+                    admitted = self.wait_for_place(&request, queue::End::Front, &mut exchange).await;
                 }
             }
         }
@@ -286,9 +287,9 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
         exchange: &mut Exchange,
         ticket: Ticket,
         up: Way,
+        tries: &mut Tries,
     ) -> Result<After, Failed> {
         let event_loop = self.client.event_loop.clone();
-        let upload_open = !up.is_read();
         let pooled = ticket.upstream.raw.take(request.replayable);
         let mut reused = pooled.is_some();
         let (ticket, link) = match pooled {
@@ -299,7 +300,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
                     Err(Unconnected::Line) => return Err(Failed::Line(up)),
                     Err(Unconnected::Final(cause)) => {
                         event_loop.buffers.give_text(up.staged);
-                        return Err(Failed::Final { cause, upload_open });
+                        return Err(Failed::Final(cause));
                     }
                 }
             }
@@ -315,7 +316,8 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
                 break outcome;
             }
             // Once, and only where the connection may have closed before the request reached it.
-            if !std::mem::take(&mut reused) || !relay.may_repeat() {
+            let first = std::mem::take(&mut reused) && !std::mem::replace(&mut tries.repeated, true);
+            if !first || !relay.may_repeat() {
                 break Outcome::Failed(Cause::ClosedBeforeResponse);
             }
             match relay.connect_again().await {
@@ -331,6 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
         exchange.relayed(false);
         texts.into_iter().for_each(|text| event_loop.buffers.give_text(text));
         event_loop.buffers.give(output);
+        tries.upload_open = upload_open;
         if let Some(up) = later {
             return Err(Failed::Line(up));
         }
@@ -347,7 +350,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
                 if let Some(ticket) = ticket.filter(|_| at_fault) {
                     ticket.failed();
                 }
-                Err(Failed::Final { cause, upload_open })
+                Err(Failed::Final(cause))
             }
             Outcome::Cut(cause) => {
                 exchange.cause(cause);
@@ -356,17 +359,22 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
                 }
                 Ok(After::Breaks)
             }
-            Outcome::Unanswered => Err(Failed::Final { cause: Cause::ClosedBeforeResponse, upload_open }),
+            Outcome::Unanswered => Err(Failed::Final(Cause::ClosedBeforeResponse)),
         }
     }
 
     /// A place in the service's queue, which an abandoned request gives up at once.
-    async fn wait_for_place(&mut self, request: &Request, exchange: &mut Exchange) -> Result<Ticket, Cause> {
+    async fn wait_for_place(
+        &mut self,
+        request: &Request,
+        end: queue::End,
+        exchange: &mut Exchange,
+    ) -> Result<Ticket, Cause> {
         let began = Instant::now();
         let deadline = request.end_by.unwrap_or(exchange.begun() + request.patience);
         let client = self.client.clone();
         // Boxed, because it is rare: every connection would have its room otherwise.
-        let wait = admission::wait(&client.event_loop, &request.host, request.service.clone(), deadline);
+        let wait = admission::wait(&client.event_loop, &request.host, request.service.clone(), end, deadline);
         let mut wait = Box::pin(wait);
         let admitted = poll_fn(|context| {
             if let Poll::Ready(admitted) = wait.as_mut().poll(context) {
@@ -464,10 +472,17 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
 
 /// A request that got no answer.
 enum Failed {
-    /// `upload_open`: its client may still be sending it.
-    Final { cause: Cause, upload_open: bool },
+    Final(Cause),
     /// It goes into its service's line, and from there to another instance.
     Line(Way),
+}
+
+/// What is known of a request over its attempts.
+struct Tries {
+    /// Its client may still be sending it, or what it sent has not been taken out of the buffer.
+    upload_open: bool,
+    /// It was handed to an application that gave no answer: that happens once.
+    repeated: bool,
 }
 
 impl Refusal {

@@ -66,6 +66,19 @@ fn held() -> (Origin, Arc<AtomicUsize>, mpsc::Sender<()>) {
     (origin, asked, go)
 }
 
+/// The next connection that the proxy opens.
+fn accept(listener: &TcpListener) -> Wire {
+    listener.set_nonblocking(true).unwrap();
+    let mut accepted = None;
+    eventually("the proxy connects", || {
+        accepted = listener.accept().ok();
+        accepted.is_some()
+    });
+    let stream = accepted.unwrap().0;
+    stream.set_nonblocking(false).unwrap();
+    Wire::new(stream)
+}
+
 fn settle() {
     std::thread::sleep(Duration::from_millis(100));
 }
@@ -100,8 +113,7 @@ fn an_instance_that_refused_and_came_back_serves_the_line() {
         let second = ask(way, &world);
         settle();
         let listener = TcpListener::bind(away).unwrap();
-        let (stream, _) = listener.accept().unwrap();
-        let mut wire = Wire::new(stream);
+        let mut wire = accept(&listener);
         wire.head().unwrap();
         wire.ok("back");
         assert_eq!(second.join().unwrap(), (200, "back".to_owned()), "{way:?}");
@@ -121,7 +133,7 @@ fn who_lost_its_instance_waits_for_the_others() {
         let first = ask(way, &world);
         eventually("one has its request", || asked.load(Ordering::SeqCst) == 1);
         let second = ask(way, &world);
-        let mut wire = Wire::new(dying.accept().unwrap().0);
+        let mut wire = accept(&dying);
         wire.head().unwrap();
         wire.ok("alive");
         assert_eq!(second.join().unwrap(), (200, "alive".to_owned()), "{way:?}");
@@ -134,6 +146,80 @@ fn who_lost_its_instance_waits_for_the_others() {
         eventually("the other one is asked", || asked.load(Ordering::SeqCst) == 2);
         go.send(()).unwrap();
         assert_eq!(third.join().unwrap(), (200, "held".to_owned()), "{way:?}");
+        eventually("no place is lost", || world.proxy.in_flight() == 0);
+    }
+}
+
+/// With what it has sent by then, and with what it sends later.
+#[test]
+fn a_body_waits_with_its_request() {
+    const HALF: usize = 20_000;
+    for way in [Way::Own, Way::Hyper] {
+        let (go, wait) = mpsc::channel();
+        let wait = Mutex::new(wait);
+        let origin = Origin::answering(move |head, wire| {
+            let body = wire.body(head);
+            wait.lock().unwrap().recv().unwrap();
+            wire.ok(&body.len().to_string());
+        });
+        let world = strict(way, &[nobody(), origin.address]);
+        let first = ask(way, &world);
+        settle();
+        let mut client = world.proxy.client();
+        let length = 2 * HALF;
+        client.send(&format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n"));
+        client.send(&"x".repeat(HALF));
+        settle();
+        client.send(&"x".repeat(HALF));
+        go.send(()).unwrap();
+        assert_eq!(first.join().unwrap(), (200, "0".to_owned()));
+        go.send(()).unwrap();
+        let head = client.head().unwrap();
+        assert_eq!((head.status(), client.body(&head)), (200, length.to_string().into_bytes()), "{way:?}");
+        go.send(()).unwrap();
+        assert_eq!(client.get(HOST, "/").1, "0", "and the next one begins where it ends");
+    }
+}
+
+/// A request that ends each application that it is handed to is handed to two, and to no third.
+#[test]
+fn what_ends_its_application_is_sent_again_once() {
+    for way in WAYS {
+        let (origin, asked, go) = held();
+        let [a, b] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses = [&a, &b].map(|listener| listener.local_addr().unwrap());
+        let world = strict(way, &[origin.address, addresses[0], addresses[1]]);
+        let busy = ask(way, &world);
+        eventually("one has its request", || asked.load(Ordering::SeqCst) == 1);
+        // Connections that are kept.
+        let warm = ask(way, &world);
+        let mut at_a = accept(&a);
+        at_a.head().unwrap();
+        let warm = [warm, ask(way, &world)];
+        let mut at_b = accept(&b);
+        at_b.head().unwrap();
+        at_a.ok("warm");
+        at_b.ok("warm");
+        for answer in warm {
+            assert_eq!(answer.join().unwrap().1, "warm");
+        }
+
+        let deadly = ask(way, &world);
+        at_a.head().unwrap();
+        let other = ask(way, &world);
+        at_b.head().unwrap();
+        drop((a, at_a));
+        settle();
+        at_b.ok("other");
+        assert_eq!(other.join().unwrap().1, "other");
+        // By hyper's way it is sent again on a connection of its own.
+        let mut at_b = if way == Way::Hyper { accept(&b) } else { at_b };
+        at_b.head().unwrap();
+        drop((b, at_b));
+        assert_eq!(deadly.join().unwrap().0, 502, "{way:?}");
+        go.send(()).unwrap();
+        assert_eq!(busy.join().unwrap().0, 200);
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{way:?}");
         eventually("no place is lost", || world.proxy.in_flight() == 0);
     }
 }

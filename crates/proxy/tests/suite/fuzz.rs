@@ -19,8 +19,8 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const HOST: &str = "app.localhost";
@@ -100,13 +100,16 @@ fn connections_changed_by_dice() {
     let world = &World::start();
     let repeated = std::env::var("APRON_FUZZ_SEED").is_ok();
     let (sender, receiver) = sync_channel(0);
-    let receiver = &Mutex::new(receiver);
+    // Held by the clients alone: when the last of them has failed, the sender hears of it.
+    let receiver = Arc::new(Mutex::new(receiver));
     // The sender goes with it, also when it fails: then the clients end.
     let (first, cases) = std::thread::scope(move |scope| {
         let mut sent = 0;
         for _ in 0..CLIENTS {
-            scope.spawn(|| while world.serve_case(receiver) {});
+            let receiver = receiver.clone();
+            scope.spawn(move || while world.serve_case(&receiver) {});
         }
+        drop(receiver);
         mutate::for_seconds(SECONDS, |seed| {
             if repeated {
                 let (bytes, manner) = world.corpus.case(seed);
@@ -115,7 +118,7 @@ fn connections_changed_by_dice() {
                 println!("{manner:?}: {}", path.display());
             }
             std::thread::sleep(PAUSE);
-            sender.send(seed).unwrap();
+            sender.send(seed).expect("a client is left");
             sent += 1;
             let seen = if sent % PERIOD == 0 { world.look() } else { world.is_well() };
             if let Err(why) = seen {

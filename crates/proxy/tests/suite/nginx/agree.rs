@@ -6,7 +6,7 @@ use super::world::{Done, Seen, World, says_no};
 use std::time::Duration;
 
 /// How long a connection may stay whose client has ended.
-const TIME_MAX: Duration = Duration::from_secs(3);
+const TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What became of one request.
 #[derive(Clone, Copy)]
