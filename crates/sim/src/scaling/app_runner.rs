@@ -1,0 +1,88 @@
+//! AWS App Runner, as it was observed from outside; its arithmetic is not published.
+//!
+//! Observed: 40 connections at MaxConcurrency 10 on one instance had a second one after 22 s and a third after 50 s, and
+//! all 40 were answered meanwhile (AWS's own demonstration of 2021); no instance to five in about a minute at
+//! MaxConcurrency 1 (Antvirf/aws-app-runner-scale-test); bursts get 429 before instances come
+//! (apprunner-roadmap#224). Assumed, where nothing is known: a step at most doubles what is there, which fits both
+//! figures; 40 for 10 is what may be at an instance and before it, so that thirty wait; an instance that nobody needs
+//! goes after a minute, the least that is charged.
+
+use super::trace::Policy;
+use super::world::{Autoscaler, Rules, Sample};
+
+/// From the first look that finds too much to the first instance.
+const FIRST_MS: u64 = 22_000;
+/// From one to the next.
+const NEXT_MS: u64 = 28_000;
+const CALM_MS: u64 = 60_000;
+/// Requests at an instance and before it, in times its target.
+const HELD: u32 = 4;
+
+pub struct AppRunner {
+    policy: Policy,
+    wanted: u32,
+    /// When the next step is due, while there is too much.
+    due_ms: Option<u64>,
+    /// Since when fewer would do.
+    calm_ms: Option<u64>,
+}
+
+impl AppRunner {
+    pub fn new(policy: Policy) -> AppRunner {
+        AppRunner { policy, wanted: policy.min, due_ms: None, calm_ms: None }
+    }
+}
+
+impl Autoscaler for AppRunner {
+    fn rules(&self, policy: Policy) -> Rules {
+        Rules {
+            ceiling: policy.target,
+            ceiling_alone: policy.target,
+            waiting_per_instance: policy.target * (HELD - 1),
+            waiting_min: 0,
+            wait_max_ms: 120_000,
+        }
+    }
+
+    /// Says what is to serve at this moment: a start is within the times that were observed, and takes no more.
+    fn decide(&mut self, now_ms: u64, sample: &Sample) -> u32 {
+        let needed = (sample.concurrency / f64::from(self.policy.target)).ceil() as u32;
+        let needed = needed.clamp(self.policy.min, self.policy.max);
+        if needed <= self.wanted {
+            self.due_ms = None;
+        } else {
+            let due_ms = *self.due_ms.get_or_insert(now_ms + FIRST_MS);
+            if now_ms >= due_ms {
+                self.wanted = needed.min(self.wanted * 2);
+                self.due_ms = Some(now_ms + NEXT_MS);
+            }
+        }
+        if needed >= self.wanted {
+            self.calm_ms = None;
+        } else if now_ms >= *self.calm_ms.get_or_insert(now_ms) + CALM_MS {
+            (self.wanted, self.calm_ms) = (needed, None);
+        }
+        self.wanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scaling::world::LOOK_MS;
+
+    /// When it first wants so many, under a load that stays.
+    fn seconds_until(target: u32, max: u32, concurrency: f64, wanted: u32) -> f64 {
+        let mut scaler = AppRunner::new(Policy { target, min: 1, max });
+        let sample = Sample { concurrency, ..Sample::default() };
+        let mut looks = (0..).map(|look| look * LOOK_MS);
+        looks.find(|now_ms| scaler.decide(*now_ms, &sample) >= wanted).unwrap() as f64 / 1_000.0
+    }
+
+    #[test]
+    fn it_is_as_slow_as_it_was_seen_to_be() {
+        assert_eq!(seconds_until(10, 3, 40.0, 2), 22.0);
+        assert_eq!(seconds_until(10, 3, 40.0, 3), 50.0);
+        assert!((50.0..80.0).contains(&seconds_until(1, 25, 50.0, 5)));
+    }
+}
