@@ -19,6 +19,7 @@ pub mod reconcile;
 pub mod resource;
 pub mod routes;
 pub mod run;
+pub mod scaling;
 pub mod service;
 pub mod source;
 pub mod throttle;

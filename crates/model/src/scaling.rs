@@ -1,0 +1,303 @@
+//! How many instances a service has.
+//!
+//! What a service needs follows from Little's law: requests that come in a second, times the seconds that one takes, are
+//! served at a time, and an instance takes `Policy::target` of those. Requests that wait are not counted as need: a line
+//! that grows while instances start would else ask for ever more of them, though it is gone a moment after they came.
+//!
+//! Two windows are looked at. A short one acts when there is more than the instances, starting ones included, can take:
+//! at once, and for as many as the rate of this second needs. A longer one keeps some room while load grows slowly.
+//! Fewer are wanted only when for a whole quiet time no moment wanted more.
+
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How often proxies tell what they see.
+pub const SAMPLE_MS: u64 = 100;
+/// The short window: long enough for a rate, short enough for a burst.
+const SHORT_MS: u64 = 1_000;
+/// The long one. A request that takes longer is still seen in it as one at work.
+const LONG_MS: u64 = 6_000;
+/// Nothing is taken away before so much time without a need for it: what comes in bursts comes again, and an instance
+/// that nobody asks costs memory only.
+const QUIET_MS: u64 = 20_000;
+/// Of the target: what instances may be filled to on average before one more is wanted.
+const FILL: f64 = 0.85;
+/// A line that is seen so often in a row is no chance: chance fills instances for a moment.
+const LINE_SAMPLES: usize = 3;
+/// A line is to be gone in this time once the instances are there.
+const LINE_MS: f64 = 2_000.0;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Requests at a time that an instance is meant for: MaxConcurrency.
+    pub target: u32,
+    /// MinSize.
+    pub min: u32,
+    /// MaxSize.
+    pub max: u32,
+}
+
+/// What all proxies together saw by a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    pub at: Timestamp,
+    /// Requests that have come, since any beginning.
+    pub arrived: u64,
+    /// Requests that instances have answered, likewise.
+    pub answered: u64,
+    /// At instances.
+    pub in_flight: u32,
+    /// In line.
+    pub waiting: u32,
+}
+
+/// The instances that there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// Get requests.
+    pub ready: u32,
+    /// Were wished and do not yet.
+    pub starting: u32,
+}
+
+/// The last seconds.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    samples: VecDeque<Sample>,
+}
+
+impl Window {
+    /// Takes what was just seen, and forgets what is too long ago. What went back, because a proxy began anew, begins
+    /// the window anew.
+    pub fn push(&mut self, sample: Sample) {
+        if self.samples.back().is_some_and(|last| {
+            sample.arrived < last.arrived || sample.answered < last.answered || sample.at <= last.at
+        }) {
+            self.samples.clear();
+        }
+        self.samples.push_back(sample);
+        while self.samples.front().is_some_and(|first| (sample.at - first.at).as_millis() as u64 > LONG_MS) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// The sample that is so old, or the oldest.
+    fn since(&self, ms: u64) -> Option<(&Sample, &Sample)> {
+        let last = self.samples.back()?;
+        let within = |one: &&Sample| (last.at - one.at) <= Duration::from_millis(ms);
+        Some((self.samples.iter().find(within)?, last))
+    }
+
+    /// Requests that came in a second.
+    fn rate(&self, ms: u64) -> f64 {
+        match self.since(ms) {
+            Some((first, last)) if first.at < last.at => {
+                (last.arrived - first.arrived) as f64 / (last.at - first.at).as_secs_f64()
+            }
+            _ => 0.0,
+        }
+    }
+
+    fn mean(&self, ms: u64, of: impl Fn(&Sample) -> f64) -> f64 {
+        let Some((first, _)) = self.since(ms) else { return 0.0 };
+        let newer = self.samples.iter().filter(|one| one.at >= first.at);
+        let (sum, count) = newer.fold((0.0, 0_u32), |(sum, count), one| (sum + of(one), count + 1));
+        sum / f64::from(count.max(1))
+    }
+
+    /// Seconds that a request takes at an instance. None: not one has ended.
+    fn service_s(&self) -> Option<f64> {
+        let (first, last) = self.since(LONG_MS)?;
+        let answered = (last.answered - first.answered) as f64;
+        let seconds = (last.at - first.at).as_secs_f64();
+        (answered >= 1.0).then(|| self.mean(LONG_MS, |one| f64::from(one.in_flight)) * seconds / answered)
+    }
+}
+
+/// What is remembered from one decision to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaler {
+    wanted: u32,
+    /// The most that was needed in each part of the quiet time, newest last.
+    needs: VecDeque<(Timestamp, u32)>,
+}
+
+impl Scaler {
+    /// Of a service that has so many instances. What came before is not known, so nothing is taken away for a while.
+    pub fn new(count: u32, now: Timestamp) -> Scaler {
+        Scaler { wanted: count, needs: VecDeque::from([(now, count)]) }
+    }
+
+    /// Remembers a need, and gives the most of the quiet time.
+    fn most(&mut self, need: u32, now: Timestamp) -> u32 {
+        // What is older and less will never be the most again.
+        while self.needs.back().is_some_and(|(_, older)| *older <= need) {
+            self.needs.pop_back();
+        }
+        self.needs.push_back((now, need));
+        let quiet = Duration::from_millis(QUIET_MS);
+        while self.needs.front().is_some_and(|(at, _)| now - *at > quiet) {
+            self.needs.pop_front();
+        }
+        self.needs.front().map_or(need, |(_, most)| *most)
+    }
+}
+
+/// How many instances there are to be, starting ones included; and what is to be remembered.
+pub fn decide(
+    policy: &Policy,
+    window: &Window,
+    fleet: Fleet,
+    before: &Scaler,
+    now: Timestamp,
+) -> (Scaler, u32) {
+    let mut scaler = before.clone();
+    let target = f64::from(policy.target.max(1));
+    let need = window.samples.back().map_or(0, |last| {
+        let calm = window.mean(SHORT_MS * 2, |one| f64::from(one.in_flight)) / (target * FILL);
+        let capacity = (fleet.ready + fleet.starting).saturating_mul(policy.target);
+        let asked = last.in_flight.saturating_add(last.waiting);
+        let burst = if asked > capacity || last.waiting > 0 { burst(window, last) / target } else { 0.0 };
+        let need = calm.max(burst).ceil().min(f64::from(u32::MAX)) as u32;
+        // Whatever the figures say: a line that stays, with nothing on its way, waits for one more.
+        let stays = window.samples.iter().rev().take(LINE_SAMPLES).all(|one| one.waiting > 0);
+        let one_more = if stays && fleet.starting == 0 { fleet.ready.saturating_add(1) } else { 0 };
+        need.max(one_more)
+    });
+    let need = need.clamp(policy.min, policy.max.max(policy.min));
+    scaler.wanted = scaler.most(need, now).clamp(policy.min, policy.max.max(policy.min));
+    let wanted = scaler.wanted;
+    (scaler, wanted)
+}
+
+/// Requests at a time that the present rate makes, and what it takes to be rid of the line soon.
+fn burst(window: &Window, last: &Sample) -> f64 {
+    let there = f64::from(last.in_flight) + f64::from(last.waiting);
+    match window.service_s() {
+        Some(service_s) => {
+            let line = f64::from(last.waiting) * service_s * 1_000.0 / LINE_MS;
+            // The beginning of a burst shows in the last moment only, where chance shows too: of a Poisson process
+            // one count in fifty is more than two roots beyond its mean.
+            let moment_s = 2.0 * SAMPLE_MS as f64 / 1_000.0;
+            let count = window.rate(2 * SAMPLE_MS) * moment_s;
+            let rate = window.rate(SHORT_MS).max((count - 2.0 * count.sqrt()) / moment_s);
+            // Never more than there are: what takes longer than it seems shows in those.
+            (rate * service_s + line).min(there)
+        }
+        None => there,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy { target: 10, min: 1, max: 25 };
+
+    /// A service under a load, told of every `SAMPLE_MS`.
+    struct Service {
+        policy: Policy,
+        window: Window,
+        scaler: Scaler,
+        fleet: Fleet,
+        seen: Sample,
+    }
+
+    impl Service {
+        fn new(policy: Policy, ready: u32) -> Service {
+            let scaler = Scaler::new(ready, Timestamp(0));
+            let fleet = Fleet { ready, starting: 0 };
+            Service { policy, window: Window::default(), scaler, fleet, seen: Sample::default() }
+        }
+
+        /// For so long: so many come in a second, so many are answered, so many are at work, so many wait.
+        fn sees(&mut self, ms: u64, [rate, answers]: [u64; 2], in_flight: u32, waiting: u32) -> u32 {
+            let mut wanted = 0;
+            for _ in 0..ms / SAMPLE_MS {
+                self.seen.at = self.seen.at + Duration::from_millis(SAMPLE_MS);
+                self.seen.arrived += rate * SAMPLE_MS / 1_000;
+                self.seen.answered += answers * SAMPLE_MS / 1_000;
+                (self.seen.in_flight, self.seen.waiting) = (in_flight, waiting);
+                self.window.push(self.seen);
+                let (scaler, count) =
+                    decide(&self.policy, &self.window, self.fleet, &self.scaler, self.seen.at);
+                (self.scaler, wanted) = (scaler, count);
+            }
+            wanted
+        }
+    }
+
+    #[test]
+    fn a_calm_load_has_some_room() {
+        let mut service = Service::new(POLICY, 1);
+        assert_eq!(service.sees(5_000, [70, 70], 7, 0), 1);
+        assert_eq!(service.sees(5_000, [90, 90], 9, 0), 2, "nine of ten leave no room");
+        service.fleet.ready = 2;
+        assert_eq!(service.sees(60_000, [90, 90], 9, 0), 2, "and it stays so");
+    }
+
+    #[test]
+    fn a_line_is_acted_on_at_once_and_counted_once() {
+        let mut service = Service::new(POLICY, 1);
+        assert_eq!(service.sees(10_000, [50, 50], 5, 0), 1);
+        // Eight times the rate: 40 at a time, of which ten are at the instance.
+        assert_eq!(service.sees(SAMPLE_MS, [400, 100], 10, 30), 2, "as far as a tenth of a second shows it");
+        let after_a_second = service.sees(SHORT_MS - SAMPLE_MS, [400, 100], 10, 30);
+        assert!((4..=6).contains(&after_a_second), "{after_a_second}");
+        service.fleet.starting = after_a_second - 1;
+        // It grows until they are here, and nothing more is asked for.
+        let with_long_line = service.sees(1_000, [400, 100], 10, 300);
+        assert!(with_long_line <= after_a_second + 2, "{with_long_line}");
+    }
+
+    #[test]
+    fn what_comes_first_of_all_is_counted_by_heads() {
+        let mut service = Service::new(POLICY, 1);
+        service.seen.arrived = 40;
+        service.seen.at = Timestamp(SAMPLE_MS);
+        (service.seen.in_flight, service.seen.waiting) = (10, 30);
+        service.window.push(service.seen);
+        let (_, wanted) = decide(&POLICY, &service.window, service.fleet, &service.scaler, service.seen.at);
+        assert_eq!(wanted, 4, "40 at 10 each, and nobody knows how long they take");
+    }
+
+    #[test]
+    fn less_is_wanted_after_a_quiet_time_only() {
+        let mut service = Service::new(POLICY, 5);
+        assert_eq!(service.sees(10_000, [400, 400], 40, 0), 5);
+        assert_eq!(service.sees(QUIET_MS - 1_000, [10, 10], 1, 0), 5);
+        assert_eq!(service.sees(4_000, [10, 10], 1, 0), 1);
+        // One that has just begun knows nothing of before.
+        let mut again = Service::new(POLICY, 5);
+        assert_eq!(again.sees(QUIET_MS - 1_000, [10, 10], 1, 0), 5);
+        assert_eq!(again.sees(2_000, [10, 10], 1, 0), 1);
+    }
+
+    #[test]
+    fn sizes_bound_it() {
+        let mut service = Service::new(Policy { min: 2, max: 3, ..POLICY }, 1);
+        assert_eq!(service.sees(1_000, [0, 0], 0, 0), 2, "at once: that many there have to be");
+        assert_eq!(service.sees(1_000, [1_000, 200], 20, 500), 3);
+        service.policy.max = 2;
+        assert_eq!(service.sees(SAMPLE_MS, [1_000, 200], 20, 500), 2, "and no more, at once");
+    }
+
+    #[test]
+    fn counts_that_begin_anew_begin_the_window_anew() {
+        let mut window = Window::default();
+        let sample =
+            |at, arrived| Sample { at: Timestamp(at), arrived, answered: arrived, ..Sample::default() };
+        window.push(sample(100, 1_000));
+        window.push(sample(200, 1_100));
+        assert_eq!(window.rate(SHORT_MS), 1_000.0);
+        window.push(sample(300, 10));
+        assert_eq!((window.samples.len(), window.rate(SHORT_MS)), (1, 0.0));
+        for at in 4..1_000 {
+            window.push(sample(at * 100, at * 10));
+        }
+        assert_eq!(window.samples.len(), (LONG_MS / SAMPLE_MS + 1) as usize, "it has its bound");
+    }
+}

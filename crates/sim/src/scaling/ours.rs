@@ -1,0 +1,43 @@
+//! Our own, by the code that runs.
+
+use super::trace::Policy;
+use super::world::{self, Autoscaler, Rules};
+use apron_model::scaling::{self, Fleet, Sample, Scaler, Window};
+use apron_model::time::Timestamp;
+
+pub struct Ours {
+    policy: scaling::Policy,
+    window: Window,
+    scaler: Scaler,
+}
+
+impl Ours {
+    pub fn new(policy: Policy) -> Ours {
+        let Policy { target, min, max } = policy;
+        let scaler = Scaler::new(min, Timestamp(0));
+        Ours { policy: scaling::Policy { target, min, max }, window: Window::default(), scaler }
+    }
+}
+
+impl Autoscaler for Ours {
+    /// As the proxy does it.
+    fn rules(&self, policy: Policy) -> Rules {
+        Rules {
+            ceiling: policy.target * 2,
+            ceiling_alone: policy.target,
+            waiting_per_instance: policy.target * 4,
+            waiting_min: 1_000,
+            wait_max_ms: 120_000,
+        }
+    }
+
+    fn decide(&mut self, now_ms: u64, sample: &world::Sample) -> u32 {
+        let world::Sample { arrived, answered, waiting, now, ready, starting, .. } = *sample;
+        let at = Timestamp(now_ms);
+        self.window.push(Sample { at, arrived, answered, in_flight: now - waiting, waiting });
+        let (scaler, wanted) =
+            scaling::decide(&self.policy, &self.window, Fleet { ready, starting }, &self.scaler, at);
+        self.scaler = scaler;
+        wanted
+    }
+}
