@@ -1,0 +1,149 @@
+//! When an idle instance is throttled, frozen or stopped: the rungs of the idle ladder.
+//!
+//! The node decides by this, on what proxies tell it. An instance goes down the rungs one after the other, each after its
+//! own time without a request, to the lowest that its service allows; anything to do brings it back to the top at once.
+
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How much of an instance is there. Ordered from the top.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rung {
+    /// Has its whole CPU.
+    #[default]
+    Active,
+    /// Runs with a sixtieth of its CPU, as App Runner's provisioned instances do.
+    Throttled,
+    /// Does not run; memory, sockets and connections stay.
+    Frozen,
+    /// No process. Its address is kept, and the next request starts it.
+    Zero,
+}
+
+/// The fractions of a service's CPU that a throttled instance has: one in so many.
+pub const THROTTLED_SHARE: u32 = 60;
+/// Without a request for so long, in ms, an instance goes to each rung.
+pub const AFTER_MS: [u64; 3] = [1_000, 30_000, 900_000];
+
+/// What a service says about its idle instances: the tags `apron:idle` and `apron:idle-after-ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdlePolicy {
+    pub lowest: Rung,
+    /// For `Throttled`, `Frozen` and `Zero`; each at least the one before.
+    pub after_ms: [u64; 3],
+}
+
+impl Default for IdlePolicy {
+    /// App Runner's own behaviour.
+    fn default() -> IdlePolicy {
+        IdlePolicy { lowest: Rung::Throttled, after_ms: AFTER_MS }
+    }
+}
+
+/// What keeps an instance awake, worst for its owner's purse last. Also what `apron why-awake` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Awake {
+    /// The service's lowest rung is the top one.
+    Wanted,
+    /// It has not been healthy since its start.
+    Starting,
+    /// A proxy has a request for it, or bytes on an upgraded connection of it.
+    Requests,
+    /// A proxy that may have some cannot be heard, and nobody has taken its place yet.
+    UnknownProxy,
+    /// Somebody runs a command in it.
+    Command,
+}
+
+/// What is known of one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idleness {
+    pub rung: Rung,
+    /// None: nothing keeps it awake since `since`.
+    pub awake: Option<Awake>,
+    /// When the last thing that kept it awake ended.
+    pub since: Timestamp,
+}
+
+/// What to do with an instance, and when to look again if nothing happens before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub rung: Rung,
+    pub look_at: Option<Timestamp>,
+}
+
+/// To which rung an instance goes now.
+pub fn decide(policy: &IdlePolicy, seen: &Idleness, now: Timestamp) -> Decision {
+    if seen.awake.is_some() {
+        return Decision { rung: Rung::Active, look_at: None };
+    }
+    let quiet = now - seen.since;
+    let mut decision = Decision { rung: Rung::Active, look_at: None };
+    for (rung, after_ms) in [Rung::Throttled, Rung::Frozen, Rung::Zero].into_iter().zip(policy.after_ms) {
+        if rung > policy.lowest {
+            break;
+        }
+        let after = Duration::from_millis(after_ms);
+        if quiet < after {
+            decision.look_at = Some(seen.since + after);
+            break;
+        }
+        decision.rung = rung;
+    }
+    // What is down already stays there: a look that comes late, or a policy that was just changed, wakes nobody.
+    decision.rung = decision.rung.max(seen.rung.min(policy.lowest));
+    decision
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL_WAY: IdlePolicy = IdlePolicy { lowest: Rung::Zero, after_ms: AFTER_MS };
+
+    fn check(policy: IdlePolicy, rung: Rung, quiet_ms: u64, expect: Rung, look_in_ms: Option<u64>) {
+        let (since, now) = (Timestamp(5_000), Timestamp(5_000 + quiet_ms));
+        let decision = decide(&policy, &Idleness { rung, awake: None, since }, now);
+        let look_at = look_in_ms.map(|ms| Timestamp(now.0 + ms));
+        assert_eq!(decision, Decision { rung: expect, look_at }, "{policy:?} {rung:?} after {quiet_ms} ms");
+    }
+
+    #[test]
+    fn each_rung_has_its_time() {
+        check(ALL_WAY, Rung::Active, 0, Rung::Active, Some(1_000));
+        check(ALL_WAY, Rung::Active, 999, Rung::Active, Some(1));
+        check(ALL_WAY, Rung::Active, 1_000, Rung::Throttled, Some(29_000));
+        check(ALL_WAY, Rung::Throttled, 30_000, Rung::Frozen, Some(870_000));
+        check(ALL_WAY, Rung::Frozen, 900_000, Rung::Zero, None);
+        check(ALL_WAY, Rung::Active, 2_000_000, Rung::Zero, None);
+    }
+
+    #[test]
+    fn a_service_says_how_far() {
+        let to = |lowest| IdlePolicy { lowest, ..ALL_WAY };
+        check(to(Rung::Active), Rung::Active, 2_000_000, Rung::Active, None);
+        check(IdlePolicy::default(), Rung::Throttled, 2_000_000, Rung::Throttled, None);
+        check(to(Rung::Frozen), Rung::Throttled, 2_000_000, Rung::Frozen, None);
+        // It was at zero when its owner changed that.
+        check(to(Rung::Throttled), Rung::Frozen, 10_000, Rung::Throttled, None);
+    }
+
+    #[test]
+    fn what_sleeps_is_not_woken_by_a_look() {
+        check(ALL_WAY, Rung::Frozen, 0, Rung::Frozen, Some(1_000));
+    }
+
+    #[test]
+    fn anything_to_do_wakes_it() {
+        for awake in [Awake::Wanted, Awake::Starting, Awake::Requests, Awake::UnknownProxy, Awake::Command] {
+            for rung in [Rung::Active, Rung::Throttled, Rung::Frozen, Rung::Zero] {
+                let seen = Idleness { rung, awake: Some(awake), since: Timestamp(0) };
+                let decision = decide(&ALL_WAY, &seen, Timestamp(10_000_000));
+                assert_eq!(decision, Decision { rung: Rung::Active, look_at: None }, "{awake:?} {rung:?}");
+            }
+        }
+    }
+}
