@@ -66,7 +66,7 @@ pub(crate) fn find(event_loop: &EventLoop, host: &Host) -> Result<Arc<Service>, 
 }
 
 /// Where else a request can go that one instance did not take.
-pub(crate) enum Elsewhere {
+enum Elsewhere {
     Place(Ticket),
     /// Others are well and full: into the line.
     Line,
@@ -74,11 +74,11 @@ pub(crate) enum Elsewhere {
 }
 
 /// Instances that a request is offered to, one after the other, beside its own.
-pub(crate) const OTHERS_MAX: usize = 3;
+const OTHERS_MAX: usize = 3;
 
 /// Another instance than the one of this key, for a second attempt. It does not go to the end of the line while another
 /// one has room: the request had a place.
-pub(crate) fn elsewhere(event_loop: &EventLoop, host: &Host, avoid: u64) -> Elsewhere {
+fn elsewhere(event_loop: &EventLoop, host: &Host, avoid: u64) -> Elsewhere {
     let snapshot = event_loop.snapshot.borrow();
     let service = snapshot.find(host).filter(|service| service.refuses().is_none());
     let Some(service) = service else { return Elsewhere::Nowhere };
@@ -91,6 +91,47 @@ pub(crate) fn elsewhere(event_loop: &EventLoop, host: &Host, avoid: u64) -> Else
         instance.key != avoid && instance.ejection.standing(now_ms) == Standing::In
     };
     if service.instances.iter().any(is_well) { Elsewhere::Line } else { Elsewhere::Nowhere }
+}
+
+/// Why there is no connection.
+pub(crate) enum Unconnected {
+    Final(Cause),
+    /// The instance refused, and the others that are well are full: the request's place is in their line, without the
+    /// one that it has.
+    Line,
+}
+
+/// Has `open` connect to the instance of this place, or to others where that gives nothing; the other way round for what
+/// is sent `again`. Another's place is taken too.
+pub(crate) async fn offer<T>(
+    event_loop: &EventLoop,
+    host: &Host,
+    ticket: &Ticket,
+    again: bool,
+    open: impl AsyncFn(&Ticket) -> Option<T>,
+) -> Result<(Option<Ticket>, T), Unconnected> {
+    let mut avoid = ticket.upstream.instance.key;
+    // Boxed, because they are rare: every request would have their room otherwise.
+    if again
+        && let Elsewhere::Place(other) = elsewhere(event_loop, host, avoid)
+        && let Some(opened) = Box::pin(open(&other)).await
+    {
+        return Ok((Some(other), opened));
+    }
+    if let Some(opened) = Box::pin(open(ticket)).await {
+        return Ok((None, opened));
+    }
+    for _ in 0..OTHERS_MAX {
+        match elsewhere(event_loop, host, avoid) {
+            Elsewhere::Place(other) => match Box::pin(open(&other)).await {
+                Some(opened) => return Ok((Some(other), opened)),
+                None => avoid = other.upstream.instance.key,
+            },
+            Elsewhere::Line => return Err(Unconnected::Line),
+            Elsewhere::Nowhere => break,
+        }
+    }
+    Err(Unconnected::Final(Cause::ConnectFailed))
 }
 
 /// The line that a request may have to wait in, and for how long.

@@ -292,10 +292,10 @@ async fn sweep(event_loop: &EventLoop, turns: &Turns, number: usize) {
         event_loop.upstreams.close_idle();
         if number == 0 {
             event_loop.region.clear_dead();
+            event_loop.settings.edge.rates.sweep();
         }
         event_loop.answers.sweep();
         event_loop.strangers.sweep();
-        event_loop.settings.edge.rates.sweep();
         event_loop.request_ids.tick();
     }
 }

@@ -5,17 +5,17 @@
 //! touched the request, or the connection was one from the pool that closed without an answer to a request that is
 //! idempotent and has no body.
 
-use crate::admission::{self, Elsewhere, InTime, Look, OTHERS_MAX};
+use crate::admission::{self, InTime, Look, Unconnected};
 use crate::affinity;
 use crate::body::{Held, RequestBody, ResponseBody, Waits};
 use crate::client::{Active, Client, Order, Waiting};
 use crate::client_body::ClientBody;
 use crate::headers::{self, Shape, X_REQUEST_ID};
-use crate::http1::{Call, Unconnected};
+use crate::http1::Call;
 use crate::https;
 use crate::instance_body::InstanceBody;
 use crate::observe::Exchange;
-use crate::pool::{Connection, Ticket};
+use crate::pool::{ConnectError, Connection, Ticket};
 use crate::queue::End;
 use crate::reply::{self, Cause, How};
 use crate::route::Host;
@@ -343,65 +343,39 @@ impl Sender<'_> {
         again: bool,
         exchange: &mut Exchange,
     ) -> Result<(Connection, Ticket), Cause> {
+        let InTime { event_loop, host, .. } = *self.line;
         let (mut ticket, mut again) = (ticket, again);
         loop {
             let since = Instant::now();
-            match self.connect_any(ticket, again).await {
-                Ok((connection, ticket)) => {
+            let open = async |ticket: &Ticket| self.open(ticket).await;
+            match admission::offer(event_loop, host, &ticket, again, open).await {
+                Ok((other, connection)) => {
+                    let ticket = other.unwrap_or(ticket);
                     exchange.connected(since.elapsed());
                     exchange.instance(&ticket.upstream.instance);
                     return Ok((connection, ticket));
                 }
                 Err(Unconnected::Final(cause)) => return Err(cause),
                 Err(Unconnected::Line) => {
+                    // The place at what refused is nobody's while this one waits.
+                    drop(ticket);
                     (ticket, again) = (self.line.wait(End::Front, exchange).await?, false);
                 }
             }
         }
     }
 
-    async fn connect_any(&self, ticket: Ticket, again: bool) -> Result<(Connection, Ticket), Unconnected> {
-        let InTime { event_loop, host, .. } = *self.line;
-        let mut avoid = ticket.upstream.instance.key;
-        if again
-            && let Elsewhere::Place(other) = admission::elsewhere(event_loop, host, avoid)
-            && let Some(opened) = self.open(other).await
-        {
-            return Ok(opened);
-        }
-        if let Some(opened) = self.open(ticket).await {
-            return Ok(opened);
-        }
-        for _ in 0..OTHERS_MAX {
-            match admission::elsewhere(event_loop, host, avoid) {
-                Elsewhere::Place(other) => {
-                    avoid = other.upstream.instance.key;
-                    if let Some(opened) = self.open(other).await {
-                        return Ok(opened);
-                    }
-                }
-                Elsewhere::Line => return Err(Unconnected::Line),
-                Elsewhere::Nowhere => break,
-            }
-        }
-        Err(Unconnected::Final(Cause::ConnectFailed))
-    }
-
-    /// Gives the place back when there is no connection.
-    async fn open(&self, ticket: Ticket) -> Option<(Connection, Ticket)> {
+    async fn open(&self, ticket: &Ticket) -> Option<Connection> {
         let opened = match self.upgrade {
             true => ticket.upstream.connect_for_upgrade(self.protocol).await,
             false => ticket.upstream.connect(self.protocol).await,
         };
-        match opened {
-            Ok(connection) => Some((connection, ticket)),
-            Err(error) => {
-                let instance = &ticket.upstream.instance;
-                tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
-                ticket.connect_failed(error.is_refused());
-                None
-            }
-        }
+        let failed = |error: &ConnectError| {
+            let instance = &ticket.upstream.instance;
+            tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
+            ticket.connect_failed(error.is_refused());
+        };
+        opened.inspect_err(failed).ok()
     }
 
     /// Sends the request and waits for the head of the answer. `replayable`: it may be sent again although it was

@@ -3,13 +3,13 @@
 //! Who asks drives the connection: it takes the head of the answer first and then its body, frame by frame. Nothing is
 //! sent meanwhile, so there is nothing else to drive, and no task, channel or copy of the request between both.
 
-use crate::admission::InTime;
+use crate::admission::{InTime, Unconnected};
 use crate::body::Waits;
 use crate::client::Client;
 use crate::event_loop::EventLoop;
 use crate::http1::body::{Framing, Malformed, Part, Place, each_trailer};
 use crate::http1::buffer::Buffer;
-use crate::http1::connect::{Unconnected, connect};
+use crate::http1::connect::connect;
 use crate::http1::head::{self, Peer};
 use crate::http1::parse::{self, Kind, ResponseHead};
 use crate::http1::relay::INTERIM_MAX;

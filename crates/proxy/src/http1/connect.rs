@@ -1,8 +1,7 @@
 //! Fresh connections to instances, when the pool has none that will do.
 
-use crate::admission::{self, Elsewhere, OTHERS_MAX};
+use crate::admission::{self, Unconnected};
 use crate::client::Client;
-use crate::event_loop::EventLoop;
 use crate::http1::pool;
 use crate::observe::Exchange;
 use crate::pool::Ticket;
@@ -11,14 +10,6 @@ use crate::reply::Cause;
 use crate::route::Host;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-
-/// Why there is no connection.
-pub(crate) enum Unconnected {
-    Final(Cause),
-    /// The instance refused, and the others that are well are full: the request's place is in their line, without the
-    /// one that it has.
-    Line,
-}
 
 /// A fresh connection to the instance, or to another one when it refuses; the other way round for what is sent `again`.
 /// The other's place is taken too. In the time that the request may take in all, if there is one.
@@ -31,10 +22,10 @@ pub(super) async fn connect(
     again: bool,
 ) -> Result<(Option<Ticket>, TcpStream), Unconnected> {
     let began = Instant::now();
-    let connect = connect_any(&client.event_loop, host, ticket, again);
+    let connect = admission::offer(&client.event_loop, host, ticket, again, open);
     let opened = match end_by {
         None => connect.await,
-        // Boxed as below.
+        // Boxed, because it is rare: every connection would have its room otherwise.
         Some(end_by) => Box::pin(timeout_at(end_by, connect))
             .await
             .unwrap_or(Err(Unconnected::Final(Cause::TotalTimedOut))),
@@ -43,36 +34,6 @@ pub(super) async fn connect(
         exchange.connected(began.elapsed());
     }
     opened
-}
-
-async fn connect_any(
-    event_loop: &EventLoop,
-    host: &Host,
-    ticket: &Ticket,
-    again: bool,
-) -> Result<(Option<Ticket>, TcpStream), Unconnected> {
-    let mut avoid = ticket.upstream.instance.key;
-    // Boxed, because they are rare: every connection would have their room otherwise.
-    if again
-        && let Elsewhere::Place(other) = admission::elsewhere(event_loop, host, avoid)
-        && let Some(link) = Box::pin(open(&other)).await
-    {
-        return Ok((Some(other), link));
-    }
-    if let Some(link) = Box::pin(open(ticket)).await {
-        return Ok((None, link));
-    }
-    for _ in 0..OTHERS_MAX {
-        match admission::elsewhere(event_loop, host, avoid) {
-            Elsewhere::Place(other) => match Box::pin(open(&other)).await {
-                Some(link) => return Ok((Some(other), link)),
-                None => avoid = other.upstream.instance.key,
-            },
-            Elsewhere::Line => return Err(Unconnected::Line),
-            Elsewhere::Nowhere => break,
-        }
-    }
-    Err(Unconnected::Final(Cause::ConnectFailed))
 }
 
 async fn open(ticket: &Ticket) -> Option<TcpStream> {

@@ -25,7 +25,6 @@ mod serve;
 
 pub(crate) use buffer::Buffers;
 pub(crate) use call::{Call, CallBody};
-pub(crate) use connect::Unconnected;
 pub(crate) use gate::{Gate, Ruling};
 pub(crate) use parse::{HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 pub(crate) use pool::RawPool;

@@ -4,10 +4,11 @@
 //! be slow to read while it still sends. Nothing is decided by a timer of its own: each turn that moved bytes puts
 //! off the one moment by which the loop's sweep wakes the task.
 
+use crate::admission::Unconnected;
 use crate::client::Client;
 use crate::http1::body::{Framing, Way};
 use crate::http1::buffer::Buffer;
-use crate::http1::connect::{Unconnected, connect};
+use crate::http1::connect::connect;
 use crate::http1::head::{self, Connection};
 use crate::http1::parse::{self, ResponseHead};
 use crate::http1::serve::is_ending;

@@ -1,13 +1,13 @@
 //! One client's connection: one request after the other, in order, until one of both sides closes.
 
-use crate::admission::{self, Look};
+use crate::admission::{self, Look, Unconnected};
 use crate::client::{Active, Client, Order};
 use crate::forward::REQUESTS_MAX;
 use crate::headers;
 use crate::http1::Handover;
 use crate::http1::body::{Framing, Way};
 use crate::http1::buffer::Buffer;
-use crate::http1::connect::{Unconnected, connect};
+use crate::http1::connect::connect;
 use crate::http1::parse::{self, EMPTY_LINES_MAX, Kind, RequestHead};
 use crate::http1::relay::{End, Ends, Outcome, Relay, Request};
 use crate::http1::{Reset, head};
