@@ -42,7 +42,7 @@ pub(crate) fn admit_now(event_loop: &EventLoop, service: &Arc<Service>) -> Look 
     if service.queue.waiting() > 0 {
         return Look::Wait;
     }
-    match take(event_loop, service, None) {
+    match take(event_loop, service, &[]) {
         Some(ticket) => Look::Go(ticket),
         None => Look::Wait,
     }
@@ -76,19 +76,19 @@ enum Elsewhere {
 /// Instances that a request is offered to, one after the other, beside its own.
 const OTHERS_MAX: usize = 3;
 
-/// Another instance than the one of this key, for a second attempt. It does not go to the end of the line while another
+/// Another instance than those of these keys, for a further attempt. It does not go to the end of the line while another
 /// one has room: the request had a place.
-fn elsewhere(event_loop: &EventLoop, host: &Host, avoid: u64) -> Elsewhere {
+fn elsewhere(event_loop: &EventLoop, host: &Host, avoid: &[u64]) -> Elsewhere {
     let snapshot = event_loop.snapshot.borrow();
     let service = snapshot.find(host).filter(|service| service.refuses().is_none());
     let Some(service) = service else { return Elsewhere::Nowhere };
-    if let Some(ticket) = take(event_loop, service, Some(avoid)) {
+    if let Some(ticket) = take(event_loop, service, avoid) {
         return Elsewhere::Place(ticket);
     }
-    // It may lead back to the one that failed, when that is to be probed or is not out yet, but not for ever: each failure
-    // takes that further out.
+    // It may lead back to one that failed, when that is to be probed or is not out yet, but not for ever: nobody is in the
+    // line for longer than its own time.
     let is_well = |instance: &Arc<Instance>| {
-        instance.key != avoid && instance.ejection.standing(now_ms) == Standing::In
+        !avoid.contains(&instance.key) && instance.ejection.standing(now_ms) == Standing::In
     };
     if service.instances.iter().any(is_well) { Elsewhere::Line } else { Elsewhere::Nowhere }
 }
@@ -101,37 +101,63 @@ pub(crate) enum Unconnected {
     Line,
 }
 
-/// Has `open` connect to the instance of this place, or to others where that gives nothing; the other way round for what
-/// is sent `again`. Another's place is taken too.
-pub(crate) async fn offer<T>(
-    event_loop: &EventLoop,
-    host: &Host,
-    ticket: &Ticket,
-    again: bool,
-    open: impl AsyncFn(&Ticket) -> Option<T>,
-) -> Result<(Option<Ticket>, T), Unconnected> {
-    let mut avoid = ticket.upstream.instance.key;
-    // Boxed, because they are rare: every request would have their room otherwise.
-    if again
-        && let Elsewhere::Place(other) = elsewhere(event_loop, host, avoid)
-        && let Some(opened) = Box::pin(open(&other)).await
-    {
-        return Ok((Some(other), opened));
-    }
-    if let Some(opened) = Box::pin(open(ticket)).await {
-        return Ok((None, opened));
-    }
-    for _ in 0..OTHERS_MAX {
-        match elsewhere(event_loop, host, avoid) {
-            Elsewhere::Place(other) => match Box::pin(open(&other)).await {
-                Some(opened) => return Ok((Some(other), opened)),
-                None => avoid = other.upstream.instance.key,
-            },
-            Elsewhere::Line => return Err(Unconnected::Line),
-            Elsewhere::Nowhere => break,
+/// A request that has a place and needs a connection.
+pub(crate) struct Offer<'a> {
+    pub(crate) event_loop: &'a EventLoop,
+    pub(crate) host: &'a Host,
+    pub(crate) ticket: &'a Ticket,
+    /// It was sent before, and others are tried first.
+    pub(crate) again: bool,
+    /// Of the time that the request may take in all, if there is one.
+    pub(crate) end_by: Option<Instant>,
+}
+
+impl Offer<'_> {
+    /// Has `open` connect to the instance of the place, or to others where that gives nothing. Another's place is taken
+    /// too.
+    pub(crate) async fn to<T>(
+        self,
+        open: impl AsyncFn(&Ticket) -> Option<T>,
+    ) -> Result<(Option<Ticket>, T), Unconnected> {
+        match self.end_by {
+            None => self.to_each(open).await,
+            // Boxed, because it is rare: every connection would have its room otherwise.
+            Some(end_by) => Box::pin(timeout_at(end_by, self.to_each(open)))
+                .await
+                .unwrap_or(Err(Unconnected::Final(Cause::TotalTimedOut))),
         }
     }
-    Err(Unconnected::Final(Cause::ConnectFailed))
+
+    async fn to_each<T>(
+        &self,
+        open: impl AsyncFn(&Ticket) -> Option<T>,
+    ) -> Result<(Option<Ticket>, T), Unconnected> {
+        let Offer { event_loop, host, ticket, again, .. } = *self;
+        let own = ticket.upstream.instance.key;
+        let mut tried = Vec::new();
+        // Boxed, because they are rare: every request would have their room otherwise.
+        if again && let Elsewhere::Place(other) = elsewhere(event_loop, host, &[own]) {
+            match Box::pin(open(&other)).await {
+                Some(opened) => return Ok((Some(other), opened)),
+                None => tried.push(other.upstream.instance.key),
+            }
+        }
+        if let Some(opened) = Box::pin(open(ticket)).await {
+            return Ok((None, opened));
+        }
+        tried.push(own);
+        for _ in 0..OTHERS_MAX {
+            match elsewhere(event_loop, host, &tried) {
+                Elsewhere::Place(other) => match Box::pin(open(&other)).await {
+                    Some(opened) => return Ok((Some(other), opened)),
+                    None => tried.push(other.upstream.instance.key),
+                },
+                Elsewhere::Line => return Err(Unconnected::Line),
+                Elsewhere::Nowhere => break,
+            }
+        }
+        Err(Unconnected::Final(Cause::ConnectFailed))
+    }
 }
 
 /// The line that a request may have to wait in, and for how long.
@@ -176,6 +202,10 @@ pub(crate) async fn wait(
 
 /// Stands in the service's line. A service that has no instance, and none on its way, is given up after `patience`.
 async fn stand(service: &Service, end: End, patience: Duration, deadline: Instant) -> Result<Slot, Refusal> {
+    // A place may be there at once, and a request that was refused elsewhere may come with its time gone.
+    if deadline <= Instant::now() {
+        return Err(Refusal::Final(Cause::QueueTimedOut));
+    }
     let mut place = service.queue.enter(end)?;
     loop {
         let end = deadline.min(Instant::now() + patience);
@@ -215,7 +245,7 @@ async fn successor(
     }
 }
 
-fn take(event_loop: &EventLoop, service: &Service, avoid: Option<u64>) -> Option<Ticket> {
+fn take(event_loop: &EventLoop, service: &Service, avoid: &[u64]) -> Option<Ticket> {
     let claim = balance::claim(service, event_loop.next_rotation(), avoid)?;
     Some(Ticket::new(event_loop.upstreams.get(claim.instance, service), claim.trial))
 }

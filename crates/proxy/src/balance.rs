@@ -11,7 +11,7 @@ use crate::route::{Service, Snapshot};
 use crate::shared_counts::{self, Region, Seen, Slots};
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::routes::Balance;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -104,9 +104,8 @@ impl Instances {
 
     /// What waits does so by this table from now on, before any loop routes by it.
     pub(crate) fn follow(&self, snapshot: &Snapshot) {
-        let named: HashSet<&ServiceId> = snapshot.services.iter().map(|service| &service.id).collect();
-        snapshot.services.iter().for_each(|service| service.queue.follow(service));
-        self.queues.iter().filter(|(id, _)| !named.contains(id)).for_each(|(_, queue)| queue.close());
+        snapshot.services().for_each(|service| service.queue.follow(service));
+        self.queues.iter().filter(|(id, _)| !snapshot.names(id)).for_each(|(_, queue)| queue.close());
     }
 
     /// The same of a table that only changes these.
@@ -169,9 +168,9 @@ pub(crate) struct Claim<'a> {
     pub(crate) trial: Trial,
 }
 
-/// Takes a place at the instance that is best for the next request. `avoid` is the key of one that just failed;
+/// Takes a place at the instance that is best for the next request. `avoid` are the keys of those that just failed;
 /// `rotation` is where to begin among equals. None: all are full.
-pub(crate) fn claim(service: &Service, rotation: usize, avoid: Option<u64>) -> Option<Claim<'_>> {
+pub(crate) fn claim<'a>(service: &'a Service, rotation: usize, avoid: &[u64]) -> Option<Claim<'a>> {
     for _ in 0..TRIES_MAX {
         let Choice { instance, seen, standing } =
             choose(&service.instances, service.rule(), rotation, avoid, now_ms)?;
@@ -216,7 +215,7 @@ fn choose<'a>(
     instances: &'a [Arc<Instance>],
     rule: Rule,
     rotation: usize,
-    avoid: Option<u64>,
+    avoid: &[u64],
     now_ms: impl Fn() -> u64 + Copy,
 ) -> Option<Choice<'a>> {
     let start = match rule.balance {
@@ -227,7 +226,7 @@ fn choose<'a>(
     let (head, tail) = instances.split_at(start);
     let (mut best, mut best_ejected): (Option<Ranked>, Option<Ranked>) = (None, None);
     let mut some_are_in = false;
-    for instance in tail.iter().chain(head).filter(|instance| Some(instance.key) != avoid) {
+    for instance in tail.iter().chain(head).filter(|instance| !avoid.contains(&instance.key)) {
         let standing = instance.ejection.standing(now_ms);
         some_are_in |= standing == Standing::In;
         let (seen, share) = (instance.slots.read(), instance.share(rule.target, now_ms));
@@ -298,58 +297,59 @@ mod tests {
         loads.iter().enumerate().map(make).collect()
     }
 
-    fn chosen(all: &[Arc<Instance>], rule: Rule, rotation: usize, avoid: Option<u64>) -> Option<usize> {
+    fn chosen(all: &[Arc<Instance>], rule: Rule, rotation: usize, avoid: &[u64]) -> Option<usize> {
         let choice = choose(all, rule, rotation, avoid, || 1)?;
         all.iter().position(|instance| Arc::ptr_eq(instance, choice.instance))
     }
 
-    fn check(rule: Rule, loads: &[u32], rotation: usize, avoid: Option<u64>, expect: Option<usize>) {
+    fn check(rule: Rule, loads: &[u32], rotation: usize, avoid: &[u64], expect: Option<usize>) {
         let all = loaded(&mut Instances::default(), loads);
         assert_eq!(chosen(&all, rule, rotation, avoid), expect, "{rule:?} {loads:?} {rotation} {avoid:?}");
     }
 
     #[test]
     fn spread_takes_the_least_loaded_and_equals_take_turns() {
-        check(SPREAD, &[3, 1, 2], 0, None, Some(1));
-        check(SPREAD, &[0, 0, 0], 0, None, Some(0));
-        check(SPREAD, &[0, 0, 0], 1, None, Some(1));
-        check(SPREAD, &[0, 0, 0], 5, None, Some(2));
-        check(SPREAD, &[1, 0, 0], 0, None, Some(1));
-        check(SPREAD, &[3, 1, 2], 0, Some(2), Some(2));
-        check(SPREAD, &[0], 0, Some(1), None);
-        check(SPREAD, &[], 7, None, None);
+        check(SPREAD, &[3, 1, 2], 0, &[], Some(1));
+        check(SPREAD, &[0, 0, 0], 0, &[], Some(0));
+        check(SPREAD, &[0, 0, 0], 1, &[], Some(1));
+        check(SPREAD, &[0, 0, 0], 5, &[], Some(2));
+        check(SPREAD, &[1, 0, 0], 0, &[], Some(1));
+        check(SPREAD, &[3, 1, 2], 0, &[2], Some(2));
+        check(SPREAD, &[3, 1, 2], 0, &[2, 3], Some(0));
+        check(SPREAD, &[0], 0, &[1], None);
+        check(SPREAD, &[], 7, &[], None);
     }
 
     #[test]
     fn pack_wakes_nobody_while_the_active_ones_have_room() {
-        check(PACK, &[0, 0, 0], 1, None, Some(0));
-        check(PACK, &[0, 1, 0], 0, None, Some(1));
-        check(PACK, &[0, 3, 2], 0, None, Some(2));
-        check(PACK, &[4, 0, 0], 0, None, Some(1));
-        check(PACK, &[4, 4, 3], 0, None, Some(2));
+        check(PACK, &[0, 0, 0], 1, &[], Some(0));
+        check(PACK, &[0, 1, 0], 0, &[], Some(1));
+        check(PACK, &[0, 3, 2], 0, &[], Some(2));
+        check(PACK, &[4, 0, 0], 0, &[], Some(1));
+        check(PACK, &[4, 4, 3], 0, &[], Some(2));
     }
 
     #[test]
     fn above_the_target_only_when_all_are_at_it_and_never_above_the_ceiling() {
         for rule in [PACK, SPREAD] {
-            check(rule, &[7, 4, 0], 0, None, Some(2));
-            check(rule, &[7, 4, 5], 0, None, Some(1));
-            check(rule, &[8, 8, 7], 0, None, Some(2));
-            check(rule, &[8, 8, 8], 0, None, None);
+            check(rule, &[7, 4, 0], 0, &[], Some(2));
+            check(rule, &[7, 4, 5], 0, &[], Some(1));
+            check(rule, &[8, 8, 7], 0, &[], Some(2));
+            check(rule, &[8, 8, 8], 0, &[], None);
         }
         let strict = Rule { target: 1, ceiling: 1, ..PACK };
-        check(strict, &[1, 0], 0, None, Some(1));
-        check(strict, &[1, 1], 0, None, None);
+        check(strict, &[1, 0], 0, &[], Some(1));
+        check(strict, &[1, 1], 0, &[], None);
         let without = Rule { target: u32::MAX, ceiling: u32::MAX, ..SPREAD };
-        check(without, &[32_767, 32_766], 0, None, Some(1));
-        check(without, &[32_767, 32_767], 0, None, None);
+        check(without, &[32_767, 32_766], 0, &[], Some(1));
+        check(without, &[32_767, 32_767], 0, &[], None);
     }
 
     #[test]
     fn a_new_instance_gets_a_growing_share() {
         let all = loaded(&mut Instances::default(), &[3, 1]);
         let chosen = |now_ms: u64| {
-            let choice = choose(&all, PACK, 0, None, move || now_ms)?;
+            let choice = choose(&all, PACK, 0, &[], move || now_ms)?;
             Some(choice.instance.id.as_str() == "1")
         };
         let at = |now_ms: u64| chosen(now_ms).unwrap();
@@ -382,12 +382,12 @@ mod tests {
             while !instance.ejection.failed(trial, 1) {}
         };
         fail(&all[0]);
-        assert_eq!(chosen(&all, SPREAD, 0, None), Some(1));
+        assert_eq!(chosen(&all, SPREAD, 0, &[]), Some(1));
         count(&all[1], PACK.ceiling);
-        assert_eq!(chosen(&all, SPREAD, 0, None), None, "full is not failed");
-        assert_eq!(chosen(&all, SPREAD, 0, Some(all[1].key)), Some(0));
+        assert_eq!(chosen(&all, SPREAD, 0, &[]), None, "full is not failed");
+        assert_eq!(chosen(&all, SPREAD, 0, &[all[1].key]), Some(0));
         fail(&all[1]);
-        assert_eq!(chosen(&all, SPREAD, 0, None), Some(0));
+        assert_eq!(chosen(&all, SPREAD, 0, &[]), Some(0));
     }
 
     #[test]

@@ -123,8 +123,8 @@ impl EventLoop {
     }
 
     fn take_table(&self, snapshot: Arc<Snapshot>) {
-        self.upstreams.keep_only(&snapshot);
-        *self.snapshot.borrow_mut() = snapshot;
+        let before = self.snapshot.replace(snapshot);
+        self.upstreams.keep_only(&before, &self.snapshot.borrow());
         self.table_changed.notify_waiters();
     }
 

@@ -5,7 +5,7 @@
 //! touched the request, or the connection was one from the pool that closed without an answer to a request that is
 //! idempotent and has no body.
 
-use crate::admission::{self, InTime, Look, Unconnected};
+use crate::admission::{self, InTime, Look, Offer, Unconnected};
 use crate::affinity;
 use crate::body::{Held, RequestBody, ResponseBody, Waits};
 use crate::client::{Active, Client, Order, Waiting};
@@ -15,7 +15,7 @@ use crate::http1::Call;
 use crate::https;
 use crate::instance_body::InstanceBody;
 use crate::observe::Exchange;
-use crate::pool::{ConnectError, Connection, Ticket};
+use crate::pool::{Connection, Ticket};
 use crate::queue::End;
 use crate::reply::{self, Cause, How};
 use crate::route::Host;
@@ -284,6 +284,8 @@ enum Failure {
     Final(Cause),
     /// Nothing of it reached the application, or it may be sent again.
     Again(Box<Request<RequestBody>>),
+    /// The application takes no more at this moment; the request, if it can be sent again. None of its faults.
+    Refused(Option<Box<Request<RequestBody>>>),
 }
 
 impl Sender<'_> {
@@ -319,7 +321,8 @@ impl Sender<'_> {
                     let response = response.map(|incoming| InstanceBody::Hyper { incoming, connection });
                     return Ok(Sent { response, ticket });
                 }
-                Err(Failure::Again(again)) if first => request = *again,
+                Err(Failure::Again(again) | Failure::Refused(Some(again))) if first => request = *again,
+                Err(Failure::Refused(_)) => return Err(Cause::ClosedBeforeResponse),
                 Err(Failure::Again(_)) => {
                     ticket.failed();
                     return Err(Cause::ClosedBeforeResponse);
@@ -348,7 +351,8 @@ impl Sender<'_> {
         loop {
             let since = Instant::now();
             let open = async |ticket: &Ticket| self.open(ticket).await;
-            match admission::offer(event_loop, host, &ticket, again, open).await {
+            let offer = Offer { event_loop, host, ticket: &ticket, again, end_by: self.waits.end };
+            match offer.to(open).await {
                 Ok((other, connection)) => {
                     let ticket = other.unwrap_or(ticket);
                     exchange.connected(since.elapsed());
@@ -370,12 +374,7 @@ impl Sender<'_> {
             true => ticket.upstream.connect_for_upgrade(self.protocol).await,
             false => ticket.upstream.connect(self.protocol).await,
         };
-        let failed = |error: &ConnectError| {
-            let instance = &ticket.upstream.instance;
-            tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
-            ticket.connect_failed(error.is_refused());
-        };
-        opened.inspect_err(failed).ok()
+        opened.inspect_err(|error| ticket.connect_failed(error)).ok()
     }
 
     /// Sends the request and waits for the head of the answer. `replayable`: it may be sent again although it was
@@ -413,10 +412,12 @@ impl Sender<'_> {
         }
         match (copy, http2_error(&error)) {
             (Some(copy), Some(Http2::Refused { leaving })) => {
-                if leaving {
-                    connection.leave();
+                let again = self.again(copy).await;
+                if !leaving {
+                    return Err(Failure::Refused(again));
                 }
-                Err(self.again(copy).await)
+                connection.leave();
+                Err(again.map_or(Failure::Final(Cause::ClosedBeforeResponse), Failure::Again))
             }
             (_, Some(Http2::Nonsense)) => Err(Failure::Final(Cause::BadResponse)),
             _ if error.is_parse() => Err(Failure::Final(Cause::BadResponse)),
@@ -426,15 +427,12 @@ impl Sender<'_> {
     }
 
     /// The request anew, of which the application has touched nothing; if its body is still whole.
-    async fn again(&self, copy: Copy) -> Failure {
+    async fn again(&self, copy: Copy) -> Option<Box<Request<RequestBody>>> {
         let body = match self.upload {
             None => Some(RequestBody::Empty),
             Some(upload) => upload.again().await.map(|again| RequestBody::again(again, upload, self.waits)),
         };
-        match body {
-            Some(body) => Failure::Again(Box::new(copy.request(body))),
-            None => Failure::Final(Cause::ClosedBeforeResponse),
-        }
+        body.map(|body| Box::new(copy.request(body)))
     }
 }
 

@@ -84,6 +84,7 @@ mod request_id;
 mod rewound;
 mod route;
 mod saved;
+mod shards;
 mod shared_counts;
 mod strangers;
 mod tables;
@@ -98,7 +99,6 @@ pub use config::{
     INSTANCE_WAIT_MS, OpeningTimeouts, PairFiles, Source, StaticRoute, Tls,
 };
 pub use headers::is_via_name;
-pub use listen::bind;
 pub use process::{Listeners, Proxy, ProxyError, run};
 pub use shared_counts::{counts_memory, is_counts_memory};
 pub use tls::{AuthorityError, check_authority};

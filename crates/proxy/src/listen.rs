@@ -21,13 +21,12 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -41,8 +40,8 @@ use tokio_rustls::TlsAcceptor;
 const CONNECTIONS_MAX: usize = 10_000;
 /// From here on, idle connections are closed sooner.
 pub(crate) const CROWDED_CONNECTIONS: usize = CONNECTIONS_MAX / 10 * 9;
-/// Connections that the kernel holds for a listener until they are accepted.
-const BACKLOG: i32 = 4096;
+/// Connections that are accepted of a listener that ends: as many as the kernel may hold for it.
+const LAST_CONNECTIONS_MAX: usize = 4096;
 /// A client that has not acknowledged sent bytes for this long is gone, or holds its answer hostage.
 const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(120);
 /// After a failed accept, such as too many open files: a pause instead of a hot loop.
@@ -52,27 +51,6 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// What a TLS listener needs beside its socket.
 pub(crate) type Secure = TlsAcceptor;
-
-/// Listening sockets for the same address, one per loop, among which the kernel spreads connections.
-pub fn bind(address: SocketAddr, loops: usize) -> io::Result<Vec<OwnedFd>> {
-    let mut address = address;
-    let mut sockets = Vec::with_capacity(loops);
-    for _ in 0..loops.max(1) {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        if address.is_ipv6() {
-            // All addresses are those of IPv4 too, whatever the system's default says.
-            socket.set_only_v6(false)?;
-        }
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        // With port 0, the first socket decides for all.
-        address = socket.local_addr()?.as_socket().unwrap_or(address);
-        sockets.push(OwnedFd::from(socket));
-    }
-    Ok(sockets)
-}
 
 /// Starts to accept on every listener of this loop.
 pub(crate) fn start(
@@ -127,7 +105,7 @@ impl Listener {
     fn take_accepted(self) {
         let Listener { socket, door, _open } = self;
         let Ok(socket) = socket.into_std() else { return };
-        for _ in 0..BACKLOG {
+        for _ in 0..LAST_CONNECTIONS_MAX {
             let Ok((stream, peer)) = socket.accept() else { return };
             let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
             if let Ok(stream) = stream {

@@ -142,8 +142,11 @@ fn answer(request: &Request<Incoming>, snapshot: Arc<Snapshot>, common: Arc<Comm
         ("/metrics", _) => StatusCode::METHOD_NOT_ALLOWED,
         _ => StatusCode::NOT_FOUND,
     };
-    let place = if status == StatusCode::OK { Place::Process } else { Place::End };
-    let mut response = Response::new(Exposition { snapshot, common, place });
+    let mut exposition = Exposition::new(snapshot, common);
+    if status != StatusCode::OK {
+        exposition.place = Place::End;
+    }
+    let mut response = Response::new(exposition);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
@@ -156,6 +159,7 @@ fn answer(request: &Request<Incoming>, snapshot: Arc<Snapshot>, common: Arc<Comm
 /// One scrape on its way.
 struct Exposition {
     snapshot: Arc<Snapshot>,
+    services: Vec<Arc<Service>>,
     common: Arc<Common>,
     place: Place,
 }
@@ -191,6 +195,11 @@ impl Body for Exposition {
 }
 
 impl Exposition {
+    fn new(snapshot: Arc<Snapshot>, common: Arc<Common>) -> Exposition {
+        let services = snapshot.services().cloned().collect();
+        Exposition { snapshot, services, common, place: Place::Process }
+    }
+
     /// The next lines; empty at the end.
     fn piece(&mut self) -> String {
         let mut out = String::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
@@ -202,7 +211,7 @@ impl Exposition {
                 }
                 Place::Service { family, service } => {
                     self.service(&mut out, &FAMILIES[family], service);
-                    if service + 1 < self.snapshot.services().len() {
+                    if service + 1 < self.services.len() {
                         Place::Service { family, service: service + 1 }
                     } else if family + 1 < FAMILIES.len() {
                         Place::Service { family: family + 1, service: 0 }
@@ -220,7 +229,7 @@ impl Exposition {
         if number == 0 {
             head(out, family.name, family.kind, family.help);
         }
-        let Some(service) = self.snapshot.services().get(number) else { return };
+        let Some(service) = self.services.get(number) else { return };
         if let Some(totals) = service.counts.totals() {
             (family.lines)(out, family.name, &labels(service), &totals);
         }
@@ -229,7 +238,7 @@ impl Exposition {
 
 /// What belongs to no service.
 fn process(out: &mut String, snapshot: &Snapshot, common: &Common) {
-    let services = snapshot.services().len() as u64;
+    let services = snapshot.services_count() as u64;
     let generation = snapshot.generation;
     let dropped = common.lines_dropped.load(Ordering::Relaxed);
     for (name, kind, help, value) in [
@@ -380,6 +389,7 @@ mod tests {
     use crate::balance::Instances;
     use crate::config::static_table;
     use crate::observe::Observer;
+    use crate::route::Host;
     use http_body_util::BodyExt;
     use std::io::{Read, Write as _};
     use std::os::unix::net::UnixStream as Client;
@@ -390,7 +400,9 @@ mod tests {
             (0..services).map(|n| format!("s{n}.localhost=127.0.0.1:1").parse().unwrap()).collect();
         let snapshot = Snapshot::build(&static_table(&routes), &mut Instances::default());
         let observer = Observer::new(0, Arc::new(Common::new(1)), None);
-        for (number, service) in snapshot.services().iter().enumerate() {
+        for number in 0..services {
+            let host = Host::parse(format!("s{number}.localhost").as_bytes()).unwrap();
+            let service = snapshot.find(&host).unwrap();
             for _ in 0..number.min(3) {
                 observer.count(service, 200, Duration::from_millis(2));
             }
@@ -399,7 +411,7 @@ mod tests {
     }
 
     async fn scrape(snapshot: Arc<Snapshot>) -> (String, usize) {
-        let mut body = Exposition { snapshot, common: Arc::new(Common::new(1)), place: Place::Process };
+        let mut body = Exposition::new(snapshot, Arc::new(Common::new(1)));
         let (mut text, mut longest) = (String::new(), 0);
         while let Some(frame) = body.frame().await {
             let piece = frame.unwrap().into_data().unwrap();

@@ -153,8 +153,9 @@ impl Shared {
                 return Err(ConnectError::Shared);
             }
         }
-        // Whoever comes here has asked `take`, which left none that was idle for too long.
-        if let Some(stream) = self.take(true).or_else(|| self.crowded()) {
+        // None that was idle for too long: who comes here has turned away from one, or from another instance, and is not
+        // to meet the end of this one.
+        if let Some(stream) = self.take(false).or_else(|| self.crowded()) {
             return Ok(stream);
         }
         let opening = Opening::new(self);

@@ -33,7 +33,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 /// Idle connections that one loop keeps to one instance. A burst above it opens connections and closes them.
-const IDLE_CONNECTIONS_MAX: usize = 128;
+pub(crate) const IDLE_CONNECTIONS_MAX: usize = 128;
 /// An idle connection is closed after this long, before most firewalls and applications would do it.
 pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 /// A connection that was idle for longer is not used for a request that cannot be sent again: the application
@@ -95,16 +95,12 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
-    /// Nobody listens there.
-    pub(crate) fn is_refused(&self) -> bool {
-        matches!(self, ConnectError::Io(error) if is_nobody(error))
+    /// Nobody listens there, or there is no such machine: that is no accident.
+    fn is_refused(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+        let ConnectError::Io(error) = self else { return false };
+        matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
     }
-}
-
-/// Whether an error says that nobody listens at an address, or that there is no such machine. It is no accident.
-pub(crate) fn is_nobody(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
 
 /// One instance as one loop knows it.
@@ -189,7 +185,7 @@ impl Upstream {
     pub(crate) async fn connect(&self, protocol: AppProtocol) -> Result<Connection, ConnectError> {
         if protocol == AppProtocol::H2c {
             let keep = || !self.retired.get();
-            return Ok(Connection::Http2(self.shared.open(|| self.stream(), keep).await?));
+            return Ok(Connection::Http2(self.shared.open(|| connect(&self.instance), keep).await?));
         }
         let sender = self.http1(protocol, false).await?;
         Ok(Connection::Http1 { sender, kept_for: Some(protocol) })
@@ -209,7 +205,7 @@ impl Upstream {
         protocol: AppProtocol,
         upgrades: bool,
     ) -> Result<SendRequest<RequestBody>, ConnectError> {
-        let stream = self.stream().await?;
+        let stream = connect(&self.instance).await?;
         if protocol != AppProtocol::Https {
             return speak_http1(stream, upgrades).await;
         }
@@ -217,14 +213,6 @@ impl Upstream {
         let handshake = instance_tls::connector()?.connect(name, stream);
         let stream = timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| ConnectError::TimedOut)??;
         speak_http1(stream, upgrades).await
-    }
-
-    async fn stream(&self) -> Result<TcpStream, ConnectError> {
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.instance.address))
-            .await
-            .map_err(|_| ConnectError::TimedOut)??;
-        stream.set_nodelay(true)?;
-        Ok(stream)
     }
 
     fn close_idle(&self, now: Instant) {
@@ -241,6 +229,14 @@ impl Upstream {
         self.idle.borrow_mut().clear();
         self.shared.forget();
     }
+}
+
+/// A new connection to the instance.
+pub(crate) async fn connect(instance: &Instance) -> Result<TcpStream, ConnectError> {
+    let opened = timeout(CONNECT_TIMEOUT, TcpStream::connect(instance.address)).await;
+    let stream = opened.map_err(|_| ConnectError::TimedOut)??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 async fn speak_http1(
@@ -271,14 +267,14 @@ impl Upstreams {
         by_key.entry(instance.key).or_insert_with(|| Upstream::new(instance, service, false)).clone()
     }
 
-    /// Lets go of the instances that a new table does not name.
-    pub(crate) fn keep_only(&self, snapshot: &Snapshot) {
+    /// Lets go of the instances that a new table does not name any more. `before` is the one that this loop had until
+    /// now: it has sent no request to an instance that is not of that.
+    pub(crate) fn keep_only(&self, before: &Snapshot, now: &Snapshot) {
+        let mut gone: HashSet<u64, RandomState> = before.instances_apart(now).collect();
+        now.instances_apart(before).for_each(|key| {
+            gone.remove(&key);
+        });
         let mut by_key = self.by_key.borrow_mut();
-        // A table may name many more instances than this loop has sent requests to.
-        let mut gone: HashSet<u64, RandomState> = by_key.keys().copied().collect();
-        for instance in snapshot.instances() {
-            gone.remove(&instance.key);
-        }
         for upstream in gone.iter().filter_map(|key| by_key.remove(key)) {
             upstream.retire();
         }
@@ -305,10 +301,13 @@ impl Ticket {
         Ticket { upstream, trial: Cell::new(trial) }
     }
 
-    /// There was no connection to the instance; `refused`: because nobody listens there.
-    pub(crate) fn connect_failed(&self, refused: bool) {
-        let (ejection, trial) = (&self.upstream.instance.ejection, self.trial.take());
-        self.told(if refused { ejection.refused(trial, now_ms()) } else { ejection.failed(trial, now_ms()) });
+    /// There is no connection to the instance.
+    pub(crate) fn connect_failed(&self, error: &ConnectError) {
+        let instance = &self.upstream.instance;
+        tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
+        let (ejection, trial, now_ms) = (&instance.ejection, self.trial.take(), now_ms());
+        let refused = error.is_refused();
+        self.told(if refused { ejection.refused(trial, now_ms) } else { ejection.failed(trial, now_ms) });
     }
 
     /// A new connection ended before the head of the answer.

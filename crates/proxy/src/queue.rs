@@ -109,7 +109,7 @@ impl Queue {
         let mut line = self.lock();
         if let Some(service) = line.service.upgrade().filter(|service| service.refuses().is_none()) {
             while !line.waiters.is_empty() {
-                let Some(claim) = balance::claim(&service, line.number_next as usize, None) else { break };
+                let Some(claim) = balance::claim(&service, line.number_next as usize, &[]) else { break };
                 let slot = Slot::new(claim.instance.clone(), claim.trial, self.clone());
                 given.extend(line.waiters.pop_front().map(|waiter| (waiter, slot)));
             }

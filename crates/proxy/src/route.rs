@@ -1,17 +1,16 @@
 //! Host name to service: one immutable snapshot per route table, shared by all loops.
 //!
-//! A snapshot is built once, off the request path, and published by `tables`. Finding a route is one hash of a
-//! name on the stack: no allocation, no lock, the same price with ten routes and with ten thousand.
+//! A snapshot is built once, off the request path, and published by `tables`. Finding a route is to hash a name on the
+//! stack: no allocation, no lock, the same price with ten routes and with ten thousand.
 
 use crate::balance::{Instance, Instances, Rule};
 use crate::observe::ServiceCounts;
 use crate::queue::Queue;
 use crate::reply::Cause;
+use crate::shards::Shards;
 use apron_model::ids::{Generation, RevisionNumber, ServiceId};
 use apron_model::routes::{RouteChange, RoutePolicy, RouteService, RouteState, RouteTable};
-use foldhash::fast::RandomState;
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A DNS name has at most 253 characters.
@@ -21,21 +20,21 @@ const WAITING_MIN: usize = 1_000;
 /// And for each that its instances may have in flight: with answers in a second, the last one waits for four.
 const WAITING_PER_PLACE: usize = 4;
 
-type Hosts = HashMap<Arc<[u8]>, Arc<Service>, RandomState>;
-
 /// What one generation of the table routes to.
 pub(crate) struct Snapshot {
     pub(crate) generation: Generation,
     /// False until control or the saved file gave a table: then an unknown host is no evidence.
     pub(crate) known: bool,
-    hosts: Hosts,
-    pub(crate) services: Vec<Arc<Service>>,
+    hosts: Shards<Arc<[u8]>, Arc<Service>>,
+    services: Shards<ServiceId, Arc<Service>>,
 }
 
 /// A service as one table has it. Its counts and its line of waiting requests outlive the table.
 pub(crate) struct Service {
     pub(crate) id: ServiceId,
     pub(crate) name: String,
+    /// As they are looked up by.
+    hosts: Vec<Arc<[u8]>>,
     pub(crate) revision: RevisionNumber,
     pub(crate) state: RouteState,
     /// Target of concurrent requests per instance.
@@ -75,6 +74,7 @@ impl Service {
         Arc::new(Service {
             id: service.id.clone(),
             name: service.name.clone(),
+            hosts: service.hosts.iter().map(|host| key(host)).collect(),
             revision: service.revision,
             state: service.state,
             max_concurrency: service.max_concurrency,
@@ -90,6 +90,7 @@ impl Service {
     /// Whether a new table says nothing new about it.
     fn is(&self, service: &RouteService, listed: &[Arc<Instance>]) -> bool {
         self.name == service.name
+            && self.hosts.iter().cloned().eq(service.hosts.iter().map(|host| key(host)))
             && self.revision == service.revision
             && self.state == service.state
             && self.max_concurrency == service.max_concurrency
@@ -126,22 +127,19 @@ impl Snapshot {
         Snapshot {
             generation: Generation::default(),
             known: false,
-            hosts: HashMap::default(),
-            services: Vec::new(),
+            hosts: Shards::default(),
+            services: Shards::default(),
         }
     }
 
     /// Instances, counters and queues come from `instances`, which keeps them over tables. A host that stands twice goes
     /// to the first service that names it; the publisher does not let that happen.
     pub(crate) fn build(table: &RouteTable, instances: &mut Instances) -> Snapshot {
-        let mut hosts = Hosts::with_capacity_and_hasher(table.services.len() * 2, RandomState::default());
-        let mut services = Vec::with_capacity(table.services.len());
+        let mut snapshot = Snapshot { generation: table.generation, known: true, ..Snapshot::unknown() };
         for service in &table.services {
-            let made = Service::new(service, instances);
-            enter(&mut hosts, service, &made);
-            services.push(made);
+            snapshot.enter(Service::new(service, instances));
         }
-        Snapshot { generation: table.generation, known: true, hosts, services }
+        snapshot
     }
 
     /// The snapshot that a change leads to, and the services that it makes anew. What stays is shared with this one.
@@ -150,20 +148,39 @@ impl Snapshot {
         change: &RouteChange,
         instances: &mut Instances,
     ) -> (Snapshot, Vec<Arc<Service>>) {
-        let (mut hosts, mut services) = (self.hosts.clone(), self.services.clone());
-        let named: HashSet<&ServiceId, RandomState> =
-            change.gone.iter().chain(change.services.iter().map(|service| &service.id)).collect();
+        let mut snapshot = Snapshot {
+            generation: change.generation,
+            known: true,
+            hosts: self.hosts.clone(),
+            services: self.services.clone(),
+        };
         // All of them leave before any comes: a host may move from one to another.
-        hosts.retain(|_, service| !named.contains(&service.id));
-        services.retain(|service| !named.contains(&service.id));
-        let mut made = Vec::with_capacity(change.services.len());
-        for service in &change.services {
-            let new = Service::new(service, instances);
-            enter(&mut hosts, service, &new);
-            made.push(new);
+        change.gone.iter().for_each(|id| snapshot.leave(id));
+        change.services.iter().for_each(|service| snapshot.leave(&service.id));
+        let made: Vec<_> = change.services.iter().map(|service| Service::new(service, instances)).collect();
+        made.iter().for_each(|service| snapshot.enter(service.clone()));
+        (snapshot, made)
+    }
+
+    fn enter(&mut self, service: Arc<Service>) {
+        for host in &service.hosts {
+            if self.hosts.get(host).is_none() {
+                self.hosts.insert(host.clone(), service.clone());
+            } else {
+                let host = String::from_utf8_lossy(host);
+                tracing::warn!(%host, service = %service.id, "host already has a service");
+            }
         }
-        services.extend(made.iter().cloned());
-        (Snapshot { generation: change.generation, known: true, hosts, services }, made)
+        self.services.insert(service.id.clone(), service);
+    }
+
+    fn leave(&mut self, id: &ServiceId) {
+        let Some(service) = self.services.remove(id) else { return };
+        for host in &service.hosts {
+            if self.hosts.get(host).is_some_and(|holder| holder.id == *id) {
+                self.hosts.remove(host);
+            }
+        }
     }
 
     /// The service of a host that `Host::parse` normalised.
@@ -171,27 +188,29 @@ impl Snapshot {
         self.hosts.get(host.as_bytes())
     }
 
-    /// All of them: in the order of the table, and behind those what changes brought.
-    pub(crate) fn services(&self) -> &[Arc<Service>] {
-        &self.services
+    /// All of them, in no order.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
     }
 
-    pub(crate) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
-        self.services.iter().flat_map(|service| &service.instances)
+    pub(crate) fn services_count(&self) -> usize {
+        self.services.len()
+    }
+
+    pub(crate) fn names(&self, id: &ServiceId) -> bool {
+        self.services.get(id).is_some()
+    }
+
+    /// The keys of instances that the other snapshot may not have: at the price of what they do not share.
+    pub(crate) fn instances_apart<'a>(&'a self, other: &'a Snapshot) -> impl Iterator<Item = u64> + 'a {
+        let services = self.services.not_shared_with(&other.services);
+        services.flat_map(|service| &service.instances).map(|instance| instance.key)
     }
 }
 
-fn enter(hosts: &mut Hosts, service: &RouteService, made: &Arc<Service>) {
-    for host in &service.hosts {
-        match hosts.entry(host.trim_end_matches('.').to_ascii_lowercase().into_bytes().into()) {
-            Entry::Vacant(place) => {
-                place.insert(made.clone());
-            }
-            Entry::Occupied(_) => {
-                tracing::warn!(%host, service = %service.id, "host already has a service");
-            }
-        }
-    }
+/// A host as routes are looked up by.
+fn key(host: &str) -> Arc<[u8]> {
+    host.trim_end_matches('.').to_ascii_lowercase().into_bytes().into()
 }
 
 /// A host name as routes are looked up by: lower case, no port, no trailing dot. Lives on the stack.
@@ -314,6 +333,10 @@ mod tests {
         snapshot
     }
 
+    fn found(snapshot: &Snapshot, host: &str) -> Arc<Service> {
+        snapshot.find(&Host::parse(host.as_bytes()).unwrap()).unwrap().clone()
+    }
+
     #[test]
     fn a_table_makes_anew_what_it_changes_and_nothing_else() {
         let routes: Vec<StaticRoute> =
@@ -322,10 +345,37 @@ mod tests {
         let before = built(&table, &mut instances);
         table.services[1].policy.affinity = true;
         let after = built(&table, &mut instances);
-        assert!(Arc::ptr_eq(&before.services[0], &after.services[0]));
-        assert!(!Arc::ptr_eq(&before.services[1], &after.services[1]));
-        assert!(after.services[1].policy.affinity);
-        assert!(Arc::ptr_eq(&before.services[1].queue, &after.services[1].queue));
+        let both = |host: &str| [&before, &after].map(|snapshot| found(snapshot, host));
+        let ([one_before, one_after], [two_before, two_after]) = (both("one"), both("two"));
+        assert!(Arc::ptr_eq(&one_before, &one_after));
+        assert!(!Arc::ptr_eq(&two_before, &two_after));
+        assert!(two_after.policy.affinity);
+        assert!(Arc::ptr_eq(&two_before.queue, &two_after.queue));
+    }
+
+    #[test]
+    fn a_change_moves_a_host_and_takes_what_has_gone() {
+        let table = |routes: &[&str]| {
+            static_table(&routes.iter().map(|route| route.parse().unwrap()).collect::<Vec<StaticRoute>>())
+        };
+        let mut instances = Instances::default();
+        let first = table(&["one=127.0.0.1:1", "two=127.0.0.1:2", "three=127.0.0.1:3"]);
+        let before = built(&first, &mut instances);
+        let mut second = first.clone();
+        second.generation.counter += 1;
+        second.services.remove(2);
+        second.services[0].hosts = vec!["ONE.".to_owned()];
+        let moved = second.services[1].hosts.drain(..).next().unwrap();
+        second.services[0].hosts.push(moved);
+        let (after, made) = before.changed(&second.since(&first), &mut instances);
+        assert_eq!((made.len(), after.services_count()), (2, 2));
+        assert_eq!(found(&after, "one").id, found(&before, "one").id);
+        assert_eq!(found(&after, "two").id, found(&before, "one").id);
+        assert!(after.find(&Host::parse(b"three").unwrap()).is_none());
+        assert!(!after.names(&found(&before, "three").id));
+        assert_eq!(found(&before, "three").instances[0].address.port(), 3);
+        let gone: Vec<u64> = before.instances_apart(&after).collect();
+        assert!(gone.contains(&found(&before, "three").instances[0].key));
     }
 
     /// How five requests are shared out when the first of these tables is followed by the second.
@@ -342,7 +392,7 @@ mod tests {
         let _first = built(&table(first), &mut instances);
         let second = built(&table(second), &mut instances);
         for _ in 0..5 {
-            assert!(balance::claim(&second.services[0], 0, None).is_some());
+            assert!(balance::claim(&found(&second, "a"), 0, &[]).is_some());
         }
         assert_eq!(instances.in_flight().into_values().collect::<Vec<_>>(), expect, "{first}");
     }
@@ -359,7 +409,7 @@ mod tests {
         let table = |addresses: &str| static_table(&[format!("a={addresses}").parse().unwrap()]);
         let mut instances = Instances::default();
         let first = built(&table("127.0.0.1:1,127.0.0.1:2"), &mut instances);
-        let instance = first.services[0].instances[1].clone();
+        let instance = found(&first, "a").instances[1].clone();
         let trial = instance.ejection.begin(Standing::In, now_ms).unwrap();
         while !instance.ejection.failed(trial, now_ms()) {}
         let mut changed = table("127.0.0.1:1,127.0.0.1:2");
@@ -368,7 +418,7 @@ mod tests {
         assert_eq!(instance.ejection.standing(now_ms), Standing::Out, "it was there all the time");
         let _away = built(&table("127.0.0.1:1"), &mut instances);
         let back = built(&table("127.0.0.1:1,127.0.0.1:2"), &mut instances);
-        assert!(Arc::ptr_eq(&back.services[0].instances[1], &instance));
+        assert!(Arc::ptr_eq(&found(&back, "a").instances[1], &instance));
         assert_eq!(instance.ejection.standing(now_ms), Standing::In);
     }
 

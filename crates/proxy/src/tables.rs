@@ -84,12 +84,11 @@ impl Tables {
         instances.follow(&snapshot);
         self.publish(snapshot.clone());
         self.table.send_replace(Some(Arc::new(table)));
-        pump(&snapshot.services);
+        pump(snapshot.services());
         Ok(())
     }
 
-    /// The same of what a newer table changes: the price is that of copying what is looked up by, whose parts are
-    /// shared.
+    /// The same of what a newer table changes, at the price of that.
     pub(crate) fn change(&self, change: &RouteChange) -> Result<(), NotApplied> {
         let mut instances = lock(&self.instances);
         let before = self.snapshot();
@@ -109,7 +108,7 @@ impl Tables {
                 Arc::make_mut(table).change(change);
             }
         });
-        pump(&made);
+        pump(made.iter());
         Ok(())
     }
 
@@ -200,8 +199,8 @@ impl Tables {
 }
 
 /// Lets requests go on that waited for what a table brings.
-fn pump(services: &[Arc<Service>]) {
-    let lines = services.iter().map(|service| &service.queue);
+fn pump<'a>(services: impl Iterator<Item = &'a Arc<Service>>) {
+    let lines = services.map(|service| &service.queue);
     lines.filter(|queue| queue.waiting() > 0).for_each(|queue| queue.pump());
 }
 

@@ -81,9 +81,19 @@ impl Call<'_> {
                     Err(Unconnected::Line) => {
                         // The place at what refused is nobody's while this one waits.
                         drop(ticket);
-                        ticket = self.line.wait(End::Front, exchange).await?;
+                        ticket = match self.line.wait(End::Front, exchange).await {
+                            Ok(ticket) => ticket,
+                            Err(cause) => {
+                                buffers.give_text(text);
+                                return Err(cause);
+                            }
+                        };
                         exchange.instance(&ticket.upstream.instance);
-                        (pooled, again) = (ticket.upstream.raw.take(self.idempotent), false);
+                        again = false;
+                        // One that turned out to be at its end is enough.
+                        if !repeated {
+                            pooled = ticket.upstream.raw.take(self.idempotent);
+                        }
                         continue;
                     }
                 },

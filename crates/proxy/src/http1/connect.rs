@@ -1,15 +1,12 @@
 //! Fresh connections to instances, when the pool has none that will do.
 
-use crate::admission::{self, Unconnected};
+use crate::admission::{Offer, Unconnected};
 use crate::client::Client;
-use crate::http1::pool;
 use crate::observe::Exchange;
-use crate::pool::Ticket;
-use crate::pool::is_nobody;
-use crate::reply::Cause;
+use crate::pool::{self, Ticket};
 use crate::route::Host;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// A fresh connection to the instance, or to another one when it refuses; the other way round for what is sent `again`.
 /// The other's place is taken too. In the time that the request may take in all, if there is one.
@@ -22,14 +19,8 @@ pub(super) async fn connect(
     again: bool,
 ) -> Result<(Option<Ticket>, TcpStream), Unconnected> {
     let began = Instant::now();
-    let connect = admission::offer(&client.event_loop, host, ticket, again, open);
-    let opened = match end_by {
-        None => connect.await,
-        // Boxed, because it is rare: every connection would have its room otherwise.
-        Some(end_by) => Box::pin(timeout_at(end_by, connect))
-            .await
-            .unwrap_or(Err(Unconnected::Final(Cause::TotalTimedOut))),
-    };
+    let offer = Offer { event_loop: &client.event_loop, host, ticket, again, end_by };
+    let opened = offer.to(open).await;
     if opened.is_ok() {
         exchange.connected(began.elapsed());
     }
@@ -37,13 +28,6 @@ pub(super) async fn connect(
 }
 
 async fn open(ticket: &Ticket) -> Option<TcpStream> {
-    let instance = &ticket.upstream.instance;
-    match pool::connect(instance).await {
-        Ok(link) => Some(link),
-        Err(error) => {
-            ticket.connect_failed(is_nobody(&error));
-            tracing::debug!(id = %instance.id, address = %instance.address, %error, "no connection to instance");
-            None
-        }
-    }
+    let opened = pool::connect(&ticket.upstream.instance).await;
+    opened.inspect_err(|error| ticket.connect_failed(error)).ok()
 }

@@ -3,22 +3,11 @@
 //! A connection is driven by the request that has it. While it waits here nobody reads it, so whoever takes it looks
 //! first whether it ended, or whether the instance said something that nobody asked for.
 
-use crate::balance::Instance;
+use crate::pool::{IDLE_CONNECTIONS_MAX, IDLE_TIME_MAX, IDLE_TIME_UNREPLAYABLE_MAX};
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
-
-/// Idle connections that one loop keeps to one instance. A burst above it opens connections and closes them.
-const IDLE_CONNECTIONS_MAX: usize = 128;
-/// An idle connection is closed after this long, before most firewalls and applications would do it.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
-/// A connection that was idle for longer is not used for a request that cannot be sent again: the application
-/// may be closing it at this moment.
-const IDLE_TIME_UNREPLAYABLE_MAX: Duration = Duration::from_secs(1);
-/// An instance is on this machine or near it: what takes longer has failed.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use tokio::time::Instant;
 
 #[derive(Default)]
 pub(crate) struct RawPool {
@@ -69,15 +58,6 @@ impl RawPool {
 /// Neither ended nor has it anything to read. Without news from the kernel this is no system call.
 fn is_quiet(stream: &TcpStream) -> bool {
     stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
-
-/// A new connection to the instance.
-pub(crate) async fn connect(instance: &Instance) -> io::Result<TcpStream> {
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(instance.address))
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 #[cfg(test)]

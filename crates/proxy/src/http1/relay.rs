@@ -192,7 +192,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
 
     /// Whether the request may be sent once more: nothing of it was, or that does no harm.
     pub(crate) fn may_repeat(&self) -> bool {
-        self.request.replayable || self.up.moved() == 0
+        // What it has said in part cannot be said by another attempt.
+        !self.down.is_torn() && (self.request.replayable || self.up.moved() == 0)
     }
 
     /// A fresh connection, perhaps to another instance.
@@ -283,7 +284,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
     }
 
     /// A client that has read a part of something else cannot be told.
-    fn told(&self, outcome: Outcome) -> Outcome {
+    pub(crate) fn told(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Failed(cause) if self.down.is_torn() => Outcome::Cut(cause),
             outcome => outcome,
@@ -439,6 +440,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
             && self.output.filled().len() == self.down.left_in_buffer()
         {
             ticket.upstream.raw.give_back(link);
+        } else {
+            // Before the place is free: whoever gets it must not be one more at the instance.
+            drop(link);
         }
         if self.upload == Upload::Going {
             self.upload = Upload::Refused;

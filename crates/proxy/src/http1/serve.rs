@@ -290,7 +290,8 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
         tries: &mut Tries,
     ) -> Result<After, Failed> {
         let event_loop = self.client.event_loop.clone();
-        let pooled = ticket.upstream.raw.take(request.replayable);
+        // One that turned out to be at its end is enough.
+        let pooled = if tries.repeated { None } else { ticket.upstream.raw.take(request.replayable) };
         let mut reused = pooled.is_some();
         let (ticket, link) = match pooled {
             Some(link) => (ticket, link),
@@ -329,6 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
                 }
             }
         };
+        let outcome = relay.told(outcome);
         let End { ticket, client_stays, upload_open, unbounded, output, texts } = relay.end();
         exchange.relayed(false);
         texts.into_iter().for_each(|text| event_loop.buffers.give_text(text));

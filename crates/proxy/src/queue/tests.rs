@@ -48,11 +48,11 @@ impl World {
         let snapshot = Snapshot::build(table, &mut self.instances);
         self.instances.follow(&snapshot);
         self.snapshot = snapshot;
-        self.snapshot.services.iter().for_each(|service| service.queue.pump());
+        self.snapshot.services().for_each(|service| service.queue.pump());
     }
 
     fn service(&self) -> Arc<Service> {
-        self.snapshot.services[0].clone()
+        self.snapshot.services().next().unwrap().clone()
     }
 
     fn queue(&self) -> Arc<Queue> {
@@ -73,7 +73,7 @@ fn now(service: &Service) -> Option<Slot> {
     if service.queue.waiting() > 0 {
         return None;
     }
-    let claim = balance::claim(service, 0, None)?;
+    let claim = balance::claim(service, 0, &[])?;
     Some(Slot::new(claim.instance.clone(), claim.trial, service.queue.clone()))
 }
 

@@ -2,12 +2,13 @@
 
 use crate::support::{Origin, Ruled, Wire, eventually, nobody};
 use apron_model::routes::RoutePolicy;
+use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const HOST: &str = "app.localhost";
 
@@ -212,14 +213,51 @@ fn what_ends_its_application_is_sent_again_once() {
         settle();
         at_b.ok("other");
         assert_eq!(other.join().unwrap().1, "other");
-        // By hyper's way it is sent again on a connection of its own.
-        let mut at_b = if way == Way::Hyper { accept(&b) } else { at_b };
-        at_b.head().unwrap();
-        drop((b, at_b));
+        // What was on a connection that died is not put on another one that was kept.
+        let mut again = accept(&b);
+        again.head().unwrap();
+        drop((b, at_b, again));
         assert_eq!(deadly.join().unwrap().0, 502, "{way:?}");
         go.send(()).unwrap();
         assert_eq!(busy.join().unwrap().0, 200);
         assert_eq!(asked.load(Ordering::SeqCst), 1, "{way:?}");
         eventually("no place is lost", || world.proxy.in_flight() == 0);
+    }
+}
+
+/// One whose line of connections is full: the kernel answers no more of them. It ends with what it gives.
+fn silent() -> (SocketAddr, Socket, Vec<Socket>) {
+    let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let (listener, mut waiting) = (socket(), Vec::new());
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    // The first that is not answered shows that it is full.
+    for _ in 0..100 {
+        let client = socket();
+        let answered = client.connect_timeout(&address, Duration::from_millis(200)).is_ok();
+        waiting.push(client);
+        if !answered {
+            return (address.as_socket().unwrap(), listener, waiting);
+        }
+    }
+    panic!("the line of connections is never full");
+}
+
+/// A connection that nobody answers is waited for in the request's own time.
+#[test]
+fn the_time_in_all_is_also_that_of_the_connection() {
+    for way in WAYS {
+        let (address, _listener, _waiting) = silent();
+        let policy = RoutePolicy {
+            affinity: way == Way::Hyper,
+            request_timeout_s: 1,
+            request_timeout_total: true,
+            ..RoutePolicy::default()
+        };
+        let world = Ruled::new(HOST, &[address], policy, |_| {});
+        let began = Instant::now();
+        assert_eq!(ask(way, &world).join().unwrap().0, 504, "{way:?}");
+        assert!(began.elapsed() < Duration::from_secs(3), "{way:?} {:?}", began.elapsed());
     }
 }

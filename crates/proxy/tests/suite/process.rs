@@ -1,6 +1,6 @@
 //! The proxy as processes: signals, drains, and one that takes over from another on the same sockets.
 
-use crate::support::{Directory, Origin, PATIENCE, Wire, eventually};
+use crate::support::{Directory, Origin, PATIENCE, Wire, eventually, listeners};
 use apron_proxy::{Config, Listeners, Source, Tls};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -125,7 +125,7 @@ fn descriptors(list: &str) -> Vec<OwnedFd> {
 }
 
 pub(crate) fn sockets(loops: usize) -> (Vec<OwnedFd>, SocketAddr) {
-    let sockets = apron_proxy::bind("127.0.0.1:0".parse().unwrap(), loops).unwrap();
+    let sockets = listeners("127.0.0.1", loops);
     let address = TcpListener::from(sockets[0].try_clone().unwrap()).local_addr().unwrap();
     (sockets, address)
 }

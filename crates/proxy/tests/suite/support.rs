@@ -5,6 +5,7 @@ use apron_model::routes::{
     FromProxy, RouteChange, RouteInstance, RoutePolicy, RouteService, RouteState, RouteTable, ToProxy,
 };
 use apron_proxy::{Config, Listeners, Proxy};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -226,6 +227,20 @@ impl Drop for Origin {
     }
 }
 
+/// Listening sockets for one free port of this address, one per loop, among which the kernel spreads connections.
+pub(crate) fn listeners(address: &str, loops: usize) -> Vec<OwnedFd> {
+    let mut address = SocketAddr::new(address.parse().unwrap(), 0);
+    let mut listen = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(4_096).unwrap();
+        address = socket.local_addr().unwrap().as_socket().unwrap();
+        socket.into()
+    };
+    (0..loops).map(|_| listen()).collect()
+}
+
 /// An address at which nobody listens.
 pub(crate) fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -241,7 +256,7 @@ pub(crate) fn start_counting(
     loops: usize,
     counts: Option<OwnedFd>,
 ) -> (Option<Proxy>, SocketAddr) {
-    let http = apron_proxy::bind("127.0.0.1:0".parse().unwrap(), loops).unwrap();
+    let http = listeners("127.0.0.1", loops);
     let address = TcpListener::from(http[0].try_clone().unwrap()).local_addr().unwrap();
     let proxy = Proxy::start(config, Listeners { http, https: Vec::new(), counts }).unwrap();
     (Some(proxy), address)

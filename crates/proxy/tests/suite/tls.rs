@@ -1,7 +1,7 @@
 //! TLS between real clients and the proxy: which certificate, version and protocol, sessions that go on, files that
 //! are replaced, and what becomes of requests without TLS.
 
-use crate::support::{Control, Directory, Origin, PATIENCE, Wire, eventually, table};
+use crate::support::{Control, Directory, Origin, PATIENCE, Wire, eventually, listeners, table};
 use apron_model::routes::{HttpsPolicy, RouteState};
 use apron_proxy::{CertificateFiles, Config, Listeners, PairFiles, Proxy, StaticRoute};
 use rustls::client::{Resumption, Tls12Resumption};
@@ -27,7 +27,7 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) fn start(mut config: Config) -> Front {
-        let bind = || apron_proxy::bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let bind = || listeners("127.0.0.1", 2);
         let (http, https) = (bind(), bind());
         let [http_address, https_address] = [&http, &https]
             .map(|sockets| TcpListener::from(sockets[0].try_clone().unwrap()).local_addr().unwrap());
@@ -293,7 +293,7 @@ fn keys_of_rsa_are_taken() {
 
 #[test]
 fn https_without_any_certificate_is_refused_at_the_start() {
-    let sockets = apron_proxy::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+    let sockets = listeners("127.0.0.1", 1);
     let listeners = Listeners { http: Vec::new(), https: sockets, counts: None };
     let error = Proxy::start(Config::fixed(Vec::new()), listeners).err().unwrap();
     assert!(error.to_string().contains("certificates"), "{error}");

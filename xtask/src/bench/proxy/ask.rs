@@ -25,8 +25,18 @@ pub(super) fn prepared(stream: TcpStream) -> Result<TcpStream> {
 
 /// The status of one GET; the connection is kept.
 pub(super) fn ask(stream: &mut (impl Read + Write), host: &str, path: &str) -> Result<u16> {
+    send(stream, host, path)?;
+    answer(stream)
+}
+
+/// The first half of `ask`.
+pub(super) fn send(stream: &mut impl Write, host: &str, path: &str) -> Result<()> {
     stream.write_all(&http1::request(host, path, false)).context("write")?;
-    stream.flush().context("write")?;
+    stream.flush().context("write")
+}
+
+/// The second half of `ask`.
+pub(super) fn answer(stream: &mut impl Read) -> Result<u16> {
     let (mut reader, mut buffer) = (Reader::default(), vec![0; READ_BYTES]);
     loop {
         let count = stream.read(&mut buffer).context("read")?;

@@ -161,11 +161,15 @@ fn until_visible(mut blind: Vec<TcpStream>, host: &str) -> Result<Instant> {
     }
 }
 
-/// Those connections on which the host is not served.
-fn look(connections: Vec<TcpStream>, host: &str) -> Result<Vec<TcpStream>> {
+/// Those connections on which the host is not served. All are asked before any is heard: one after the other, a look
+/// would take as long as what it looks for.
+fn look(mut connections: Vec<TcpStream>, host: &str) -> Result<Vec<TcpStream>> {
+    for stream in &mut connections {
+        ask::send(stream, host, origin::SMALL)?;
+    }
     let mut blind = Vec::with_capacity(connections.len());
     for mut stream in connections {
-        if ask::ask(&mut stream, host, origin::SMALL)? != 200 {
+        if ask::answer(&mut stream)? != 200 {
             blind.push(stream);
         }
     }

@@ -1,7 +1,7 @@
 //! curl: each version of HTTP, each way to send a body, and what it says of answers.
 
 use super::{HOST, Program, World, both, mirror};
-use crate::support::{Directory, Origin};
+use crate::support::{Directory, Origin, listeners};
 use apron_model::routes::{HttpsPolicy, RoutePolicy};
 use apron_proxy::{Config, Listeners, Proxy, StaticRoute};
 use std::net::{SocketAddr, TcpListener};
@@ -255,7 +255,7 @@ fn an_event_comes_before_the_next_is_there() {
 #[test]
 fn ipv6_is_as_good_as_ipv4() {
     let origin = mirror();
-    let http = apron_proxy::bind("[::1]:0".parse().unwrap(), 1).unwrap();
+    let http = listeners("::1", 1);
     let address = TcpListener::from(http[0].try_clone().unwrap()).local_addr().unwrap();
     let route: StaticRoute = format!("{HOST}={}", origin.address).parse().unwrap();
     let numeric: StaticRoute = format!("[::1]={}", origin.address).parse().unwrap();

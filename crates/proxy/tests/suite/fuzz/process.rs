@@ -1,6 +1,6 @@
 //! A proxy as a process of its own: its panics, its memory and what it holds open are seen from outside.
 
-use crate::support::Directory;
+use crate::support::{Directory, listeners};
 use apron_proxy::{Config, Listeners, StaticRoute};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -31,7 +31,7 @@ pub(super) struct Process {
 impl Process {
     /// Before one application, and accepting.
     pub(super) fn start(host: &str, application: SocketAddr) -> Process {
-        let sockets = apron_proxy::bind("127.0.0.1:0".parse().unwrap(), LOOPS).unwrap();
+        let sockets = listeners("127.0.0.1", LOOPS);
         let address = TcpListener::from(sockets[0].try_clone().unwrap()).local_addr().unwrap();
         let directory = Directory::new();
         let admin = directory.file("admin.sock");
