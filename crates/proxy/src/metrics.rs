@@ -7,6 +7,7 @@ use crate::observe::{BOUNDS_US, CLASSES, Common, Times, Totals};
 use crate::reply::Cause;
 use crate::route::{Service, Snapshot};
 use crate::tables::Tables;
+use apron_model::ids::Generation;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -142,11 +143,8 @@ fn answer(request: &Request<Incoming>, snapshot: Arc<Snapshot>, common: Arc<Comm
         ("/metrics", _) => StatusCode::METHOD_NOT_ALLOWED,
         _ => StatusCode::NOT_FOUND,
     };
-    let mut exposition = Exposition::new(snapshot, common);
-    if status != StatusCode::OK {
-        exposition.place = Place::End;
-    }
-    let mut response = Response::new(exposition);
+    let place = if status == StatusCode::OK { Place::Process } else { Place::End };
+    let mut response = Response::new(Exposition { snapshot, services: Vec::new(), common, place });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
@@ -159,6 +157,7 @@ fn answer(request: &Request<Incoming>, snapshot: Arc<Snapshot>, common: Arc<Comm
 /// One scrape on its way.
 struct Exposition {
     snapshot: Arc<Snapshot>,
+    /// Those of the snapshot, in one order for all families; from the first line on.
     services: Vec<Arc<Service>>,
     common: Arc<Common>,
     place: Place,
@@ -195,18 +194,14 @@ impl Body for Exposition {
 }
 
 impl Exposition {
-    fn new(snapshot: Arc<Snapshot>, common: Arc<Common>) -> Exposition {
-        let services = snapshot.services().cloned().collect();
-        Exposition { snapshot, services, common, place: Place::Process }
-    }
-
     /// The next lines; empty at the end.
     fn piece(&mut self) -> String {
         let mut out = String::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
         while out.len() < PIECE_BYTES {
             self.place = match self.place {
                 Place::Process => {
-                    process(&mut out, &self.snapshot, &self.common);
+                    self.services = self.snapshot.services().cloned().collect();
+                    process(&mut out, self.services.len(), self.snapshot.generation, &self.common);
                     Place::Service { family: 0, service: 0 }
                 }
                 Place::Service { family, service } => {
@@ -237,12 +232,10 @@ impl Exposition {
 }
 
 /// What belongs to no service.
-fn process(out: &mut String, snapshot: &Snapshot, common: &Common) {
-    let services = snapshot.services_count() as u64;
-    let generation = snapshot.generation;
+fn process(out: &mut String, services: usize, generation: Generation, common: &Common) {
     let dropped = common.lines_dropped.load(Ordering::Relaxed);
     for (name, kind, help, value) in [
-        ("apron_proxy_services", "gauge", "Services of the route table.", services),
+        ("apron_proxy_services", "gauge", "Services of the route table.", services as u64),
         ("apron_proxy_table_epoch", "gauge", "Epoch of the route table.", generation.epoch),
         (
             "apron_proxy_table_counter",
@@ -411,7 +404,8 @@ mod tests {
     }
 
     async fn scrape(snapshot: Arc<Snapshot>) -> (String, usize) {
-        let mut body = Exposition::new(snapshot, Arc::new(Common::new(1)));
+        let common = Arc::new(Common::new(1));
+        let mut body = Exposition { snapshot, services: Vec::new(), common, place: Place::Process };
         let (mut text, mut longest) = (String::new(), 0);
         while let Some(frame) = body.frame().await {
             let piece = frame.unwrap().into_data().unwrap();

@@ -2,7 +2,8 @@
 
 use crate::process::{self, Process};
 use crate::support::{
-    Control, Directory, Head, Link, Origin, PATIENCE, Running, Wire, eventually, start_counting, table,
+    Control, Directory, Head, Link, Origin, PATIENCE, Running, Wire, eventually, listeners, start_counting,
+    table,
 };
 use apron_model::routes::{Balance, RouteState, RouteTable};
 use apron_proxy::Config;
@@ -374,7 +375,7 @@ fn a_strict_instance_has_one_request_at_a_time_while_proxies_replace_one_another
     let counting = Counting::start();
     let directory = Directory::new();
     let control = Control::listen(&directory.file("control.sock"));
-    let (mut descriptors, address) = process::sockets(2);
+    let (mut descriptors, address) = listeners("127.0.0.1", 2);
     descriptors.push(apron_proxy::counts_memory().unwrap());
     let place = directory.file("");
     let arguments = ["--http-fds", "10,11", "--counts-fd", "12", "--control", place.to_str().unwrap()];

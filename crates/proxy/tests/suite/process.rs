@@ -3,7 +3,7 @@
 use crate::support::{Directory, Origin, PATIENCE, Wire, eventually, listeners};
 use apron_proxy::{Config, Listeners, Source, Tls};
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -124,16 +124,10 @@ fn descriptors(list: &str) -> Vec<OwnedFd> {
     list.split(',').map(|number| unsafe { OwnedFd::from_raw_fd(number.parse().unwrap()) }).collect()
 }
 
-pub(crate) fn sockets(loops: usize) -> (Vec<OwnedFd>, SocketAddr) {
-    let sockets = listeners("127.0.0.1", loops);
-    let address = TcpListener::from(sockets[0].try_clone().unwrap()).local_addr().unwrap();
-    (sockets, address)
-}
-
 #[test]
 fn proxies_take_over_from_one_another_under_load_and_nothing_is_lost() {
     let origin = Origin::named("a");
-    let (sockets, address) = sockets(2);
+    let (sockets, address) = listeners("127.0.0.1", 2);
     replace_under_load(address, 500, || Process::start(origin.address, &sockets, &[], "--http-fds"));
 }
 
@@ -178,7 +172,7 @@ fn a_drain_lets_requests_end_and_closes_sleeping_connections() {
         }
         wire.ok("done");
     });
-    let (sockets, address) = sockets(1);
+    let (sockets, address) = listeners("127.0.0.1", 1);
     let proxy = Process::start(origin.address, &sockets, &[], "--http-fds");
     let mut sleeping = Wire::connect(address);
     sleeping.get(HOST, "/");
@@ -199,7 +193,7 @@ fn a_request_that_does_not_end_is_cut_when_the_drain_time_is_up() {
     let origin = Origin::answering(|_, wire| {
         wire.closed();
     });
-    let (sockets, address) = sockets(1);
+    let (sockets, address) = listeners("127.0.0.1", 1);
     let proxy = Process::start(origin.address, &sockets, &["--drain-ms", "300"], "--http-fds");
     let mut client = Wire::connect(address);
     client.send("GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n");
@@ -219,11 +213,11 @@ async fn https_is_served_with_the_local_authority_s_certificate() {
     let directory = Directory::new();
     let tls = directory.file("tls");
     let arguments = ["--tls", tls.to_str().unwrap(), "--static-route", "x.apron.localhost=127.0.0.1:1"];
-    let (first, _) = sockets(1);
+    let (first, _) = listeners("127.0.0.1", 1);
     drop(Process::start(origin.address, &first, &arguments, "--https-fds"));
     let authority = std::fs::read(tls.join("ca.pem")).unwrap();
     let certificate = std::fs::read(tls.join("apps.pem")).unwrap();
-    let (second, address) = sockets(1);
+    let (second, address) = listeners("127.0.0.1", 1);
     let [route, abroad] =
         ["us-east-1", "eu-west-1"].map(|region| format!("web.{region}.apron.localhost={}", origin.address));
     let _proxy = Process::start(

@@ -227,8 +227,9 @@ impl Drop for Origin {
     }
 }
 
-/// Listening sockets for one free port of this address, one per loop, among which the kernel spreads connections.
-pub(crate) fn listeners(address: &str, loops: usize) -> Vec<OwnedFd> {
+/// Listening sockets for one free port of this address, one per loop, among which the kernel spreads connections; and
+/// where they listen.
+pub(crate) fn listeners(address: &str, loops: usize) -> (Vec<OwnedFd>, SocketAddr) {
     let mut address = SocketAddr::new(address.parse().unwrap(), 0);
     let mut listen = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
@@ -238,7 +239,8 @@ pub(crate) fn listeners(address: &str, loops: usize) -> Vec<OwnedFd> {
         address = socket.local_addr().unwrap().as_socket().unwrap();
         socket.into()
     };
-    (0..loops).map(|_| listen()).collect()
+    let sockets = (0..loops).map(|_| listen()).collect();
+    (sockets, address)
 }
 
 /// An address at which nobody listens.
@@ -256,8 +258,7 @@ pub(crate) fn start_counting(
     loops: usize,
     counts: Option<OwnedFd>,
 ) -> (Option<Proxy>, SocketAddr) {
-    let http = listeners("127.0.0.1", loops);
-    let address = TcpListener::from(http[0].try_clone().unwrap()).local_addr().unwrap();
+    let (http, address) = listeners("127.0.0.1", loops);
     let proxy = Proxy::start(config, Listeners { http, https: Vec::new(), counts }).unwrap();
     (Some(proxy), address)
 }

@@ -12,7 +12,7 @@ use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedProtocolVersion,
 };
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -27,10 +27,7 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) fn start(mut config: Config) -> Front {
-        let bind = || listeners("127.0.0.1", 2);
-        let (http, https) = (bind(), bind());
-        let [http_address, https_address] = [&http, &https]
-            .map(|sockets| TcpListener::from(sockets[0].try_clone().unwrap()).local_addr().unwrap());
+        let [(http, http_address), (https, https_address)] = [(); 2].map(|()| listeners("127.0.0.1", 2));
         config.drain_ms = 1_000;
         config.https_port = Some(https_address.port());
         let proxy = Proxy::start(config, Listeners { http, https, counts: None }).unwrap();
@@ -293,7 +290,7 @@ fn keys_of_rsa_are_taken() {
 
 #[test]
 fn https_without_any_certificate_is_refused_at_the_start() {
-    let sockets = listeners("127.0.0.1", 1);
+    let (sockets, _) = listeners("127.0.0.1", 1);
     let listeners = Listeners { http: Vec::new(), https: sockets, counts: None };
     let error = Proxy::start(Config::fixed(Vec::new()), listeners).err().unwrap();
     assert!(error.to_string().contains("certificates"), "{error}");

@@ -4,7 +4,7 @@ use super::{HOST, Program, World, both, mirror};
 use crate::support::{Directory, Origin, listeners};
 use apron_model::routes::{HttpsPolicy, RoutePolicy};
 use apron_proxy::{Config, Listeners, Proxy, StaticRoute};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::mpsc;
 
@@ -255,8 +255,7 @@ fn an_event_comes_before_the_next_is_there() {
 #[test]
 fn ipv6_is_as_good_as_ipv4() {
     let origin = mirror();
-    let http = listeners("::1", 1);
-    let address = TcpListener::from(http[0].try_clone().unwrap()).local_addr().unwrap();
+    let (http, address) = listeners("::1", 1);
     let route: StaticRoute = format!("{HOST}={}", origin.address).parse().unwrap();
     let numeric: StaticRoute = format!("[::1]={}", origin.address).parse().unwrap();
     let config = Config::fixed(vec![route, numeric]);

@@ -3,7 +3,7 @@
 use crate::support::{Directory, listeners};
 use apron_proxy::{Config, Listeners, StaticRoute};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -31,8 +31,7 @@ pub(super) struct Process {
 impl Process {
     /// Before one application, and accepting.
     pub(super) fn start(host: &str, application: SocketAddr) -> Process {
-        let sockets = listeners("127.0.0.1", LOOPS);
-        let address = TcpListener::from(sockets[0].try_clone().unwrap()).local_addr().unwrap();
+        let (sockets, address) = listeners("127.0.0.1", LOOPS);
         let directory = Directory::new();
         let admin = directory.file("admin.sock");
         let numbers: Vec<i32> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
