@@ -35,6 +35,7 @@ struct Receivers {
     builds: Notify,
     instances: Notify,
     routes: Notify,
+    load: Notify,
     output: Notify,
 }
 
@@ -47,6 +48,11 @@ impl Hints {
     /// Something that proxies see may have changed.
     pub fn routes(&self) {
         self.0.routes.notify_one();
+    }
+
+    /// Proxies see another load than before.
+    pub(crate) fn load(&self) {
+        self.0.load.notify_one();
     }
 
     pub(crate) fn builds(&self) {
@@ -76,6 +82,10 @@ impl Hints {
 
     pub(crate) async fn for_routes(&self) {
         self.0.routes.notified().await;
+    }
+
+    pub(crate) async fn for_load(&self) {
+        self.0.load.notified().await;
     }
 
     pub(crate) async fn for_output(&self) {

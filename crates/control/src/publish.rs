@@ -6,12 +6,12 @@
 
 use crate::clock::{Clock, boot_id};
 use crate::engine::{Epoch, Hints};
-use apron_model::ids::{Generation, InstanceId};
+use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::limits;
-use apron_model::routes::{FromProxy, PROTOCOL_VERSION, RouteTable, ToProxy};
+use apron_model::routes::{FromProxy, Load, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, RouteTable, ToProxy};
 use apron_model::time::Timestamp;
 use apron_store::{ProxyProcess, Store, StoreError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +55,8 @@ struct State {
     known: BTreeMap<ProxyProcess, Proxy>,
     /// The last table that named an instance which the newest one does not name.
     last_named: BTreeMap<InstanceId, Generation>,
+    /// Services of which proxies have told something that nobody has looked at.
+    load_news: BTreeSet<ServiceId>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -67,6 +69,7 @@ struct Proxy {
     /// Counts of the latest status, and the generation it was made under.
     counted: Generation,
     in_flight: BTreeMap<InstanceId, u32>,
+    load: BTreeMap<ServiceId, Load>,
 }
 
 /// May an instance that gets no new requests stop?
@@ -88,6 +91,7 @@ impl Proxies {
             first: Generation { epoch, counter: 0 },
             known: known.into_iter().map(|process| (process, proxy.clone())).collect(),
             last_named: BTreeMap::new(),
+            load_news: BTreeSet::new(),
         };
         let (tables, _) = watch::channel(None);
         let draining = Arc::new(AtomicBool::new(false));
@@ -135,8 +139,7 @@ impl Proxies {
         let named = state.last_named.get(id).copied().unwrap_or(state.first);
         let mut busy = false;
         for proxy in state.known.values() {
-            let silent = (now - proxy.heard_at).as_millis() as u64 > limits::PROXY_SILENT_MS_MAX;
-            if silent {
+            if proxy.is_silent(now) {
                 continue;
             }
             if proxy.serving <= named {
@@ -199,17 +202,58 @@ impl Proxies {
     pub(crate) fn heard(&self, process: &ProxyProcess, message: FromProxy) {
         let now = self.clock.now();
         let mut state = self.state();
-        let Some(proxy) = state.known.get_mut(process) else { return };
+        let State { known, load_news, .. } = &mut *state;
+        let Some(proxy) = known.get_mut(process) else { return };
         proxy.heard_at = now;
         match message {
             // What it has taken is not yet what its loops serve.
             FromProxy::Hello { .. } => {}
             FromProxy::Serving { generation } => proxy.serving = generation,
-            FromProxy::Status { generation, in_flight, requests: _ } => {
+            FromProxy::Status { generation, in_flight } => {
                 proxy.counted = generation;
                 proxy.in_flight = in_flight;
             }
+            FromProxy::Load(news) => {
+                load_news.extend(news.keys().cloned());
+                proxy.load.extend(news);
+            }
         }
+    }
+
+    /// The services of which something was told since this was asked last.
+    pub(crate) fn load_news(&self) -> BTreeSet<ServiceId> {
+        std::mem::take(&mut self.state().load_news)
+    }
+
+    /// Whether there is a proxy that renews its lease.
+    pub(crate) fn any_lives(&self) -> bool {
+        let now = self.clock.now();
+        self.state().known.values().any(|proxy| proxy.lives(now))
+    }
+
+    /// What all proxies together see of a service. Of one that has been silent for long only what it counted is known.
+    /// Less than before where one of them has gone.
+    pub(crate) fn load(&self, service: &ServiceId) -> Load {
+        let now = self.clock.now();
+        let state = self.state();
+        let mut sum = Load::default();
+        for proxy in state.known.values() {
+            let Some(load) = proxy.load.get(service) else { continue };
+            sum.arrived = sum.arrived.saturating_add(load.arrived);
+            sum.answered = sum.answered.saturating_add(load.answered);
+            if !proxy.is_silent(now) {
+                sum.in_flight = sum.in_flight.saturating_add(load.in_flight);
+                sum.waiting = sum.waiting.saturating_add(load.waiting);
+            }
+        }
+        sum
+    }
+
+    /// Forgets the load of services that are gone.
+    pub(crate) fn retain_services(&self, present: impl Fn(&ServiceId) -> bool) {
+        let mut state = self.state();
+        state.load_news.retain(|id| present(id));
+        state.known.values_mut().for_each(|proxy| proxy.load.retain(|id, _| present(id)));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -221,6 +265,10 @@ impl Proxies {
 impl Proxy {
     fn lives(&self, now: Timestamp) -> bool {
         self.connections > 0 && (now - self.heard_at) < lease()
+    }
+
+    fn is_silent(&self, now: Timestamp) -> bool {
+        (now - self.heard_at).as_millis() as u64 > limits::PROXY_SILENT_MS_MAX
     }
 }
 
@@ -312,7 +360,9 @@ impl Publisher {
             _ => None,
         };
         let refusal = match hello {
-            FromProxy::Hello { version, .. } if version != PROTOCOL_VERSION => {
+            FromProxy::Hello { version, .. }
+                if !(PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION).contains(&version) =>
+            {
                 Some(format!("the proxy speaks version {version} and control version {PROTOCOL_VERSION}"))
             }
             FromProxy::Hello { generation, .. } => match self.greet(&process, generation).await {
@@ -322,7 +372,7 @@ impl Publisher {
                     return;
                 }
             },
-            FromProxy::Serving { .. } | FromProxy::Status { .. } => {
+            FromProxy::Serving { .. } | FromProxy::Status { .. } | FromProxy::Load(_) => {
                 Some("a proxy says hello first".to_owned())
             }
         };
@@ -378,9 +428,12 @@ impl Publisher {
                 heard = read_line(lines, line) => match heard {
                     Ok(Some(message)) => {
                         line.clear();
-                        let news = !matches!(message, FromProxy::Status { .. });
+                        let is_load = matches!(message, FromProxy::Load(_));
+                        let news = matches!(message, FromProxy::Hello { .. } | FromProxy::Serving { .. });
                         self.proxies.heard(process, message);
-                        if news || self.proxies.draining.load(Ordering::Acquire) {
+                        if is_load {
+                            self.hints.load();
+                        } else if news || self.proxies.draining.load(Ordering::Acquire) {
                             self.hints.routes();
                         }
                     }

@@ -9,6 +9,7 @@ use crate::reconcile::housekeeping::{self, Housekeeping};
 use crate::reconcile::instances::{self, Instances};
 use crate::reconcile::output::{self, Collector};
 use crate::reconcile::routes::{Known, Routes};
+use crate::reconcile::scale::Scale;
 use crate::{Platform, api};
 use apron_compute::driver::Driver;
 use apron_compute::local::client::Client;
@@ -179,6 +180,8 @@ pub(crate) async fn start<D: Driver>(
         apps_domain: config.apps_domain.clone(),
         is_alive: Arc::new(publish::is_alive),
         known: Known::default(),
+        scale: Scale::default(),
+        due: Default::default(),
     };
     let publisher =
         Publisher { proxies, store: store.clone(), hints: hints.clone(), epoch, proxy_uid: config.proxy_uid };

@@ -12,10 +12,11 @@ pub use keys::{CONFIG_MERGE, KEYS};
 
 use crate::instance::InstanceSize;
 use crate::routes::{AccessLog, AppProtocol, Balance, HttpsPolicy, Network, RoutePolicy};
+use crate::schedule::{Schedule, ScheduleError};
 use keys::{
     ACCESS_LOG, AFFINITY, ALLOW_ADDRESSES, APP_PROTOCOL, BALANCE, BODY_MAX, CONCURRENCY_HARD, CPU,
-    DENY_ADDRESSES, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, HSTS, HTTPS, MEMORY, QUEUE_OPERATIONS, RATE_LIMIT,
-    REQUEST_TIMEOUT, REQUEST_TIMEOUT_S, STREAM_IDLE,
+    DENY_ADDRESSES, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, HSTS, HTTPS, MAX_SIZE, MEMORY, MIN_SIZE_SCHEDULE,
+    QUEUE_OPERATIONS, RATE_LIMIT, REQUEST_TIMEOUT, REQUEST_TIMEOUT_S, STREAM_IDLE,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub enum Takes {
     },
     /// One or more addresses or networks, separated by spaces.
     Addresses,
+    /// Times of cron, each with a number.
+    Schedule,
 }
 
 impl fmt::Display for Takes {
@@ -58,6 +61,9 @@ impl fmt::Display for Takes {
             Takes::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
             Takes::Addresses => {
                 f.write_str("addresses or networks such as 10.0.0.0/8 or 2001:db8::/32, separated by spaces")
+            }
+            Takes::Schedule => {
+                f.write_str("times of cron, each with a number, such as 0 7 * * 1-5 = 3; 0 19 * * 1-5 = 1")
             }
         }
     }
@@ -84,6 +90,18 @@ pub struct Extensions {
     pub rolling: bool,
     /// What proxies are told.
     pub policy: RoutePolicy,
+    pub scale: ScaleTags,
+}
+
+/// What the tags say of how many instances there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScaleTags {
+    /// Instead of MaxSize.
+    pub max_size: Option<u32>,
+    /// Beside MinSize.
+    pub least: Option<Schedule>,
+    /// Requests that an instance gets at a time at most.
+    pub concurrency_hard: Option<u32>,
 }
 
 /// What the tags say of an instance; part of the revision that is made while they say it.
@@ -126,6 +144,8 @@ pub enum ExtensionError {
     Unknown { tag: String, known: String },
     #[error("the tag '{tag}' has the value '{value}'; it takes {takes}")]
     Value { tag: String, value: String, takes: Takes },
+    #[error("the tag '{tag}' has a schedule in which {error}")]
+    Schedule { tag: String, error: ScheduleError },
 }
 
 /// One value as its key takes it.
@@ -134,6 +154,7 @@ enum Value<'a> {
     Flag(bool),
     Number(u32),
     Addresses(Vec<Network>),
+    Schedule(Schedule),
 }
 
 /// A key of ours, or one that was meant to be: keys of tags have a case, and who writes another does not mean another.
@@ -174,6 +195,17 @@ pub fn policy(tags: &BTreeMap<String, String>) -> (RoutePolicy, Vec<ExtensionErr
     (extensions.policy, wrong)
 }
 
+/// What the tags say of how many instances there are. One that cannot be understood, which calls refuse, says nothing.
+pub fn scale(tags: &BTreeMap<String, String>) -> ScaleTags {
+    let mut extensions = Extensions::default();
+    for key in [MAX_SIZE, MIN_SIZE_SCHEDULE, CONCURRENCY_HARD] {
+        if let Some(Ok((key, value))) = tags.get(key.tag).map(|text| parse(key.tag, text)) {
+            extensions.take(key, value);
+        }
+    }
+    extensions.scale
+}
+
 fn ours(tags: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
     tags.iter().filter(|(tag, _)| is_ours(tag))
 }
@@ -183,6 +215,10 @@ fn parse<'a>(tag: &str, text: &'a str) -> Result<(Key, Value<'a>), ExtensionErro
         let known = KEYS.iter().map(|key| key.tag).collect::<Vec<_>>().join(", ");
         return Err(ExtensionError::Unknown { tag: tag.to_owned(), known });
     };
+    if key.takes == Takes::Schedule {
+        let schedule = text.parse().map_err(|error| ExtensionError::Schedule { tag: tag.to_owned(), error });
+        return Ok((*key, Value::Schedule(schedule?)));
+    }
     match value(key.takes, text) {
         Some(value) => Ok((*key, value)),
         None => Err(ExtensionError::Value { tag: tag.to_owned(), value: text.to_owned(), takes: key.takes }),
@@ -197,7 +233,8 @@ fn value(takes: Takes, text: &str) -> Option<Value<'_>> {
         Takes::Number { min, max } if text.bytes().all(|byte| byte.is_ascii_digit()) => {
             text.parse().ok().filter(|number| (min..=max).contains(number)).map(Value::Number)
         }
-        Takes::Number { .. } => None,
+        // A schedule has more to say of what is wrong with it.
+        Takes::Number { .. } | Takes::Schedule => None,
         // None at all would be a list that allows nobody, or denies nobody: neither is worth a tag.
         Takes::Addresses => {
             let networks = text.split_ascii_whitespace().map(str::parse).collect::<Result<Vec<Network>, _>>();
@@ -217,6 +254,12 @@ impl Extensions {
             Value::Number(units) if key == CPU => instance.cpu_units = Some(units),
             Value::Number(mib) if key == MEMORY => instance.memory_mib = Some(mib),
             Value::Number(seconds) if key == HEALTH_CHECK_GRACE => instance.health_check_grace_s = seconds,
+            Value::Number(instances) if key == MAX_SIZE => self.scale.max_size = Some(instances),
+            Value::Schedule(schedule) if key == MIN_SIZE_SCHEDULE => self.scale.least = Some(schedule),
+            Value::Number(requests) if key == CONCURRENCY_HARD => {
+                self.policy.concurrency_hard = Some(requests);
+                self.scale.concurrency_hard = Some(requests);
+            }
             value => take_policy(&mut self.policy, key, value),
         }
     }
@@ -251,14 +294,13 @@ fn take_policy(policy: &mut RoutePolicy, key: Key, value: Value<'_>) {
         Value::Word(word) if key == AFFINITY => policy.affinity = word == "cookie",
         Value::Word(word) if key == REQUEST_TIMEOUT => policy.request_timeout_total = word == "total",
         Value::Flag(flag) if key == HSTS => policy.hsts = flag,
-        Value::Number(requests) if key == CONCURRENCY_HARD => policy.concurrency_hard = Some(requests),
         Value::Number(seconds) if key == REQUEST_TIMEOUT_S => policy.request_timeout_s = seconds,
         Value::Number(mib) if key == BODY_MAX => policy.body_bytes_max = Some(u64::from(mib) << 20),
         Value::Number(requests) if key == RATE_LIMIT => policy.requests_per_second_max = Some(requests),
         Value::Number(seconds) if key == STREAM_IDLE => policy.idle_timeout_s = seconds,
         Value::Addresses(networks) if key == ALLOW_ADDRESSES => policy.allow = networks,
         Value::Addresses(networks) if key == DENY_ADDRESSES => policy.deny = networks,
-        Value::Word(_) | Value::Flag(_) | Value::Number(_) | Value::Addresses(_) => {
+        Value::Word(_) | Value::Flag(_) | Value::Number(_) | Value::Addresses(_) | Value::Schedule(_) => {
             unreachable!("the table has a key that nobody reads: {}", key.tag)
         }
     }

@@ -28,6 +28,7 @@ pub fn service(name: &str, config: ServiceConfig) -> Service {
         previous: None,
         operation: None,
         last_failure: None,
+        wanted: 0,
         route_version: 0,
         purge_at: None,
     }

@@ -22,6 +22,7 @@ pub mod resource;
 pub mod routes;
 pub mod run;
 pub mod scaling;
+pub mod schedule;
 pub mod service;
 pub mod source;
 pub mod throttle;

@@ -20,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// Version of the messages; a peer with another major number is refused with both numbers in the error.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
+/// Control understands proxies from this version on: those of the release before, which drain.
+pub const PROTOCOL_VERSION_MIN: u32 = 1;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
@@ -137,10 +139,23 @@ pub enum FromProxy {
         /// Requests in flight per instance, also for instances that the table no longer names and that
         /// still have some. An instance that is absent has none.
         in_flight: BTreeMap<InstanceId, u32>,
-        /// Requests answered since this proxy started, per service: what scaling will count requests by. Of those of
-        /// which something else was said before on this connection; none at first. Control reads nothing from it yet.
-        requests: BTreeMap<ServiceId, u64>,
     },
+    /// What services are asked for, every `scaling::SAMPLE_MS` and as soon as a line forms. Of those of which something
+    /// else was said before on this connection; none at first.
+    Load(BTreeMap<ServiceId, Load>),
+}
+
+/// What one proxy process sees of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Requests that have come since it started.
+    pub arrived: u64,
+    /// Of those the ones that instances have answered.
+    pub answered: u64,
+    /// Requests at instances.
+    pub in_flight: u32,
+    /// Requests in line.
+    pub waiting: u32,
 }
 
 /// The host name of a service's default URL.
@@ -247,7 +262,7 @@ fn instances(service: &Service, slots: &[Slot]) -> (Vec<RouteInstance>, bool) {
 
 /// Whether an instance that gets no requests is about to get some. One that could not be started, or that ended before
 /// it was healthy, is tried again, but not waited for.
-fn comes(slot: &Slot) -> bool {
+pub fn comes(slot: &Slot) -> bool {
     let Some(fact) = &slot.fact else { return true };
     match &fact.phase {
         Phase::Creating => true,

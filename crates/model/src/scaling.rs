@@ -61,6 +61,8 @@ pub struct Fleet {
     pub ready: u32,
     /// Were wished and do not yet.
     pub starting: u32,
+    /// Run, and get none while others are well.
+    pub ill: u32,
 }
 
 /// The last seconds.
@@ -120,7 +122,6 @@ impl Window {
 /// What is remembered from one decision to the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scaler {
-    wanted: u32,
     /// The most that was needed in each part of the quiet time, newest last.
     needs: VecDeque<(Timestamp, u32)>,
 }
@@ -128,7 +129,12 @@ pub struct Scaler {
 impl Scaler {
     /// Of a service that has so many instances. What came before is not known, so nothing is taken away for a while.
     pub fn new(count: u32, now: Timestamp) -> Scaler {
-        Scaler { wanted: count, needs: VecDeque::from([(now, count)]) }
+        Scaler { needs: VecDeque::from([(now, count)]) }
+    }
+
+    /// What the load needs, whatever MinSize and MaxSize say.
+    pub fn need(&self) -> u32 {
+        self.needs.front().map_or(0, |(_, most)| *most)
     }
 
     /// Remembers a need, and gives the most of the quiet time.
@@ -142,7 +148,7 @@ impl Scaler {
         while self.needs.front().is_some_and(|(at, _)| now - *at > quiet) {
             self.needs.pop_front();
         }
-        self.needs.front().map_or(need, |(_, most)| *most)
+        self.need()
     }
 }
 
@@ -158,18 +164,22 @@ pub fn decide(
     let target = f64::from(policy.target.max(1));
     let need = window.samples.back().map_or(0, |last| {
         let calm = window.mean(SHORT_MS * 2, |one| f64::from(one.in_flight)) / (target * FILL);
-        let capacity = (fleet.ready + fleet.starting).saturating_mul(policy.target);
+        let capacity = fleet.ready.saturating_add(fleet.starting).saturating_mul(policy.target);
         let asked = last.in_flight.saturating_add(last.waiting);
         let burst = if asked > capacity || last.waiting > 0 { burst(window, last) / target } else { 0.0 };
         let need = calm.max(burst).ceil().min(f64::from(u32::MAX)) as u32;
         // Whatever the figures say: a line that stays, with nothing on its way, waits for one more.
         let stays = window.samples.iter().rev().take(LINE_SAMPLES).all(|one| one.waiting > 0);
-        let one_more = if stays && fleet.starting == 0 { fleet.ready.saturating_add(1) } else { 0 };
+        let one_more = match fleet {
+            // Where not one is well another would not be either.
+            Fleet { ready: 1.., starting: 0, ill } if stays => {
+                fleet.ready.saturating_add(ill).saturating_add(1)
+            }
+            _ => 0,
+        };
         need.max(one_more)
     });
-    let need = need.clamp(policy.min, policy.max.max(policy.min));
-    scaler.wanted = scaler.most(need, now).clamp(policy.min, policy.max.max(policy.min));
-    let wanted = scaler.wanted;
+    let wanted = scaler.most(need, now).clamp(policy.min, policy.max.max(policy.min));
     (scaler, wanted)
 }
 
@@ -209,7 +219,7 @@ mod tests {
     impl Service {
         fn new(policy: Policy, ready: u32) -> Service {
             let scaler = Scaler::new(ready, Timestamp(0));
-            let fleet = Fleet { ready, starting: 0 };
+            let fleet = Fleet { ready, ..Fleet::default() };
             Service { policy, window: Window::default(), scaler, fleet, seen: Sample::default() }
         }
 

@@ -1,5 +1,6 @@
 //! A service: its configuration, which revisions it has, what may be done to it, and the status that it shows.
 
+use crate::extension;
 use crate::extension::InstanceTags;
 use crate::ids::{BuildId, Digest, OperationId, RevisionNumber, ServiceId};
 use crate::instance::{HealthCheck, InstanceSize};
@@ -32,6 +33,8 @@ pub struct Service {
     pub previous: Option<(RevisionNumber, Timestamp)>,
     /// The one open operation, if any.
     pub operation: Option<OperationId>,
+    /// So many instances its load needs, as far as that was seen. What its configuration allows may be fewer or more.
+    pub wanted: u32,
     /// Why the last operation failed, for `status`; cleared by the next success.
     pub last_failure: Option<String>,
     /// Grows by one with every change of what proxies must see of the service. The fact that answers it is
@@ -42,6 +45,13 @@ pub struct Service {
 }
 
 impl Service {
+    /// So many instances under this configuration where the load needs `wanted`. A service without any would not come back
+    /// by itself, so there is always one, be it asleep.
+    pub fn instances(&self, scaling: &Scaling, wanted: u32) -> u32 {
+        let most = extension::scale(&self.tags).max_size.unwrap_or(scaling.max_size);
+        wanted.max(scaling.min_size).min(most.max(scaling.min_size)).max(1)
+    }
+
     /// It was created, and no deployment of it has succeeded so far.
     pub fn never_served(&self) -> bool {
         self.state == State::CreateFailed && self.active.is_none()
@@ -316,7 +326,7 @@ pub struct Scaling {
     pub max_size: u32,
 }
 
-/// One immutable deployed configuration and image, numbered per service.
+/// One deployed configuration and image, numbered per service; immutable but for how many instances of it there may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
     pub number: RevisionNumber,

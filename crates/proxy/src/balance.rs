@@ -6,7 +6,7 @@
 
 use crate::ejection::{Ejection, Standing, Trial, now_ms};
 use crate::observe::ServiceCounts;
-use crate::queue::Queue;
+use crate::queue::{Bell, Queue};
 use crate::route::{Service, Snapshot};
 use crate::shared_counts::{self, Region, Seen, Slots};
 use apron_model::ids::{InstanceId, ServiceId};
@@ -60,6 +60,7 @@ impl Instance {
 /// Every instance that is in a table or still has requests, and what is kept of every service over tables.
 pub(crate) struct Instances {
     region: Arc<Region>,
+    bell: Arc<Bell>,
     next_key: u64,
     // An id that comes back with another address is another instance: requests to the old one end in peace.
     by_id: HashMap<(InstanceId, SocketAddr), Arc<Instance>>,
@@ -71,11 +72,17 @@ impl Instances {
     pub(crate) fn new(region: Arc<Region>) -> Instances {
         Instances {
             region,
+            bell: Arc::default(),
             next_key: 0,
             by_id: HashMap::new(),
             counts: BTreeMap::new(),
             queues: BTreeMap::new(),
         }
+    }
+
+    /// Rings when a line forms.
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        self.bell.clone()
     }
 
     pub(crate) fn get(&mut self, id: &InstanceId, address: SocketAddr) -> Arc<Instance> {
@@ -99,7 +106,8 @@ impl Instances {
     }
 
     pub(crate) fn queue(&mut self, id: &ServiceId) -> Arc<Queue> {
-        self.queues.entry(id.clone()).or_default().clone()
+        let made = || Arc::new(Queue::new(id.clone(), self.bell.clone()));
+        self.queues.entry(id.clone()).or_insert_with(made).clone()
     }
 
     /// What waits does so by this table from now on, before any loop routes by it.
@@ -132,22 +140,6 @@ impl Instances {
             }
         }
         in_flight
-    }
-
-    /// Requests answered per service, of those of which something else was told before; `told` learns it.
-    pub(crate) fn requests(&self, told: &mut HashMap<ServiceId, u64>) -> BTreeMap<ServiceId, u64> {
-        let mut requests = BTreeMap::new();
-        for (id, counts) in &self.counts {
-            let (now, before) = (counts.requests(), told.get(id).copied().unwrap_or(0));
-            if now != before {
-                told.insert(id.clone(), now);
-                requests.insert(id.clone(), now);
-            }
-        }
-        if told.len() > self.counts.len() {
-            told.retain(|id, _| self.counts.contains_key(id));
-        }
-        requests
     }
 }
 

@@ -3,24 +3,28 @@
 //! It is tried again for ever, and nothing that serves waits for it: a proxy without control goes on by its last
 //! table. While the proxy drains the link stays, because control waits for the counts of the old instances.
 
+use crate::observe::Common;
 use crate::tables::{NotApplied, Tables};
-use apron_model::ids::ServiceId;
+use apron_model::ids::{Generation, ServiceId};
 use apron_model::limits::{MESSAGE_BYTES_MAX, PROXY_STATUS_MS};
-use apron_model::routes::{FromProxy, PROTOCOL_VERSION, ToProxy};
-use std::collections::HashMap;
+use apron_model::routes::{FromProxy, Load, PROTOCOL_VERSION, ToProxy};
+use apron_model::scaling::SAMPLE_MS;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 /// Between two tries to connect: at first control is most likely restarting.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A peer on the same machine that does not take a message for this long hangs.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two looks at lines, however they form.
+const LINE_PAUSE: Duration = Duration::from_millis(10);
 /// Messages of control that wait to be applied; then its socket is not read.
 const MESSAGES_WAITING_MAX: usize = 2;
 
@@ -41,12 +45,12 @@ enum LinkError {
 }
 
 /// Never ends by itself.
-pub(crate) async fn run(socket: &Path, tables: &Tables) {
+pub(crate) async fn run(socket: &Path, tables: &Tables, common: &Common) {
     let mut pause = PAUSE_MIN;
     let mut said = String::new();
     loop {
         let mut heard = false;
-        if let Err(error) = session(socket, tables, &mut heard).await {
+        if let Err(error) = session(socket, tables, common, &mut heard).await {
             if heard {
                 pause = PAUSE_MIN;
                 said.clear();
@@ -67,7 +71,7 @@ pub(crate) async fn run(socket: &Path, tables: &Tables) {
 }
 
 /// One connection, until it breaks. `heard` turns true when control sent something valid.
-async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(), LinkError> {
+async fn session(socket: &Path, tables: &Tables, common: &Common, heard: &mut bool) -> Result<(), LinkError> {
     let stream = UnixStream::connect(socket).await?;
     let (read, mut write) = stream.into_split();
     let (sender, mut messages) = mpsc::channel(MESSAGES_WAITING_MAX);
@@ -91,15 +95,15 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
         changes: true,
     };
     send(&mut write, &hello).await?;
-    let (mut reported, mut told) = (None, HashMap::new());
-    let mut tick = interval(Duration::from_millis(PROXY_STATUS_MS));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut reported, mut told) = (None, Told::default());
+    let mut tick = ticks(PROXY_STATUS_MS);
+    let mut sample = ticks(SAMPLE_MS);
     loop {
         let generation = tables.acknowledged_generation();
         if reported != Some(generation) {
             send(&mut write, &FromProxy::Serving { generation }).await?;
             // An instance that this table took away and that answers nothing need not wait for the next tick.
-            send(&mut write, &status(tables, &mut told)).await?;
+            send(&mut write, &status(tables)).await?;
             reported = Some(generation);
         }
         tokio::select! {
@@ -124,17 +128,72 @@ async fn session(socket: &Path, tables: &Tables, heard: &mut bool) -> Result<(),
                 ToProxy::Refused { reason } => return Err(LinkError::Refused(reason)),
             },
             () = tables.acknowledged() => {}
-            _ = tick.tick() => send(&mut write, &status(tables, &mut told)).await?,
+            _ = tick.tick() => send(&mut write, &status(tables)).await?,
+            _ = sample.tick() => tell(&mut write, told.sample(tables, common)).await?,
+            () = told.line_formed(tables) => tell(&mut write, told.lines(tables)).await?,
         }
     }
 }
 
-/// `told`: what was said of requests on this connection.
-fn status(tables: &Tables, told: &mut HashMap<ServiceId, u64>) -> FromProxy {
+fn ticks(ms: u64) -> Interval {
+    let mut ticks = interval(Duration::from_millis(ms));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn status(tables: &Tables) -> FromProxy {
     // Before the counts: what a loop lets in by an older table between the two is then counted.
     let generation = tables.acknowledged_generation();
-    let (in_flight, requests) = tables.counts(told);
-    FromProxy::Status { generation, in_flight, requests }
+    FromProxy::Status { generation, in_flight: tables.in_flight() }
+}
+
+/// What control was told of the load on one connection.
+#[derive(Default)]
+struct Told {
+    load: HashMap<ServiceId, Load>,
+    generation: Generation,
+    /// As they were before what was told last.
+    steps: Option<u64>,
+    at: Option<Instant>,
+}
+
+impl Told {
+    /// What is new of all services.
+    fn sample(&mut self, tables: &Tables, common: &Common) -> BTreeMap<ServiceId, Load> {
+        let snapshot = tables.snapshot();
+        if snapshot.generation != self.generation {
+            self.generation = snapshot.generation;
+            self.load.retain(|id, _| snapshot.names(id));
+        }
+        let steps = Some(common.steps());
+        // With thousands of services most moments are quiet, and a look at all of them is not free.
+        if steps == self.steps && self.load.values().all(|load| load.in_flight == 0 && load.waiting == 0) {
+            return BTreeMap::new();
+        }
+        self.steps = steps;
+        tables.load(&mut self.load, None)
+    }
+
+    /// What is new of services in which lines have formed.
+    fn lines(&mut self, tables: &Tables) -> BTreeMap<ServiceId, Load> {
+        self.at = Some(Instant::now());
+        tables.load(&mut self.load, Some(&tables.bell().services()))
+    }
+
+    /// Lines may come and go many times in a moment: control hears of the first, and of the others a little later.
+    async fn line_formed(&self, tables: &Tables) {
+        if let Some(at) = self.at {
+            sleep_until(at + LINE_PAUSE).await;
+        }
+        tables.bell().heard().await;
+    }
+}
+
+async fn tell(
+    write: &mut (impl AsyncWrite + Unpin),
+    news: BTreeMap<ServiceId, Load>,
+) -> Result<(), LinkError> {
+    if news.is_empty() { Ok(()) } else { send(write, &FromProxy::Load(news)).await }
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);

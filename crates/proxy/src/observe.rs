@@ -237,6 +237,8 @@ pub(crate) struct Common {
     pub(crate) unrouted: ServiceCounts,
     /// Open connections of clients, tunnels and listeners, per loop, as they were about a second ago.
     pub(crate) connections: Vec<AtomicU64>,
+    /// Beginnings and ends of requests, per loop.
+    steps: Vec<Steps>,
     /// Lines that the access log lost.
     pub(crate) lines_dropped: Arc<AtomicU64>,
 }
@@ -246,10 +248,22 @@ impl Common {
         Common {
             unrouted: ServiceCounts::default(),
             connections: (0..loops).map(|_| AtomicU64::new(0)).collect(),
+            steps: (0..loops).map(|_| Steps::default()).collect(),
             lines_dropped: Arc::default(),
         }
     }
+
+    /// Grows with every beginning and end of a request that found its service: while it stays, and nobody is on the way,
+    /// nothing happens.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.iter().map(|steps| steps.0.load(Ordering::Acquire)).sum()
+    }
 }
+
+/// On a cache line of its own, like `LoopCounts`.
+#[derive(Default)]
+#[repr(align(128))]
+struct Steps(AtomicU64);
 
 /// One loop's means to count and to log.
 pub(crate) struct Observer {
@@ -298,6 +312,7 @@ impl Observer {
             return;
         }
         add(&service.counts.of(self.number).begun, 1);
+        self.step();
         if service.policy.access_log == Wanted::Off {
             self.put_back(seen.text.take());
         }
@@ -316,6 +331,7 @@ impl Observer {
             None => &self.common.unrouted,
         };
         counts.of(self.number).end(seen, total);
+        self.step();
         let Some(text) = seen.text.take() else { return };
         if let (Some(log), Some(service)) = (&self.log, &seen.service)
             && self.wants_line(service.policy.access_log, seen)
@@ -324,6 +340,13 @@ impl Observer {
             log.write(&line(seen, service, &text, total, stranger.as_deref().unwrap_or(peer)));
         }
         self.put_back(Some(text));
+    }
+
+    fn step(&self) {
+        if let Some(steps) = self.common.steps.get(self.number) {
+            // Behind what it stands for, also for whoever reads it first.
+            steps.0.store(read(&steps.0).wrapping_add(1), Ordering::Release);
+        }
     }
 
     fn wants_line(&self, wanted: Wanted, seen: &Seen) -> bool {
@@ -471,9 +494,25 @@ impl ServiceCounts {
             .filter_map(|counts| counts.get().map(|counts| &**counts))
     }
 
-    /// Requests that were answered, by an instance or by `reply`, or given up by their clients.
-    pub(crate) fn requests(&self) -> u64 {
+    /// Requests that have come.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.loops().map(|counts| read(&counts.begun)).sum()
+    }
+
+    /// Requests that came to an end, whatever that was.
+    pub(crate) fn ended(&self) -> u64 {
         self.loops().flat_map(|counts| &counts.classes).map(read).sum()
+    }
+
+    /// Requests that instances have answered: all that ended but those that came to nothing, for which `reply` has a
+    /// cause.
+    pub(crate) fn answered(&self) -> u64 {
+        let of = |counts: &LoopCounts| -> u64 {
+            let failed: u64 = counts.causes.iter().map(read).sum();
+            let ended: u64 = counts.classes.iter().map(read).sum();
+            ended.saturating_sub(failed)
+        };
+        self.loops().map(of).sum()
     }
 
     /// None: no loop had a request.

@@ -13,6 +13,7 @@ use crate::tls::files::Files;
 use crate::tls::{self, TlsError};
 use crate::{link, saved, wall};
 use apron_model::ids::{Generation, InstanceId, ServiceId};
+use apron_model::routes::Load;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::TcpListener;
@@ -127,6 +128,7 @@ impl Proxy {
         let turns = Arc::new(Turns::new(loops));
         let (stop, stopped) = watch::channel(false);
         let keeper_stop = Arc::new(tokio::sync::Notify::new());
+        let common = Arc::new(Common::new(loops));
         let keeper = match config.source {
             Source::Static { ref routes } => {
                 // The first table is always newer than none.
@@ -135,7 +137,7 @@ impl Proxy {
             }
             Source::Control { ref socket, ref saved } => {
                 start_from_saved(saved, &tables);
-                Some(keep_in_step(socket.clone(), saved.clone(), &tables, &stopped, &keeper_stop)?)
+                Some(keep_in_step(socket.clone(), saved.clone(), &tables, &common, &stopped, &keeper_stop)?)
             }
         };
         let settings = Settings {
@@ -148,7 +150,6 @@ impl Proxy {
             request_head_timeout: Duration::from_millis(config.opening.request_head_ms),
             edge,
         };
-        let common = Arc::new(Common::new(loops));
         let (log, writer) = match &config.access_log {
             Some(path) => {
                 let (log, writer) = access_log::start(path, common.lines_dropped.clone())?;
@@ -210,9 +211,14 @@ impl Proxy {
         self.tables.serving()
     }
 
-    /// Requests in flight per instance, and requests answered per service that had any.
-    pub fn counts(&self) -> (BTreeMap<InstanceId, u32>, BTreeMap<ServiceId, u64>) {
-        self.tables.counts(&mut HashMap::new())
+    /// Requests in flight per instance.
+    pub fn in_flight(&self) -> BTreeMap<InstanceId, u32> {
+        self.tables.in_flight()
+    }
+
+    /// What services were asked for that were asked for anything.
+    pub fn load(&self) -> BTreeMap<ServiceId, Load> {
+        self.tables.load(&mut HashMap::new(), None)
     }
 }
 
@@ -338,11 +344,12 @@ fn keep_in_step(
     socket: PathBuf,
     saved: PathBuf,
     tables: &Arc<Tables>,
+    common: &Arc<Common>,
     stop: &watch::Receiver<bool>,
     end: &Arc<tokio::sync::Notify>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime: Runtime = Builder::new_current_thread().enable_all().build()?;
-    let (tables, stop, end) = (tables.clone(), stop.clone(), end.clone());
+    let (tables, common, stop, end) = (tables.clone(), common.clone(), stop.clone(), end.clone());
     // Before the first table can come, so that none is missed; the one just loaded is not written again.
     let mut news = tables.subscribe_table();
     news.mark_unchanged();
@@ -353,7 +360,7 @@ fn keep_in_step(
                 std::future::pending::<()>().await;
             };
             tokio::select! {
-                () = link::run(&socket, &tables) => {}
+                () = link::run(&socket, &tables, &common) => {}
                 () = saving => {}
                 () = end.notified() => {}
             }

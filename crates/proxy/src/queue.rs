@@ -17,10 +17,11 @@ use crate::balance::{self, Instance};
 use crate::ejection::{Standing, Trial, now_ms};
 use crate::reply::Cause;
 use crate::route::Service;
-use std::collections::VecDeque;
+use apron_model::ids::ServiceId;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +33,40 @@ pub(crate) enum Refusal {
 
 type Answer = Result<Slot, Refusal>;
 
-#[derive(Default)]
 pub(crate) struct Queue {
     /// As many as there are in `line`; changed under its lock only.
     waiting: AtomicU32,
     line: Mutex<Line>,
     /// Other processes were told that somebody waits here.
     marked: AtomicBool,
+    service: ServiceId,
+    bell: Arc<Bell>,
+}
+
+/// Rings when somebody is the first in a line of any service.
+#[derive(Default)]
+pub(crate) struct Bell {
+    /// In whose lines, until somebody hears of it.
+    services: Mutex<BTreeSet<ServiceId>>,
+    rings: Notify,
+}
+
+impl Bell {
+    fn ring(&self, service: &ServiceId) {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if services.insert(service.clone()) {
+            self.rings.notify_one();
+        }
+    }
+
+    /// Waits until a line forms; has one listener.
+    pub(crate) async fn heard(&self) {
+        self.rings.notified().await;
+    }
+
+    pub(crate) fn services(&self) -> BTreeSet<ServiceId> {
+        std::mem::take(&mut self.services.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 #[derive(Default)]
@@ -66,6 +94,11 @@ pub(crate) enum End {
 }
 
 impl Queue {
+    pub(crate) fn new(service: ServiceId, bell: Arc<Bell>) -> Queue {
+        let (waiting, line, marked) = Default::default();
+        Queue { waiting, line, marked, service, bell }
+    }
+
     /// One load, in the way of every request.
     pub(crate) fn waiting(&self) -> u32 {
         self.waiting.load(SeqCst)
@@ -98,8 +131,13 @@ impl Queue {
             }
         };
         self.count(&line);
+        let is_first = line.waiters.len() == 1;
         drop(line);
         self.pump();
+        // Who has a place by now was not in a line.
+        if is_first && self.waiting() > 0 {
+            self.bell.ring(&self.service);
+        }
         Ok(Place { queue: self.clone(), number, answer })
     }
 

@@ -9,14 +9,14 @@ use crate::queue::Queue;
 use crate::reply::Cause;
 use crate::shards::Shards;
 use apron_model::ids::{Generation, RevisionNumber, ServiceId};
-use apron_model::routes::{RouteChange, RoutePolicy, RouteService, RouteState, RouteTable};
+use apron_model::routes::{Load, RouteChange, RoutePolicy, RouteService, RouteState, RouteTable};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A DNS name has at most 253 characters.
 const HOST_BYTES_MAX: usize = 253;
 /// Requests of one service that may wait, however small the service is: a burst while its first instance starts.
-const WAITING_MIN: usize = 1_000;
+const WAITING_MIN: usize = 10_000;
 /// And for each that its instances may have in flight: with answers in a second, the last one waits for four.
 const WAITING_PER_PLACE: usize = 4;
 
@@ -115,6 +115,16 @@ impl Service {
         }
     }
 
+    /// What this process sees of it. A request is in flight also at an instance that the table does not name any more:
+    /// what it came for has not ended, and comes again when that instance does.
+    pub(crate) fn load(&self) -> Load {
+        // In this order none is counted as ended that is not counted as come.
+        let (answered, ended, waiting) = (self.counts.answered(), self.counts.ended(), self.queue.waiting());
+        let arrived = self.counts.arrived();
+        let there = arrived.saturating_sub(ended).saturating_sub(waiting.into());
+        Load { arrived, answered, in_flight: u32::try_from(there).unwrap_or(u32::MAX), waiting }
+    }
+
     /// Requests that may wait for a place at an instance.
     pub(crate) fn waiting_max(&self) -> usize {
         let places = self.instances.len().saturating_mul(self.ceiling as usize);
@@ -194,8 +204,12 @@ impl Snapshot {
         self.services.values()
     }
 
+    pub(crate) fn service(&self, id: &ServiceId) -> Option<&Arc<Service>> {
+        self.services.get(id)
+    }
+
     pub(crate) fn names(&self, id: &ServiceId) -> bool {
-        self.services.get(id).is_some()
+        self.service(id).is_some()
     }
 
     /// The keys of instances that the other snapshot may not have: at the price of what they do not share.

@@ -6,11 +6,12 @@
 //! starts from the file after a kill must not go back to one of those.
 
 use crate::balance::Instances;
+use crate::queue::Bell;
 use crate::route::{Host, Service, Snapshot};
 use crate::shared_counts::Region;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
-use apron_model::routes::{RouteChange, RouteTable};
-use std::collections::{BTreeMap, HashMap};
+use apron_model::routes::{Load, RouteChange, RouteTable};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -30,6 +31,7 @@ pub(crate) struct Tables {
     loops: Mutex<Vec<Generation>>,
     disk: Mutex<Disk>,
     acknowledged: Notify,
+    bell: Arc<Bell>,
 }
 
 /// What a proxy would start from.
@@ -61,10 +63,12 @@ pub(crate) enum NotApplied {
 
 impl Tables {
     pub(crate) fn sharing(loops: usize, region: Arc<Region>) -> Tables {
+        let instances = Instances::new(region.clone());
         Tables {
             snapshot: watch::Sender::new(Arc::new(Snapshot::unknown())),
             table: watch::Sender::new(None),
-            instances: Mutex::new(Instances::new(region.clone())),
+            bell: instances.bell(),
+            instances: Mutex::new(instances),
             region,
             loops: Mutex::new(vec![Generation::default(); loops]),
             disk: Mutex::default(),
@@ -187,14 +191,38 @@ impl Tables {
         self.acknowledged.notified().await;
     }
 
-    /// Requests in flight per instance, and requests answered per service, where that is not what was told before.
-    pub(crate) fn counts(
-        &self,
-        told: &mut HashMap<ServiceId, u64>,
-    ) -> (BTreeMap<InstanceId, u32>, BTreeMap<ServiceId, u64>) {
+    /// Requests in flight per instance.
+    pub(crate) fn in_flight(&self) -> BTreeMap<InstanceId, u32> {
         let mut instances = lock(&self.instances);
         instances.forget_unused();
-        (instances.in_flight(), instances.requests(told))
+        instances.in_flight()
+    }
+
+    /// What services are asked for, where that is not what was told before; `told` learns it. Of these services, or of all.
+    pub(crate) fn load(
+        &self,
+        told: &mut HashMap<ServiceId, Load>,
+        services: Option<&BTreeSet<ServiceId>>,
+    ) -> BTreeMap<ServiceId, Load> {
+        let snapshot = self.snapshot();
+        let mut news = BTreeMap::new();
+        let mut tell = |service: &Arc<Service>| {
+            let load = service.load();
+            if told.get(&service.id).copied().unwrap_or_default() != load {
+                told.insert(service.id.clone(), load);
+                news.insert(service.id.clone(), load);
+            }
+        };
+        match services {
+            Some(some) => some.iter().filter_map(|id| snapshot.service(id)).for_each(tell),
+            None => snapshot.services().for_each(&mut tell),
+        }
+        news
+    }
+
+    /// Rings when a line forms.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
     }
 }
 

@@ -194,8 +194,7 @@ impl Proxies {
         }
         proxy.heard(now);
         links.heard(&proxy.process, FromProxy::Serving { generation });
-        let status =
-            FromProxy::Status { generation, in_flight: proxy.busy.clone(), requests: BTreeMap::new() };
+        let status = FromProxy::Status { generation, in_flight: proxy.busy.clone() };
         links.heard(&proxy.process, status);
     }
 

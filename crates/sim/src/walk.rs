@@ -412,8 +412,12 @@ impl Walk {
             let id = &row.service.id;
             let slots = row.slots.iter().map(|slot| slot.revision);
             for number in slots.chain(row.service.active).collect::<BTreeSet<_>>() {
-                // A revision that has served does not change any more, but it may be forgotten.
-                let known = self.revisions.get(&(id.clone(), number)).filter(|known| known.served);
+                // Of a revision that has served only how it scales may change, by an update that is to be seen in the
+                // service; and it may be forgotten.
+                let known = self.revisions.get(&(id.clone(), number)).filter(|known| {
+                    let is_as_shown = known.config == row.service.config;
+                    known.served && (is_as_shown || row.service.active != Some(number))
+                });
                 let revision = match known {
                     Some(known) if !self.dice_for_looks.once_in(16) => Some(known.clone()),
                     Some(_) | None => store.revision_get(id, number).await?,

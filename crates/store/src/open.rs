@@ -306,6 +306,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("service page", include_str!("../migrations/0008_service_page.sql")),
     ("resource endpoint", include_str!("../migrations/0009_resource_endpoint.sql")),
     ("changes", include_str!("../migrations/0010_changes.sql")),
+    ("service_wanted", include_str!("../migrations/0011_service_wanted.sql")),
 ];
 
 /// The schema of this version: the number of its last migration.

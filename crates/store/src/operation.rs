@@ -281,6 +281,7 @@ async fn write(tx: &mut Tx, service: &ServiceId, now: WallTime, write: &Write) -
         Write::OperationNew(row) => insert(tx, row).await,
         Write::Revision(row) => revision::put(tx, row).await,
         Write::RevisionServed(number) => revision::served(tx, service, *number).await,
+        Write::RevisionConfig(number, config) => revision::config_put(tx, service, *number, config).await,
         Write::RevisionForget(number) => revision::forget(tx, service, *number).await,
         Write::Build(row) => build::put(tx, row).await,
         Write::Slot(row) => slot::insert(tx, row).await,
@@ -315,7 +316,10 @@ async fn end_by_hand(
 }
 
 /// The operation and the version of its service that proxies serve.
-async fn get(tx: &mut Connection, id: &OperationId) -> Result<Option<(Operation, u64)>, StoreError> {
+pub(crate) async fn get(
+    tx: &mut Connection,
+    id: &OperationId,
+) -> Result<Option<(Operation, u64)>, StoreError> {
     let row = query(
         "SELECT operation.*, service.routed_version FROM operation
          JOIN service ON service.id = operation.service WHERE operation.id = $1",

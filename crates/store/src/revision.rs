@@ -5,7 +5,7 @@ use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Tx, int, json};
 use crate::sql::query;
 use apron_model::ids::{BuildId, Digest, RevisionNumber, ServiceId};
-use apron_model::service::Revision;
+use apron_model::service::{Revision, ServiceConfig};
 
 impl Store {
     pub async fn revision_get(
@@ -85,6 +85,21 @@ pub(crate) async fn served(
     query("UPDATE revision SET served = TRUE WHERE service = $1 AND number = $2")
         .bind(service.as_str())
         .bind(i64::from(number))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn config_put(
+    tx: &mut Tx,
+    service: &ServiceId,
+    number: RevisionNumber,
+    config: &ServiceConfig,
+) -> Result<(), StoreError> {
+    query("UPDATE revision SET config = $3 WHERE service = $1 AND number = $2")
+        .bind(service.as_str())
+        .bind(i64::from(number))
+        .bind(json(config))
         .execute(tx)
         .await?;
     Ok(())

@@ -293,6 +293,7 @@ pub(crate) fn service(row: &Row) -> Result<Service, StoreError> {
         previous,
         operation: columns.get::<Option<String>>("open_operation")?.map(OperationId::new),
         last_failure: columns.get("last_failure")?,
+        wanted: columns.small("wanted")?,
         route_version: columns.count("route_version")?,
         purge_at: columns.time_option("purge_at")?,
     })
@@ -319,9 +320,9 @@ pub(crate) async fn get(tx: &mut Connection, id: &ServiceId) -> Result<Option<Se
 async fn insert(tx: &mut Tx, service: &Service) -> Result<(), StoreError> {
     let insert = query(
         "INSERT INTO service (id, updated_at, deleted_at, state, config, tags, active, candidate, previous,
-             previous_until, last_failure, route_version, purge_at, scaling_id, connection_id, region, name, url_label,
-             created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+             previous_until, last_failure, route_version, purge_at, scaling_id, connection_id, wanted, region, name,
+             url_label, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     );
     bind(insert, service)
         .bind(&service.region)
@@ -339,7 +340,7 @@ pub(crate) async fn put(tx: &mut Tx, service: &Service) -> Result<(), StoreError
     let update = query(
         "UPDATE service SET updated_at = $2, deleted_at = $3, state = $4, config = $5, tags = $6, active = $7,
              candidate = $8, previous = $9, previous_until = $10, last_failure = $11, route_version = $12,
-             purge_at = $13, scaling_id = $14, connection_id = $15
+             purge_at = $13, scaling_id = $14, connection_id = $15, wanted = $16
          WHERE id = $1",
     );
     bind(update, service).execute(tx).await?;
@@ -379,7 +380,7 @@ pub(crate) async fn check_resources(
     if row.is_some() { Err(StoreError::Conflict(Conflict::ResourceDeleted)) } else { Ok(()) }
 }
 
-/// Its id and what may change, $1 to $15.
+/// Its id and what may change, $1 to $16.
 fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
     query
         .bind(service.id.as_str())
@@ -397,6 +398,7 @@ fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
         .bind(service.purge_at.map(|at| int(at.0)))
         .bind(id_of_arn(&service.config.scaling.arn))
         .bind(service.config.connection_arn.as_deref().map(id_of_arn))
+        .bind(i64::from(service.wanted))
 }
 
 #[cfg(test)]

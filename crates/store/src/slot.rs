@@ -5,7 +5,7 @@ use crate::line;
 use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Tx, int, json};
 use crate::sql::{query, query_scalar};
-use crate::{revision, service};
+use crate::{operation as operation_row, revision, service};
 use apron_model::draw::Draw;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::Health;
@@ -108,15 +108,28 @@ impl Store {
         Ok(())
     }
 
-    /// Writes what is to become of the slots of a service between operations, as its rows are now. True if that is
-    /// anything.
-    pub async fn slot_mend(&self, service: &ServiceId, draw: &mut Draw) -> Result<bool, StoreError> {
+    /// Writes what is to become of the slots of a service between operations, as its rows are now; `scale` is how many
+    /// its load needs, where that was just seen. True if that is anything.
+    pub async fn slot_mend(
+        &self,
+        service: &ServiceId,
+        scale: Option<u32>,
+        draw: &mut Draw,
+    ) -> Result<bool, StoreError> {
         // Mostly there is nothing to write; that is found without holding up the writer.
-        if mending(&mut *self.read().await?, service, &mut draw.clone()).await?.is_empty() {
+        if mending(&mut *self.read().await?, service, scale, &mut draw.clone()).await?.is_empty() {
             return Ok(false);
         }
         let mut tx = self.write().await?;
-        let mending = mending(&mut tx, service, draw).await?;
+        let mending = mending(&mut tx, service, scale, draw).await?;
+        if let Some(wanted) = mending.wanted {
+            query("UPDATE service SET wanted = $2 WHERE id = $1")
+                .bind(service.as_str())
+                .bind(i64::from(wanted))
+                .execute(&mut tx)
+                .await?;
+            tx.changes(service.as_str());
+        }
         for (id, wish) in &mending.wishes {
             wish_put(&mut tx, id, *wish).await?;
         }
@@ -205,11 +218,23 @@ impl Store {
     }
 }
 
-async fn mending(tx: &mut Connection, service: &ServiceId, draw: &mut Draw) -> Result<Mending, StoreError> {
+async fn mending(
+    tx: &mut Connection,
+    service: &ServiceId,
+    scale: Option<u32>,
+    draw: &mut Draw,
+) -> Result<Mending, StoreError> {
     let Some(row) = service::get(tx, service).await? else { return Ok(Mending::default()) };
     let Some(active) = row.active else { return Ok(Mending::default()) };
     let Some(active) = revision::get(tx, service, active).await? else { return Ok(Mending::default()) };
-    Ok(operation::mend(&row, &active, &list(tx, service).await?, draw))
+    let step = match &row.operation {
+        None => None,
+        Some(id) => match operation_row::get(tx, id).await? {
+            Some((open, _)) => Some(open.step),
+            None => return Ok(Mending::default()),
+        },
+    };
+    Ok(operation::mend(&row, &active, &list(tx, service).await?, step.as_ref(), scale, draw))
 }
 
 /// A line for the events of a service.

@@ -306,7 +306,7 @@ async fn what_is_mended_is_decided_by_the_rows_as_they_are(database: Database) {
     store.build_fact_put(&build.id, &BuildFact::Done(fixture::outcome())).await.unwrap();
     store.operation_advance(&id, &mut draw).await.unwrap();
     end(&store, &id, &mut draw).await;
-    assert!(!store.slot_mend(&row.id, &mut draw).await.unwrap());
+    assert!(!store.slot_mend(&row.id, None, &mut draw).await.unwrap());
     let first = store.slot_list(&row.id).await.unwrap().remove(0);
     let beside = Slot { id: draw.instance_id(), wish: SlotWish::Beside, revision: 2, ..first.clone() };
     let begun =
@@ -321,23 +321,23 @@ async fn what_is_mended_is_decided_by_the_rows_as_they_are(database: Database) {
     };
     // All serve, and none is open any more.
     write(vec![Write::Slot(Box::new(beside.clone()))]).await;
-    assert!(store.slot_mend(&row.id, &mut draw).await.unwrap());
+    assert!(store.slot_mend(&row.id, None, &mut draw).await.unwrap());
     assert!(matches!(wish_of(&beside.id).await, Some(SlotWish::Drain { .. })));
-    assert!(!store.slot_mend(&row.id, &mut draw).await.unwrap(), "once");
-    // What is lacking comes once the other one is gone.
+    assert!(!store.slot_mend(&row.id, None, &mut draw).await.unwrap(), "once");
+    // What is lacking comes at once, beside what leaves.
     write(vec![Write::SlotWish(first.id.clone(), SlotWish::Stop)]).await;
-    assert!(!store.slot_mend(&row.id, &mut draw).await.unwrap());
+    assert!(store.slot_mend(&row.id, None, &mut draw).await.unwrap());
     let leaving = [&first.id, &beside.id].map(|id| Leaving { id: id.clone(), event: None });
     store.slot_stop(&leaving, WallTime(1)).await.unwrap();
     store.slot_gone(&leaving, Timestamp(3), WallTime(1)).await.unwrap();
-    assert!(store.slot_mend(&row.id, &mut draw).await.unwrap());
+    assert!(!store.slot_mend(&row.id, None, &mut draw).await.unwrap(), "once");
     let slots = store.slot_list(&row.id).await.unwrap();
     assert_eq!(slots.iter().map(|one| (one.revision, one.wish)).collect::<Vec<_>>(), [(1, SlotWish::Run)]);
     // One has begun since that was read: it sees to the instances itself.
     write(vec![Write::SlotWish(slots[0].id.clone(), SlotWish::Stop), Write::OperationNew(Box::new(begun))])
         .await;
-    assert!(!store.slot_mend(&row.id, &mut draw).await.unwrap());
-    assert!(!store.slot_mend(&ServiceId::new("none"), &mut draw).await.unwrap());
+    assert!(!store.slot_mend(&row.id, None, &mut draw).await.unwrap());
+    assert!(!store.slot_mend(&ServiceId::new("none"), None, &mut draw).await.unwrap());
 }
 
 /// Good facts until an operation that waits for its instances has ended.

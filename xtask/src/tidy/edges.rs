@@ -15,7 +15,12 @@ struct Rule {
 
 /// Nothing depends on `app`; `compute` embeds the program of `shim` and reads the files that it writes.
 const RULES: &[Rule] = &[
-    Rule { name: "model", ours: &[], external: Some(&["saphyr-parser", "serde", "serde_json", "thiserror"]) },
+    // `jiff` for its calendar: without its features for time zones it reads no file.
+    Rule {
+        name: "model",
+        ours: &[],
+        external: Some(&["jiff", "saphyr-parser", "serde", "serde_json", "thiserror"]),
+    },
     Rule {
         name: "wire",
         ours: &[],

@@ -198,6 +198,8 @@ fn one_at_a_time_and_the_others_in_line() {
     };
     let (most, _) = together();
     assert!(most > 1, "they came one by one without a limit");
+    // A line would bring more instances.
+    site.tag("apron:max-size", "1");
     site.tag("apron:concurrency-hard", "1");
     eventually(AT_ONCE, "one at a time", || {
         let (most, took) = together();

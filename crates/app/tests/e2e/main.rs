@@ -27,3 +27,4 @@ mod e23_kills;
 mod e24_replacement;
 mod e25_static_stability;
 mod e26_policies;
+mod e30_scaling;

@@ -20,6 +20,7 @@ use crate::reconcile::housekeeping::Housekeeping;
 use crate::reconcile::instances::{Instances, PassError};
 use crate::reconcile::output::Collector;
 use crate::reconcile::routes::{Known, Routes};
+use crate::reconcile::scale::Scale;
 use apron_compute::sim::World;
 use apron_images::content::Content;
 use apron_images::manifest::{CONFIG_TYPE, Descriptor, host_architecture};
@@ -224,6 +225,8 @@ impl Bench {
                 apps_domain: DOMAIN.to_owned(),
                 is_alive: Arc::new(is_alive),
                 known: Known::default(),
+                scale: Scale::default(),
+                due: Default::default(),
             },
             collector: Collector::new(store.clone(), Arc::clone(&driver), logs.clone()),
             housekeeping: Housekeeping {

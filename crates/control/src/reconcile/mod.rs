@@ -9,6 +9,7 @@ pub(crate) mod housekeeping;
 pub(crate) mod instances;
 pub(crate) mod output;
 pub(crate) mod routes;
+pub(crate) mod scale;
 
 use std::time::Duration;
 

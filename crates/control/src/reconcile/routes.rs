@@ -1,8 +1,10 @@
 //! Routes: proxies see the tables that follow from the rows, and what they acknowledge becomes facts.
 //!
 //! The same pass lets drained instances stop, because both need to know what every proxy was given. A pass reads what
-//! changed since the one before, so that what one service does costs little among thousands.
+//! changed since the one before, so that what one service does costs little among thousands. Between passes the load is
+//! looked at, which the rows that were read and the same proxies tell.
 
+use super::scale::{self, Scale};
 use crate::clock::Clock;
 use crate::engine::{Epoch, Hints, draw};
 use crate::publish::{Drained, Proxies};
@@ -11,16 +13,20 @@ use apron_model::ids::{Generation, ServiceId};
 use apron_model::limits;
 use apron_model::reconcile::{self, Slot, SlotWish};
 use apron_model::routes;
+use apron_model::scaling::SAMPLE_MS;
 use apron_model::service::{Service, State};
 use apron_store::{ProxyProcess, RoutesSeen, ServiceRoutes, Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 const SCAN_EVERY: Duration = Duration::from_secs(5);
 /// While something waits for proxies: a lease that lapses or a process that dies gives no hint.
 const WAITING_EVERY: Duration = Duration::from_millis(250);
+/// The store may be away.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 pub(crate) struct Routes {
     pub(crate) store: Store,
@@ -32,6 +38,9 @@ pub(crate) struct Routes {
     /// Is this process of this boot still there?
     pub(crate) is_alive: Arc<dyn Fn(&ProxyProcess) -> bool + Send + Sync>,
     pub(crate) known: Known,
+    pub(crate) scale: Scale,
+    /// Whose load is to be looked at.
+    pub(crate) due: BTreeSet<ServiceId>,
 }
 
 /// The rows as they were read last.
@@ -47,6 +56,10 @@ pub(crate) struct Known {
     shows: bool,
     /// Those whose rows changed since their instances were looked at, with no operation open that sees to them.
     changed: BTreeSet<ServiceId>,
+    /// Those whose number of instances is looked at also without load.
+    scaled: BTreeSet<ServiceId>,
+    /// Some are not there any more.
+    gone: bool,
 }
 
 impl Known {
@@ -62,6 +75,11 @@ impl Known {
         } else {
             self.changed.remove(&service.id);
         }
+        if service.deleted_at.is_none() && scale::is_due(&service) {
+            self.scaled.insert(service.id.clone());
+        } else {
+            self.scaled.remove(&service.id);
+        }
         for error in extension::policy(&service.tags).1 {
             // Its place in the table says the least that the tag could say; calls refuse such a one.
             tracing::warn!(service = %service.id, %error, "a tag of a row is not understood");
@@ -75,7 +93,7 @@ impl Known {
             (Ok(at), Some(_)) => {
                 self.services.remove(at);
                 self.routed.remove(at);
-                self.shows = true;
+                (self.shows, self.gone) = (true, true);
             }
             (Err(_), Some(_)) => {}
             (Ok(at), None) => {
@@ -98,26 +116,73 @@ impl Known {
 
 impl Routes {
     pub(crate) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let mut samples = interval(Duration::from_millis(SAMPLE_MS));
+        samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pass_at = Instant::now();
         loop {
-            let pause = match self.pass().await {
-                Ok(waiting) => {
-                    if waiting {
-                        WAITING_EVERY
-                    } else {
-                        SCAN_EVERY
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(error = %crate::chain(&error), "routes cannot be looked after");
-                    Duration::from_secs(1)
-                }
-            };
-            tokio::select! {
-                () = self.hints.for_routes() => {}
-                () = tokio::time::sleep(pause) => {}
+            let all = tokio::select! {
+                () = self.hints.for_routes() => None,
+                () = sleep_until(pass_at) => None,
+                () = self.hints.for_load() => Some(false),
+                _ = samples.tick(), if !self.scale.is_idle() || !self.known.scaled.is_empty() => Some(true),
                 _ = shutdown.changed() => return,
+            };
+            let Some(all) = all else {
+                pass_at = Instant::now() + self.look_after().await;
+                continue;
+            };
+            if let Err(error) = self.look_at_load(all).await {
+                tracing::error!(error = %crate::chain(&error), "services cannot be scaled");
+                pass_at = Instant::now() + AFTER_ERROR;
+                sleep_until(pass_at).await;
             }
         }
+    }
+
+    /// A pass; the pause until the next one.
+    async fn look_after(&mut self) -> Duration {
+        match self.pass().await {
+            Ok(true) => WAITING_EVERY,
+            Ok(false) => SCAN_EVERY,
+            Err(error) => {
+                tracing::error!(error = %crate::chain(&error), "routes cannot be looked after");
+                AFTER_ERROR
+            }
+        }
+    }
+
+    /// Brings services to the numbers of instances that their load needs: those of which proxies told something, or
+    /// `all` that are to be looked at.
+    pub(crate) async fn look_at_load(&mut self, all: bool) -> Result<(), StoreError> {
+        self.due.extend(self.proxies.load_news());
+        if all {
+            self.due.extend(self.scale.watched().cloned());
+            self.due.extend(self.known.scaled.iter().cloned());
+        }
+        // Without a proxy, or before the rows were read, nobody knows the load.
+        if self.known.seen.is_none() || !self.proxies.any_lives() {
+            return Ok(());
+        }
+        let now = (self.clock.now(), self.clock.wall());
+        let mut mended = 0;
+        while let Some(service) = self.due.pop_first() {
+            let Ok(at) = self.known.find(&service) else {
+                self.scale.forget(&service);
+                continue;
+            };
+            let (row, slots) = &self.known.services[at];
+            let wanted = self.scale.look(row, slots, self.proxies.load(&service), now);
+            if wanted.is_some() {
+                self.mend_one(&service, wanted).await?;
+                mended += 1;
+            }
+            // The others have their turn behind a pass, if one is due.
+            if mended == limits::SERVICES_MENDED_MAX {
+                self.hints.load();
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Publishes what changed, records what is served, stops what is drained. True while something waits for
@@ -179,20 +244,7 @@ impl Routes {
         let looked_at: Vec<ServiceId> =
             self.known.changed.iter().take(limits::SERVICES_MENDED_MAX).cloned().collect();
         for service in looked_at {
-            // An operation may have begun since its rows were read: the transaction decides.
-            match self.store.slot_mend(&service, &mut draw(self.clock.as_ref(), self.epoch.get())).await {
-                Ok(wrote) => {
-                    if wrote {
-                        self.hints.instances();
-                        self.hints.routes();
-                    }
-                }
-                // What cannot be read of one service does not hold up the others; mended rows are a change.
-                Err(error @ StoreError::Corrupt { .. }) => {
-                    tracing::warn!(%service, %error, "its instances cannot be looked after");
-                }
-                Err(error) => return Err(error),
-            }
+            self.mend_one(&service, None).await?;
             self.known.changed.remove(&service);
         }
         if !self.known.changed.is_empty() {
@@ -201,8 +253,26 @@ impl Routes {
         Ok(())
     }
 
+    async fn mend_one(&self, service: &ServiceId, scale: Option<u32>) -> Result<(), StoreError> {
+        let mut draw = draw(self.clock.as_ref(), self.epoch.get());
+        // An operation may have begun since its rows were read: the transaction decides.
+        match self.store.slot_mend(service, scale, &mut draw).await {
+            Ok(true) => {
+                self.hints.instances();
+                self.hints.routes();
+            }
+            Ok(false) => {}
+            // What cannot be read of one service does not hold up the others; mended rows are a change.
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::warn!(%service, %error, "its instances cannot be looked after");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Stops slots that no proxy uses any more. True while some are not there yet.
-    async fn drain(&self) -> Result<bool, StoreError> {
+    async fn drain(&mut self) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let mut stop = Vec::new();
         let mut waiting = false;
@@ -219,6 +289,9 @@ impl Routes {
         }
         let present: BTreeSet<_> = self.known.slots().map(|slot| &slot.id).collect();
         self.proxies.retain_instances(|id| present.contains(id));
+        if std::mem::take(&mut self.known.gone) {
+            self.proxies.retain_services(|id| self.known.find(id).is_ok());
+        }
         Ok(waiting)
     }
 

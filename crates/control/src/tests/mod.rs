@@ -4,5 +4,6 @@ mod cuts;
 mod deployments;
 pub(crate) mod publishing;
 mod rig;
+mod scaling;
 mod verbs;
 mod waiting;

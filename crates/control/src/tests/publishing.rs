@@ -61,8 +61,7 @@ pub(crate) async fn obedient_proxy(socket: std::path::PathBuf) {
             }
             _ = lease.tick() => {}
         }
-        let (in_flight, requests) = Default::default();
-        link.say(&FromProxy::Status { generation, in_flight, requests }).await;
+        link.say(&FromProxy::Status { generation, in_flight: Default::default() }).await;
     }
 }
 

@@ -15,7 +15,7 @@ use apron_model::ids::{Digest, Generation, InstanceId, OperationId, ServiceId};
 use apron_model::instance::Phase;
 use apron_model::operation::{Operation, OperationKind, Write};
 use apron_model::reconcile::{Slot, SlotWish};
-use apron_model::routes::{FromProxy, RouteTable};
+use apron_model::routes::{FromProxy, Load, RouteTable};
 use apron_model::service::*;
 use apron_model::time::Timestamp;
 use apron_store::{ProxyProcess, ServiceRoutes, Store};
@@ -172,6 +172,7 @@ impl Rig {
         // The world may be told not to answer.
         let _ = self.instances.pass().await;
         self.routes.pass().await.unwrap();
+        self.routes.look_at_load(true).await.unwrap();
         self.proxy_turn();
         self.check_served();
         self.check_rows().await;
@@ -200,9 +201,21 @@ impl Rig {
         }
         let generation = served.as_ref().map_or(Generation::default(), |table| table.generation);
         self.proxies.heard(&self.process, FromProxy::Serving { generation });
-        let status =
-            FromProxy::Status { generation, in_flight: self.busy.clone(), requests: BTreeMap::new() };
+        let status = FromProxy::Status { generation, in_flight: self.busy.clone() };
         self.proxies.heard(&self.process, status);
+    }
+
+    /// The proxy sees this of the service, and control looks at it.
+    pub(super) async fn load(&mut self, service: &ServiceId, load: Load) {
+        self.proxies.heard(&self.process, FromProxy::Load(BTreeMap::from([(service.clone(), load)])));
+        self.routes.look_at_load(false).await.unwrap();
+    }
+
+    /// Instances of a service that are to run, and those that do.
+    pub(super) async fn instances(&self, service: &ServiceId) -> (usize, usize) {
+        let slots = self.store.slot_list(service).await.unwrap();
+        let wished = slots.iter().filter(|slot| slot.wish.runs());
+        (wished.clone().count(), wished.filter(|slot| slot.serves()).count())
     }
 
     /// No request is lost: what the proxy's table names exists and is not being stopped.

@@ -2,6 +2,7 @@
 
 use super::{Acts, Key, Takes};
 use crate::limits;
+use crate::schedule::INSTANCES_MAX;
 
 /// All of them, in the order of their names.
 pub const KEYS: &[Key] = &[
@@ -20,7 +21,9 @@ pub const KEYS: &[Key] = &[
     HEALTH_CHECK_GRACE,
     HSTS,
     HTTPS,
+    MAX_SIZE,
     MEMORY,
+    MIN_SIZE_SCHEDULE,
     QUEUE_OPERATIONS,
     RATE_LIMIT,
     REQUEST_TIMEOUT,
@@ -55,6 +58,20 @@ pub const MEMORY: Key = Key {
     takes: Takes::Number { min: limits::MEMORY_MIB_MIN, max: limits::MEMORY_MIB_MAX },
     acts: Acts::NextRevision,
     says: "MiB of memory of an instance, instead of the configuration's",
+};
+
+pub const MAX_SIZE: Key = Key {
+    tag: "apron:max-size",
+    takes: Takes::Number { min: 1, max: INSTANCES_MAX },
+    acts: Acts::AtOnce,
+    says: "instances that there may be at most, instead of MaxSize, which AWS ends at 25",
+};
+
+pub const MIN_SIZE_SCHEDULE: Key = Key {
+    tag: "apron:min-size-schedule",
+    takes: Takes::Schedule,
+    acts: Acts::AtOnce,
+    says: "instances that there are at least by the clock, never fewer than MinSize and never more than MaxSize; UTC",
 };
 
 pub const DEPLOY: Key = Key {

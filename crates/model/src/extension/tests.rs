@@ -41,6 +41,7 @@ fn every_key_of_the_table_is_read_and_documented() {
             Takes::Flag => "false".to_owned(),
             Takes::Number { min, .. } => min.to_string(),
             Takes::Addresses => "::1 10.0.0.0/8".to_owned(),
+            Takes::Schedule => "0 7 * * * = 2".to_owned(),
         };
         assert!(read(&tags(&[(key.tag, &value)])).is_ok(), "{}", key.tag);
         assert!(key.tag.starts_with(PREFIX) && !key.says.is_empty());
@@ -55,6 +56,8 @@ fn refuses_what_would_do_nothing() {
     for (tag, value, says) in [
         ("apron:config-merge", "both", "one of: file, api"),
         ("apron:deploy", "one", "one of: all, rolling"),
+        ("apron:max-size", "0", "a whole number from 1 to 1000"),
+        ("apron:min-size-schedule", "0 7 * * 8 = 1", "such as * or 1-5 or */2 or 0,30"),
         ("apron:env-merge", "yes", "one of: true, false"),
         ("apron:cpu", "63", "a whole number from 64 to 16384"),
         ("apron:cpu", "+64", "a whole number from 64 to 16384"),

@@ -88,6 +88,17 @@ fn begin(view: &View, draw: &mut Draw) -> Advance {
     }
     match made_already(view) {
         Made::Nothing => {}
+        Made::Scaling(last) => {
+            let scaling = &service.config.scaling;
+            changes.both(&format!(
+                "Auto scaling configuration {} revision {} applies to the instances that run: from {} to {} of them, {} \
+                 concurrent requests each.",
+                scaling.name, scaling.revision, scaling.min_size, scaling.max_size, scaling.max_concurrency
+            ));
+            changes.writes.push(Write::RevisionConfig(last.number, Box::new(service.config.clone())));
+            changes.reroute();
+            return changes.end(OperationStatus::Succeeded, draw);
+        }
         Made::Revision(last) => return start(changes, last.number, draw),
         Made::Image(last, run) => {
             changes.both(&format!(
@@ -128,6 +139,8 @@ fn begin(view: &View, draw: &mut Draw) -> Advance {
 /// What of the active revision an operation can use again.
 enum Made<'a> {
     Nothing,
+    /// All of it: only how many there may be is another.
+    Scaling(&'a Revision),
     /// Its image, and what instances are told of it by now.
     Image(&'a Revision, RunConfig),
     Revision(&'a Revision),
@@ -148,6 +161,15 @@ fn made_already(view: &View) -> Made<'_> {
     };
     let tags = extensions.instance.upon(run.tags);
     let unchanged = last.config == *config && run.tags == tags;
+    let rescaled = ServiceConfig { scaling: config.scaling.clone(), ..last.config.clone() };
+    if view.operation.kind == OperationKind::UpdateService
+        && view.service.state == State::Running
+        && !unchanged
+        && rescaled == *config
+        && run.tags == tags
+    {
+        return Made::Scaling(last);
+    }
     match (view.operation.kind, unchanged) {
         (OperationKind::ResumeService, true) => Made::Revision(last),
         (OperationKind::ResumeService, false) | (OperationKind::UpdateService, false) => {
@@ -268,7 +290,11 @@ fn start(mut changes: Changes<'_>, number: RevisionNumber, draw: &mut Draw) -> A
         })
         .or_else(|| changes.view.revision(Some(number)).cloned());
     let rolls = rolling::is_asked(changes.view, number);
-    let wanted = if rolls { 1 } else { rolling::least(revision.as_ref()) };
+    let taken_over = rolling::taken_over(&changes.service, &changes.view.slots);
+    if rolls {
+        changes.service.wanted = taken_over;
+    }
+    let wanted = if rolls { 1 } else { rolling::within(&changes.service, taken_over, revision.as_ref()) };
     let count = wanted.saturating_sub(changes.view.running(Some(number)).count());
     for _ in 0..count {
         changes.writes.push(new_slot(changes.view, number, draw));
@@ -313,7 +339,25 @@ pub(super) fn healthy_by(revision: Option<&Revision>, draw: &Draw) -> Timestamp 
 
 fn starting(view: &View, deadline: Timestamp, hindered: Option<Timestamp>, draw: &mut Draw) -> Advance {
     match failure::judge(view, view.service.candidate, draw) {
-        Verdict::Healthy => route(view, draw),
+        Verdict::Healthy => {
+            let revision = view.revision(view.service.candidate);
+            let taken_over = rolling::taken_over(&view.service, &view.slots);
+            let due = rolling::within(&view.service, taken_over, revision);
+            let there = view.running(view.service.candidate).count();
+            match (view.service.candidate, due.saturating_sub(there)) {
+                (Some(number), lacking @ 1..) => {
+                    // The load has grown since, and what serves with it.
+                    let mut changes = Changes::new(view, draw);
+                    changes.both(&format!("Starting {} more of revision {number}.", instances(lacking)));
+                    for _ in 0..lacking {
+                        changes.writes.push(new_slot(view, number, draw));
+                    }
+                    let deadline = healthy_by(revision, draw);
+                    changes.step(Step::Starting { deadline, hindered: None }, deadline)
+                }
+                _ => route(view, draw),
+            }
+        }
         Verdict::Hindered { fault, .. } if fault.lacks_memory() && rolling::may_help(view) => {
             rolling::instead(view, &fault, draw)
         }

@@ -150,7 +150,7 @@ pub(super) fn has_memory(slot: &Slot) -> bool {
 pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
     let candidate = view.service.candidate.filter(|number| view.service.active != Some(*number));
     let Some(candidate) = candidate.filter(|_| fault.lacks_memory()) else { return fault };
-    let target = rolling::least(view.revision(Some(candidate)));
+    let target = rolling::wanted(&view.service, view.revision(Some(candidate)));
     let found = view.running(Some(candidate)).filter(|slot| has_memory(slot)).count();
     let what = match (Exchange::of(view, candidate).have_memory(), found) {
         // With fewer new ones it would be the same.
@@ -159,10 +159,17 @@ pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
             .to_owned(),
         (0, 0) => return fault,
         _ if target == 1 => return fault,
-        _ => format!(
-            "There is room for {found} of the {target} new instances that MinSize asks for: free memory, give \
-             instances less of it, or lower MinSize."
-        ),
+        _ => {
+            let least = view.revision(Some(candidate)).map_or(1, |one| view.service.instances(&one.config.scaling, 0));
+            let (whose, or) = match target > usize::try_from(least).unwrap_or(usize::MAX) {
+                true => ("that take the place of as many others", "or wait for less load"),
+                false => ("that MinSize asks for", "or lower MinSize"),
+            };
+            format!(
+                "There is room for {found} of the {target} new instances {whose}: free memory, give instances less of \
+                 it, {or}."
+            )
+        }
     };
     Fault { reason: format!("{}. {what}", fault.reason.trim_end_matches('.')), ..fault }
 }

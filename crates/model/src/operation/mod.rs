@@ -28,7 +28,7 @@ use crate::ids::{BuildId, InstanceId, OperationId, RevisionNumber, ServiceId};
 use crate::instance::Fault;
 use crate::limits;
 use crate::reconcile::{Slot, SlotWish};
-use crate::service::{Revision, Service, settled};
+use crate::service::{Revision, Service, ServiceConfig, settled};
 use crate::source::ServiceInput;
 use crate::time::{Timestamp, WallTime, seconds};
 use serde::{Deserialize, Serialize};
@@ -282,6 +282,19 @@ pub enum Place {
 }
 
 impl Step {
+    /// What serves meanwhile serves as before, and may become more.
+    fn leaves_instances_alone(&self) -> bool {
+        match self {
+            Step::Queued | Step::Admitted | Step::Building { .. } | Step::Starting { .. } => true,
+            Step::Rolling { .. }
+            | Step::Routing { .. }
+            | Step::Returning { .. }
+            | Step::RollingBack { .. }
+            | Step::Removing { .. }
+            | Step::Ended => false,
+        }
+    }
+
     /// A failure of a deployment here leaves everything as it was before.
     fn is_before_the_pivot(&self) -> bool {
         match self {
@@ -409,6 +422,8 @@ pub enum Write {
     Revision(Box<Revision>),
     /// A deployment of it has succeeded.
     RevisionServed(RevisionNumber),
+    /// It is to have this configuration: one that says nothing else of its instances than the one before.
+    RevisionConfig(RevisionNumber, Box<ServiceConfig>),
     RevisionForget(RevisionNumber),
     Build(Box<Build>),
     Slot(Box<Slot>),

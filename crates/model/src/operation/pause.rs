@@ -13,6 +13,8 @@ pub(super) fn advance(view: &View, draw: &mut Draw) -> Advance {
         Removal::Over { left, took } => (left, took),
     };
     let mut changes = Changes::new(view, draw);
+    // What was needed by then says nothing about what will be.
+    changes.service.wanted = 0;
     if left > 0 {
         changes.both(&format!("{left} instances have not ended yet; stopping them goes on."));
     } else {

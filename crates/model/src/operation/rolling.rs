@@ -38,6 +38,8 @@ pub(super) struct Exchange<'a> {
     going: Vec<&'a Slot>,
     /// Some that were told to go are still there.
     leaving: bool,
+    /// Those of them that would serve still, of the revision whose instances come.
+    back: Vec<&'a Slot>,
 }
 
 impl<'a> Exchange<'a> {
@@ -54,15 +56,18 @@ impl<'a> Exchange<'a> {
             // What stayed of a revision that was taken back is worth less than what is active.
             slots.sort_by_key(|slot| {
                 let rank = routes::rank(slot).unwrap_or(u8::MAX);
-                (Reverse(rank), Some(slot.revision) == active, slot.id.clone())
+                // Proxies fill those at the beginning first.
+                (Reverse(rank), Some(slot.revision) == active, Reverse(slot.id.clone()))
             });
         }
         let leaving = slots.iter().any(|slot| !slot.wish.runs());
-        Exchange { to, target, coming, going, leaving }
+        let drains = |slot: &&Slot| matches!(slot.wish, SlotWish::Drain { .. });
+        let back = slots.iter().filter(drains).filter(|slot| slot.revision == to && slot.serves()).collect();
+        Exchange { to, target, coming, going, leaving, back }
     }
 
     pub(super) fn of(view: &'a View, to: RevisionNumber) -> Exchange<'a> {
-        Exchange::new(&view.slots, view.service.active, to, least(view.revision(Some(to))))
+        Exchange::new(&view.slots, view.service.active, to, wanted(&view.service, view.revision(Some(to))))
     }
 
     /// So many of those that go are one too many, once all that come serve.
@@ -168,6 +173,8 @@ impl<'a> Exchange<'a> {
 /// What is to become of the instances of a service between operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mending {
+    /// What the service's row is to say of its load.
+    pub wanted: Option<u32>,
     pub wishes: Vec<(InstanceId, SlotWish)>,
     /// Slots that are new.
     pub slots: Vec<Slot>,
@@ -177,7 +184,21 @@ pub struct Mending {
 
 impl Mending {
     pub fn is_empty(&self) -> bool {
-        self.wishes.is_empty() && self.slots.is_empty()
+        self.wanted.is_none() && self.wishes.is_empty() && self.slots.is_empty()
+    }
+
+    /// Wishes those that are lacking. What drains and serves still is the first to be asked.
+    fn start(&mut self, exchange: &Exchange<'_>, service: &Service, draw: &mut Draw) {
+        let lacking = exchange.target.saturating_sub(exchange.coming.len());
+        for slot in exchange.back.iter().take(lacking) {
+            self.wishes.push((slot.id.clone(), SlotWish::Run));
+            self.events.push(format!("Instance {} stays: it is needed again.", slot.id));
+        }
+        let count = lacking.saturating_sub(exchange.back.len());
+        self.slots.extend((0..count).map(|_| deploy::slot(service, exchange.to, draw)));
+        if count > 0 {
+            self.events.push(format!("Starting {} of revision {}.", instances(count), exchange.to));
+        }
     }
 
     fn drain<'a>(&mut self, slots: impl IntoIterator<Item = &'a Slot>, draw: &Draw) {
@@ -186,21 +207,41 @@ impl Mending {
     }
 }
 
-/// Brings a service that has no operation open to the instances of its active revision, as many as that asks for. What
-/// stayed of one that was taken back goes once enough others serve, or before that where they lack its memory, unless
-/// nothing else would serve then. Writes nothing once all is as it is to be: only a change of the rows brings more.
-pub fn mend(service: &Service, active: &Revision, slots: &[Slot], draw: &mut Draw) -> Mending {
+/// Brings a service to the instances of its active revision, as many as its load needs: `scale` where that was just seen,
+/// otherwise what the row remembers. With an operation open, which `step` tells, only further ones are wished, and only
+/// while that has not begun to change instances itself.
+///
+/// What stayed of a revision that was taken back goes once enough others serve, or before that where they lack its memory,
+/// unless nothing else would serve then. Writes nothing once all is as it is to be: only a change of the rows, or of the
+/// load, brings more.
+pub fn mend(
+    service: &Service,
+    active: &Revision,
+    slots: &[Slot],
+    step: Option<&Step>,
+    scale: Option<u32>,
+    draw: &mut Draw,
+) -> Mending {
     let mut mending = Mending::default();
-    let runs = service.state == State::Running && service.active == Some(active.number);
-    if service.operation.is_some() || !runs {
+    if service.state != State::Running || service.active != Some(active.number) {
         return mending;
     }
-    let exchange = Exchange::new(slots, service.active, active.number, least(Some(active)));
-    let Exchange { to, target, coming, going, leaving } = &exchange;
+    let target = within(service, scale.unwrap_or(service.wanted), Some(active));
+    let grows = target > wanted(service, Some(active));
+    if step.is_some_and(|step| !step.leaves_instances_alone() || !grows) {
+        return mending;
+    }
+    mending.wanted = scale.filter(|scale| *scale != service.wanted);
+    let exchange = Exchange::new(slots, service.active, active.number, target);
+    if step.is_some() {
+        mending.start(&exchange, service, draw);
+        return mending;
+    }
+    let Exchange { to, target, coming, going, leaving, .. } = &exchange;
     let relieved = &going[..going.len().saturating_sub(exchange.lacking())];
     let surplus = &coming[..coming.len().saturating_sub(*target)];
     if !relieved.is_empty() || !surplus.is_empty() {
-        let why = ["others serve again in its place", "there are more than MinSize asks for"];
+        let why = ["others serve again in its place", "there are more than its load needs"];
         for (slots, why) in [relieved, surplus].into_iter().zip(why) {
             let told =
                 |slot: &&Slot| format!("Draining instance {} of revision {}: {why}.", slot.id, slot.revision);
@@ -228,18 +269,31 @@ pub fn mend(service: &Service, active: &Revision, slots: &[Slot], draw: &mut Dra
         }));
         // The node tries those again that lack memory.
         mending.drain(goes, draw);
-    } else if coming.len() < *target && !leaving {
-        let count = target - coming.len();
-        mending.slots.extend((0..count).map(|_| deploy::slot(service, *to, draw)));
-        mending.events.push(format!("Starting {} of revision {to}.", instances(count)));
+    } else if !leaving || exchange.refused().next().is_none() {
+        // Where memory is lacking those that leave may have it.
+        mending.start(&exchange, service, draw);
     }
     mending
 }
 
-/// So many instances of a revision must serve, and it has as many between operations.
-pub(super) fn least(revision: Option<&Revision>) -> usize {
-    let least = revision.map_or(1, |revision| revision.config.scaling.min_size);
-    usize::try_from(least.max(1)).unwrap_or(usize::MAX)
+/// So many instances a revision is to have between operations, and when instances changed places one by one: what the load
+/// of its service needs, as far as its configuration allows.
+pub(super) fn wanted(service: &Service, revision: Option<&Revision>) -> usize {
+    within(service, service.wanted, revision)
+}
+
+/// The same where the load needs so many.
+pub(super) fn within(service: &Service, need: u32, revision: Option<&Revision>) -> usize {
+    let count = revision.map_or(1, |revision| service.instances(&revision.config.scaling, need));
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// What of its load a deployment has to take over: beyond MinSize no more than instances that there is memory for. What
+/// the load would like to have beside them is no condition, and comes when there is room.
+pub(super) fn taken_over(service: &Service, slots: &[Slot]) -> u32 {
+    let runs = |slot: &&Slot| slot.wish.runs() && Some(slot.revision) == service.active;
+    let there = slots.iter().filter(runs).filter(|slot| failure::has_memory(slot)).count();
+    service.wanted.min(u32::try_from(there).unwrap_or(u32::MAX))
 }
 
 /// Whether a deployment of this revision is to replace instances one by one: there are some, and the tag says so.
@@ -251,7 +305,7 @@ pub(super) fn is_asked(view: &View, number: RevisionNumber) -> bool {
 
 /// Whether some instances of the old revision have gone for the sake of new ones.
 pub(super) fn has_begun(view: &View, old: RevisionNumber) -> bool {
-    view.running(Some(old)).count() < least(view.revision(Some(old)))
+    view.running(Some(old)).count() < wanted(&view.service, view.revision(Some(old)))
 }
 
 /// Whether one by one there may be room where for a whole second set there is none.
@@ -261,7 +315,7 @@ pub(super) fn may_help(view: &View) -> bool {
     };
     match Exchange::of(view, number).have_memory() {
         0 => false,
-        1 => least(view.revision(Some(number))) > 1,
+        1 => wanted(&view.service, view.revision(Some(number))) > 1,
         2.. => true,
     }
 }
@@ -271,6 +325,7 @@ pub(super) fn instead(view: &View, fault: &Fault, draw: &Draw) -> Advance {
     let mut changes = Changes::new(view, draw);
     let reason = fault.reason.trim_end_matches('.');
     changes.both(&format!("An instance cannot be started: {reason}. Instances are now replaced one by one."));
+    changes.service.wanted = taken_over(&view.service, &view.slots);
     // Proxies may know the others.
     let idle =
         view.running(view.service.candidate).filter(|slot| slot.wish == SlotWish::Run && !slot.serves());

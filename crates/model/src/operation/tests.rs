@@ -8,6 +8,7 @@ mod queued;
 mod repeated;
 mod rollback;
 mod rolling;
+mod scaling;
 
 use super::*;
 use crate::fixture;
@@ -117,6 +118,10 @@ impl Rows {
                 Write::RevisionServed(number) => {
                     let found = view.revisions.iter_mut().find(|one| one.number == number);
                     found.expect("a kept revision").served = true;
+                }
+                Write::RevisionConfig(number, config) => {
+                    let found = view.revisions.iter_mut().find(|one| one.number == number);
+                    found.expect("a kept revision").config = *config;
                 }
                 Write::RevisionForget(number) => view.revisions.retain(|one| one.number != number),
                 Write::Build(row) => {

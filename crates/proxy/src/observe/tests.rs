@@ -39,7 +39,7 @@ fn logged(act: impl FnOnce(&Observer)) -> Vec<Value> {
 async fn what_loops_count_is_added_up() {
     let common = Arc::new(Common::new(20));
     let service = service(Wanted::Off);
-    assert_eq!((service.counts.totals(), service.counts.requests()), (None, 0));
+    assert_eq!((service.counts.totals(), service.counts.answered()), (None, 0));
     for number in [0, 1, 19] {
         let observer = Observer::new(number, common.clone(), None);
         let mut seen = Seen::begin(observer.text("GET", "/"));
@@ -53,7 +53,7 @@ async fn what_loops_count_is_added_up() {
         assert_eq!(totals.in_flight(), 0);
     }
     let totals = service.counts.totals().unwrap();
-    assert_eq!((totals.begun, totals.classes, service.counts.requests()), (3, [0, 3, 0, 0, 0], 3));
+    assert_eq!((totals.begun, totals.classes, service.counts.answered()), (3, [0, 3, 0, 0, 0], 3));
     assert_eq!((totals.received, totals.sent), (15, 21));
     // A bound holds what is equal to it.
     assert_eq!((totals.queue.buckets[0], totals.queue.sum_us), (3, 1_500));

@@ -265,23 +265,37 @@ fn a_first_instance_is_waited_for_while_it_comes_and_not_for_ever() {
 }
 
 /// Requests of a service that wait, before one more is refused.
-const LINE: usize = 1_000;
+const LINE: usize = 10_000;
 
 #[test]
 fn a_full_line_refuses_and_the_rest_of_it_is_served() {
-    // Two descriptors for each client.
+    // A descriptor for each client, and another one in the proxy, which is a process for that.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     let held = Held::start();
-    let world = world(serving(&[held.origin.address]), None, |config| {
-        config.connections_per_address_max = 10_000;
-    });
-    let mut first = ask(&world, "/");
+    let directory = Directory::new();
+    let control = Control::listen(&directory.file("control.sock"));
+    let (sockets, address) = listeners("127.0.0.1", 2);
+    let clients_max = (2 * LINE).to_string();
+    let arguments = [
+        "--control",
+        directory.0.to_str().unwrap(),
+        "--http-fds",
+        "10,11",
+        "--connections-per-address",
+        &clients_max,
+    ];
+    let _proxy = Process::with(&arguments, &sockets);
+    let mut link = control.accept();
+    link.publish(serving(&[held.origin.address]));
+    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    let mut first = Wire::connect(address);
+    first.send(&request);
     eventually("the place is taken", || held.asked() == 1);
     let mut clients: Vec<TcpStream> = (0..=LINE)
         .map(|_| {
-            let mut client = TcpStream::connect(world.proxy.address).unwrap();
-            client.write_all(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes()).unwrap();
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(request.as_bytes()).unwrap();
             client.set_nonblocking(true).unwrap();
             client
         })

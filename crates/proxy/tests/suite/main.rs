@@ -12,6 +12,7 @@ mod hostile;
 mod http1;
 mod http2;
 mod limits;
+mod load;
 #[path = "../../../model/tests/support/mutate.rs"]
 mod mutate;
 mod nginx;

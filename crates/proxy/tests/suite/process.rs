@@ -107,6 +107,7 @@ fn proxy_process() {
                 let (apps_domain, regions) = ("apron.localhost".into(), vec!["us-east-1".into()]);
                 config.tls = Some(Tls { directory: value.into(), apps_domain, regions });
             }
+            "--connections-per-address" => config.connections_per_address_max = value.parse().unwrap(),
             "--drain-ms" => config.drain_ms = value.parse().unwrap(),
             _ => panic!("unknown flag {flag}"),
         }

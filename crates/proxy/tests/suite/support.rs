@@ -291,7 +291,7 @@ impl Running {
     }
 
     pub(crate) fn in_flight(&self) -> u32 {
-        self.proxy.as_ref().unwrap().counts().0.values().sum()
+        self.proxy.as_ref().unwrap().in_flight().values().sum()
     }
 }
 

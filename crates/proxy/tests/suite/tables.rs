@@ -4,7 +4,7 @@ use crate::support::{
     Control, Directory, Link, Origin, Running, Wire, eventually, instance_id, start, table,
 };
 use apron_model::ids::{Generation, ServiceId};
-use apron_model::routes::{FromProxy, PROTOCOL_VERSION, RouteState};
+use apron_model::routes::{FromProxy, Load, PROTOCOL_VERSION, RouteState};
 use apron_proxy::Config;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -63,10 +63,15 @@ fn hello_then_tables_then_serving_and_status() {
     // An older one changes nothing.
     link.send(table(1, &[]));
     // What was asked of the other one may have been told before.
-    eventually("its requests are told", || {
-        matches!(link.next(), FromProxy::Status { generation, requests, .. }
-            if requests.get(&ServiceId::new("service-1")) == Some(&2) && generation.counter == 2)
-    });
+    let turned_away = Load { arrived: 2, ..Load::default() };
+    eventually(
+        "its requests are told",
+        || matches!(link.next(), FromProxy::Load(load) if load.get(&ServiceId::new("service-1")) == Some(&turned_away)),
+    );
+    eventually(
+        "and what is served",
+        || matches!(link.next(), FromProxy::Status { generation, .. } if generation.counter == 2),
+    );
     assert_eq!(client.get(HOST, "/").1, "a");
 }
 
@@ -294,6 +299,7 @@ fn reported(link: &mut Link) -> u64 {
         FromProxy::Hello { generation, .. }
         | FromProxy::Serving { generation }
         | FromProxy::Status { generation, .. } => generation.counter,
+        FromProxy::Load(_) => reported(link),
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! What drains is not counted: it has been replaced and only ends the requests that it has. A service that goes back to
 //! a revision which still drains therefore has more containers of it for a while, and that while is looked at instead:
-//! it is `limits::DRAIN_MS` from the first look at most, and is never made longer.
+//! it is `limits::DRAIN_MS` from the first look at most, and is never made longer. Where an update allows fewer than there
+//! are, those go, and none comes until then.
 
 use super::{Checker, Seen};
 use apron_model::ids::{InstanceId, RevisionNumber, ServiceId};
@@ -23,6 +24,8 @@ const REVISIONS_MAX: usize = 3;
 pub(crate) struct Scaling {
     /// Until when those drain that were told to.
     drains: BTreeMap<InstanceId, Timestamp>,
+    /// How many were wished when last looked at.
+    before: BTreeMap<(ServiceId, RevisionNumber), u32>,
 }
 
 type Counts<'a> = BTreeMap<(&'a ServiceId, RevisionNumber), u32>;
@@ -54,11 +57,17 @@ fn running(seen: &Seen) -> Counts<'_> {
     counts
 }
 
-fn bounded(seen: &Seen, counts: &Counts<'_>, what: &str) -> Result<(), String> {
+fn bounded(
+    seen: &Seen,
+    counts: &Counts<'_>,
+    what: &str,
+    before: &BTreeMap<(ServiceId, RevisionNumber), u32>,
+) -> Result<(), String> {
     for ((id, number), count) in counts {
         let Some(revision) = seen.revisions.get(&((*id).clone(), *number)) else { continue };
         let most = revision.config.scaling.max_size;
-        if *count > most {
+        let there = before.get(&((*id).clone(), *number)).copied().unwrap_or_default();
+        if *count > most.max(there) {
             return Err(format!("{count} instances {what} of revision {number} of {id}, {most} at most"));
         }
     }
@@ -82,8 +91,9 @@ impl Checker for Scaling {
                 ));
             }
         }
-        bounded(seen, &wished, "are wished")?;
-        bounded(seen, &running(seen), "run")?;
+        bounded(seen, &wished, "are wished", &self.before)?;
+        bounded(seen, &running(seen), "run", &self.before)?;
+        self.before = wished.iter().map(|((id, number), count)| (((*id).clone(), *number), *count)).collect();
         let mut drains = BTreeMap::new();
         for slot in seen.services.iter().flat_map(|row| &row.slots) {
             let SlotWish::Drain { until, .. } = slot.wish else { continue };

@@ -26,7 +26,7 @@ impl Autoscaler for Ours {
             ceiling: policy.target * 2,
             ceiling_alone: policy.target,
             waiting_per_instance: policy.target * 4,
-            waiting_min: 1_000,
+            waiting_min: 10_000,
             wait_max_ms: 120_000,
         }
     }
@@ -36,7 +36,7 @@ impl Autoscaler for Ours {
         let at = Timestamp(now_ms);
         self.window.push(Sample { at, arrived, answered, in_flight: now - waiting, waiting });
         let (scaler, wanted) =
-            scaling::decide(&self.policy, &self.window, Fleet { ready, starting }, &self.scaler, at);
+            scaling::decide(&self.policy, &self.window, Fleet { ready, starting, ill: 0 }, &self.scaler, at);
         self.scaler = scaler;
         wanted
     }

@@ -61,6 +61,7 @@ pub(super) async fn create(
         previous: None,
         operation: None,
         last_failure: None,
+        wanted: 0,
         route_version: 0,
         purge_at: None,
     };

@@ -5,21 +5,41 @@ use super::*;
 impl World {
     /// What one look between operations finds to do.
     fn mending(&mut self) -> Mending {
+        let step = self.rows.view.service.operation.is_some().then_some(Step::Admitted);
+        self.scaling(step.as_ref(), None)
+    }
+
+    /// What a look at the load finds, with an operation open in this step.
+    fn scaling(&mut self, step: Option<&Step>, scale: Option<u32>) -> Mending {
         let mut draw = self.rows.draw();
         let view = &self.rows.view;
         let active = view.revision(view.service.active).expect("an active revision");
-        mend(&view.service, active, &view.slots, &mut draw)
+        mend(&view.service, active, &view.slots, step, scale, &mut draw)
     }
 
     /// Does it.
     fn mend(&mut self) -> Mending {
         let mending = self.mending();
-        let Mending { wishes, slots, events } = mending.clone();
+        self.write(mending.clone());
+        mending
+    }
+
+    /// Does what a look at the load finds.
+    fn scale(&mut self, wanted: u32) -> Mending {
+        let mending = self.scaling(None, Some(wanted));
+        self.write(mending.clone());
+        mending
+    }
+
+    fn write(&mut self, mending: Mending) {
+        let Mending { wanted, wishes, slots, events } = mending;
+        if let Some(wanted) = wanted {
+            self.rows.view.service.wanted = wanted;
+        }
         let wishes = wishes.into_iter().map(|(id, wish)| Write::SlotWish(id, wish));
         let writes = wishes.chain(slots.into_iter().map(|slot| Write::Slot(Box::new(slot)))).collect();
         self.rows.apply(writes);
         self.rows.lines.extend(events.into_iter().map(Line::Event));
-        mending
     }
 
     /// Goes on between operations until nothing is to be done and nothing comes of what there is.
@@ -204,11 +224,9 @@ fn the_active_revision_says_how_many_there_are_to_be() {
         world.rows.exchanged();
         world.rows.view.service.config.scaling.min_size = asked;
         assert_eq!(world.mend(), Mending::default(), "{asked}");
-        // One that is lacking comes once nothing leaves any more.
+        // One that is lacking comes, also while another leaves.
         let slot = &mut world.rows.view.slots[0];
-        slot.wish = SlotWish::Drain { since: None, until: Timestamp(9) };
-        assert_eq!(world.mend(), Mending::default());
-        world.rows.removed();
+        slot.wish = SlotWish::Stop;
         assert_eq!(world.mend().slots.len(), 1);
         assert_eq!((world.count(NEW), world.told("Starting 1 instance of revision 2.")), (3, 2));
         assert_eq!(world.mend(), Mending::default());
@@ -219,5 +237,69 @@ fn the_active_revision_says_how_many_there_are_to_be() {
     for state in [State::Paused, State::DeleteFailed, State::CreateFailed] {
         world.rows.view.service.state = state;
         assert_eq!(world.mend(), Mending::default(), "{state:?}");
+    }
+}
+
+/// A service of the new revision alone, with so many instances that serve.
+fn alone(size: u32) -> World {
+    let mut world = World::rolling(size, size, 1);
+    assert_eq!(world.ends(), NEW_SERVES);
+    world.rows.exchanged();
+    assert!(world.mending().is_empty());
+    world
+}
+
+#[test]
+fn load_brings_instances_and_its_end_takes_them_away() {
+    let mut world = alone(1);
+    let mending = world.scale(3);
+    assert_eq!((mending.wanted, mending.slots.len(), mending.wishes), (Some(3), 2, Vec::new()));
+    assert_eq!((world.count(NEW), world.told("Starting 2 instances of revision 2.")), (3, 1));
+    assert_eq!(world.scale(3), Mending::default(), "once");
+    assert!(world.mending().is_empty(), "the row remembers it");
+    // MaxSize and MinSize hold, and the row says what is needed all the same.
+    let most = world.rows.view.service.config.scaling.max_size as usize;
+    world.scale(1_000);
+    assert_eq!((world.count(NEW), world.rows.view.service.wanted), (most, 1_000));
+    let mending = world.scale(0);
+    assert_eq!((mending.wishes.len(), mending.slots.len()), (most - 1, 0));
+    assert!(mending.wishes.iter().all(|(_, wish)| matches!(wish, SlotWish::Drain { .. })));
+    assert_eq!(world.count(NEW), 1);
+}
+
+#[test]
+fn who_drains_stays_when_it_is_needed_again() {
+    let mut world = alone(3);
+    for revision in &mut world.rows.view.revisions {
+        revision.config.scaling.min_size = 1;
+    }
+    let first = world.rows.view.slots.iter().map(|slot| slot.id.clone()).min();
+    assert_eq!(world.scale(1).wishes.len(), 2);
+    let left = world.rows.view.slots.iter().find(|slot| slot.wish == SlotWish::Run);
+    assert_eq!(left.map(|slot| slot.id.clone()), first, "proxies fill that one first");
+    let mending = world.scale(4);
+    assert_eq!((mending.wishes.len(), mending.slots.len()), (2, 1));
+    assert!(mending.wishes.iter().all(|(_, wish)| *wish == SlotWish::Run));
+    assert_eq!((world.count(NEW), world.told("it is needed again")), (4, 2));
+}
+
+#[test]
+fn a_deployment_takes_over_as_many_as_are_needed_and_leaves_room_for_more() {
+    let deadline = Timestamp(9);
+    let steps = [
+        (Step::Admitted, true),
+        (Step::Starting { deadline, hindered: None }, true),
+        (Step::Rolling { deadline, hindered: None }, false),
+        (Step::Routing { old: None, deadline }, false),
+        (Step::RollingBack { deadline }, false),
+        (Step::Removing { deadline }, false),
+    ];
+    for (step, grows) in steps {
+        let mut world = alone(1);
+        let mending = world.scaling(Some(&step), Some(3));
+        assert_eq!(mending.slots.len(), if grows { 2 } else { 0 }, "{step:?}");
+        assert_eq!(mending.wanted, grows.then_some(3));
+        world.scale(3);
+        assert!(world.scaling(Some(&step), Some(1)).is_empty(), "nothing is taken away meanwhile: {step:?}");
     }
 }

@@ -1,0 +1,111 @@
+//! Load brings instances and its end takes them away; how many there may be is changed without a restart. Needs root.
+
+use crate::support::processes::Seen;
+use crate::support::{Platform, eventually, http};
+use apron_wire::apprunner::{
+    CreateAutoScalingConfigurationRequest, CreateServiceRequest, ImageRepository, ImageRepositoryType,
+    OperationStatus, SourceConfiguration, UpdateServiceRequest,
+};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Requests at a time that are asked for: as many as three instances are meant for.
+const CLIENTS: usize = 6;
+const MAX_CONCURRENCY: i32 = 2;
+
+/// A revision of the auto scaling configuration `small`. Its ARN.
+fn scaling(platform: &Platform, [min, max]: [i32; 2]) -> Option<String> {
+    let configuration = CreateAutoScalingConfigurationRequest {
+        min_size: Some(min),
+        max_size: Some(max),
+        max_concurrency: Some(MAX_CONCURRENCY),
+        ..CreateAutoScalingConfigurationRequest::new("small")
+    };
+    let made = platform.call(&configuration).expect("a configuration");
+    made.auto_scaling_configuration.auto_scaling_configuration_arn
+}
+
+/// Instances that the proxy's table names.
+fn routed(platform: &Platform) -> usize {
+    let text = std::fs::read(platform.data.join("proxy/routes.json")).unwrap_or_default();
+    let saved: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    saved["table"]["services"][0]["instances"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn load_brings_instances_and_its_end_takes_them_away() {
+    let platform = Platform::start();
+    platform.import("site:1", &[]);
+    let image = ImageRepository::new("site:1", ImageRepositoryType::EcrPublic);
+    let source = SourceConfiguration {
+        image_repository: Some(image),
+        auto_deployments_enabled: Some(false),
+        ..SourceConfiguration::default()
+    };
+    let mut create = CreateServiceRequest::new("site", source);
+    create.auto_scaling_configuration_arn = scaling(&platform, [1, 3]);
+    let arn = platform.call(&create).expect("a service").service.service_arn;
+    assert_eq!(platform.ended(&arn, MINUTE), OperationStatus::Succeeded);
+    let pids = |platform: &Platform| -> BTreeSet<i32> {
+        platform.applications("site").into_iter().filter(Seen::alive).map(|seen| seen.pid).collect()
+    };
+    let first = pids(&platform);
+    assert_eq!(first.len(), 1);
+
+    let (address, host) = (&platform.apps, platform.alias("site"));
+    let (over, began) = (AtomicBool::new(false), Instant::now());
+    let (settled, crowds) = std::thread::scope(|scope| {
+        let ask = || {
+            let mut crowds: Vec<(Instant, u32)> = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                let answer = http::get(address, &host, "/busy?300").expect("an answer");
+                assert_eq!(answer.status, 200, "{}\n{}", answer.head, answer.body);
+                crowds.push((asked, answer.body.trim().parse().expect("a number")));
+            }
+            crowds
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(ask)).collect();
+        let came = eventually(MINUTE, "three instances", || match pids(&platform).len() {
+            3 => Ok(began.elapsed()),
+            count => Err(format!("there are {count}")),
+        });
+        println!("COUNT: from 1 to 3 instances in {:.2} s", came.as_secs_f64());
+        eventually(MINUTE, "three that get requests", || match routed(&platform) {
+            3 => Ok(()),
+            count => Err(format!("there are {count}")),
+        });
+        // What was asked for before that has ended by then.
+        std::thread::sleep(Duration::from_secs(1));
+        let settled = Instant::now();
+        std::thread::sleep(Duration::from_secs(2));
+        over.store(true, Ordering::Relaxed);
+        let ended = clients.into_iter().flat_map(|client| client.join().expect("a client"));
+        (settled, ended.collect::<Vec<_>>())
+    });
+    let crowds: Vec<u32> = crowds.iter().filter(|(at, _)| *at >= settled).map(|(_, crowd)| *crowd).collect();
+    assert!(crowds.len() >= CLIENTS && crowds.iter().all(|one| *one <= MAX_CONCURRENCY as u32), "{crowds:?}");
+
+    let before = pids(&platform);
+    assert!(before.is_superset(&first), "what served goes on serving");
+    eventually(MINUTE * 2, "one instance", || match pids(&platform) {
+        left if left.len() == 1 => Ok(()),
+        left => Err(format!("there are {left:?}")),
+    });
+    let left = pids(&platform);
+    assert!(left.is_subset(&before), "none was started anew");
+    let events = platform.run(&["logs", "site", "--events"]);
+    assert!(events.contains("there are more than its load needs"), "{events}");
+
+    // Another auto scaling configuration is no other instance.
+    let auto_scaling_configuration_arn = scaling(&platform, [2, 2]);
+    let update = UpdateServiceRequest { auto_scaling_configuration_arn, ..UpdateServiceRequest::new(&arn) };
+    platform.call(&update).expect("an update");
+    assert_eq!(platform.ended(&arn, MINUTE), OperationStatus::Succeeded);
+    eventually(MINUTE, "two instances", || match pids(&platform) {
+        now if now.len() == 2 && now.is_superset(&left) => Ok(()),
+        now => Err(format!("there are {now:?}, and was {left:?}")),
+    });
+}

@@ -1,0 +1,327 @@
+//! Scaling: what proxies see of the load becomes the number of instances that a service is to have.
+//!
+//! The decision is `model::scaling`'s; here is what it is made from, and for which services at all: those that are asked
+//! for something, and those that have more instances than at rest. All others cost nothing.
+
+use apron_model::extension;
+use apron_model::ids::ServiceId;
+use apron_model::instance::Phase;
+use apron_model::reconcile::{Slot, SlotWish};
+use apron_model::routes::{self, Load};
+use apron_model::scaling::{self, Fleet, Policy, SAMPLE_MS, Sample, Scaler, Window};
+use apron_model::service::{Service, State};
+use apron_model::time::{Timestamp, WallTime};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Without a request for so long, a service that is as at rest is not looked at any more: longer than windows are.
+const FORGET_AFTER: Duration = Duration::from_secs(10);
+/// What changes nothing at present is written down no more often.
+const REMEMBER_EVERY: Duration = Duration::from_secs(30);
+/// What could not be brought about, because an operation changes the instances itself, is tried again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(crate) struct Scale {
+    watched: BTreeMap<ServiceId, Watched>,
+}
+
+struct Watched {
+    window: Window,
+    scaler: Scaler,
+    last: Option<Sample>,
+    /// When somebody was asked for something last.
+    busy_at: Timestamp,
+    /// What was decided last, and when.
+    decided: Option<(u32, Timestamp)>,
+}
+
+impl Scale {
+    /// Services that are to be looked at every `SAMPLE_MS`.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = &ServiceId> {
+        self.watched.keys()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.watched.is_empty()
+    }
+
+    pub(crate) fn forget(&mut self, service: &ServiceId) {
+        self.watched.remove(service);
+    }
+
+    /// How many instances the load of the service needs, where its row should say so.
+    pub(crate) fn look(
+        &mut self,
+        service: &Service,
+        slots: &[Slot],
+        load: Load,
+        (now, wall): (Timestamp, WallTime),
+    ) -> Option<u32> {
+        if service.state != State::Running || service.active.is_none() {
+            self.watched.remove(&service.id);
+            return None;
+        }
+        let watched = self.watched.entry(service.id.clone()).or_insert_with(|| Watched {
+            window: Window::default(),
+            scaler: Scaler::new(service.wanted, now),
+            last: None,
+            busy_at: now,
+            decided: None,
+        });
+        let sample = Sample {
+            at: now,
+            arrived: load.arrived,
+            answered: load.answered,
+            in_flight: load.in_flight,
+            waiting: load.waiting,
+        };
+        if !watched.is_due(&sample) {
+            return None;
+        }
+        if watched.last.is_none_or(|last| last.arrived != load.arrived)
+            || (load.in_flight, load.waiting) != (0, 0)
+        {
+            watched.busy_at = now;
+        }
+        watched.last = Some(sample);
+        watched.window.push(sample);
+        let scaling = &service.config.scaling;
+        let policy = policy(service, wall);
+        let (least, most) = (policy.min, policy.max);
+        let fleet = fleet(service, slots);
+        let wanted;
+        (watched.scaler, wanted) = scaling::decide(&policy, &watched.window, fleet, &watched.scaler, now);
+
+        // Between the bounds that is the same, and below it is what a deployment with a lower MinSize has to know.
+        let need = watched.scaler.need().min(most);
+        let remembers =
+            if need > least || service.instances(scaling, need) == wanted { need } else { wanted };
+        let changes = wanted != service.instances(scaling, service.wanted);
+        if remembers == service.wanted {
+            // Not before its need is out of mind too: the row is to say so.
+            if wanted == least && watched.scaler.need() == 0 && now - watched.busy_at > FORGET_AFTER {
+                self.watched.remove(&service.id);
+            }
+            return None;
+        }
+        let pause = if changes { AGAIN_AFTER } else { REMEMBER_EVERY };
+        let waits = |(before, at)| now - at < pause && (!changes || before == remembers);
+        if watched.decided.is_some_and(waits) {
+            return None;
+        }
+        watched.decided = Some((remembers, now));
+        Some(remembers)
+    }
+}
+
+impl Watched {
+    /// A sample is worth its place when its time has come, or when a line has formed.
+    fn is_due(&self, sample: &Sample) -> bool {
+        let Some(last) = self.last else { return true };
+        let forms = last.waiting == 0 && sample.waiting > 0 && sample.at > last.at;
+        // Ticks come a little early or late.
+        forms || sample.at - last.at >= Duration::from_millis(SAMPLE_MS / 10 * 9)
+    }
+}
+
+/// Whether a service is looked at also without load: it has more instances than at rest, or the clock says how many.
+pub(crate) fn is_due(service: &Service) -> bool {
+    let scaling = &service.config.scaling;
+    let is_large = service.instances(scaling, service.wanted) > service.instances(scaling, 0);
+    is_large || extension::scale(&service.tags).least.is_some()
+}
+
+/// What is asked for now. Nothing is meant for more requests at a time than it gets at most.
+fn policy(service: &Service, wall: WallTime) -> Policy {
+    let tags = extension::scale(&service.tags);
+    let scaling = &service.config.scaling;
+    let least = tags.least.and_then(|schedule| schedule.least(wall));
+    Policy {
+        target: scaling.max_concurrency.min(tags.concurrency_hard.unwrap_or(u32::MAX)),
+        min: service.instances(scaling, least.unwrap_or(0)),
+        max: service.instances(scaling, u32::MAX),
+    }
+}
+
+fn fleet(service: &Service, slots: &[Slot]) -> Fleet {
+    let mut fleet = Fleet::default();
+    for slot in slots {
+        let routed = match slot.wish {
+            SlotWish::Run => Some(slot.revision) == service.active,
+            SlotWish::Beside => true,
+            SlotWish::Drain { .. } | SlotWish::Stop | SlotWish::Gone => false,
+        };
+        if routed && slot.serves() {
+            fleet.ready += 1;
+        } else if routed && routes::comes(slot) {
+            fleet.starting += 1;
+        } else if routed && slot.fact.as_ref().is_some_and(|fact| fact.phase == Phase::Running) {
+            fleet.ill += 1;
+        }
+    }
+    fleet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use apron_model::fixture;
+    use apron_model::instance::Health;
+
+    struct World {
+        scale: Scale,
+        service: Service,
+        slots: Vec<Slot>,
+        load: Load,
+        now: Timestamp,
+    }
+
+    impl World {
+        /// A running service with one instance, three at most, and ten requests for each.
+        fn new() -> World {
+            let mut config = fixture::image_config("r/web");
+            config.scaling.max_concurrency = 10;
+            config.scaling.max_size = 3;
+            let service = Service { active: Some(1), ..fixture::service("web", config) };
+            let mut world = World {
+                scale: Scale::default(),
+                service,
+                slots: Vec::new(),
+                load: Load::default(),
+                now: Timestamp(100_000),
+            };
+            world.has(1);
+            world
+        }
+
+        fn has(&mut self, count: u32) {
+            self.service.wanted = count;
+            while self.slots.len() < count as usize {
+                let mut slot = fixture::slot(&self.service, 1, self.slots.len() as u32);
+                slot.fact = Some(fixture::healthy(&slot));
+                self.slots.push(slot);
+            }
+            self.slots.truncate(count as usize);
+        }
+
+        fn look(&mut self, ms: u64) -> Option<u32> {
+            self.now = self.now + Duration::from_millis(ms);
+            let wall = WallTime(self.now.0);
+            self.scale.look(&self.service, &self.slots, self.load, (self.now, wall))
+        }
+    }
+
+    #[test]
+    fn a_line_brings_instances_and_quiet_takes_them_away() {
+        let mut world = World::new();
+        assert_eq!(world.look(0), None);
+        world.load = Load { arrived: 25, answered: 0, in_flight: 10, waiting: 15 };
+        assert_eq!(world.look(5), Some(3), "at once, and not at the next sample");
+        assert_eq!(world.look(SAMPLE_MS), None, "once");
+        assert_eq!(world.look(AGAIN_AFTER.as_millis() as u64), Some(3), "unless it is not brought about");
+        world.has(3);
+        assert_eq!(world.look(SAMPLE_MS), None);
+        world.load = Load { arrived: 25, answered: 25, ..Load::default() };
+        let mut quiet_ms = 0;
+        let fewer = loop {
+            assert!(quiet_ms < 60_000);
+            quiet_ms += SAMPLE_MS;
+            if let Some(fewer) = world.look(SAMPLE_MS) {
+                break fewer;
+            }
+        };
+        assert_eq!((fewer, quiet_ms > 10_000), (1, true));
+        world.has(1);
+        for _ in 0..200 {
+            assert_eq!(world.look(SAMPLE_MS), None);
+        }
+    }
+
+    /// Where MinSize hides what the load needs, the row comes to say it all the same: one with a lower MinSize asks it.
+    #[test]
+    fn what_the_load_needs_is_remembered_below_min_size() {
+        let mut world = World::new();
+        (world.service.config.scaling.min_size, world.service.config.scaling.max_size) = (5, 9);
+        world.has(5);
+        world.service.wanted = 0;
+        let mut written = Vec::new();
+        for step in 0..1_200 {
+            let busy = step < 300;
+            world.load = Load {
+                arrived: world.load.arrived + if busy { 20 } else { 0 },
+                answered: world.load.arrived,
+                in_flight: if busy { 20 + step % 7 } else { 0 },
+                waiting: 0,
+            };
+            if let Some(need) = world.look(SAMPLE_MS) {
+                world.service.wanted = need;
+                written.push(need);
+            }
+        }
+        assert!(written.len() <= 4 && written.contains(&3) && written.last() == Some(&0), "{written:?}");
+    }
+
+    #[test]
+    fn the_clock_brings_instances_and_takes_them_away() {
+        let mut world = World::new();
+        // It is a minute and forty seconds past midnight.
+        let schedule = "2 0 * * * = 2; 4 0 * * * = 9; 10 0 * * * = 0";
+        world.service.tags.insert("apron:min-size-schedule".to_owned(), schedule.to_owned());
+        assert!(is_due(&world.service));
+        let mut changes = Vec::new();
+        while world.now < Timestamp(15 * 60_000) {
+            if let Some(count) = world.look(SAMPLE_MS) {
+                world.has(count);
+                changes.push((world.now.0 / 60_000, count));
+            }
+        }
+        assert_eq!(
+            changes,
+            [(2, 2), (4, 3), (10, 0)],
+            "no more than MaxSize, and at last what the load needs"
+        );
+    }
+
+    /// With a target beyond what they get, full instances and a line would be no reason for another one.
+    #[test]
+    fn what_instances_get_at_most_is_what_they_are_meant_for() {
+        let mut world = World::new();
+        world.service.tags.insert("apron:concurrency-hard".to_owned(), "2".to_owned());
+        world.load = Load { arrived: 5, answered: 0, in_flight: 2, waiting: 3 };
+        assert_eq!(world.look(0), Some(3));
+    }
+
+    #[test]
+    fn what_rests_is_forgotten() {
+        let mut world = World::new();
+        world.service.wanted = 0;
+        assert!(world.scale.is_idle());
+        world.load.arrived = 1;
+        assert_eq!(world.look(0), None);
+        assert!(!world.scale.is_idle());
+        for _ in 0..FORGET_AFTER.as_millis() as u64 / SAMPLE_MS + 2 {
+            assert_eq!(world.look(SAMPLE_MS), None);
+            if world.scale.is_idle() {
+                return;
+            }
+        }
+        panic!("it is still looked at");
+    }
+
+    #[test]
+    fn what_starts_is_counted_and_what_cannot_start_is_not() {
+        let mut world = World::new();
+        world.has(3);
+        world.slots[1].fact = None;
+        let refused = apron_model::reconcile::refused(&world.slots[2], "no memory".to_owned());
+        world.slots[2].fact = Some(refused);
+        assert_eq!(fleet(&world.service, &world.slots), Fleet { ready: 1, starting: 1, ill: 0 });
+        let mut unwell = fixture::healthy(&world.slots[2]);
+        unwell.health = Health::Unhealthy { reason: "500".to_owned() };
+        world.slots[2].fact = Some(unwell);
+        assert_eq!(fleet(&world.service, &world.slots), Fleet { ready: 1, starting: 1, ill: 1 });
+        world.slots[0].wish = SlotWish::Stop;
+        assert_eq!(fleet(&world.service, &world.slots), Fleet { ready: 0, starting: 1, ill: 1 });
+    }
+}
