@@ -27,7 +27,7 @@ use std::time::Duration;
 pub(crate) const CONFIG_FD: &str = "APRON_CONFIG_FD";
 pub(crate) const SIGNS_FD: &str = "APRON_SIGNS_FD";
 pub(crate) const LISTENERS: &str = "APRON_LISTENERS";
-/// Of the proxy alone: where it counts the requests in flight together with the one before it.
+/// Of proxy and node: where proxies count the requests in flight together.
 pub(crate) const COUNTS_FD: &str = "APRON_COUNTS_FD";
 /// How often a child that works says so; the proxy has the same period.
 pub(crate) const SIGN_PERIOD: Duration = Duration::from_secs(1);
@@ -69,7 +69,8 @@ fn run_to_end(role: Role) -> Result<()> {
         Role::Node => {
             let inherited = Inherited::<apron_compute::local::node::Config>::take(role)?;
             let ready = inherited.signs.by_runtime();
-            apron_compute::local::node::run(inherited.config, ready).map_err(|e| chained(&e))
+            apron_compute::local::node::run(inherited.config, inherited.counts, ready)
+                .map_err(|e| chained(&e))
         }
         Role::Proxy => {
             let mut inherited = Inherited::<apron_proxy::Config>::take(role)?;
@@ -103,7 +104,7 @@ fn chained(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
 struct Inherited<C> {
     config: C,
     listeners: BTreeMap<String, Vec<OwnedFd>>,
-    /// None for all but the proxy, or when there is none to have.
+    /// For node and proxy, unless there is none to have.
     counts: Option<OwnedFd>,
     signs: Signs,
 }

@@ -160,7 +160,7 @@ async fn supervise(
             role,
             handover,
             listeners: bound.of(role),
-            counts: counts.clone().filter(|_| role == Role::Proxy),
+            counts: counts.clone().filter(|_| role != Role::Control),
             former: if role == Role::Proxy { former.clone() } else { Vec::new() },
             run: run.clone(),
             grace: grace(role),

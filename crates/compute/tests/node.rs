@@ -7,6 +7,8 @@ mod sweep;
 mod change;
 #[path = "node/disk.rs"]
 mod disk;
+#[path = "node/idle.rs"]
+mod idle;
 
 use apron_compute::driver::{Driver, Hint};
 use apron_compute::local::client::Client;
@@ -15,6 +17,7 @@ use apron_compute::local::purge::purge;
 use apron_images::content::Content;
 use apron_images::manifest::RunDefaults;
 use apron_images::pack::{self, PackOptions};
+use apron_model::idle::{IdlePolicy, Rung};
 use apron_model::ids::{Digest, Generation, InstanceId, ServiceId};
 use apron_model::instance::{
     Command, Exit, Health, HealthCheck, HealthProtocol, InstanceSize, InstanceSpec, Observed, Phase,
@@ -24,6 +27,7 @@ use futures_util::StreamExt;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -41,6 +45,8 @@ struct World {
     node: Option<Child>,
     client: Client,
     image: Digest,
+    /// Where proxies count, as the supervisor keeps it.
+    counts: OwnedFd,
 }
 
 impl World {
@@ -71,6 +77,7 @@ impl World {
         let mut config = Config {
             data_dir: dir.clone(),
             control_uid: 61_900,
+            proxy_uid: 61_901,
             ranges: (0..16).map(|n| format!("10.231.{}.0/24", n * 16)).collect(),
             pairs_ready: 1,
             free_memory_min_mib: 16,
@@ -84,7 +91,8 @@ impl World {
         };
         change(&mut config);
         let client = Client::new(dir.join("run/node.sock"));
-        let mut world = World { dir, config, node: None, client, image };
+        let counts = apron_activity::counts_memory().unwrap();
+        let mut world = World { dir, config, node: None, client, image, counts };
         world.start();
         world
     }
@@ -92,12 +100,20 @@ impl World {
     fn start(&mut self) {
         let path = self.dir.join("config.json");
         fs::write(&path, serde_json::to_vec(&self.config).unwrap()).unwrap();
-        let mut node = std::process::Command::new(PROGRAM)
-            .arg("node")
-            .arg(&path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let counts = self.counts.as_raw_fd();
+        let mut command = std::process::Command::new(PROGRAM);
+        command.arg("node").arg(&path).arg(counts.to_string()).stdout(Stdio::piped());
+        // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe.
+        unsafe {
+            command.pre_exec(move || {
+                nix::fcntl::fcntl(
+                    BorrowedFd::borrow_raw(counts),
+                    nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+                )?;
+                Ok(())
+            });
+        }
+        let mut node = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(node.stdout.take().unwrap()).read_line(&mut line).unwrap();
         self.node = Some(node);
@@ -142,6 +158,7 @@ impl World {
             },
             health_grace_ms: 0,
             stop_grace_ms: 500,
+            idle: IdlePolicy { lowest: Rung::Active, ..IdlePolicy::default() },
         }
     }
 

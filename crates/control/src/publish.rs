@@ -244,6 +244,8 @@ impl Proxies {
             if !proxy.is_silent(now) {
                 sum.in_flight = sum.in_flight.saturating_add(load.in_flight);
                 sum.waiting = sum.waiting.saturating_add(load.waiting);
+                // They all see the same instances.
+                sum.asleep = sum.asleep.max(load.asleep);
             }
         }
         sum

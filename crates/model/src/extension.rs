@@ -10,13 +10,15 @@ mod tests;
 
 pub use keys::{CONFIG_MERGE, KEYS};
 
+use crate::idle::{IdlePolicy, Rung};
 use crate::instance::InstanceSize;
+use crate::limits;
 use crate::routes::{AccessLog, AppProtocol, Balance, HttpsPolicy, Network, RoutePolicy};
 use crate::schedule::{Schedule, ScheduleError};
 use keys::{
     ACCESS_LOG, AFFINITY, ALLOW_ADDRESSES, APP_PROTOCOL, BALANCE, BODY_MAX, CONCURRENCY_HARD, CPU,
-    DENY_ADDRESSES, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, HSTS, HTTPS, MAX_SIZE, MEMORY, MIN_SIZE_SCHEDULE,
-    QUEUE_OPERATIONS, RATE_LIMIT, REQUEST_TIMEOUT, REQUEST_TIMEOUT_S, STREAM_IDLE,
+    DENY_ADDRESSES, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, HSTS, HTTPS, IDLE, IDLE_AFTER, MAX_SIZE, MEMORY,
+    MIN_SIZE_SCHEDULE, QUEUE_OPERATIONS, RATE_LIMIT, REQUEST_TIMEOUT, REQUEST_TIMEOUT_S, STREAM_IDLE,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -51,6 +53,8 @@ pub enum Takes {
     Addresses,
     /// Times of cron, each with a number.
     Schedule,
+    /// Three lengths of time in milliseconds, each no shorter than the one before.
+    Times,
 }
 
 impl fmt::Display for Takes {
@@ -65,6 +69,12 @@ impl fmt::Display for Takes {
             Takes::Schedule => {
                 f.write_str("times of cron, each with a number, such as 0 7 * * 1-5 = 3; 0 19 * * 1-5 = 1")
             }
+            Takes::Times => write!(
+                f,
+                "three times in milliseconds, none shorter than the one before, from {} to {}, such as 1000/30000/900000",
+                limits::IDLE_AFTER_MS_MIN,
+                limits::IDLE_AFTER_MS_MAX
+            ),
         }
     }
 }
@@ -91,6 +101,8 @@ pub struct Extensions {
     /// What proxies are told.
     pub policy: RoutePolicy,
     pub scale: ScaleTags,
+    /// What becomes of instances that have nothing to do.
+    pub idle: IdlePolicy,
 }
 
 /// What the tags say of how many instances there are.
@@ -155,6 +167,7 @@ enum Value<'a> {
     Number(u32),
     Addresses(Vec<Network>),
     Schedule(Schedule),
+    Times([u64; 3]),
 }
 
 /// A key of ours, or one that was meant to be: keys of tags have a case, and who writes another does not mean another.
@@ -197,13 +210,22 @@ pub fn policy(tags: &BTreeMap<String, String>) -> (RoutePolicy, Vec<ExtensionErr
 
 /// What the tags say of how many instances there are. One that cannot be understood, which calls refuse, says nothing.
 pub fn scale(tags: &BTreeMap<String, String>) -> ScaleTags {
+    only(tags, &[MAX_SIZE, MIN_SIZE_SCHEDULE, CONCURRENCY_HARD]).scale
+}
+
+/// What the tags say of instances that have nothing to do; likewise.
+pub fn idle(tags: &BTreeMap<String, String>) -> IdlePolicy {
+    only(tags, &[IDLE, IDLE_AFTER]).idle
+}
+
+fn only(tags: &BTreeMap<String, String>, keys: &[Key]) -> Extensions {
     let mut extensions = Extensions::default();
-    for key in [MAX_SIZE, MIN_SIZE_SCHEDULE, CONCURRENCY_HARD] {
+    for key in keys {
         if let Some(Ok((key, value))) = tags.get(key.tag).map(|text| parse(key.tag, text)) {
             extensions.take(key, value);
         }
     }
-    extensions.scale
+    extensions
 }
 
 fn ours(tags: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
@@ -235,6 +257,15 @@ fn value(takes: Takes, text: &str) -> Option<Value<'_>> {
         }
         // A schedule has more to say of what is wrong with it.
         Takes::Number { .. } | Takes::Schedule => None,
+        Takes::Times => {
+            let whole =
+                |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok());
+            let times: Option<Vec<u64>> = text.split('/').map(|one| whole(one).flatten()).collect();
+            let times: [u64; 3] = times?.try_into().ok()?;
+            let bounds = limits::IDLE_AFTER_MS_MIN..=limits::IDLE_AFTER_MS_MAX;
+            let fits = times.is_sorted() && times.iter().all(|ms| bounds.contains(ms));
+            fits.then_some(Value::Times(times))
+        }
         // None at all would be a list that allows nobody, or denies nobody: neither is worth a tag.
         Takes::Addresses => {
             let networks = text.split_ascii_whitespace().map(str::parse).collect::<Result<Vec<Network>, _>>();
@@ -255,6 +286,15 @@ impl Extensions {
             Value::Number(mib) if key == MEMORY => instance.memory_mib = Some(mib),
             Value::Number(seconds) if key == HEALTH_CHECK_GRACE => instance.health_check_grace_s = seconds,
             Value::Number(instances) if key == MAX_SIZE => self.scale.max_size = Some(instances),
+            Value::Word(word) if key == IDLE => {
+                self.idle.lowest = match word {
+                    "off" => Rung::Active,
+                    "freeze" => Rung::Frozen,
+                    "zero" => Rung::Zero,
+                    _ => Rung::Throttled,
+                }
+            }
+            Value::Times(after_ms) if key == IDLE_AFTER => self.idle.after_ms = after_ms,
             Value::Schedule(schedule) if key == MIN_SIZE_SCHEDULE => self.scale.least = Some(schedule),
             Value::Number(requests) if key == CONCURRENCY_HARD => {
                 self.policy.concurrency_hard = Some(requests);
@@ -300,7 +340,12 @@ fn take_policy(policy: &mut RoutePolicy, key: Key, value: Value<'_>) {
         Value::Number(seconds) if key == STREAM_IDLE => policy.idle_timeout_s = seconds,
         Value::Addresses(networks) if key == ALLOW_ADDRESSES => policy.allow = networks,
         Value::Addresses(networks) if key == DENY_ADDRESSES => policy.deny = networks,
-        Value::Word(_) | Value::Flag(_) | Value::Number(_) | Value::Addresses(_) | Value::Schedule(_) => {
+        Value::Word(_)
+        | Value::Flag(_)
+        | Value::Number(_)
+        | Value::Addresses(_)
+        | Value::Schedule(_)
+        | Value::Times(_) => {
             unreachable!("the table has a key that nobody reads: {}", key.tag)
         }
     }

@@ -3,6 +3,7 @@
 //! `InstanceSpec` is what crosses from control to the node. It cannot express a host path, a host namespace
 //! or an unmapped user id: whoever takes control over gains containers, not the host.
 
+use crate::idle::IdlePolicy;
 use crate::ids::{Digest, Generation, InstanceId, RevisionNumber, ServiceId};
 use crate::limits;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct InstanceSpec {
     pub health_grace_ms: u64,
     /// Milliseconds between SIGTERM and SIGKILL.
     pub stop_grace_ms: u64,
+    /// What becomes of it while it has nothing to do.
+    #[serde(default)]
+    pub idle: IdlePolicy,
 }
 
 fn is_zero(ms: &u64) -> bool {
@@ -54,6 +58,7 @@ impl fmt::Debug for InstanceSpec {
             health,
             health_grace_ms,
             stop_grace_ms,
+            idle,
         } = self;
         let names: Vec<&String> = env.keys().collect();
         f.debug_struct("InstanceSpec")
@@ -70,6 +75,7 @@ impl fmt::Debug for InstanceSpec {
             .field("health", health)
             .field("health_grace_ms", health_grace_ms)
             .field("stop_grace_ms", stop_grace_ms)
+            .field("idle", idle)
             .finish()
     }
 }
@@ -329,6 +335,7 @@ mod tests {
             },
             health_grace_ms: 0,
             stop_grace_ms: 1,
+            idle: IdlePolicy::default(),
         };
         spec.env.insert("TOKEN".to_owned(), "very-secret".to_owned());
         let shown = format!("{spec:?}");

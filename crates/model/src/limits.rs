@@ -221,3 +221,8 @@ pub const DISK_FREE_FLOOR_FILES: u64 = 65_536;
 /// An instance may make one file for so many of the bytes that it may write: a file that holds something takes a block
 /// of that size.
 pub const FILE_BYTES: u64 = 4 * 1024;
+
+/// What the tag apron:idle-after-ms may say, in milliseconds. Less would have instances go up and down between the
+/// requests of one page; the most is a week.
+pub const IDLE_AFTER_MS_MIN: u64 = 100;
+pub const IDLE_AFTER_MS_MAX: u64 = 7 * 24 * 3_600_000;

@@ -156,6 +156,13 @@ pub struct Load {
     pub in_flight: u32,
     /// Requests in line.
     pub waiting: u32,
+    /// While there are any: instances that are asleep, and are woken for them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub asleep: u32,
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The host name of a service's default URL.

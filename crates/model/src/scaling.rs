@@ -52,6 +52,8 @@ pub struct Sample {
     pub in_flight: u32,
     /// In line.
     pub waiting: u32,
+    /// Instances that are asleep, and are woken for those.
+    pub asleep: u32,
 }
 
 /// The instances that there are.
@@ -169,7 +171,8 @@ pub fn decide(
         let burst = if asked > capacity || last.waiting > 0 { burst(window, last) / target } else { 0.0 };
         let need = calm.max(burst).ceil().min(f64::from(u32::MAX)) as u32;
         // Whatever the figures say: a line that stays, with nothing on its way, waits for one more.
-        let stays = window.samples.iter().rev().take(LINE_SAMPLES).all(|one| one.waiting > 0);
+        let stays = |one: &Sample| one.waiting > 0 && one.asleep == 0;
+        let stays = window.samples.iter().rev().take_while(|one| stays(one)).count() >= LINE_SAMPLES;
         let one_more = match fleet {
             // Where not one is well another would not be either.
             Fleet { ready: 1.., starting: 0, ill } if stays => {

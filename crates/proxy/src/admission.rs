@@ -12,6 +12,7 @@ use crate::pool::{Ticket, Upstream};
 use crate::queue::{End, Queue, Refusal, Slot};
 use crate::reply::Cause;
 use crate::route::{Host, Service};
+use crate::waker::Waker;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub(crate) fn admit_again(event_loop: &EventLoop, service: &Arc<Service>, tag: u
         return None;
     }
     let claim = balance::claim_at(service, tag)?;
+    event_loop.waker.busy(claim.instance);
     Some(Ticket::new(event_loop.upstreams.get(claim.instance, service), claim.trial))
 }
 
@@ -192,7 +194,7 @@ pub(crate) async fn wait(
     let mut service = service;
     loop {
         let _in_line = InLine::new(event_loop, &service.queue);
-        match stand(&service, end, patience, deadline).await {
+        match stand(event_loop, &service, end, patience, deadline).await {
             Ok(slot) => return Ok(ticket(event_loop, host, &service, slot)),
             Err(Refusal::Final(cause)) => return Err(cause),
             Err(Refusal::Gone) => service = successor(event_loop, host, &service, deadline).await?,
@@ -201,12 +203,22 @@ pub(crate) async fn wait(
 }
 
 /// Stands in the service's line. A service that has no instance, and none on its way, is given up after `patience`.
-async fn stand(service: &Service, end: End, patience: Duration, deadline: Instant) -> Result<Slot, Refusal> {
+async fn stand(
+    event_loop: &EventLoop,
+    service: &Service,
+    end: End,
+    patience: Duration,
+    deadline: Instant,
+) -> Result<Slot, Refusal> {
     // A place may be there at once, and a request that was refused elsewhere may come with its time gone.
     if deadline <= Instant::now() {
         return Err(Refusal::Final(Cause::QueueTimedOut));
     }
     let mut place = service.queue.enter(end)?;
+    event_loop.waker.wake_for_line(service);
+    if event_loop.waker.is_hopeless(service) {
+        return Err(Refusal::Final(Cause::NotWoken));
+    }
     loop {
         let end = deadline.min(Instant::now() + patience);
         if let Ok(answer) = timeout_at(end, place.answer()).await {
@@ -247,12 +259,14 @@ async fn successor(
 
 fn take(event_loop: &EventLoop, service: &Service, avoid: &[u64]) -> Option<Ticket> {
     let claim = balance::claim(service, event_loop.next_rotation(), avoid)?;
+    event_loop.waker.busy(claim.instance);
     Some(Ticket::new(event_loop.upstreams.get(claim.instance, service), claim.trial))
 }
 
 /// Makes a place that was handed over this loop's own. Its instance is the newest table's, which may be another one
 /// than this loop's.
 fn ticket(event_loop: &EventLoop, host: &Host, service: &Service, slot: Slot) -> Ticket {
+    event_loop.waker.busy(&slot.instance);
     let snapshot = event_loop.snapshot.borrow();
     let listed =
         snapshot.find(host).filter(|now| now.instances.iter().any(|i| Arc::ptr_eq(i, &slot.instance)));
@@ -269,6 +283,32 @@ pub(crate) struct Lines {
     by_address: RefCell<HashMap<usize, (Arc<Queue>, u32)>>,
     /// Rings when there is one.
     began: Notify,
+}
+
+impl Lines {
+    /// Gives them places that have come free.
+    pub(crate) fn pump(&self) {
+        self.all().iter().for_each(Queue::pump);
+    }
+
+    /// The instance with this tag cannot be woken: others are asked for, and where there are none nobody waits.
+    pub(crate) fn not_woken(&self, waker: &Waker, tag: u64) {
+        for queue in self.all() {
+            let Some(service) = queue.service() else { continue };
+            if !service.instances.iter().any(|instance| instance.tag == tag) {
+                continue;
+            }
+            if waker.is_hopeless(&service) {
+                queue.turn_all_away(Cause::NotWoken);
+            } else {
+                waker.wake_for_line(&service);
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Queue>> {
+        self.by_address.borrow().values().map(|(queue, _)| queue.clone()).collect()
+    }
 }
 
 /// A request of this loop is in this line.
@@ -306,8 +346,7 @@ pub(crate) async fn watch(event_loop: &EventLoop) {
     loop {
         event_loop.lines.began.notified().await;
         loop {
-            let lines: Vec<Arc<Queue>> =
-                event_loop.lines.by_address.borrow().values().map(|(queue, _)| queue.clone()).collect();
+            let lines = event_loop.lines.all();
             if lines.is_empty() {
                 break;
             }
@@ -318,6 +357,9 @@ pub(crate) async fn watch(event_loop: &EventLoop) {
             for queue in lines {
                 queue.mark(event_loop.draining.get());
                 queue.pump();
+                if let Some(service) = queue.service() {
+                    event_loop.waker.wake_for_line(&service);
+                }
             }
             sleep(if shared { SHARED_LOOK_PERIOD } else { LOOK_PERIOD }).await;
         }

@@ -8,7 +8,7 @@ use crate::ejection::{Ejection, Standing, Trial, now_ms};
 use crate::observe::ServiceCounts;
 use crate::queue::{Bell, Queue};
 use crate::route::{Service, Snapshot};
-use crate::shared_counts::{self, Region, Seen, Slots};
+use apron_activity::{Region, Seen, Slots, Wakefulness};
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::routes::Balance;
 use std::collections::{BTreeMap, HashMap};
@@ -39,6 +39,11 @@ impl Instance {
     /// It came to a service that others serve already.
     pub(crate) fn start_slowly(&self) {
         self.warm_at_ms.store(now_ms() + SLOW_START_MS, Ordering::Relaxed);
+    }
+
+    /// It gets no request until it was woken.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.slots.wakefulness() == Wakefulness::Asleep
     }
 
     /// What of the target it may have before others are at theirs: 1 at least.
@@ -92,7 +97,7 @@ impl Instances {
                 key: self.next_key,
                 id: id.clone(),
                 address,
-                tag: shared_counts::key(id, address),
+                tag: apron_activity::key(id, address),
                 slots: self.region.slots(id, address),
                 ejection: Ejection::default(),
                 warm_at_ms: AtomicU64::new(0),
@@ -181,13 +186,14 @@ pub(crate) fn claim_at(service: &Service, tag: u64) -> Option<Claim<'_>> {
     for _ in 0..TRIES_MAX {
         let seen = instance.slots.read();
         let fit = instance.ejection.standing(now_ms) == Standing::In;
-        if !fit || !instance.slots.has_room(seen, service.ceiling) {
+        if !fit || instance.is_asleep() || !instance.slots.has_room(seen, service.ceiling) {
             return None;
         }
         let trial = instance.ejection.begin(Standing::In, now_ms)?;
         if instance.slots.take(seen) {
             return Some(Claim { instance, trial });
         }
+        instance.ejection.abandoned(trial, now_ms);
     }
     None
 }
@@ -224,7 +230,7 @@ fn choose<'a>(
         let (seen, share) = (instance.slots.read(), instance.share(rule.target, now_ms));
         // A line that waits would otherwise flood one that is cold in the moment it comes.
         let max = if share < rule.target { rule.target } else { rule.ceiling };
-        if !instance.slots.has_room(seen, max) {
+        if !instance.slots.has_room(seen, max) || instance.is_asleep() {
             continue;
         }
         let rank = rank(rule, seen.in_flight(), share);

@@ -62,6 +62,9 @@ pub struct Config {
     /// By which name the proxy says in Via that it was there. None: it does not say so.
     #[serde(default)]
     pub via: Option<String>,
+    /// Where the node listens that puts instances to sleep (`apron_activity::channel`). None: nobody does.
+    #[serde(default)]
+    pub node: Option<PathBuf>,
 }
 
 /// How long a client may take for what comes before anything can be done for it, from its first byte on; in
@@ -163,6 +166,7 @@ impl Config {
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
             opening: OpeningTimeouts::default(),
             via: None,
+            node: None,
         }
     }
 
@@ -184,6 +188,7 @@ impl Config {
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
             opening: OpeningTimeouts::default(),
             via: None,
+            node: None,
         }
     }
 }

@@ -16,14 +16,16 @@ use crate::pool::Upstreams;
 use crate::reply::Cause;
 use crate::request_id::RequestIds;
 use crate::route::Snapshot;
-use crate::shared_counts::Region;
 use crate::strangers::{Rates, Strangers};
 use crate::tables::Tables;
 use crate::tls::Shared;
+use crate::waker::{self, Waker};
+use apron_activity::Region;
 use apron_model::routes::{Network, REQUEST_TIMEOUT_S, RoutePolicy};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, TcpListener};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,6 +98,7 @@ pub(crate) struct EventLoop {
     /// Where its requests wait.
     pub(crate) lines: Lines,
     pub(crate) region: Arc<Region>,
+    pub(crate) waker: Waker,
     /// Memory of connections that have something to say.
     pub(crate) buffers: Buffers,
     pub(crate) clients: Clients,
@@ -208,6 +211,8 @@ pub(crate) struct Task {
     pub(crate) since_1970: Duration,
     pub(crate) tables: Arc<Tables>,
     pub(crate) turns: Arc<Turns>,
+    /// Where the node listens.
+    pub(crate) node: Option<PathBuf>,
     /// Turns true once: drain, then end.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -234,6 +239,7 @@ pub(crate) fn run(task: Task, accepting: impl FnOnce(io::Result<()>)) {
             https: https::Known::new(task.tls.port, held),
             lines: Lines::default(),
             region: task.tables.region().clone(),
+            waker: Waker::new(task.node),
             buffers: Buffers::default(),
             clients: Clients::default(),
             strangers: Strangers::default(),
@@ -260,6 +266,7 @@ pub(crate) fn run(task: Task, accepting: impl FnOnce(io::Result<()>)) {
             () = event_loop.https.follow(certificates) => {}
             () = sweep(&event_loop, &task.turns, task.number) => {}
             () = admission::watch(&event_loop) => {}
+            () = waker::run(&event_loop) => {}
             () = drain(&event_loop, task.stop) => {}
         }
     });

@@ -5,7 +5,7 @@
 //! `reply`. There is one current-thread event loop per core (`event_loop`), each with its own listening sockets, its own
 //! copy of the route table's handle and its own pools of connections to instances (`pool`), so that a request never
 //! leaves its core and never takes a lock. Numbers are shared: how many requests each instance has in flight
-//! (`shared_counts`, also with a proxy that takes over) and how often in a row it failed (`ejection`). Only a request that
+//! (`apron-activity`, also with a proxy that takes over) and how often in a row it failed (`ejection`). Only a request that
 //! finds all instances full meets others under a lock, in its service's `queue`.
 //!
 //! `link` keeps the route table in step with control and `saved` keeps it on disk; with control gone, or at a start
@@ -20,9 +20,10 @@
 //! | header of the PROXY protocol | 107 bytes, 2,280 with version 2, 5 s | `proxy_protocol`, `listen` |
 //! | requests under way | 20,000 per loop, then `overloaded`; 128 streams per HTTP/2 connection, of which 200 a second may be taken back before they are answered, then the connection ends | `forward`, `http2`, `client` |
 //! | requests in flight per instance | `Service::ceiling`, over all loops and proxies, and 32,767 per proxy | `balance` |
-//! | requests that wait for a place | 1,000 per service, or 4 per place if that is more, then `queue_full`; the request's own time-out, then `queue_timed_out`; 5 s where there is no instance and none on its way, then `no_capacity` | `queue`, `admission` |
+//! | requests that wait for a place | 10,000 per service, or 4 per place if that is more, then `queue_full`; the request's own time-out, then `queue_timed_out`; 5 s where there is no instance and none on its way, then `no_capacity` | `queue`, `admission` |
+//! | instances that the node was asked to wake | each once per loop; a connection to the node that breaks is made anew after 10 ms to 0.5 s | `waker` |
 //! | an instance that fails | out after 5 failures in a row, or when nobody listens there, for 1 s to 30 s, never the last one | `ejection` |
-//! | proxies that count together | 4, and 65,536 instances; what is more counts alone | `shared_counts` |
+//! | proxies that count together | 4, and 65,536 instances; what is more counts alone | `apron-activity` |
 //! | TLS handshake | 10 s | `listen` |
 //! | certificates of the local authority held | 64, one a region | `tls::apps` |
 //! | pairs of certificate and key from files | 20,000, of 64 KiB each file at most | `tls::files` |
@@ -85,20 +86,20 @@ mod rewound;
 mod route;
 mod saved;
 mod shards;
-mod shared_counts;
 mod strangers;
 mod tables;
 mod tls;
 mod upgrade;
 mod upload;
+mod waker;
 mod wall;
 mod websocket;
 
+pub use apron_activity::{counts_memory, is_counts_memory};
 pub use config::{
     CONNECTIONS_PER_ADDRESS_MAX, CertificateFiles, Config, HEAD_TIMEOUT_MS, IDLE_TIMEOUT_MS,
     INSTANCE_WAIT_MS, OpeningTimeouts, PairFiles, Source, StaticRoute, Tls,
 };
 pub use headers::is_via_name;
 pub use process::{Listeners, Proxy, ProxyError, run};
-pub use shared_counts::{counts_memory, is_counts_memory};
 pub use tls::{AuthorityError, check_authority};

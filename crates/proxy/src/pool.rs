@@ -112,6 +112,8 @@ pub(crate) struct Upstream {
     idle: RefCell<Vec<Idle>>,
     shared: Shared,
     retired: Cell<bool>,
+    /// Raised when all idle connections are closed: what becomes idle later and is of before is closed too.
+    age: Cell<u32>,
 }
 
 struct Idle {
@@ -129,6 +131,7 @@ impl Upstream {
             idle: RefCell::default(),
             shared: Shared::default(),
             retired: Cell::new(retired),
+            age: Cell::new(0),
         })
     }
 
@@ -165,9 +168,11 @@ impl Upstream {
             self.keep(sender, protocol);
         } else if !sender.is_closed() {
             // The request's body is still under way, or the end of the answer is not read yet.
-            let upstream = self.clone();
+            let (upstream, age) = (self.clone(), self.age.get());
             tokio::task::spawn_local(async move {
-                if let Ok(Ok(())) = timeout(READY_TIMEOUT, sender.ready()).await {
+                if let Ok(Ok(())) = timeout(READY_TIMEOUT, sender.ready()).await
+                    && upstream.age.get() == age
+                {
                     upstream.keep(sender, protocol);
                 }
             });
@@ -223,11 +228,18 @@ impl Upstream {
         self.shared.close_idle(now);
     }
 
+    /// Closes the connections that nobody uses, however young.
+    fn close(&self) {
+        self.age.set(self.age.get().wrapping_add(1));
+        self.raw.close();
+        self.idle.borrow_mut().clear();
+        self.shared.forget();
+    }
+
     fn retire(&self) {
         self.raw.retire();
         self.retired.set(true);
-        self.idle.borrow_mut().clear();
-        self.shared.forget();
+        self.close();
     }
 }
 
@@ -278,6 +290,12 @@ impl Upstreams {
         for upstream in gone.iter().filter_map(|key| by_key.remove(key)) {
             upstream.retire();
         }
+    }
+
+    /// Closes the connections to the instance with this tag that nobody uses.
+    pub(crate) fn close(&self, tag: u64) {
+        let by_key = self.by_key.borrow();
+        by_key.values().filter(|upstream| upstream.instance.tag == tag).for_each(|upstream| upstream.close());
     }
 
     /// Closes what was idle for too long; called about once a second.

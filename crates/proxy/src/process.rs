@@ -6,12 +6,12 @@ use crate::event_loop::{self, Edge, Settings, Task, Turns};
 use crate::headers::Via;
 use crate::metrics::{self, Admin};
 use crate::observe::{Common, Observer};
-use crate::shared_counts::Region;
 use crate::strangers::Rates;
 use crate::tables::Tables;
 use crate::tls::files::Files;
 use crate::tls::{self, TlsError};
 use crate::{link, saved, wall};
+use apron_activity::Region;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::routes::Load;
 use std::collections::{BTreeMap, HashMap};
@@ -162,6 +162,7 @@ impl Proxy {
             settings,
             tables: tables.clone(),
             turns: turns.clone(),
+            node: config.node.clone(),
             common: common.clone(),
             log,
             stop: stopped,
@@ -245,6 +246,7 @@ struct Shared {
     settings: Settings,
     tables: Arc<Tables>,
     turns: Arc<Turns>,
+    node: Option<PathBuf>,
     common: Arc<Common>,
     log: Option<Arc<AccessLog>>,
     stop: watch::Receiver<bool>,
@@ -271,6 +273,7 @@ fn start_loops(
             observer: Observer::new(number, shared.common.clone(), shared.log.clone()),
             tables: shared.tables.clone(),
             turns: shared.turns.clone(),
+            node: shared.node.clone(),
             stop: shared.stop.clone(),
         };
         let (ended, accepting) = (ended_sender.clone(), accepting_sender.clone());

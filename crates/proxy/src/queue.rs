@@ -190,6 +190,7 @@ impl Queue {
             && service.instances.iter().any(|listed| Arc::ptr_eq(listed, instance))
             && seen.in_flight() <= service.ceiling
             && !instance.slots.yields(seen)
+            && !instance.is_asleep()
             && instance.ejection.standing(now_ms) == Standing::In;
         if !fit {
             return None;
@@ -226,6 +227,11 @@ impl Queue {
         {
             before.instances.iter().for_each(|instance| instance.slots.mark(false));
         }
+    }
+
+    /// For whoever waits at this moment there is no place.
+    pub(crate) fn turn_all_away(&self, cause: Cause) {
+        self.turn_away(self.lock(), Refusal::Final(cause));
     }
 
     fn turn_away(&self, mut line: MutexGuard<'_, Line>, refusal: Refusal) {

@@ -39,6 +39,8 @@ pub(crate) enum Cause {
     NotDeployed,
     /// There is no instance, and none came in time.
     NoCapacity,
+    /// All instances were asleep, and the start of one failed.
+    NotWoken,
     QueueFull,
     /// All instances were busy for as long as the request could wait.
     QueueTimedOut,
@@ -92,7 +94,7 @@ const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
 
 impl Cause {
-    pub(crate) const ALL: [Cause; 26] = [
+    pub(crate) const ALL: [Cause; 27] = [
         Cause::BadRequest,
         Cause::UriTooLong,
         Cause::HeadTooLarge,
@@ -107,6 +109,7 @@ impl Cause {
         Cause::Paused,
         Cause::NotDeployed,
         Cause::NoCapacity,
+        Cause::NotWoken,
         Cause::QueueFull,
         Cause::QueueTimedOut,
         Cause::Overloaded,
@@ -205,6 +208,13 @@ impl Cause {
                 UNAVAILABLE,
                 later,
                 "No instance of this service became available in time.",
+            ),
+            Cause::NotWoken => facts(
+                "not_woken",
+                503,
+                UNAVAILABLE,
+                later,
+                "An instance of this service was to be started for this request, and could not be.",
             ),
             Cause::QueueFull => facts(
                 "queue_full",

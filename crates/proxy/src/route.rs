@@ -122,7 +122,11 @@ impl Service {
         let (answered, ended, waiting) = (self.counts.answered(), self.counts.ended(), self.queue.waiting());
         let arrived = self.counts.arrived();
         let there = arrived.saturating_sub(ended).saturating_sub(waiting.into());
-        Load { arrived, answered, in_flight: u32::try_from(there).unwrap_or(u32::MAX), waiting }
+        let asleep = match waiting {
+            0 => 0,
+            _ => self.instances.iter().filter(|instance| instance.is_asleep()).count() as u32,
+        };
+        Load { arrived, answered, in_flight: u32::try_from(there).unwrap_or(u32::MAX), waiting, asleep }
     }
 
     /// Requests that may wait for a place at an instance.

@@ -8,7 +8,7 @@
 use crate::balance::Instances;
 use crate::queue::Bell;
 use crate::route::{Host, Service, Snapshot};
-use crate::shared_counts::Region;
+use apron_activity::Region;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::routes::{Load, RouteChange, RouteTable};
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -4,9 +4,10 @@
 //! a WebSocket is a stream (RFC 8441); the instance sees one of HTTP/1 either way. When the proxy ends, both
 //! sides are given a close frame, if they are not in the middle of another; so is a client whose instance ended without.
 
+use crate::balance::Instance;
 use crate::body::ResponseBody;
 use crate::client::Active;
-use crate::event_loop::Open;
+use crate::event_loop::{EventLoop, Open};
 use crate::headers;
 use crate::http2;
 use crate::observe::Exchange;
@@ -23,6 +24,7 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
@@ -168,9 +170,11 @@ async fn join(
     tunnel: &mut Tunnel,
 ) {
     let (last, instance_ended) = (Rc::new(Cell::new(Instant::now())), Rc::new(Notify::new()));
-    let mut client = Watched::new(client, &last);
+    let quiet = Quiet::begin(&tunnel.ticket.upstream.instance);
+    let moves = || quiet.moves(tunnel.active.event_loop());
+    let mut client = Watched::new(client, &last, &moves);
     client.parting = &CLOSE_GOING_AWAY;
-    let mut instance = Watched::new(instance, &last);
+    let mut instance = Watched::new(instance, &last, &moves);
     instance.ended = Some(instance_ended.clone());
     let idle = async {
         while last.get().elapsed() < tunnel.idle {
@@ -200,10 +204,32 @@ async fn join(
     tunnel.exchange.received(instance.written);
 }
 
+/// A tunnel holds its place at the instance, and is nothing to do for it unless something moves.
+struct Quiet(Arc<Instance>);
+
+impl Quiet {
+    fn begin(instance: &Arc<Instance>) -> Quiet {
+        instance.slots.tunnel(true);
+        Quiet(instance.clone())
+    }
+
+    fn moves(&self, event_loop: &EventLoop) {
+        event_loop.waker.busy(&self.0);
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        self.0.slots.tunnel(false);
+    }
+}
+
 /// A stream that notes when something was read from it, and what was written to it.
-struct Watched<S> {
+struct Watched<'a, S> {
     stream: S,
     last: Rc<Cell<Instant>>,
+    /// Called when something was read.
+    moves: &'a dyn Fn(),
     /// To be told when there is nothing more to read.
     ended: Option<Rc<Notify>>,
     written: u64,
@@ -212,10 +238,10 @@ struct Watched<S> {
     parting: &'static [u8],
 }
 
-impl<S: AsyncWrite + Unpin> Watched<S> {
-    fn new(stream: S, last: &Rc<Cell<Instant>>) -> Watched<S> {
+impl<'a, S: AsyncWrite + Unpin> Watched<'a, S> {
+    fn new(stream: S, last: &Rc<Cell<Instant>>, moves: &'a dyn Fn()) -> Watched<'a, S> {
         let (last, frames) = (last.clone(), Frames::default());
-        Watched { stream, last, ended: None, written: 0, frames, parting: &[] }
+        Watched { stream, last, moves, ended: None, written: 0, frames, parting: &[] }
     }
 
     /// Ends a WebSocket as its protocol wants it, with this close frame.
@@ -228,7 +254,7 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -238,6 +264,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
             self.last.set(Instant::now());
+            (self.moves)();
             if buffer.filled().len() == before
                 && let Some(ended) = self.ended.take()
             {
@@ -248,7 +275,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -412,8 +412,7 @@ impl Walk {
             let id = &row.service.id;
             let slots = row.slots.iter().map(|slot| slot.revision);
             for number in slots.chain(row.service.active).collect::<BTreeSet<_>>() {
-                // Of a revision that has served only how it scales may change, by an update that is to be seen in the
-                // service; and it may be forgotten.
+                // One that has served may be forgotten, and how it scales may change as the service's own row says.
                 let known = self.revisions.get(&(id.clone(), number)).filter(|known| {
                     let is_as_shown = known.config == row.service.config;
                     known.served && (is_as_shown || row.service.active != Some(number))

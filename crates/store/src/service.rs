@@ -5,6 +5,7 @@ use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Statement, Tx, int, json, word};
 use crate::sql::query;
 use crate::{custom_domain, meta, operation, resource, slot};
+use apron_model::extension;
 use apron_model::ids::{OperationId, ResourceId, ServiceId, id_of_arn};
 use apron_model::operation::Operation;
 use apron_model::reconcile::Slot;
@@ -166,6 +167,10 @@ impl Store {
         if after != before {
             check_resources(&mut tx, &after, Some(&before.config)).await?;
             put(&mut tx, &after).await?;
+        }
+        // Instances are told of it at once, not with the next revision.
+        if extension::idle(&after.tags) != extension::idle(&before.tags) {
+            slot::renew(&mut tx, id).await?;
         }
         tx.commit().await?;
         Ok(Some(Ok(answer)))

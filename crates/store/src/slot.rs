@@ -262,6 +262,16 @@ fn slot(row: &Row) -> Result<Slot, StoreError> {
     })
 }
 
+/// The instances of a service are to be told anew what they are: each gets its next generation.
+pub(crate) async fn renew(tx: &mut Tx, service: &ServiceId) -> Result<(), StoreError> {
+    query("UPDATE slot SET counter = counter + 1 WHERE service = $1 AND gone_at IS NULL")
+        .bind(service.as_str())
+        .execute(&mut *tx)
+        .await?;
+    tx.changes(service.as_str());
+    Ok(())
+}
+
 pub(crate) async fn list(tx: &mut Connection, service: &ServiceId) -> Result<Vec<Slot>, StoreError> {
     let rows = query("SELECT * FROM slot WHERE service = $1 AND gone_at IS NULL ORDER BY revision, id")
         .bind(service.as_str())

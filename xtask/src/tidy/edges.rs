@@ -37,11 +37,12 @@ const RULES: &[Rule] = &[
         ]),
     },
     Rule { name: "shim", ours: &[], external: Some(&["libc"]) },
+    Rule { name: "activity", ours: &["model"], external: None },
     Rule { name: "store", ours: &["model"], external: None },
     Rule { name: "images", ours: &["model"], external: None },
     Rule { name: "telemetry", ours: &["model"], external: None },
-    Rule { name: "proxy", ours: &["model"], external: None },
-    Rule { name: "compute", ours: &["images", "model", "shim"], external: None },
+    Rule { name: "proxy", ours: &["activity", "model"], external: None },
+    Rule { name: "compute", ours: &["activity", "images", "model", "shim"], external: None },
     Rule {
         name: "control",
         ours: &["compute", "images", "model", "store", "telemetry", "wire"],
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn an_edge_that_is_allowed_is_there() {
         let rule = RULES.iter().find(|rule| rule.name == "compute").unwrap();
-        let manifest = "[dependencies]\napron-images.workspace = true\napron-model.workspace = true\n";
+        let manifest = "[dependencies]\napron-activity.workspace = true\napron-images.workspace = true\napron-model.workspace = true\n";
         let missing = check_unused(rule, &manifest.parse().unwrap());
         assert_eq!(missing, ["does not use shim: take it from the table of xtask/src/tidy/edges.rs"]);
     }

@@ -73,6 +73,7 @@ fn node(settings: &Settings, data_dir: &Path) -> node::Config {
     node::Config {
         data_dir: data_dir.to_owned(),
         control_uid: settings.control_uid,
+        proxy_uid: settings.proxy_uid,
         ranges: given
             .address_ranges
             .clone()
@@ -114,6 +115,7 @@ fn proxy(settings: &Settings, data_dir: &Path, addresses: &Addresses) -> apron_p
             .connections_per_address_max
             .unwrap_or(own.connections_per_address_max),
         via: given.via.clone(),
+        node: Some(data_dir.join("run/activity.sock")),
         ..own
     }
 }

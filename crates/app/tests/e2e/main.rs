@@ -28,3 +28,4 @@ mod e24_replacement;
 mod e25_static_stability;
 mod e26_policies;
 mod e30_scaling;
+mod e31_idle;

@@ -10,34 +10,40 @@
 //! ```
 //! A removal during `Starting` ends what the start waits for, such as an unpacking; from then on it waits for the
 //! start's outcome, because half a container cannot be taken back.
+//! One that has had nothing to do for long may sleep without a process: it is stopped and cleared like one that is removed,
+//! and is then `Asleep`, with its id and address, until the ladder wakes it. Nobody outside sees that: it is wished, and
+//! serves when it is asked. Only a start that fails then is shown.
 //! A container that exits keeps its id, address and namespaces, and is started anew with backoff.
 
+mod asleep;
 pub(crate) mod birth;
 pub(crate) mod disk;
+mod end;
 pub mod health;
 pub mod listening;
 pub(crate) mod registry;
 pub mod shim;
 mod size;
-mod state;
+pub(in crate::local) mod state;
 pub mod wanted;
 
 use crate::driver::Hint;
-use crate::local::container::alive::{Alive, Found};
+use crate::local::container::alive::Alive;
+use crate::local::container::cgroup::Limits;
 use crate::local::container::pair::Pair;
+use crate::local::ladder::Place;
 use crate::local::machine::Machine;
-use apron_model::instance::{
-    Exit, Fault, Health, InstanceSize, InstanceSpec, Observed, Phase, Waterfall, reason,
-};
+use apron_model::instance::{Fault, Health, InstanceSize, InstanceSpec, Observed, Phase, Waterfall, reason};
 use birth::{Born, Stillborn, blocking, elapsed_ms};
 use shim::WatchId;
 use state::{Adopted, Event, Order, State};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use wanted::{Change, Removing, Wanted, judge};
 
 /// Orders that wait for the task; each is answered within a file write.
@@ -49,6 +55,9 @@ const BACKOFF_MS_MIN: u64 = 1_000;
 const BACKOFF_MS_MAX: u64 = 60_000;
 /// A container that ran this long begins the backoff anew when it exits.
 const STABLE: Duration = Duration::from_secs(60);
+/// One that was woken from having no process is hidden no longer than this: it may never be healthy. Slow starters are,
+/// within a minute.
+const RISE_MAX: Duration = Duration::from_secs(60);
 /// Between the end of a removed container and the removal of its output: the last lines can be fetched.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
@@ -59,7 +68,12 @@ pub(super) struct Instance {
     pair: Option<Pair>,
     state: State,
     shown: Arc<Mutex<Observed>>,
+    /// For others: which of its starts runs, counted from 1; 0: it has no process.
+    run: Arc<AtomicU32>,
+    starts: u32,
     orders: mpsc::Receiver<Order>,
+    /// For the ladder.
+    orders_to: mpsc::Sender<Order>,
     events: mpsc::Receiver<Event>,
     events_to: mpsc::Sender<Event>,
     /// Work of the present state; dropped, and so ended, with it.
@@ -67,6 +81,10 @@ pub(super) struct Instance {
     began: Instant,
     backoff_ms: u64,
     watch: Option<WatchId>,
+    /// While its container runs, or sleeps.
+    place: Option<Place>,
+    /// It has been woken, or is to be as soon as it is asleep, and is not healthy yet.
+    rises: bool,
     /// What the running container has, if that is known; the wished one may differ for a while.
     size: Option<InstanceSize>,
     /// A change of it failed and is tried again after this pause.
@@ -80,8 +98,8 @@ impl Instance {
         machine: Arc<Machine>,
         wanted: Wanted,
         pair: Option<Pair>,
-        shown: Arc<Mutex<Observed>>,
-        orders: mpsc::Receiver<Order>,
+        (shown, run): (Arc<Mutex<Observed>>, Arc<AtomicU32>),
+        (orders_to, orders): (mpsc::Sender<Order>, mpsc::Receiver<Order>),
         began: Instant,
     ) -> Instance {
         let (events_to, events) = mpsc::channel(EVENTS_MAX);
@@ -91,13 +109,18 @@ impl Instance {
             pair,
             state: State::Waiting,
             shown,
+            run,
+            starts: 0,
             orders,
+            orders_to,
             events,
             events_to,
             work: JoinSet::new(),
             began,
             backoff_ms: BACKOFF_MS_MIN,
             watch: None,
+            place: None,
+            rises: false,
             size: None,
             resizing: None,
             end_reason: None,
@@ -122,7 +145,12 @@ impl Instance {
             self.forget_verdict().await;
         }
         match (found, self.wanted.removing) {
-            (Adopted::Alive(alive), Some(removing)) => self.stop(Arc::new(*alive), removing),
+            (found, None) if self.wanted.asleep => self.sleeps(found),
+            (Adopted::Alive(alive), Some(removing)) => {
+                // It may be asleep, and is woken by this.
+                self.enrol(false);
+                self.stop(Arc::new(*alive), removing);
+            }
             // The node before this one may have ended while its lines were being fetched.
             (Adopted::Exited(_), Some(_)) => self.clear(LAST_OUTPUT),
             (Adopted::Nothing, Some(_)) => self.clear(Duration::ZERO),
@@ -146,7 +174,9 @@ impl Instance {
                 self.remove(removing).await;
                 let _ = reply.send(());
             }
-            Order::End { restarts, reason } => self.end(restarts, reason),
+            Order::End { run, reason } => self.end(run, reason),
+            Order::Sleep => self.sleep().await,
+            Order::Wake => self.wake().await,
         }
     }
 
@@ -161,6 +191,9 @@ impl Instance {
         self.keep(next).await.map_err(|e| format!("the wish cannot be kept: {e}"))?;
         let generation = self.wanted.spec.generation;
         self.show(|shown| shown.generation = generation);
+        if let Some(place) = &self.place {
+            place.policy(self.wanted.spec.idle);
+        }
         match &self.state {
             State::Running { alive, .. } => {
                 let alive = alive.clone();
@@ -170,7 +203,11 @@ impl Instance {
                 self.resize(false).await;
             }
             State::Waiting | State::Failed => self.start(Instant::now()),
-            State::Starting { .. } | State::Stopping { .. } | State::Clearing | State::Gone => {}
+            State::Starting { .. }
+            | State::Stopping { .. }
+            | State::Clearing
+            | State::Asleep
+            | State::Gone => {}
         }
         Ok(())
     }
@@ -189,6 +226,7 @@ impl Instance {
                 let alive = alive.clone();
                 self.stop(alive, removing);
             }
+            State::Asleep => self.clear(Duration::ZERO),
             // One that ended a moment ago and is given up for it has lines that nobody has fetched yet.
             State::Waiting | State::Failed if self.has_run() => self.clear(LAST_OUTPUT),
             State::Waiting | State::Failed => self.clear(Duration::ZERO),
@@ -200,24 +238,6 @@ impl Instance {
         }
     }
 
-    /// Its end is then seen as any other; who asks again repeats what may have failed.
-    fn end(&mut self, restarts: u32, reason: String) {
-        if !matches!(self.state, State::Running { .. }) || restarts != self.wanted.restarts {
-            return;
-        }
-        self.end_reason = Some(reason);
-        let (machine, id) = (self.machine.clone(), self.wanted.spec.id.clone());
-        self.work(async move |_| {
-            let cgroup = machine.instance_cgroup(id.as_str());
-            let killed = blocking(move || {
-                machine.cgroups.kill_all(&cgroup).map_err(|error| Fault::transient(error.to_string()))
-            });
-            if let Err(fault) = killed.await {
-                tracing::warn!(instance = %id, reason = fault.reason, "cannot be ended yet");
-            }
-        });
-    }
-
     async fn event(&mut self, event: Event) {
         match (&self.state, event) {
             (State::Starting { .. }, Event::Started(Ok(born))) => self.born(*born).await,
@@ -227,6 +247,7 @@ impl Instance {
                 self.news(alive, news).await;
             }
             (State::Running { .. }, Event::Resize) => self.resize(true).await,
+            (State::Running { .. }, Event::Due) => self.is_late(),
             (State::Running { since, .. }, Event::Ended(found)) => {
                 if since.elapsed() >= STABLE {
                     self.backoff_ms = BACKOFF_MS_MIN;
@@ -234,8 +255,13 @@ impl Instance {
                 self.ended(found).await;
             }
             (State::Waiting, Event::Due) => self.restart().await,
+            (State::Stopping { .. }, Event::Ended(_) | Event::Due) if self.wanted.removing.is_none() => {
+                self.rest(Duration::ZERO);
+            }
             (State::Stopping { .. }, Event::Ended(_)) => self.clear(LAST_OUTPUT),
             (State::Stopping { .. }, Event::Due) => self.clear(Duration::ZERO),
+            (State::Clearing, Event::Rested(Ok(()))) => self.rested().await,
+            (State::Clearing, Event::Rested(Err(reason))) => self.not_rested(reason),
             (State::Clearing, Event::Cleared(Ok(()))) => self.gone().await,
             (State::Clearing, Event::Cleared(Err(reason))) => {
                 tracing::warn!(instance = %self.wanted.spec.id, reason, "cannot be removed yet");
@@ -250,12 +276,14 @@ impl Instance {
                 | State::Failed
                 | State::Stopping { .. }
                 | State::Clearing
+                | State::Asleep
                 | State::Gone,
                 Event::Started(_)
                 | Event::Health(_)
                 | Event::Ended(_)
                 | Event::Due
                 | Event::Resize
+                | Event::Rested(_)
                 | Event::Cleared(_),
             ) => {}
         }
@@ -269,14 +297,19 @@ impl Instance {
         self.began = began;
         self.size = Some(self.wanted.spec.size);
         self.end_reason = None;
+        // Who sleeps is as good as running.
+        let hidden = self.rises;
         self.show(|shown| {
+            shown.waterfall = Waterfall::default();
+            if hidden {
+                return;
+            }
             match std::mem::replace(&mut shown.phase, Phase::Creating) {
                 Phase::Exited(exit) => shown.last_exit = Some(exit),
                 Phase::Failed(fault) if !fault.permanent => shown.phase = Phase::Failed(fault),
                 Phase::Failed(_) | Phase::Creating | Phase::Running | Phase::Stopping => {}
             }
             shown.health = Health::Starting { hint: None };
-            shown.waterfall = Waterfall::default();
         });
         let (machine, spec, address) = (self.machine.clone(), self.wanted.spec.clone(), self.wanted.address);
         let pair = self.pair.clone();
@@ -312,6 +345,7 @@ impl Instance {
         if self.wanted.removing.is_some() {
             return self.clear(Duration::ZERO);
         }
+        self.does_not_rise();
         let fault = stillborn.fault;
         tracing::warn!(
             instance = %self.wanted.spec.id,
@@ -331,11 +365,18 @@ impl Instance {
 
     fn running(&mut self, alive: Alive, health: Health, waterfall: Waterfall) {
         let alive = Arc::new(alive);
+        let hidden = self.rises;
         self.show(|shown| {
             shown.phase = Phase::Running;
-            shown.health = health.clone();
             shown.waterfall = waterfall;
+            if !hidden {
+                shown.health = health.clone();
+            }
         });
+        match &self.place {
+            Some(place) => place.started(Limits::of(self.size.unwrap_or(self.wanted.spec.size))),
+            None => self.enrol(health == Health::Healthy),
+        }
         let id = &self.wanted.spec.id;
         if self.watch.is_none() {
             match self.machine.news.watch_output(id, &self.machine.instance_dir(id.as_str())) {
@@ -345,6 +386,7 @@ impl Instance {
         }
         // What it wrote before the watch began.
         self.machine.news.tell(Hint::Output(id.clone()));
+        self.starts = self.starts.saturating_add(1);
         self.watch(alive, health);
     }
 
@@ -357,6 +399,7 @@ impl Instance {
             | State::Failed
             | State::Stopping { .. }
             | State::Clearing
+            | State::Asleep
             | State::Gone => {
                 // One that an earlier node started has used up some of its grace.
                 let now = Instant::now();
@@ -368,6 +411,14 @@ impl Instance {
         let counts_from = (since + Duration::from_millis(self.wanted.spec.health_grace_ms)).into();
         let address = SocketAddr::from((self.wanted.address, self.wanted.spec.port));
         let pid = alive.pid();
+        let awake = self.place.as_ref().and_then(Place::awake);
+        if self.rises {
+            let patience = RISE_MAX.max(Duration::from_millis(self.wanted.spec.health_grace_ms));
+            self.work(async move |events| {
+                sleep_until((since + patience).into()).await;
+                send(&events, Event::Due).await;
+            });
+        }
         self.work(async move |events| send(&events, Event::Ended(alive.ended().await)).await);
         self.work(async move |events| {
             let (news_to, mut news) = mpsc::channel(EVENTS_MAX);
@@ -376,7 +427,7 @@ impl Instance {
                     send(&events, Event::Health(one)).await;
                 }
             };
-            tokio::join!(health::watch(check, counts_from, address, pid, known, news_to), forward);
+            tokio::join!(health::watch(check, counts_from, address, pid, known, awake, news_to), forward);
         });
     }
 
@@ -390,8 +441,16 @@ impl Instance {
         };
         let healthy = health == Health::Healthy;
         let next = self.wanted.with_health(&health);
+        // Before anything else: somebody may be waiting for it.
+        if let Some(place) = &self.place {
+            place.hears(&health);
+        }
+        self.rises &= matches!(health, Health::Starting { .. });
+        let hidden = self.rises;
         self.show(|shown| {
-            shown.health = health;
+            if !hidden {
+                shown.health = health;
+            }
             // An adopted container's birth was not seen.
             let seen = shown.waterfall.exec_ms.is_some() && shown.waterfall.healthy_ms.is_none();
             if healthy && seen {
@@ -404,36 +463,6 @@ impl Instance {
         drop(alive);
     }
 
-    async fn ended(&mut self, found: Found) {
-        let dir = self.machine.instance_dir(self.wanted.spec.id.as_str());
-        let exit = blocking(move || Ok(exit_of(&dir, found))).await;
-        self.forget_verdict().await;
-        let exit = exit.unwrap_or_else(|_| unknown_exit());
-        let reason = self.end_reason.take();
-        self.exited(Exit { reason, ..exit });
-    }
-
-    fn exited(&mut self, exit: Exit) {
-        tracing::info!(
-            instance = %self.wanted.spec.id,
-            service = self.wanted.spec.service_name,
-            code = exit.code,
-            signal = exit.signal,
-            out_of_memory = exit.out_of_memory,
-            reason = exit.reason,
-            "exited"
-        );
-        self.enter(State::Waiting);
-        self.machine.news.tell(Hint::Output(self.wanted.spec.id.clone()));
-        self.show(|shown| {
-            // The phase says it, and its lines travel once.
-            shown.last_exit = None;
-            shown.phase = Phase::Exited(exit);
-            shown.health = Health::Starting { hint: None };
-        });
-        self.due_after_backoff();
-    }
-
     async fn restart(&mut self) {
         let mut next = self.wanted.clone();
         next.restarts = next.restarts.saturating_add(1);
@@ -441,60 +470,6 @@ impl Instance {
         self.keep_if_possible(next).await;
         self.show(|shown| shown.restarts = restarts);
         self.start(Instant::now());
-    }
-
-    fn stop(&mut self, alive: Arc<Alive>, removing: Removing) {
-        self.enter(State::Stopping { _alive: alive.clone() });
-        self.show(|shown| shown.phase = Phase::Stopping);
-        let id = &self.wanted.spec.id;
-        let signal = if alive.hears(libc::SIGTERM) {
-            tracing::info!(instance = %id, grace_ms = removing.grace_ms, "is sent SIGTERM");
-            libc::SIGTERM
-        } else {
-            tracing::info!(instance = %id, "is alone and does not handle SIGTERM; is sent SIGKILL");
-            libc::SIGKILL
-        };
-        if let Err(error) = alive.signal(signal) {
-            tracing::warn!(instance = %id, signal, %error, "a signal was not delivered");
-        }
-        self.work(async move |events| send(&events, Event::Ended(alive.ended().await)).await);
-        self.work(async move |events| {
-            sleep(Duration::from_millis(removing.grace_ms)).await;
-            send(&events, Event::Due).await;
-        });
-    }
-
-    fn clear(&mut self, after: Duration) {
-        self.enter(State::Clearing);
-        self.show(|shown| shown.phase = Phase::Stopping);
-        self.machine.news.tell(Hint::Output(self.wanted.spec.id.clone()));
-        let (machine, id) = (self.machine.clone(), self.wanted.spec.id.to_string());
-        let (address, pair) = (self.wanted.address, self.pair.clone());
-        self.work(async move |events| {
-            sleep(after).await;
-            send(&events, Event::Cleared(birth::end(&machine, &id, address, pair).await)).await;
-        });
-    }
-
-    async fn gone(&mut self) {
-        if let Some(watch) = self.watch.take() {
-            self.machine.news.forget_output(watch);
-        }
-        let (machine, id) = (self.machine.clone(), self.wanted.spec.id.clone());
-        let removed = blocking(move || {
-            machine
-                .wanted
-                .remove(&id)
-                .map_err(|e| Fault::transient(format!("its wish cannot be removed: {e}")))
-        });
-        match removed.await {
-            Ok(()) => self.enter(State::Gone),
-            Err(fault) => {
-                tracing::warn!(instance = %self.wanted.spec.id, reason = fault.reason, "cannot be removed yet");
-                let pause = self.next_backoff();
-                self.clear(pause);
-            }
-        }
     }
 
     /// What the checks said of a container that has ended says nothing of the next one.
@@ -506,6 +481,8 @@ impl Instance {
 
     /// Leaves the present state: its work ends, its events are forgotten.
     fn enter(&mut self, state: State) {
+        let runs = matches!(state, State::Running { .. });
+        self.run.store(if runs { self.starts } else { 0 }, Ordering::Relaxed);
         self.state = state;
         self.resizing = None;
         self.work = JoinSet::new();
@@ -575,16 +552,4 @@ fn bounded(health: Health) -> Health {
         Health::Unhealthy { reason: why } => Health::Unhealthy { reason: reason(&why) },
         Health::Healthy => Health::Healthy,
     }
-}
-
-/// What is known of a container's end, from its directory.
-pub(super) fn exit_of(dir: &std::path::Path, found: Found) -> Exit {
-    match found {
-        Found::Exited(state) | Found::Orphaned(state) => shim::exit(dir, &state),
-        Found::Alive(_) | Found::Absent => Exit { last_lines: shim::last_lines(dir), ..unknown_exit() },
-    }
-}
-
-fn unknown_exit() -> Exit {
-    Exit { code: None, signal: None, out_of_memory: false, reason: None, last_lines: Vec::new() }
 }

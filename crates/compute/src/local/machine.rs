@@ -6,6 +6,7 @@ use crate::local::container::launch::Launcher;
 use crate::local::container::pair::Pairs;
 use crate::local::instance::shim::{WatchId, Watcher};
 use crate::local::instance::wanted::WantedList;
+use crate::local::ladder::Ladder;
 use crate::local::network::Network;
 use apron_images::content::Content;
 use apron_images::helper::Helper;
@@ -50,6 +51,7 @@ pub(crate) struct Machine {
     pub helper: Helper,
     pub launcher: Launcher,
     pub cgroups: Cgroups,
+    pub ladder: Ladder,
     pub pairs: Arc<Pairs>,
     pub network: Network,
     pub wanted: WantedList,

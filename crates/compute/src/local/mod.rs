@@ -8,6 +8,7 @@ pub mod client;
 pub mod container;
 pub mod durable;
 pub mod instance;
+mod ladder;
 mod machine;
 pub mod network;
 pub mod node;

@@ -13,11 +13,14 @@ use crate::local::durable;
 use crate::local::instance::disk;
 use crate::local::instance::registry::Instances;
 use crate::local::instance::wanted::WantedList;
+use crate::local::ladder::Ladder;
 use crate::local::machine::{self, Machine, News, Unpacks};
 use crate::local::network::cidr::{Cidr, CidrError};
 use crate::local::network::dns::{Forwarder, Upstream};
 use crate::local::network::{INSTANCE_CONNECTIONS_MAX, Network, NetworkConfig, NetworkError};
 use crate::local::server;
+use apron_activity::Watcher;
+use apron_activity::channel::Listener;
 use apron_images::content::{Content, ContentError};
 use apron_images::helper::Helper;
 use apron_images::runtimes::{Catalogue, RuntimeError};
@@ -30,6 +33,7 @@ use std::fs::{self, File, OpenOptions};
 use std::future::Future;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,6 +83,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The user, beside root, that may connect to the socket.
     pub control_uid: u32,
+    /// The user, beside root, whose processes may wake instances and are believed about what they are asked for.
+    #[serde(default)]
+    pub proxy_uid: u32,
     /// See `DEFAULT_RANGES`.
     pub ranges: Vec<String>,
     pub pairs_ready: usize,
@@ -140,8 +147,10 @@ pub enum LockError {
     File { path: PathBuf, error: io::Error },
 }
 
-/// Runs a node until SIGTERM or SIGINT, in a runtime of its own. `ready` is called once it can be asked.
-pub fn run(config: Config, ready: impl FnOnce() + Send) -> Result<(), NodeError> {
+/// Runs a node until SIGTERM or SIGINT, in a runtime of its own. `counts` is the memory file in which this machine's proxies
+/// count requests (`apron_activity::counts_memory`); without it no instance is put to sleep. `ready` is called once it can
+/// be asked.
+pub fn run(config: Config, counts: Option<OwnedFd>, ready: impl FnOnce() + Send) -> Result<(), NodeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
@@ -149,7 +158,7 @@ pub fn run(config: Config, ready: impl FnOnce() + Send) -> Result<(), NodeError>
         .map_err(|error| NodeError::File { path: "runtime".into(), error })?;
     let done = runtime.block_on(async {
         let shutdown = end_signal().map_err(|error| NodeError::File { path: "signals".into(), error })?;
-        run_until(config, ready, shutdown).await
+        run_until(config, counts, ready, shutdown).await
     });
     runtime.shutdown_timeout(END_PATIENCE);
     done
@@ -170,6 +179,7 @@ fn end_signal() -> io::Result<impl Future<Output = ()>> {
 /// Runs a node until `shutdown` is ready; instances live on. Wants a multi-threaded runtime.
 pub async fn run_until(
     config: Config,
+    counts: Option<OwnedFd>,
     ready: impl FnOnce(),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
@@ -178,7 +188,7 @@ pub async fn run_until(
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).map_err(file(&dir))?;
     let _lock = lock(&dir)?;
     let catalogue = Catalogue::open(config.runtimes.as_deref())?;
-    let machine = Arc::new(open(&config, dir).await?);
+    let machine = Arc::new(open(&config, counts, dir).await?);
     let upstream = match config.dns_upstream.is_empty() {
         true => Upstream::File("/etc/resolv.conf".into()),
         false => Upstream::Fixed(config.dns_upstream.clone()),
@@ -194,6 +204,8 @@ pub async fn run_until(
     let mut tasks = serve(node, listener, config.control_uid);
     ready();
     shutdown.await;
+    // Before another node may begin.
+    machine.ladder.stop();
     // Connections are cut and instances' tasks dropped; containers and their shims do not notice.
     tasks.shutdown().await;
     Ok(())
@@ -205,7 +217,7 @@ fn file(path: &Path) -> impl FnOnce(io::Error) -> NodeError + use<> {
 }
 
 /// Finds out whether this machine can run instances, and prepares what they share.
-async fn open(config: &Config, dir: PathBuf) -> Result<Machine, NodeError> {
+async fn open(config: &Config, counts: Option<OwnedFd>, dir: PathBuf) -> Result<Machine, NodeError> {
     let platform = make_id(&config.data_dir).map_err(file(&config.data_dir.join("id")))?;
     let parse = |list: &[String]| list.iter().map(|range| range.parse()).collect::<Result<Vec<Cidr>, _>>();
     let (ranges, egress_allow) = (parse(&config.ranges)?, parse(&config.egress_allow)?);
@@ -233,7 +245,9 @@ async fn open(config: &Config, dir: PathBuf) -> Result<Machine, NodeError> {
         connections_max: INSTANCE_CONNECTIONS_MAX,
     })
     .await?;
+    let ladder = ladder(config, counts.as_ref(), &cgroups)?;
     let machine = Machine {
+        ladder,
         content: Content::open(config.data_dir.join("content"))?,
         wanted: WantedList::open(dir.join(machine::WANTED)).map_err(file(&dir))?,
         news: News::new().map_err(file(&dir))?,
@@ -253,6 +267,19 @@ async fn open(config: &Config, dir: PathBuf) -> Result<Machine, NodeError> {
     Ok(machine)
 }
 
+/// What puts instances to sleep, by what proxies count and say.
+fn ladder(config: &Config, counts: Option<&OwnedFd>, cgroups: &Cgroups) -> Result<Ladder, NodeError> {
+    let path = config.data_dir.join("run").join("activity.sock");
+    let listener = make_room(&path).and_then(|()| Listener::bind(&path, config.proxy_uid));
+    let memory = counts.map(Watcher::open).transpose();
+    let memory = memory.unwrap_or_else(|error| {
+        tracing::error!(%error, "no instance is put to sleep: what proxies count cannot be read");
+        None
+    });
+    let users = vec![0, config.proxy_uid];
+    listener.and_then(|listener| Ladder::start(cgroups.clone(), memory, listener, users)).map_err(file(&path))
+}
+
 /// Removes what builds left and takes over what lives. On this thread, before anything else runs: nothing may be
 /// taken or started while it looks.
 fn adopt(config: &Config, catalogue: Catalogue, machine: &Arc<Machine>) -> Result<server::Node, NodeError> {
@@ -260,6 +287,7 @@ fn adopt(config: &Config, catalogue: Catalogue, machine: &Arc<Machine>) -> Resul
         tracing::error!(dir = %machine.dir.display(), %error, "what earlier builds left cannot be removed");
     }
     let instances = Instances::adopt(machine.clone()).map_err(NodeError::Adoption)?;
+    machine.ladder.adopted();
     let settings = BuildSettings {
         catalogue,
         source_roots: config.source_roots.clone(),
@@ -336,14 +364,19 @@ fn make_id(data_dir: &Path) -> io::Result<String> {
     Ok(id)
 }
 
-fn listen(socket: &Path) -> io::Result<UnixListener> {
+/// An earlier node's socket is in the way.
+fn make_room(socket: &Path) -> io::Result<()> {
     if let Some(parent) = socket.parent() {
         fs::create_dir_all(parent)?;
     }
     match fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
+}
+
+fn listen(socket: &Path) -> io::Result<UnixListener> {
+    make_room(socket)?;
     let listener = UnixListener::bind(socket)?;
     // Who may speak is decided by the peer's credentials, not by the file's mode.
     fs::set_permissions(socket, fs::Permissions::from_mode(0o666))?;

@@ -25,6 +25,7 @@ fn spec(n: u32) -> InstanceSpec {
         },
         health_grace_ms: 0,
         stop_grace_ms: 30_000,
+        idle: Default::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use apron_compute::local::node::{Config, read_id};
 use apron_compute::local::protect::protect_self;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ fn main() {
     match words.as_slice() {
         ["launch", dir] => apron_compute::local::container::launch::launch_main(Path::new(dir)),
         ["unpack"] => apron_images::unpack::child_main(),
-        ["node", config] => node(config),
+        ["node", config] => node(config, None),
+        ["node", config, counts] => node(config, Some(counts.parse().expect("a descriptor"))),
         ["greet", socket] => greet(socket),
+        ["wake", socket, key] => wake(socket, key.parse().expect("a key")),
         ["serve"] => serve("0.0.0.0", &std::env::var("PORT").expect("PORT")),
         ["serve", address, port] => serve(address, port),
         ["serve-patiently"] => {
@@ -41,7 +44,7 @@ fn main() {
 
 extern "C" fn heard(_: libc::c_int) {}
 
-fn node(config: &str) {
+fn node(config: &str, counts: Option<i32>) {
     let config = std::fs::read(config).expect("a configuration");
     let config: Config = serde_json::from_slice(&config).expect("a configuration");
     // As the product's supervisor does: instances must not inherit it.
@@ -49,7 +52,9 @@ fn node(config: &str) {
     if let Err(error) = protect_self(&platform) {
         eprintln!("{error}");
     }
-    let done = apron_compute::local::node::run(config, || {
+    // SAFETY: it was inherited for this, and nobody else has it.
+    let counts = counts.map(|counts| unsafe { OwnedFd::from_raw_fd(counts) });
+    let done = apron_compute::local::node::run(config, counts, || {
         println!("ready");
         std::io::stdout().flush().expect("writes");
     });
@@ -68,6 +73,24 @@ fn greet(socket: &str) {
     let read = BufReader::new(stream).read_line(&mut line);
     assert!(line.ends_with('\n'), "an answer: {read:?}, {line:?}");
     print!("{line}");
+}
+
+/// Asks a node for an instance, and prints what came of it.
+fn wake(socket: &str, key: u64) {
+    use apron_activity::channel::Channel;
+    let Ok(channel) = Channel::connect(Path::new(socket)) else { return println!("refused") };
+    // From elsewhere.
+    channel.hello(0).and_then(|()| channel.wake(key)).expect("is heard");
+    let began = std::time::Instant::now();
+    let heard = loop {
+        match channel.from_node() {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            heard => break heard,
+        }
+    };
+    println!("{heard:?}");
 }
 
 fn serve(address: &str, port: &str) {
@@ -130,6 +153,14 @@ fn answer(path: &str) -> String {
             static HELD: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
             *HELD.lock().expect("nobody panics") = vec![1; mib.parse::<usize>().expect("a number") << 20];
             "held".into()
+        }
+        ["burn"] => {
+            std::thread::spawn(|| {
+                loop {
+                    std::hint::spin_loop()
+                }
+            });
+            "burning".into()
         }
         ["fill", mib] => {
             let there = std::fs::metadata("/filling").is_ok();

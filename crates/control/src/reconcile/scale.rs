@@ -75,6 +75,7 @@ impl Scale {
             answered: load.answered,
             in_flight: load.in_flight,
             waiting: load.waiting,
+            asleep: load.asleep,
         };
         if !watched.is_due(&sample) {
             return None;
@@ -89,7 +90,11 @@ impl Scale {
         let scaling = &service.config.scaling;
         let policy = policy(service, wall);
         let (least, most) = (policy.min, policy.max);
-        let fleet = fleet(service, slots);
+        let mut fleet = fleet(service, slots);
+        // A line before one that is being woken is no reason for another one.
+        let woken = load.asleep.min(fleet.ready);
+        fleet.ready -= woken;
+        fleet.starting += woken;
         let wanted;
         (watched.scaler, wanted) = scaling::decide(&policy, &watched.window, fleet, &watched.scaler, now);
 
@@ -216,7 +221,7 @@ mod tests {
     fn a_line_brings_instances_and_quiet_takes_them_away() {
         let mut world = World::new();
         assert_eq!(world.look(0), None);
-        world.load = Load { arrived: 25, answered: 0, in_flight: 10, waiting: 15 };
+        world.load = Load { arrived: 25, answered: 0, in_flight: 10, waiting: 15, asleep: 0 };
         assert_eq!(world.look(5), Some(3), "at once, and not at the next sample");
         assert_eq!(world.look(SAMPLE_MS), None, "once");
         assert_eq!(world.look(AGAIN_AFTER.as_millis() as u64), Some(3), "unless it is not brought about");
@@ -252,7 +257,7 @@ mod tests {
                 arrived: world.load.arrived + if busy { 20 } else { 0 },
                 answered: world.load.arrived,
                 in_flight: if busy { 20 + step % 7 } else { 0 },
-                waiting: 0,
+                ..Load::default()
             };
             if let Some(need) = world.look(SAMPLE_MS) {
                 world.service.wanted = need;
@@ -288,8 +293,22 @@ mod tests {
     fn what_instances_get_at_most_is_what_they_are_meant_for() {
         let mut world = World::new();
         world.service.tags.insert("apron:concurrency-hard".to_owned(), "2".to_owned());
-        world.load = Load { arrived: 5, answered: 0, in_flight: 2, waiting: 3 };
+        world.load = Load { arrived: 5, in_flight: 2, waiting: 3, ..Load::default() };
         assert_eq!(world.look(0), Some(3));
+    }
+
+    /// A request waits for half a second for one instance that is woken: one is enough.
+    #[test]
+    fn a_line_before_one_that_is_woken_brings_no_other() {
+        let mut world = World::new();
+        world.load = Load { arrived: 1, waiting: 1, asleep: 1, ..Load::default() };
+        for _ in 0..20 {
+            assert_eq!(world.look(SAMPLE_MS), None);
+        }
+        // It is awake, and has not been given the request yet; but if the line stays then, one more is lacking.
+        world.load.asleep = 0;
+        assert_eq!([world.look(SAMPLE_MS), world.look(SAMPLE_MS)], [None, None]);
+        assert_eq!(world.look(SAMPLE_MS), Some(2));
     }
 
     #[test]

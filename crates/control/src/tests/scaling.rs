@@ -15,8 +15,8 @@ fn small(url: &str) -> ServiceConfig {
 }
 
 /// A burst of 40: as many as one instance takes, and a line.
-const BURST: Load = Load { arrived: 40, answered: 0, in_flight: 10, waiting: 30 };
-const OVER: Load = Load { arrived: 40, answered: 40, in_flight: 0, waiting: 0 };
+const BURST: Load = Load { arrived: 40, answered: 0, in_flight: 10, waiting: 30, asleep: 0 };
+const OVER: Load = Load { arrived: 40, answered: 40, in_flight: 0, waiting: 0, asleep: 0 };
 
 async fn serving(rig: &mut Rig) -> (ServiceId, OperationId) {
     let (service, created) = rig.create("web", small(GOOD)).await;

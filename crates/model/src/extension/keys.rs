@@ -21,6 +21,8 @@ pub const KEYS: &[Key] = &[
     HEALTH_CHECK_GRACE,
     HSTS,
     HTTPS,
+    IDLE,
+    IDLE_AFTER,
     MAX_SIZE,
     MEMORY,
     MIN_SIZE_SCHEDULE,
@@ -72,6 +74,21 @@ pub const MIN_SIZE_SCHEDULE: Key = Key {
     takes: Takes::Schedule,
     acts: Acts::AtOnce,
     says: "instances that there are at least by the clock, never fewer than MinSize and never more than MaxSize; UTC",
+};
+
+pub const IDLE: Key = Key {
+    tag: "apron:idle",
+    takes: Takes::Words(&["off", "throttle", "freeze", "zero"]),
+    acts: Acts::AtOnce,
+    says: "what becomes of an instance without requests, after what comes before it: nothing, a sixtieth of its CPU, as \
+           on App Runner, frozen until the next one, or no process at all until then",
+};
+
+pub const IDLE_AFTER: Key = Key {
+    tag: "apron:idle-after-ms",
+    takes: Takes::Times,
+    acts: Acts::AtOnce,
+    says: "milliseconds without a request after which an instance is throttled, frozen and stopped",
 };
 
 pub const DEPLOY: Key = Key {

@@ -34,6 +34,15 @@ fn reads_ours_and_leaves_others() {
 }
 
 #[test]
+fn idle_tags_say_how_far_and_when() {
+    assert_eq!(idle(&tags(&[])), IdlePolicy::default());
+    assert_eq!(idle(&tags(&[("apron:idle", "off")])).lowest, Rung::Active);
+    let both = tags(&[("apron:idle", "freeze"), ("apron:idle-after-ms", "200/400/900000")]);
+    assert_eq!(idle(&both), IdlePolicy { lowest: Rung::Frozen, after_ms: [200, 400, 900_000] });
+    assert_eq!(read(&both).unwrap().idle, idle(&both));
+}
+
+#[test]
 fn every_key_of_the_table_is_read_and_documented() {
     for key in KEYS {
         let value = match key.takes {
@@ -42,6 +51,7 @@ fn every_key_of_the_table_is_read_and_documented() {
             Takes::Number { min, .. } => min.to_string(),
             Takes::Addresses => "::1 10.0.0.0/8".to_owned(),
             Takes::Schedule => "0 7 * * * = 2".to_owned(),
+            Takes::Times => "100/100/604800000".to_owned(),
         };
         assert!(read(&tags(&[(key.tag, &value)])).is_ok(), "{}", key.tag);
         assert!(key.tag.starts_with(PREFIX) && !key.says.is_empty());
@@ -59,6 +69,11 @@ fn refuses_what_would_do_nothing() {
         ("apron:max-size", "0", "a whole number from 1 to 1000"),
         ("apron:min-size-schedule", "0 7 * * 8 = 1", "such as * or 1-5 or */2 or 0,30"),
         ("apron:env-merge", "yes", "one of: true, false"),
+        ("apron:idle", "stop", "one of: off, throttle, freeze, zero"),
+        ("apron:idle-after-ms", "1000/30000", "such as 1000/30000/900000"),
+        ("apron:idle-after-ms", "1000/30000/20000", "such as 1000/30000/900000"),
+        ("apron:idle-after-ms", "99/30000/900000", "such as 1000/30000/900000"),
+        ("apron:idle-after-ms", "1e3/30000/900000", "such as 1000/30000/900000"),
         ("apron:cpu", "63", "a whole number from 64 to 16384"),
         ("apron:cpu", "+64", "a whole number from 64 to 16384"),
         ("apron:memory", "65537", "a whole number from 64 to 65536"),

@@ -48,10 +48,14 @@ impl RawPool {
         self.idle.borrow_mut().retain(stays);
     }
 
+    pub(crate) fn close(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// The instance has left the table: its idle connections close, and those in use when they come back.
     pub(crate) fn retire(&self) {
         self.retired.set(true);
-        self.idle.borrow_mut().clear();
+        self.close();
     }
 }
 

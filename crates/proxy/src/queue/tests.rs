@@ -1,7 +1,7 @@
 use super::*;
 use crate::balance::Instances;
 use crate::route::Snapshot;
-use crate::shared_counts::Region;
+use apron_activity::Region;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::routes::{RouteInstance, RoutePolicy, RouteService, RouteState, RouteTable};
 use std::net::SocketAddr;
@@ -222,7 +222,7 @@ fn an_instance_that_fails_is_not_handed_on_while_there_is_another() {
 
 #[test]
 fn in_a_takeover_those_that_came_first_go_first() {
-    let file = crate::shared_counts::counts_memory().unwrap();
+    let file = apron_activity::counts_memory().unwrap();
     let world = || World::of(Instances::new(Arc::new(Region::from_fd(&file).unwrap())), &[1], 1);
     let (old, new) = (world(), world());
     let held = new.now().unwrap();
@@ -246,7 +246,7 @@ fn in_a_takeover_those_that_came_first_go_first() {
 
 #[test]
 fn a_mark_goes_with_the_table_that_named_its_instance() {
-    let file = crate::shared_counts::counts_memory().unwrap();
+    let file = apron_activity::counts_memory().unwrap();
     let world = || World::of(Instances::new(Arc::new(Region::from_fd(&file).unwrap())), &[1], 1);
     let (mut old, new) = (world(), world());
     // The instance has a request of the old process to its end, which keeps its count.
@@ -273,7 +273,7 @@ fn a_mark_goes_with_the_table_that_named_its_instance() {
 
 #[test]
 fn what_is_out_in_an_older_process_is_left_to_others() {
-    let file = crate::shared_counts::counts_memory().unwrap();
+    let file = apron_activity::counts_memory().unwrap();
     let world = || World::of(Instances::new(Arc::new(Region::from_fd(&file).unwrap())), &[1, 2], 1);
     let (old, new) = (world(), world());
     let bad = old.service().instances[0].clone();
@@ -298,7 +298,7 @@ fn look(world: &World, ending: bool, ended: &AtomicU32) {
 #[test]
 fn nobody_is_forgotten_in_a_takeover() {
     let seed = seed();
-    let file = crate::shared_counts::counts_memory().unwrap();
+    let file = apron_activity::counts_memory().unwrap();
     let world = || World::of(Instances::new(Arc::new(Region::from_fd(&file).unwrap())), &[1, 2], 1);
     let worlds = [world(), world()];
     let (inside, running) = ([0; 3].map(AtomicU32::new), AtomicU32::new(4));

@@ -2,6 +2,7 @@
 //! would link the whole proxy again.
 
 mod admission;
+mod asleep;
 mod clients;
 mod elsewhere;
 mod failures;

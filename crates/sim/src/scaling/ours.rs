@@ -34,7 +34,7 @@ impl Autoscaler for Ours {
     fn decide(&mut self, now_ms: u64, sample: &world::Sample) -> u32 {
         let world::Sample { arrived, answered, waiting, now, ready, starting, .. } = *sample;
         let at = Timestamp(now_ms);
-        self.window.push(Sample { at, arrived, answered, in_flight: now - waiting, waiting });
+        self.window.push(Sample { at, arrived, answered, in_flight: now - waiting, waiting, asleep: 0 });
         let (scaler, wanted) =
             scaling::decide(&self.policy, &self.window, Fleet { ready, starting, ill: 0 }, &self.scaler, at);
         self.scaler = scaler;

@@ -108,9 +108,11 @@ apron image import /payload/application.tar
 apron deploy vm-application:latest --name web --cpu 0.25 --memory 0.5
 is "the answer" "revision 1" "$(get web)"
 step "an image is deployed and answers through the proxy"
+apron tag web apron:idle=off
 
 cgroup=$(instance) || fail "not exactly one instance"
 pid=$(cat "$cgroup/cgroup.procs")
+eventually 20 grep --quiet --line-regexp "25000 100000" "$cgroup/cpu.max"
 limits "$cgroup"
 is Seccomp 2 "$(value /proc/"$pid"/status Seccomp)"
 is NoNewPrivs 1 "$(value /proc/"$pid"/status NoNewPrivs)"
@@ -138,6 +140,32 @@ another_node() { [ "$(grep --only-matching '"pid":[0-9]*' $data/run/node.json | 
 eventually 60 another_node
 eventually 60 test -S $data/run/node.sock
 unchanged "kill -9 of the node"
+
+# A sixtieth of a quarter of a CPU is what is left of it; the least that the kernel takes is a millisecond.
+apron tag web apron:idle=throttle apron:idle-after-ms=200/400/600
+eventually 20 grep --quiet --line-regexp "1000 240000" "$cgroup/cpu.max"
+is "the answer of a throttled instance" "revision 1" "$(get web)"
+step "an instance without requests is throttled, and answers"
+apron tag web apron:idle=freeze
+for _ in 1 2 3; do
+    eventually 20 grep --quiet "frozen 1" "$cgroup/cgroup.events"
+    used=$(grep usage_usec "$cgroup/cpu.stat")
+    sleep 1
+    is "what a frozen instance has used" "$used" "$(grep usage_usec "$cgroup/cpu.stat")"
+    is "the answer of a frozen instance" "revision 1" "$(get web)"
+done
+is "the instance's pid after it was frozen" "$pid" "$(cat "$cgroup/cgroup.procs")"
+step "an instance without requests is frozen, uses no CPU, and answers"
+apron tag web apron:idle=zero
+for _ in 1 2 3; do
+    eventually 60 test ! -e "$cgroup"
+    is "the answer of an instance without a process" "revision 1" "$(get web)"
+done
+step "an instance without requests is stopped, and started by the next one"
+apron tag web apron:idle=off
+get web >/dev/null
+eventually 20 grep --quiet --line-regexp "25000 100000" "$cgroup/cpu.max"
+pid=$(cat "$cgroup/cgroup.procs")
 
 if apron deploy vm-application:latest --name web --cpu 0.25 --memory 0.5 --env FILL=1 >/tmp/fill 2>&1; then
     fail "an instance that uses all memory was deployed: $(cat /tmp/fill)"
@@ -179,6 +207,8 @@ eventually 60 apron ls --data-dir /var/lib/nested
 apron image import --data-dir /var/lib/nested /payload/application.tar
 apron deploy vm-application:latest --data-dir /var/lib/nested --name web --cpu 0.25 --memory 0.5
 is "the answer" "revision 1" "$(get web)"
+apron tag --data-dir /var/lib/nested web apron:idle=off
+eventually 20 grep --quiet --line-regexp "25000 100000" "$nested"/apron-*/????????????????????????????????/cpu.max
 is "cgroups in the root" "" "$(find $cgroups -maxdepth 1 -name 'apron-*')"
 is "the limits below the unit" "25000 100000" "$(cat "$nested"/apron-*/????????????????????????????????/cpu.max)"
 is "processes at the top of the unit" "" "$(cat "$nested"/cgroup.procs)"

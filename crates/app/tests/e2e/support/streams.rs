@@ -32,6 +32,11 @@ fn head(reader: &mut impl BufRead) -> io::Result<String> {
 
 /// Talks to the test server's `/socket` for so long and closes in order. Gives the number of messages that came back.
 pub fn websocket(address: &str, host: &str, lasts: Duration) -> io::Result<u64> {
+    websocket_with_pauses(address, host, lasts, MESSAGE_PERIOD)
+}
+
+/// The same, with so long a pause after each message.
+pub fn websocket_with_pauses(address: &str, host: &str, lasts: Duration, pause: Duration) -> io::Result<u64> {
     // The key of RFC 6455's example.
     const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -60,7 +65,7 @@ pub fn websocket(address: &str, host: &str, lasts: Duration) -> io::Result<u64> 
     while begun.elapsed() < lasts {
         say(TEXT, format!("message {count}").as_bytes())?;
         count += 1;
-        std::thread::sleep(MESSAGE_PERIOD);
+        std::thread::sleep(pause);
     }
     // 1000: a normal end.
     say(CLOSE, &[0x03, 0xe8])?;

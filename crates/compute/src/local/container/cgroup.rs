@@ -9,6 +9,7 @@
 //! controllers of the root that none of its units uses, and a weight or limit set by us with them. The kernel
 //! refuses that while a cgroup right below the root hands the controller on; `prepare` makes one that does.
 
+mod cpu;
 mod v2;
 
 use apron_model::instance::InstanceSize;
@@ -21,8 +22,6 @@ use std::time::{Duration, Instant};
 
 /// Processes and threads of one instance. Bounds a fork bomb; a large Java or Node server has some hundreds.
 pub const PIDS_MAX: u32 = 4096;
-/// Length of a CPU quota's period: the kernel's default, short enough that a throttled request is not seen.
-const CPU_PERIOD_US: u64 = 100_000;
 /// Processes that were sent SIGKILL have this long to be gone; more means one hangs in the kernel.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 const KILL_POLL: Duration = Duration::from_millis(2);
@@ -65,11 +64,6 @@ impl Limits {
             memory_bytes: u64::from(size.memory_mib) * 1024 * 1024,
             pids: PIDS_MAX,
         }
-    }
-
-    /// CPU time per period; the kernel refuses less than 1 ms.
-    fn quota_us(&self) -> u64 {
-        (u64::from(self.cpu_units) * CPU_PERIOD_US / 1024).max(1000)
     }
 }
 
@@ -175,21 +169,22 @@ impl Cgroups {
         }
     }
 
-    /// Changes the limits while the instance runs. A memory limit below what is in use and cannot be reclaimed
-    /// is refused.
+    /// Changes the limits. A memory limit below what is in use and cannot be reclaimed is refused.
     pub fn set_limits(&self, path: &str, limits: &Limits) -> Result<(), CgroupError> {
+        self.unthrottle(path, limits)?;
+        self.set_sizes(path, limits)
+    }
+
+    /// The limits but that of the CPU. What is in use beyond a new one is reclaimed, which may take seconds.
+    pub fn set_sizes(&self, path: &str, limits: &Limits) -> Result<(), CgroupError> {
         match &self.layout {
             Layout::V2 { root } => {
                 let at = below(root, path);
-                write(&at.join("cpu.max"), &format!("{} {CPU_PERIOD_US}", limits.quota_us()))?;
                 v2::set_memory(&at, limits.memory_bytes)?;
                 write_if_there(&at.join("memory.swap.max"), "0")?;
                 write(&at.join("pids.max"), &limits.pids.to_string())
             }
             Layout::V1 { controllers, .. } => {
-                let cpu = below(&controllers["cpu"], path);
-                write(&cpu.join("cpu.cfs_period_us"), &CPU_PERIOD_US.to_string())?;
-                write(&cpu.join("cpu.cfs_quota_us"), &limits.quota_us().to_string())?;
                 set_memory_v1(&below(&controllers["memory"], path), limits.memory_bytes)?;
                 let pids = below(&controllers["pids"], path);
                 write(&pids.join("pids.max"), &limits.pids.to_string())
@@ -284,6 +279,8 @@ impl Cgroups {
     /// Ends every process of the cgroup and waits until they are gone. An unknown cgroup is a success.
     pub fn kill_all(&self, path: &str) -> Result<(), CgroupError> {
         let deadline = Instant::now() + KILL_WAIT;
+        // It is gone, or has none.
+        let _ = self.set_no_quota(path);
         loop {
             let pids = self.pids(path)?;
             if pids.is_empty() {
@@ -317,6 +314,17 @@ impl Cgroups {
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
         Ok(())
+    }
+
+    /// Whether it is to be frozen, whether or not it is yet. An unknown cgroup is not.
+    pub fn is_freezing(&self, path: &str) -> bool {
+        let asked = match &self.layout {
+            Layout::V2 { root } => read(&below(root, path).join("cgroup.freeze")),
+            Layout::V1 { controllers, .. } => {
+                read(&below(&controllers["freezer"], path).join("freezer.self_freezing"))
+            }
+        };
+        asked.is_ok_and(|text| text.trim() == "1")
     }
 
     /// An unknown cgroup counts as frozen: nothing runs in it.

@@ -147,9 +147,10 @@ impl Pairs {
     /// container's init is known to live, they are made again from it. Nothing: the pair is gone.
     pub fn claim(&self, first_id: u32, init_pid: Option<i32>) -> Result<Option<Pair>, PairError> {
         let pair = self.pair(first_id);
-        self.lock().unclaimed.remove(&first_id);
+        let is_free = self.lock().unclaimed.remove(&first_id);
         if pair.is_whole() {
-            return Ok(Some(pair));
+            // What somebody else has claimed is not anybody else's.
+            return Ok(is_free.then_some(pair));
         }
         let Some(pid) = init_pid else {
             self.release(&pair)?;

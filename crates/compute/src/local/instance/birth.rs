@@ -7,6 +7,7 @@ use crate::local::container::alive::{self, Alive};
 use crate::local::container::cgroup::Limits;
 use crate::local::container::launch::{ExtraFile, Launch};
 use crate::local::container::pair::Pair;
+use crate::local::durable;
 use crate::local::instance::disk;
 use crate::local::machine::Machine;
 use apron_images::manifest::RunDefaults;
@@ -183,6 +184,32 @@ async fn unpacked(machine: &Arc<Machine>, image: &Digest) -> Result<(RunDefaults
         }
     })
     .await
+}
+
+/// Takes away what an ended container leaves, and its namespaces; the instance keeps its output, its lease and its wish. An
+/// error names the step; the same call again goes on.
+pub(crate) async fn rest(
+    machine: &Arc<Machine>,
+    id: &str,
+    address: Ipv4Addr,
+    pair: Option<Pair>,
+) -> Result<(), String> {
+    let (dir, cgroup) = (machine.instance_dir(id), machine.instance_cgroup(id));
+    let cleared = blocking(move || {
+        alive::clear(&dir, &cgroup).map_err(|e| e.fault())?;
+        // It names the namespaces, which may be another's a moment from now: the next node must not take them for ours.
+        // Nor its end for that of one which was to run.
+        let left = ["launch.json", "state.json"].map(|name| dir.join(name));
+        left.iter().try_for_each(|file| durable::remove(file)).map_err(|e| Fault::transient(e.to_string()))
+    });
+    cleared.await.map_err(|fault| fault.reason)?;
+    machine.network.detach(address).await.map_err(|e| e.to_string())?;
+    let machine = machine.clone();
+    let given_back = blocking(move || match pair {
+        Some(pair) => machine.pairs.release(&pair).map_err(|e| Fault::transient(e.to_string())),
+        None => Ok(()),
+    });
+    given_back.await.map_err(|fault| fault.reason)
 }
 
 /// Ends whatever of the instance is there, with its directory, network and lease. An error names the step;

@@ -255,9 +255,9 @@ pub(crate) async fn watch(machine: Arc<Machine>, instances: Arc<Instances>) {
         meter = back;
         let mut ends = look.hidden;
         ends.extend(judge(&look.written, machine.instance_disk_bytes_max, space));
-        for ((id, restarts), reason) in ends {
+        for ((id, run), reason) in ends {
             tracing::warn!(instance = %id, reason, "is ended");
-            instances.end(&id, restarts, reason).await;
+            instances.end(&id, run, reason).await;
         }
     }
 }

@@ -16,7 +16,7 @@ use probe::{Answer, Failing, probe};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 /// The listening socket is looked for this often at first, and ever less often for a slow program.
@@ -133,12 +133,14 @@ impl Verdict {
 /// Watches one running instance for ever and sends what changes. Ends when nobody listens any more.
 /// `pid` is a process in the instance's network namespace. `known` is what was said of the same container before, by
 /// this process or an earlier one: it holds until the checks say otherwise. Failing answers count from `counts_from`.
+/// While `awake` says that the instance is throttled or frozen it is not asked.
 pub async fn watch(
     check: HealthCheck,
     counts_from: Instant,
     address: SocketAddr,
     pid: i32,
     known: Health,
+    awake: Option<watch::Receiver<bool>>,
     news: mpsc::Sender<News>,
 ) {
     let asked = check.clone();
@@ -148,7 +150,7 @@ pub async fn watch(
         let check = asked.clone();
         async move { probe(&check, address).await }
     };
-    watch_with(check, counts_from, known, look, ask, news).await;
+    watch_with(check, counts_from, known, look, ask, awake, news).await;
 }
 
 async fn watch_with<F: Future<Output = Answer>>(
@@ -157,6 +159,7 @@ async fn watch_with<F: Future<Output = Answer>>(
     known: Health,
     look: impl Fn() -> Option<Readiness>,
     ask: impl Fn() -> F,
+    mut awake: Option<watch::Receiver<bool>>,
     news: mpsc::Sender<News>,
 ) {
     let interval = Duration::from_secs(u64::from(check.interval_s.max(1)));
@@ -173,8 +176,19 @@ async fn watch_with<F: Future<Output = Answer>>(
     }
     let mut retry = Duration::from_millis(FIRST_RETRY_MS);
     loop {
+        if let Some(awake) = &mut awake {
+            tokio::select! {
+                // Of one that is off the ladder this watch is about to end.
+                woken = awake.wait_for(|awake| *awake) => if woken.is_err() { return },
+                () = news.closed() => return,
+            }
+        }
         let began = Instant::now();
         let answer = ask().await;
+        if awake.as_ref().is_some_and(|awake| awake.has_changed().unwrap_or(true)) {
+            // It may be late because the instance was put to sleep meanwhile.
+            continue;
+        }
         if verdict.answer(answer, Instant::now())
             && news.send(News::Health(verdict.health().clone())).await.is_err()
         {
@@ -315,7 +329,7 @@ mod tests {
             std::future::ready(Ok(()))
         };
         let unknown = Health::Starting { hint: None };
-        let watching = watch_with(check(HealthProtocol::Tcp), began, unknown, look, ask, sender);
+        let watching = watch_with(check(HealthProtocol::Tcp), began, unknown, look, ask, None, sender);
         let reading = async {
             let mut seen = Vec::new();
             while seen.last() != Some(&News::Health(Health::Healthy)) {
@@ -337,6 +351,42 @@ mod tests {
         assert!(looks.get() < 40, "{} looks", looks.get());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_sleeps_is_not_asked_and_an_answer_from_before_does_not_count() {
+        let (sender, mut news) = mpsc::channel(64);
+        let (awake_to, awake) = watch::channel(true);
+        let asked = Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            let awake_to = awake_to.clone();
+            let number = asked.get();
+            async move {
+                // The second is put to sleep while it is asked, and is late for it.
+                match number {
+                    2 => {
+                        awake_to.send_replace(false);
+                        silent("too late")
+                    }
+                    _ => Ok(()),
+                }
+            }
+        };
+        let look = || -> Option<Readiness> { panic!("it has listened") };
+        let hasty = HealthCheck { unhealthy_threshold: 1, ..check(HealthProtocol::Tcp) };
+        let watching = watch_with(hasty, Instant::now(), Health::Healthy, look, ask, Some(awake), sender);
+        let reading = async {
+            sleep(Duration::from_secs(100)).await;
+            assert_eq!(asked.get(), 2);
+            awake_to.send_replace(true);
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(asked.get(), 3, "at once when it wakes");
+            news.close();
+            news.try_recv()
+        };
+        let ((), heard) = tokio::join!(watching, reading);
+        assert!(heard.is_err(), "{heard:?}");
+    }
+
     /// One that hangs is not taken for one that starts, because another process looks at it now.
     #[tokio::test(start_paused = true)]
     async fn what_failed_before_fails_until_it_is_healthy() {
@@ -348,7 +398,7 @@ mod tests {
             std::future::ready(if hangs { silent("no answer") } else { Ok(()) })
         };
         let known = Health::Unhealthy { reason: "no answer".to_owned() };
-        let watching = watch_with(check(HealthProtocol::Tcp), began, known, look, ask, sender);
+        let watching = watch_with(check(HealthProtocol::Tcp), began, known, look, ask, None, sender);
         let reading = async {
             let first = news.recv().await;
             news.close();

@@ -8,16 +8,18 @@ use crate::local::container::pair::Pair;
 use crate::local::durable;
 use crate::local::instance::birth::blocking;
 use crate::local::instance::disk::Run;
+use crate::local::instance::end::exit_of;
 use crate::local::instance::shim;
 use crate::local::instance::state::{Adopted, Order};
 use crate::local::instance::wanted::{Removing, Wanted, is_plain_id};
-use crate::local::instance::{Instance, ORDERS_MAX, exit_of};
+use crate::local::instance::{Instance, ORDERS_MAX};
 use crate::local::machine::Machine;
 use apron_model::ids::{Generation, InstanceId};
 use apron_model::instance::{Fault, Health, InstanceSpec, Observed, Phase, Waterfall};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +32,8 @@ pub(crate) const INSTANCES_MAX: usize = 2_000;
 struct Entry {
     orders: mpsc::Sender<Order>,
     shown: Arc<Mutex<Observed>>,
+    /// Which of its starts runs; 0: none.
+    run: Arc<AtomicU32>,
 }
 
 /// A container that no wish names. It is listed, so that whoever knows better may remove it, and left alone.
@@ -180,21 +184,18 @@ impl Instances {
         observed
     }
 
-    /// The latest start of every instance whose container runs.
+    /// The start of every instance whose container runs.
     pub(crate) fn running(&self) -> Vec<Run> {
         let entries = self.entries();
-        let runs = entries.iter().filter_map(|(id, entry)| {
-            let shown = lock(&entry.shown);
-            (shown.phase == Phase::Running).then(|| (id.clone(), shown.restarts))
-        });
-        runs.collect()
+        let runs = entries.iter().map(|(id, entry)| (id.clone(), entry.run.load(Ordering::Relaxed)));
+        runs.filter(|(_, run)| *run > 0).collect()
     }
 
     /// Kills the container of this start, for a reason that its exit then tells; the instance is started anew.
-    pub(crate) async fn end(&self, id: &InstanceId, restarts: u32, reason: String) {
+    pub(crate) async fn end(&self, id: &InstanceId, run: u32, reason: String) {
         if let Some(orders) = self.orders_of(id) {
             // A task that ends meanwhile needs no order.
-            let _ = orders.send(Order::End { restarts, reason }).await;
+            let _ = orders.send(Order::End { run, reason }).await;
         }
     }
 
@@ -247,8 +248,11 @@ impl Instances {
         let observed = observed(&id, wish.spec.generation, wish.address, wish.spec.port, wish.restarts);
         let shown = Arc::new(Mutex::new(observed));
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        self.entries().insert(id, Entry { orders, shown: shown.clone() });
-        let instance = Instance::new(self.machine.clone(), wish, pair, shown, inbox, began);
+        let run = Arc::new(AtomicU32::new(0));
+        let entry = Entry { orders: orders.clone(), shown: shown.clone(), run: run.clone() };
+        self.entries().insert(id, entry);
+        let orders = (orders, inbox);
+        let instance = Instance::new(self.machine.clone(), wish, pair, (shown, run), orders, began);
         let machine = self.machine.clone();
         lock(&self.tasks).spawn(async move {
             instance.run(adopted).await;

@@ -22,13 +22,18 @@ impl Instance {
         if !matches!(self.state, State::Running { .. }) || self.size == Some(wished) {
             return;
         }
-        let (machine, spec) = (self.machine.clone(), self.wanted.spec.clone());
+        let (machine, id) = (self.machine.clone(), self.wanted.spec.id.clone());
+        let limits = Limits::of(wished);
+        // Off the runtime: a lower limit of memory may take the kernel a while.
         let resized = blocking(move || {
-            let limits = Limits::of(spec.size);
-            let cgroup = machine.instance_cgroup(spec.id.as_str());
-            machine.cgroups.set_limits(&cgroup, &limits).map_err(|e| Fault::transient(e.to_string()))
+            let cgroup = machine.instance_cgroup(id.as_str());
+            machine.cgroups.set_sizes(&cgroup, &limits).map_err(|e| Fault::transient(e.to_string()))
         });
-        match resized.await {
+        let resized = resized.await.and_then(|()| {
+            let cpu = self.place.as_ref().map_or(Ok(()), |place| place.resized(limits));
+            cpu.map_err(|e| Fault::transient(e.to_string()))
+        });
+        match resized {
             Ok(()) => {
                 self.size = Some(wished);
                 self.resizing = None;

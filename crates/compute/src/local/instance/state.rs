@@ -14,11 +14,14 @@ pub(in crate::local) enum Order {
     Ensure(Box<InstanceSpec>, oneshot::Sender<Result<(), String>>),
     /// Cannot be refused.
     Remove(Removing, oneshot::Sender<()>),
-    /// Kill the container of the start that follows so many others, for this reason; another is left alone.
+    /// Kill the container of this start, for this reason; another is left alone.
     End {
-        restarts: u32,
+        run: u32,
         reason: String,
     },
+    /// Nothing has been to do for it for long: it is to have no process until it is woken. Of the ladder.
+    Sleep,
+    Wake,
 }
 
 /// What the task's own work reports.
@@ -31,6 +34,8 @@ pub(super) enum Event {
     /// The running container is to be given its size, again.
     Resize,
     Cleared(Result<(), String>),
+    /// What was left of a container is gone, of an instance that goes on.
+    Rested(Result<(), String>),
 }
 
 pub(super) enum State {
@@ -51,6 +56,8 @@ pub(super) enum State {
         _alive: Arc<Alive>,
     },
     Clearing,
+    /// It sleeps without a process, and what was left of the last one is gone.
+    Asleep,
     Gone,
 }
 

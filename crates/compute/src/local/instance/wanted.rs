@@ -28,6 +28,9 @@ pub struct Wanted {
     /// It had failed its checks instead, and why when it began to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,
+    /// It has no process because nothing was to do for it: the next request starts it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asleep: bool,
     /// Set once the instance is to go; the removal goes on after a crash.
     pub removing: Option<Removing>,
 }
@@ -42,7 +45,8 @@ impl Wanted {
     pub fn new(spec: InstanceSpec, address: Ipv4Addr) -> Wanted {
         let layers = Vec::new();
         let (healthy, failing) = (false, None);
-        Wanted { version: VERSION, spec, address, layers, restarts: 0, healthy, failing, removing: None }
+        let (asleep, removing) = (false, None);
+        Wanted { version: VERSION, spec, address, layers, restarts: 0, healthy, failing, asleep, removing }
     }
 
     /// What the checks of the running container said when this was written. Who watches it anew goes on from there.
@@ -144,11 +148,12 @@ pub fn judge(old: &InstanceSpec, new: &InstanceSpec) -> Result<Option<Change>, S
         health: old.health.clone(),
         health_grace_ms: old.health_grace_ms,
         stop_grace_ms: old.stop_grace_ms,
+        idle: old.idle,
         ..new.clone()
     } == *old;
     if !same_container {
         return Err(format!(
-            "of instance {} only size and health check can change; wish a new instance",
+            "of instance {} only size, health check and idle policy can change; wish a new instance",
             new.id
         ));
     }
@@ -190,6 +195,7 @@ pub(crate) mod tests {
             },
             health_grace_ms: 0,
             stop_grace_ms: 1_000,
+            idle: Default::default(),
         }
     }
 
@@ -251,7 +257,9 @@ pub(crate) mod tests {
         newer.health.interval_s = 9;
         assert_eq!(judge(&old, &newer), Ok(Some(Change { recheck: true })));
         newer.env.insert("A".into(), "b".into());
-        assert!(judge(&old, &newer).unwrap_err().contains("only size and health check can change"));
+        assert!(
+            judge(&old, &newer).unwrap_err().contains("only size, health check and idle policy can change")
+        );
     }
 
     #[test]

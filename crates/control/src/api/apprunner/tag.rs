@@ -109,8 +109,9 @@ async fn of_service(
         .map_err(failure::store)?
         .ok_or_else(|| service::not_found(arn))?;
     if changed.is_ok() {
-        // Some tags are for proxies, and act at once.
+        // Some tags are for proxies or for instances, and act at once.
         context.platform.hints.routes();
+        context.platform.hints.instances();
     }
     changed
 }

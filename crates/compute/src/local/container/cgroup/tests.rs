@@ -27,12 +27,6 @@ fn layouts_are_told_apart() {
     assert!(one.ends_with("this host does not offer the controller pids"), "{one}");
 }
 
-#[test]
-fn quotas_follow_cpu_units() {
-    let quota = |cpu_units| Limits { cpu_units, memory_bytes: 0, pids: 1 }.quota_us();
-    assert_eq!([quota(256), quota(1024), quota(4096), quota(1)], [25_000, 100_000, 400_000, 1_000]);
-}
-
 /// Needs root.
 #[test]
 fn a_memory_limit_below_what_is_used_is_refused_and_nobody_killed() {

@@ -1,6 +1,15 @@
 use super::*;
+use crate::memory::{
+    CELLS, CHANGES, CHANGES_WAIT_MAX, Memory, SEALS, Unlock, VERSION, head, is_counts_memory, lock,
+};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::File;
 use std::mem::forget;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicU32;
+use std::time::Instant;
 
 fn file() -> OwnedFd {
     counts_memory().unwrap()
@@ -23,8 +32,8 @@ fn take(slots: &Slots, ceiling: u32) -> bool {
 fn kill(region: &Arc<Region>) {
     // SAFETY: mapped with this length. Nothing refers to it any more: whoever kills a region uses it no more, and forgets
     // its slots.
-    unsafe { libc::munmap(region.map.0.as_ptr().cast(), size_of::<Memory>()) };
-    nix::unistd::close(region.file.as_raw_fd()).unwrap();
+    unsafe { libc::munmap(region.mapped.map.0.as_ptr().cast(), size_of::<Memory>()) };
+    nix::unistd::close(region.mapped.file.as_raw_fd()).unwrap();
     forget(region.clone());
 }
 
@@ -109,7 +118,7 @@ fn who_says_nothing_for_a_while_does_not_keep_its_turn() {
     at_old.mark(true);
     assert!(!take(&at_new, 1));
     // As if it had been stopped since then.
-    old.map.memory().waits_until_ms[old.lane as usize].store(clock_ms(), SeqCst);
+    old.mapped.memory().waits_until_ms[old.lane as usize].store(clock_ms(), SeqCst);
     assert!(take(&at_new, 1));
     at_new.release();
     at_old.mark(true);
@@ -120,13 +129,13 @@ fn who_says_nothing_for_a_while_does_not_keep_its_turn() {
 fn who_was_stopped_while_it_made_a_change_is_waited_for_once() {
     let file = file();
     let (a, b) = (join(&file), join(&file));
-    assert!(lock(&b.file, CHANGES).unwrap());
+    assert!(lock(&b.mapped.file, CHANGES).unwrap());
     let begun = Instant::now();
     let alone: Vec<Slots> = (0..100).map(|number| slots(&a, number)).collect();
     assert!(alone.iter().all(|one| matches!(one.place, Place::Own(_))));
     // One after the other would be ten seconds.
     assert!(begun.elapsed() < CHANGES_WAIT_MAX * 30);
-    drop(Unlock { file: &b.file, number: CHANGES });
+    drop(Unlock { file: &b.mapped.file, number: CHANGES });
     assert!(matches!(slots(&a, 100).place, Place::Shared(_)));
 }
 
@@ -156,7 +165,7 @@ fn a_cell_is_used_again_when_nobody_knows_its_instance_any_more() {
             known.remove(0);
         }
     }
-    let used = region.map.memory().cells.iter().filter(|cell| cell.users.load(SeqCst) != 0);
+    let used = region.mapped.memory().cells.iter().filter(|cell| cell.users.load(SeqCst) != 0);
     assert_eq!(used.count(), 100);
 }
 
@@ -164,20 +173,20 @@ fn a_cell_is_used_again_when_nobody_knows_its_instance_any_more() {
 #[test]
 fn an_instance_has_one_cell_also_when_an_earlier_place_came_free() {
     let region = Region::create().unwrap();
-    let memory = region.map.memory();
+    let memory = region.mapped.memory();
     let keys = [5, 6, 7].map(|turn| turn * CELLS as u64 + 9);
-    assert_eq!(keys.map(|key| memory.cell_for(key, 0)), [Some(9), Some(10), Some(11)]);
+    assert_eq!(keys.map(|key| memory.cell_for(key, User::Lane(0))), [Some(9), Some(10), Some(11)]);
     memory.cells[9].leave(0);
-    assert_eq!(memory.cell_for(keys[2], 1), Some(11));
-    assert_eq!(memory.cell_for(8 * CELLS as u64 + 9, 1), Some(9), "one that is new takes it");
-    assert_eq!(memory.cell_for(keys[0], 1), Some(12));
+    assert_eq!(memory.cell_for(keys[2], User::Lane(1)), Some(11));
+    assert_eq!(memory.cell_for(8 * CELLS as u64 + 9, User::Lane(1)), Some(9), "one that is new takes it");
+    assert_eq!(memory.cell_for(keys[0], User::Lane(1)), Some(12));
     assert_eq!(memory.cells[11].users.load(SeqCst), 0b11);
 }
 
 #[test]
 fn without_room_an_instance_is_counted_alone() {
     let region = Arc::new(Region::create().unwrap());
-    for cell in &region.map.memory().cells {
+    for cell in &region.mapped.memory().cells {
         cell.key.store(1, SeqCst);
         cell.users.store(1 << 3, SeqCst);
     }

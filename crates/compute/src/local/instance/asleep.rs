@@ -1,0 +1,176 @@
+//! Its place on the ladder; and how it comes to sleep without a process, and wakes from that.
+
+use super::birth;
+use super::state::{Adopted, Event, State};
+use super::{BACKOFF_MS_MIN, Instance, STABLE, send};
+use crate::local::container::cgroup::Limits;
+use crate::local::ladder::{Enrolment, Place};
+use apron_model::instance::{Fault, Health, Phase};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// For an application that is being stopped when it is asked for again.
+const LATE_GRACE: Duration = Duration::from_secs(1);
+/// Before what a container left is taken away again, where that failed. Short: somebody may ask for the instance.
+const REST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Instance {
+    pub(super) fn enrol(&mut self, healthy: bool) {
+        self.place = Some(self.machine.ladder.enrol(self.enrolment(), healthy));
+    }
+
+    fn enrolment(&self) -> Enrolment {
+        let spec = &self.wanted.spec;
+        Enrolment {
+            id: spec.id.clone(),
+            address: SocketAddr::from((self.wanted.address, spec.port)),
+            cgroup: self.machine.instance_cgroup(spec.id.as_str()),
+            // Of one that was found running it is not known; it is given its size next.
+            limits: Limits::of(self.size.unwrap_or(spec.size)),
+            policy: spec.idle,
+            orders: self.orders_to.clone(),
+        }
+    }
+
+    pub(super) fn off_the_ladder(&mut self) {
+        if let Some(place) = self.place.take() {
+            place.leave();
+        }
+    }
+
+    /// A start from zero has failed, if it was one: whoever waits for it is told. It is tried again as any other, and is asleep
+    /// for proxies until it works.
+    pub(super) fn does_not_rise(&mut self) -> bool {
+        let Some(place) = self.place.as_ref().filter(|place| self.rises || place.is_at_zero()) else {
+            return false;
+        };
+        place.failed();
+        self.rises = false;
+        self.wanted.asleep = false;
+        true
+    }
+
+    /// The ladder has thawed it, and lets nobody ask it any more.
+    pub(super) async fn sleep(&mut self) {
+        let State::Running { alive, since } = &self.state else { return };
+        let (alive, is_stable) = (alive.clone(), since.elapsed() >= STABLE);
+        // Since that was said it may have come up again.
+        if self.wanted.removing.is_some() || !self.place.as_ref().is_some_and(Place::is_at_zero) {
+            return;
+        }
+        tracing::info!(instance = %self.wanted.spec.id, "has nothing to do, and sleeps without a process");
+        if is_stable {
+            self.backoff_ms = BACKOFF_MS_MIN;
+        }
+        self.rises = false;
+        let starting = Health::Starting { hint: None };
+        let mut next = self.wanted.with_health(&starting).unwrap_or_else(|| self.wanted.clone());
+        next.asleep = true;
+        self.keep_if_possible(next).await;
+        self.terminate(alive, self.wanted.spec.stop_grace_ms);
+    }
+
+    pub(super) async fn wake(&mut self) {
+        match self.state {
+            State::Asleep => {
+                self.rises = true;
+                self.start(Instant::now());
+                // While it starts. A node that finds this undone takes it for one that was being stopped.
+                self.keep_awake().await;
+            }
+            // It cannot be called back any more: it is started as soon as it has ended, which it is not given long for. It
+            // had nothing to do.
+            State::Stopping { .. } if self.wanted.removing.is_none() && !self.rises => {
+                self.rises = true;
+                self.work(async move |events| {
+                    sleep(LATE_GRACE).await;
+                    send(&events, Event::Due).await;
+                });
+            }
+            State::Clearing => self.rises = self.wanted.removing.is_none(),
+            State::Starting { .. }
+            | State::Running { .. }
+            | State::Waiting
+            | State::Failed
+            | State::Stopping { .. }
+            | State::Gone => {}
+        }
+    }
+
+    /// What a node finds of one that was to sleep, or slept, when the node before it ended.
+    pub(super) fn sleeps(&mut self, found: Adopted) {
+        self.place = Some(self.machine.ladder.enrol_asleep(self.enrolment()));
+        self.show(|shown| {
+            shown.phase = Phase::Running;
+            shown.health = Health::Healthy;
+        });
+        match found {
+            Adopted::Alive(alive) => {
+                // It heard its signal, most likely; the time that it has begins anew.
+                let cgroup = self.machine.instance_cgroup(self.wanted.spec.id.as_str());
+                if let Err(error) = self.machine.cgroups.thaw(&cgroup) {
+                    tracing::warn!(instance = %self.wanted.spec.id, %error, "cannot be thawed to be stopped");
+                }
+                self.terminate(Arc::new(*alive), self.wanted.spec.stop_grace_ms);
+            }
+            Adopted::Exited(_) | Adopted::Nothing => self.rest(Duration::ZERO),
+        }
+    }
+
+    /// It was started for a request, and has no verdict after `RISE_MAX`: who waits is told so. From here on it is as any
+    /// other that starts.
+    pub(super) fn is_late(&mut self) {
+        if self.does_not_rise() {
+            let hint = Some("it was started for a request, and is not healthy yet".to_owned());
+            self.show(|shown| shown.health = Health::Starting { hint });
+        }
+    }
+
+    async fn keep_awake(&mut self) {
+        let mut next = self.wanted.clone();
+        next.asleep = false;
+        self.keep_if_possible(next).await;
+    }
+
+    /// Takes away what the container leaves, but for its output, its id and its address.
+    pub(super) fn rest(&mut self, after: Duration) {
+        self.enter(State::Clearing);
+        let (machine, id) = (self.machine.clone(), self.wanted.spec.id.to_string());
+        let (address, pair) = (self.wanted.address, self.pair.clone());
+        self.work(async move |events| {
+            sleep(after).await;
+            send(&events, Event::Rested(birth::rest(&machine, &id, address, pair).await)).await;
+        });
+    }
+
+    pub(super) async fn rested(&mut self) {
+        self.pair = None;
+        self.size = None;
+        if self.wanted.removing.is_some() {
+            return self.clear(Duration::ZERO);
+        }
+        if !self.wanted.asleep {
+            // Somebody has waited for it in vain.
+            return self.start(Instant::now());
+        }
+        self.enter(State::Asleep);
+        if self.rises {
+            self.wake().await;
+        }
+    }
+
+    pub(super) fn not_rested(&mut self, reason: String) {
+        tracing::warn!(instance = %self.wanted.spec.id, reason, "cannot be cleared yet");
+        if self.wanted.removing.is_some() {
+            return self.clear(REST_PAUSE);
+        }
+        if self.rises {
+            self.does_not_rise();
+            let fault = Fault::transient(reason).bounded();
+            self.show(|shown| shown.phase = Phase::Failed(fault));
+        }
+        self.rest(REST_PAUSE);
+    }
+}

@@ -1,0 +1,400 @@
+//! One instance on the ladder: what is known of it, and each step up and down.
+
+use super::clients::Clients;
+use super::{AGAIN_AFTER, Enrolment, LOOK, LOOK_ASLEEP, timestamp};
+use crate::local::container::cgroup::{CgroupError, Cgroups, Limits};
+use crate::local::instance::state::Order;
+use apron_activity::channel::FromNode;
+use apron_activity::{Wakefulness, Watched, Watcher, key};
+use apron_model::idle::{self, Awake, Idleness, Rung};
+use apron_model::instance::Health;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Loops close their connections within a turn. One that takes longer is too busy for anybody to be put to sleep.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+pub(super) struct Member {
+    pub(super) key: u64,
+    pub(super) enrolment: Enrolment,
+    pub(super) healthy: bool,
+    pub(super) look_at: Instant,
+    pub(super) is_awake: watch::Sender<bool>,
+    rung: Rung,
+    /// Nothing has kept it awake since then, or a little later.
+    since: Instant,
+    looked_at: Instant,
+    awake: Option<Awake>,
+    /// None: there was no room for it, or somebody had the lock. Who counts there cannot be seen.
+    cell: Option<Watched>,
+    closing: Option<Closing>,
+    /// Loops that wait for it to be started.
+    waiting: BTreeSet<u64>,
+    /// Its start was in vain, and is not asked for again: its task tries it by itself.
+    failed: bool,
+    /// At zero: there is a process again, which is not healthy yet.
+    started: bool,
+}
+
+/// What came of a wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    Now,
+    /// It is being started.
+    Later,
+    Not,
+}
+
+/// Whether it has anything to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Busy {
+    No,
+    /// It had, and that is over.
+    Touched,
+    Now,
+}
+
+/// Loops that were asked to close their connections, before it is frozen.
+struct Closing {
+    left: BTreeSet<u64>,
+    until: Instant,
+}
+
+impl Member {
+    /// On which rung a running instance is, by what the kernel says.
+    pub(super) fn found(enrolment: &Enrolment, cgroups: &Cgroups) -> Rung {
+        if cgroups.is_freezing(&enrolment.cgroup) {
+            Rung::Frozen
+        } else if cgroups.is_throttled(&enrolment.cgroup, &enrolment.limits) {
+            Rung::Throttled
+        } else {
+            Rung::Active
+        }
+    }
+
+    pub(super) fn new(enrolment: Enrolment, healthy: bool, rung: Rung) -> Member {
+        let now = Instant::now();
+        Member {
+            key: key(&enrolment.id, enrolment.address),
+            enrolment,
+            healthy,
+            look_at: now,
+            is_awake: watch::Sender::new(rung == Rung::Active),
+            rung,
+            since: now,
+            looked_at: now,
+            awake: None,
+            cell: None,
+            closing: None,
+            waiting: BTreeSet::new(),
+            failed: false,
+            started: false,
+        }
+    }
+
+    /// Looks for its cell in the memory in which proxies count.
+    pub(super) fn follow(&mut self, memory: &Watcher) {
+        self.cell = memory.watch(self.key);
+        self.say(wakefulness(self.rung));
+    }
+
+    /// Sees whether it has anything to do, and takes a step where it is time for one.
+    pub(super) fn look(
+        &mut self,
+        cgroups: &Cgroups,
+        memory: Option<&Watcher>,
+        clients: &mut Clients,
+        now: Instant,
+    ) {
+        self.answer(clients);
+        if let (None, Some(memory)) = (&self.cell, memory) {
+            self.follow(memory);
+        }
+        let before = std::mem::replace(&mut self.looked_at, now);
+        let busy = self.is_busy();
+        self.awake = self.why_awake(busy, self.is_unseen() || clients.any_elsewhere());
+        self.look_at = now + if self.rung == Rung::Active { LOOK } else { LOOK_ASLEEP };
+        if self.awake.is_none() && clients.none_yet(now) {
+            // It stays where it is: who needs it will say so.
+            self.awake = Some(Awake::UnknownProxy);
+            self.since = now;
+            return;
+        }
+        if self.awake.is_some() {
+            let looks_often = now - before < 2 * LOOK;
+            let is_over = self.awake == Some(Awake::Requests) && busy == Busy::Touched && looks_often;
+            let since = self.since;
+            if self.awake == Some(Awake::Wanted) {
+                self.look_at = now + LOOK_ASLEEP;
+            }
+            self.wake(cgroups, now);
+            // A request that has come and gone since the last look did so after that, and after it woke the instance.
+            self.since = if is_over { before.max(since) } else { now };
+            return;
+        }
+        let began = self.since;
+        let seen = Idleness { rung: self.rung, awake: None, since: timestamp(began, self.since) };
+        let decision = idle::decide(&self.enrolment.policy, &seen, timestamp(began, now));
+        if let Some(at) = decision.look_at {
+            self.look_at = self.look_at.min(began + Duration::from_millis(at.0));
+        }
+        // What is below is reached by the rungs above it.
+        match (self.rung, decision.rung) {
+            (Rung::Active, Rung::Throttled | Rung::Frozen | Rung::Zero) => self.throttle(cgroups, now),
+            (Rung::Throttled, Rung::Frozen | Rung::Zero) => self.close_then_freeze(cgroups, clients, now),
+            (Rung::Frozen, Rung::Zero) => self.stop(cgroups, now),
+            (from, to) if to < from => {
+                self.wake(cgroups, now);
+            }
+            (Rung::Active | Rung::Throttled | Rung::Frozen | Rung::Zero, _) => {}
+        }
+    }
+
+    fn why_awake(&self, busy: Busy, unknown: bool) -> Option<Awake> {
+        if self.enrolment.policy.lowest == Rung::Active {
+            Some(Awake::Wanted)
+        } else if !self.healthy {
+            Some(Awake::Starting)
+        } else if busy != Busy::No {
+            Some(Awake::Requests)
+        } else {
+            unknown.then_some(Awake::UnknownProxy)
+        }
+    }
+
+    /// Its counts are not seen, for now. Nobody starts a process for that: who needs it says so.
+    fn is_unseen(&self) -> bool {
+        self.cell.is_none() && self.rung != Rung::Zero
+    }
+
+    fn is_busy(&self) -> Busy {
+        let Some(cell) = &self.cell else { return Busy::No };
+        // Its touch is taken also from one that is busy, or that would be found a second time.
+        match (cell.take_touched(), cell.is_busy()) {
+            (_, true) => Busy::Now,
+            (true, false) => Busy::Touched,
+            (false, false) => Busy::No,
+        }
+    }
+
+    fn say(&self, wakefulness: Wakefulness) {
+        self.cell.iter().for_each(|cell| cell.say(wakefulness));
+    }
+
+    fn throttle(&mut self, cgroups: &Cgroups, now: Instant) {
+        self.say(Wakefulness::Throttled);
+        if self.is_busy() != Busy::No {
+            return self.stays(now);
+        }
+        if let Err(error) =
+            cgroups.throttle(&self.enrolment.cgroup, &self.enrolment.limits, idle::THROTTLED_SHARE)
+        {
+            return self.not_done("throttled", &error, now);
+        }
+        self.rung = Rung::Throttled;
+        // A further rung may be due already.
+        self.look_at = now;
+        self.is_awake.send_replace(false);
+    }
+
+    fn close_then_freeze(&mut self, cgroups: &Cgroups, clients: &mut Clients, now: Instant) {
+        let closing = self.closing.get_or_insert_with(|| {
+            let left: BTreeSet<u64> = clients.known().collect();
+            left.iter().for_each(|client| clients.say(*client, FromNode::Close(self.key)));
+            Closing { left, until: now + CLOSE_WAIT_MAX }
+        });
+        closing.left.retain(|client| clients.is_there(*client));
+        let (all, late) = (closing.left.is_empty(), closing.until <= now);
+        self.look_at = closing.until;
+        if all {
+            self.closing = None;
+            self.freeze(cgroups, now);
+        } else if late {
+            self.closing = None;
+            self.look_at = now + AGAIN_AFTER;
+        }
+    }
+
+    /// A loop keeps no connection to it any more.
+    pub(super) fn closed(&mut self, client: u64, now: Instant) {
+        if let Some(closing) = &mut self.closing {
+            closing.left.remove(&client);
+            if closing.left.is_empty() {
+                self.look_at = now;
+            }
+        }
+    }
+
+    fn freeze(&mut self, cgroups: &Cgroups, now: Instant) {
+        self.say(Wakefulness::Asleep);
+        if self.is_busy() != Busy::No {
+            self.wake(cgroups, now);
+            return;
+        }
+        // From here on it has to be thawed, whatever came of it.
+        self.rung = Rung::Frozen;
+        self.look_at = now + LOOK_ASLEEP;
+        let Enrolment { cgroup, limits, .. } = &self.enrolment;
+        // With its whole CPU: what waits for the next period of a quota cannot go to sleep before that. Nor does the wake
+        // have to lift it then.
+        if let Err(error) = cgroups.freeze(cgroup).and_then(|()| cgroups.unthrottle(cgroup, limits)) {
+            self.wake(cgroups, now);
+            self.not_done("frozen", &error, now);
+        }
+    }
+
+    /// It is asleep for proxies already; now its process ends.
+    fn stop(&mut self, cgroups: &Cgroups, now: Instant) {
+        if self.is_busy() != Busy::No {
+            self.wake(cgroups, now);
+            return;
+        }
+        // Who is frozen hears no signal.
+        if let Err(error) = lift(&self.enrolment, self.rung, cgroups) {
+            return self.not_done("stopped", &error, now);
+        }
+        match self.enrolment.orders.try_send(Order::Sleep) {
+            Ok(()) => (self.rung, self.started) = (Rung::Zero, false),
+            // Its task has much to do: some other time.
+            Err(_) => self.is_up(now),
+        }
+    }
+
+    /// There was something to do while it was being put to sleep.
+    fn stays(&mut self, now: Instant) {
+        self.say(wakefulness(self.rung));
+        self.since = now;
+        self.look_at = now + LOOK;
+    }
+
+    fn not_done(&mut self, what: &str, error: &CgroupError, now: Instant) {
+        tracing::warn!(instance = %self.enrolment.id, %error, "cannot be {what}");
+        self.stays(now);
+        self.look_at = now + AGAIN_AFTER;
+    }
+
+    /// Brings it to the top, or has its task start it.
+    pub(super) fn wake(&mut self, cgroups: &Cgroups, now: Instant) -> Woken {
+        self.closing = None;
+        match self.rung {
+            Rung::Active => return Woken::Now,
+            Rung::Zero if self.failed => return Woken::Not,
+            Rung::Zero => {
+                // One order is enough; a task that does not take it is asked again with the next look.
+                let _ = self.enrolment.orders.try_send(Order::Wake);
+                return Woken::Later;
+            }
+            Rung::Throttled | Rung::Frozen => {}
+        }
+        if let Err(error) = lift(&self.enrolment, self.rung, cgroups) {
+            tracing::error!(instance = %self.enrolment.id, %error, "cannot be woken");
+            return Woken::Not;
+        }
+        self.is_up(now);
+        Woken::Now
+    }
+
+    fn is_up(&mut self, now: Instant) {
+        self.rung = Rung::Active;
+        self.failed = false;
+        self.since = now;
+        self.look_at = now + LOOK;
+        self.say(Wakefulness::Awake);
+        self.is_awake.send_replace(true);
+    }
+
+    /// This loop hears of it when it is started.
+    pub(super) fn waits(&mut self, client: u64) {
+        self.waiting.insert(client);
+    }
+
+    pub(super) fn take_waiting(&mut self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    pub(super) fn hears(&mut self, health: &Health) {
+        let has_verdict = !matches!(health, Health::Starting { .. });
+        if self.rung != Rung::Zero {
+            self.healthy = *health == Health::Healthy;
+        } else if self.started && has_verdict {
+            // Well or not, it is as any other that has just been started: others decide who gets requests.
+            self.healthy = *health == Health::Healthy;
+            self.started = false;
+            let now = Instant::now();
+            self.is_up(now);
+            // For those who wait.
+            self.look_at = now;
+        }
+        // What was said of a process that is being stopped says nothing of the next one.
+    }
+
+    pub(super) fn is_at_zero(&self) -> bool {
+        self.rung == Rung::Zero
+    }
+
+    /// Its checks may run, before it is awake for others.
+    pub(super) fn started(&mut self, limits: Limits) {
+        self.enrolment.limits = limits;
+        self.started = self.rung == Rung::Zero;
+        self.is_awake.send_replace(true);
+    }
+
+    pub(super) fn start_failed(&mut self) {
+        self.failed = true;
+        self.look_at = Instant::now();
+    }
+
+    /// Tells those who wait what came of it.
+    fn answer(&mut self, clients: &mut Clients) {
+        let what = match (self.rung, self.failed) {
+            (Rung::Zero, false) => return,
+            (Rung::Zero, true) => FromNode::NotWoken(self.key),
+            (Rung::Active | Rung::Throttled | Rung::Frozen, _) => FromNode::Awake(self.key),
+        };
+        self.take_waiting().into_iter().for_each(|client| clients.say(client, what));
+    }
+
+    pub(super) fn resized(&mut self, limits: Limits, cgroups: &Cgroups) -> Result<(), CgroupError> {
+        let Enrolment { cgroup, limits: before, .. } = &mut self.enrolment;
+        *before = limits;
+        match self.rung {
+            Rung::Throttled => cgroups.throttle(cgroup, &limits, idle::THROTTLED_SHARE),
+            Rung::Active | Rung::Frozen | Rung::Zero => cgroups.unthrottle(cgroup, &limits),
+        }
+    }
+
+    /// It is not the ladder's any more, and awake.
+    pub(super) fn leave(&mut self, cgroups: &Cgroups) {
+        // Of a container that has ended there may be nothing left to be woken.
+        if let Err(error) = lift(&self.enrolment, self.rung, cgroups) {
+            tracing::debug!(instance = %self.enrolment.id, %error, "was not woken at its end");
+        }
+        self.rung = Rung::Active;
+        self.say(Wakefulness::Awake);
+    }
+}
+
+/// Gives it its whole CPU, and lets it run.
+fn lift(enrolment: &Enrolment, from: Rung, cgroups: &Cgroups) -> Result<(), CgroupError> {
+    match from {
+        Rung::Active | Rung::Zero => Ok(()),
+        Rung::Throttled => cgroups.unthrottle(&enrolment.cgroup, &enrolment.limits),
+        Rung::Frozen => {
+            // It has its whole CPU already, unless that could not be given to it then.
+            let lifted = match cgroups.is_throttled(&enrolment.cgroup, &enrolment.limits) {
+                true => cgroups.unthrottle(&enrolment.cgroup, &enrolment.limits),
+                false => Ok(()),
+            };
+            cgroups.thaw(&enrolment.cgroup).and(lifted)
+        }
+    }
+}
+
+fn wakefulness(rung: Rung) -> Wakefulness {
+    match rung {
+        Rung::Active => Wakefulness::Awake,
+        Rung::Throttled => Wakefulness::Throttled,
+        Rung::Frozen | Rung::Zero => Wakefulness::Asleep,
+    }
+}

@@ -1,0 +1,230 @@
+//! Instances that are throttled or asleep: asking the node for them, and hearing that they are awake.
+//!
+//! How far an instance is to be had stands beside its counts (`apron_activity`), so a request to one that is awake costs one
+//! load. One that is throttled serves, and the node is told of the request. One that is asleep gets none: the request goes
+//! into the service's line, the node is asked to wake as many instances as the line needs, and the line goes on when it has.
+//!
+//! Every loop has a connection of its own, so that what one has to say is sent by the turn that has it to say. A connection
+//! that breaks is made anew, and what was asked is asked again; until then a line is looked at as often as any other.
+
+use crate::balance::Instance;
+use crate::event_loop::EventLoop;
+use crate::route::Service;
+use apron_activity::channel::{Channel, FromNode};
+use apron_activity::{Region, Wakefulness};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+/// Before the node is looked for again: the first wait, doubled up to the longest. It is started anew within a second.
+const RETRY_MIN: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_millis(500);
+/// One that could not be woken is not asked for again for so long, while others may be.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// A connection that lasted so long was one.
+const STABLE: Duration = Duration::from_secs(1);
+
+/// What one loop says to the node of this machine.
+pub(crate) struct Waker {
+    /// None: nobody puts instances to sleep.
+    node: Option<PathBuf>,
+    channel: RefCell<Option<AsyncFd<Channel>>>,
+    /// What was asked and not answered, by the instances' tags: of each once.
+    asked: RefCell<BTreeSet<u64>>,
+    /// What of it was not taken yet.
+    unsent: RefCell<BTreeSet<u64>>,
+    /// Rings when there is something that was not taken.
+    behind: Notify,
+    /// What could not be woken, and when that was said.
+    refused: RefCell<BTreeMap<u64, Instant>>,
+}
+
+impl Waker {
+    pub(crate) fn new(node: Option<PathBuf>) -> Waker {
+        Waker {
+            node,
+            channel: RefCell::default(),
+            asked: RefCell::default(),
+            unsent: RefCell::default(),
+            behind: Notify::new(),
+            refused: RefCell::default(),
+        }
+    }
+
+    /// The instance has something to do: a request that has its place there, or bytes in a tunnel.
+    pub(crate) fn busy(&self, instance: &Instance) {
+        if instance.slots.touch() != Wakefulness::Awake {
+            self.ask(instance.tag);
+        }
+    }
+
+    /// Asks for as many of the service's sleeping instances as its line needs.
+    pub(crate) fn wake_for_line(&self, service: &Service) {
+        let needed = service.queue.waiting().div_ceil(service.rule().target) as usize;
+        let asleep = service.instances.iter().filter(|one| one.is_asleep() && !self.is_refused(one.tag));
+        for instance in asleep.take(needed) {
+            // Should the message be lost, the node finds this when it looks.
+            instance.slots.touch();
+            self.ask(instance.tag);
+        }
+    }
+
+    /// Of this service none that sleeps can be woken at present.
+    pub(crate) fn is_hopeless(&self, service: &Service) -> bool {
+        let mut instances = service.instances.iter();
+        !service.instances.is_empty() && instances.all(|one| one.is_asleep() && self.is_refused(one.tag))
+    }
+
+    fn is_refused(&self, tag: u64) -> bool {
+        self.refused.borrow().get(&tag).is_some_and(|since| since.elapsed() < REFUSED_FOR)
+    }
+
+    fn refuse(&self, tag: u64) {
+        let mut refused = self.refused.borrow_mut();
+        refused.retain(|_, since| since.elapsed() < REFUSED_FOR);
+        refused.insert(tag, Instant::now());
+    }
+
+    fn ask(&self, tag: u64) {
+        if self.node.is_some() && self.asked.borrow_mut().insert(tag) {
+            self.send(tag);
+        }
+    }
+
+    fn send(&self, tag: u64) {
+        let channel = self.channel.borrow();
+        let sent = channel.as_ref().map(|channel| channel.get_ref().wake(tag));
+        // Without a connection it is sent when there is one; a broken one is noticed by who reads it.
+        if let Some(Err(_)) = sent {
+            self.unsent.borrow_mut().insert(tag);
+            self.behind.notify_one();
+        }
+    }
+
+    fn answered(&self, tag: u64) {
+        self.asked.borrow_mut().remove(&tag);
+        self.unsent.borrow_mut().remove(&tag);
+    }
+}
+
+/// Keeps the connection, for ever.
+pub(crate) async fn run(event_loop: &EventLoop) {
+    let waker = &event_loop.waker;
+    let Some(node) = &waker.node else { return pending().await };
+    let mut retry = RETRY_MIN;
+    loop {
+        match Channel::connect(node).and_then(|channel| greeted(channel, &event_loop.region)) {
+            Ok(channel) => {
+                let since = Instant::now();
+                *waker.channel.borrow_mut() = Some(channel);
+                let asked = waker.asked.borrow().clone();
+                asked.into_iter().for_each(|tag| waker.send(tag));
+                let error = follow(event_loop).await;
+                tracing::info!(%error, "the connection to the node ended");
+                waker.channel.borrow_mut().take();
+                waker.unsent.borrow_mut().clear();
+                // One that is refused at once is not asked a hundred times a second.
+                if since.elapsed() > STABLE {
+                    retry = RETRY_MIN;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "no connection to the node"),
+        }
+        sleep(retry).await;
+        retry = (retry * 2).min(RETRY_MAX);
+    }
+}
+
+fn greeted(channel: Channel, region: &Region) -> io::Result<AsyncFd<Channel>> {
+    channel.hello(region.identity())?;
+    let both = Interest::READABLE.add(Interest::WRITABLE);
+    // SAFETY: a channel has one descriptor, which is open for as long as the channel lives, and nobody else has it.
+    Ok(unsafe { AsyncFd::register_with_interest(channel, both) }?)
+}
+
+/// Does what the node says until the connection ends.
+async fn follow(event_loop: &EventLoop) -> io::Error {
+    let waker = &event_loop.waker;
+    loop {
+        let heard = tokio::select! {
+            heard = next(waker) => heard,
+            () = waker.behind.notified() => {
+                match catch_up(waker).await {
+                    Ok(()) => continue,
+                    Err(error) => return error,
+                }
+            }
+        };
+        match heard {
+            Ok(FromNode::Awake(tag)) => {
+                waker.answered(tag);
+                event_loop.lines.pump();
+            }
+            Ok(FromNode::NotWoken(tag)) => {
+                waker.answered(tag);
+                waker.refuse(tag);
+                event_loop.lines.not_woken(waker, tag);
+            }
+            Ok(FromNode::Close(tag)) => {
+                event_loop.upstreams.close(tag);
+                let said = waker.channel.borrow().as_ref().map(|channel| channel.get_ref().closed(tag));
+                // One that cannot be said is a freeze that does not come about.
+                if let Some(Err(error)) = said
+                    && error.kind() != io::ErrorKind::WouldBlock
+                {
+                    return error;
+                }
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Waits for a message. The channel is looked at again in each turn, so that nothing holds it while this waits.
+async fn next(waker: &Waker) -> io::Result<FromNode> {
+    std::future::poll_fn(|context| {
+        let channel = waker.channel.borrow();
+        let Some(channel) = channel.as_ref() else {
+            return std::task::Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        loop {
+            let mut guard = std::task::ready!(channel.poll_read_ready(context))?;
+            match guard.try_io(|channel| channel.get_ref().from_node()) {
+                Ok(heard) => return std::task::Poll::Ready(heard),
+                Err(_would_block) => {}
+            }
+        }
+    })
+    .await
+}
+
+/// Sends what was not taken, as soon as it is.
+async fn catch_up(waker: &Waker) -> io::Result<()> {
+    std::future::poll_fn(|context| {
+        let channel = waker.channel.borrow();
+        let Some(channel) = channel.as_ref() else {
+            return std::task::Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        loop {
+            let Some(tag) = waker.unsent.borrow().first().copied() else {
+                return std::task::Poll::Ready(Ok(()));
+            };
+            let mut guard = std::task::ready!(channel.poll_write_ready(context))?;
+            match guard.try_io(|channel| channel.get_ref().wake(tag)) {
+                Ok(Ok(())) => {
+                    waker.unsent.borrow_mut().remove(&tag);
+                }
+                Ok(Err(error)) => return std::task::Poll::Ready(Err(error)),
+                Err(_would_block) => {}
+            }
+        }
+    })
+    .await
+}
