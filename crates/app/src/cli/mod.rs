@@ -17,6 +17,7 @@ mod progress;
 mod revisions;
 mod settings;
 mod show;
+mod tags;
 mod target;
 mod trust;
 mod upload;
@@ -54,6 +55,8 @@ enum Command {
     Status { name: String },
     /// Print what a service's application wrote
     Logs(logs::Arguments),
+    /// Set a service's tags, which say what AWS has no field for, or list them
+    Tag(tags::Arguments),
     /// Stop a service's instances and keep all else
     Pause { name: String },
     /// Start a paused service again
@@ -167,6 +170,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitC
             Command::Ls => show::list(&client).await,
             Command::Status { name } => show::status(&client, &name).await,
             Command::Logs(arguments) => logs::run(&client, arguments).await,
+            Command::Tag(arguments) => tags::run(&client, arguments).await,
             Command::Pause { name } => lifecycle::pause(&client, &name).await,
             Command::Resume { name } => lifecycle::resume(&client, &name).await,
             Command::Cancel { name } => operations::cancel(&client, &name).await,
@@ -222,6 +226,10 @@ mod tests {
         for line in ["apron cancel web", "apron rollback web", "apron retry web", "apron revisions web 3"] {
             assert!(parse(line).is_ok(), "{line}");
         }
+        for line in ["apron tag web", "apron tag web apron:idle=zero team=a=b", "apron tag web --remove team"]
+        {
+            assert!(matches!(parse(line).unwrap().command, Command::Tag(_)), "{line}");
+        }
         for line in ["apron image import f", "apron image ls", "apron image rm web:1"] {
             assert!(matches!(parse(line).unwrap().command, Command::Image(_)), "{line}");
         }
@@ -243,6 +251,9 @@ mod tests {
             "apron status",
             "apron logs",
             "apron rollback web 0",
+            "apron tag",
+            "apron tag web apron:idle",
+            "apron tag web =zero",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
