@@ -411,7 +411,7 @@ impl Publisher {
         }
     }
 
-    /// `takes_changes_from`: of a proxy that takes them, what it has. It refuses an older table, and has no base then.
+    /// `takes_changes_from`: of a proxy that takes them, what it has. It takes newer tables only, and has no base before.
     async fn speak(
         &self,
         process: &ProxyProcess,
@@ -451,7 +451,9 @@ impl Publisher {
                     }
                     let Some(table) = tables.borrow_and_update().clone() else { continue };
                     let message = message(&table, given.as_deref());
-                    let is_base = takes_changes_from.is_some_and(|known| table.generation >= known);
+                    // One of the generation that the proxy has may be another than it has: that of a control whose rows were
+                    // restored. It does not take it, and gets the next one whole.
+                    let is_base = takes_changes_from.is_some_and(|known| table.generation > known);
                     given = is_base.then_some(table);
                     if let Err(error) = send(write, &message).await {
                         tracing::warn!(pid = process.pid, %error, "a proxy took no table");

@@ -99,10 +99,14 @@ async fn proxies_get_tables_and_are_heard() {
     assert_eq!(second.services, first.services);
     assert_eq!(rig.store.epoch_get().await.unwrap(), second.generation.epoch);
 
-    // What a proxy has it is not told again, if it takes changes and has what they begin at.
+    // What a proxy has it is not told again, if it takes changes and has what they begin at. One that says that it has this
+    // very table may have that of another control, whose rows were restored since.
+    let now = || rig.proxies.table().unwrap().generation;
+    let later = Generation { counter: 1 << 40, ..second.generation };
     for (known, whole) in
-        [(second.generation, false), (Generation { counter: 1 << 40, ..second.generation }, true)]
+        [(Some(second.generation), true), (Some(second.generation), false), (None, true), (Some(later), true)]
     {
+        let known = known.unwrap_or_else(now);
         let mut taking = Link::open_for(&path, PROTOCOL_VERSION, known, true).await;
         let ToProxy::Table(mut table) = taking.hear().await else { panic!("a table") };
         let mut newer = table.clone();
