@@ -8,6 +8,7 @@ mod against;
 mod api;
 mod build;
 mod deploy;
+mod idle;
 mod instance;
 mod interrupt;
 mod lists;
@@ -27,7 +28,7 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Benches by name, in the order of the page.
-const NAMES: [&str; 8] = ["instance", "deploy", "verbs", "rollout", "api", "lists", "build", "proxy"];
+const NAMES: [&str; 9] = ["instance", "idle", "deploy", "verbs", "rollout", "api", "lists", "build", "proxy"];
 
 /// How thoroughly to measure.
 #[derive(Clone, Copy)]
@@ -102,6 +103,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
         let mut outcomes = Vec::new();
         match name {
             "instance" => outcomes.push((name, instance::run(root, effort)?)),
+            "idle" => outcomes.push((name, idle::run(root, effort)?)),
             "deploy" => outcomes.push((name, deploy::run(root, effort)?)),
             "verbs" => outcomes.push((name, verbs::run(root, effort)?)),
             "rollout" => outcomes.push((name, rollout::run(root, effort)?)),
