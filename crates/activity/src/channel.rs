@@ -1,8 +1,8 @@
 //! The socket between each loop of a proxy and the node: what cannot wait until the node looks.
 //!
 //! A sequenced-packet socket (unix(7)): messages arrive whole and in order, and the end of either side is seen. A message
-//! is sixteen bytes: what it is, in the first, the version, in the second, and the key of an instance in the last eight, in the machine's own order.
-//! The first one to the node is `Hello`, with the identity of the memory file.
+//! is sixteen bytes: what it is, in the first, the version, in the second, and the key of an instance in the last eight, in
+//! the machine's own order. The first one to the node is `Hello`, with the identity of the memory file.
 //!
 //! No descriptors are taken along. Who may send some to another process can make it wait when it closes them, so those are
 //! refused where the kernel can do that (Linux 6.16), and the socket is its owner's alone in any case.

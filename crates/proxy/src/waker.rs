@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -35,7 +36,7 @@ const STABLE: Duration = Duration::from_secs(1);
 pub(crate) struct Waker {
     /// None: nobody puts instances to sleep.
     node: Option<PathBuf>,
-    channel: RefCell<Option<AsyncFd<Channel>>>,
+    channel: RefCell<Option<Rc<AsyncFd<Channel>>>>,
     /// What was asked and not answered, by the instances' tags: of each once.
     asked: RefCell<BTreeSet<u64>>,
     /// What of it was not taken yet.
@@ -123,10 +124,11 @@ pub(crate) async fn run(event_loop: &EventLoop) {
         match Channel::connect(node).and_then(|channel| greeted(channel, &event_loop.region)) {
             Ok(channel) => {
                 let since = Instant::now();
-                *waker.channel.borrow_mut() = Some(channel);
+                let channel = Rc::new(channel);
+                *waker.channel.borrow_mut() = Some(channel.clone());
                 let asked = waker.asked.borrow().clone();
                 asked.into_iter().for_each(|tag| waker.send(tag));
-                let error = follow(event_loop).await;
+                let error = follow(event_loop, &channel).await;
                 tracing::info!(%error, "the connection to the node ended");
                 waker.channel.borrow_mut().take();
                 waker.unsent.borrow_mut().clear();
@@ -150,13 +152,13 @@ fn greeted(channel: Channel, region: &Region) -> io::Result<AsyncFd<Channel>> {
 }
 
 /// Does what the node says until the connection ends.
-async fn follow(event_loop: &EventLoop) -> io::Error {
+async fn follow(event_loop: &EventLoop, channel: &AsyncFd<Channel>) -> io::Error {
     let waker = &event_loop.waker;
     loop {
         let heard = tokio::select! {
-            heard = next(waker) => heard,
+            heard = channel.async_io(Interest::READABLE, Channel::from_node) => heard,
             () = waker.behind.notified() => {
-                match catch_up(waker).await {
+                match catch_up(waker, channel).await {
                     Ok(()) => continue,
                     Err(error) => return error,
                 }
@@ -174,9 +176,8 @@ async fn follow(event_loop: &EventLoop) -> io::Error {
             }
             Ok(FromNode::Close(tag)) => {
                 event_loop.upstreams.close(tag);
-                let said = waker.channel.borrow().as_ref().map(|channel| channel.get_ref().closed(tag));
                 // One that cannot be said is a freeze that does not come about.
-                if let Some(Err(error)) = said
+                if let Err(error) = channel.get_ref().closed(tag)
                     && error.kind() != io::ErrorKind::WouldBlock
                 {
                     return error;
@@ -187,44 +188,11 @@ async fn follow(event_loop: &EventLoop) -> io::Error {
     }
 }
 
-/// Waits for a message. The channel is looked at again in each turn, so that nothing holds it while this waits.
-async fn next(waker: &Waker) -> io::Result<FromNode> {
-    std::future::poll_fn(|context| {
-        let channel = waker.channel.borrow();
-        let Some(channel) = channel.as_ref() else {
-            return std::task::Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        loop {
-            let mut guard = std::task::ready!(channel.poll_read_ready(context))?;
-            match guard.try_io(|channel| channel.get_ref().from_node()) {
-                Ok(heard) => return std::task::Poll::Ready(heard),
-                Err(_would_block) => {}
-            }
-        }
-    })
-    .await
-}
-
 /// Sends what was not taken, as soon as it is.
-async fn catch_up(waker: &Waker) -> io::Result<()> {
-    std::future::poll_fn(|context| {
-        let channel = waker.channel.borrow();
-        let Some(channel) = channel.as_ref() else {
-            return std::task::Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        loop {
-            let Some(tag) = waker.unsent.borrow().first().copied() else {
-                return std::task::Poll::Ready(Ok(()));
-            };
-            let mut guard = std::task::ready!(channel.poll_write_ready(context))?;
-            match guard.try_io(|channel| channel.get_ref().wake(tag)) {
-                Ok(Ok(())) => {
-                    waker.unsent.borrow_mut().remove(&tag);
-                }
-                Ok(Err(error)) => return std::task::Poll::Ready(Err(error)),
-                Err(_would_block) => {}
-            }
-        }
-    })
-    .await
+async fn catch_up(waker: &Waker, channel: &AsyncFd<Channel>) -> io::Result<()> {
+    loop {
+        let Some(tag) = waker.unsent.borrow().first().copied() else { return Ok(()) };
+        channel.async_io(Interest::WRITABLE, |channel| channel.wake(tag)).await?;
+        waker.unsent.borrow_mut().remove(&tag);
+    }
 }

@@ -27,7 +27,6 @@ use apron_activity::channel::{FromNode, Listener};
 use apron_model::idle::{IdlePolicy, Rung};
 use apron_model::ids::InstanceId;
 use apron_model::instance::Health;
-use apron_model::time::Timestamp;
 use clients::{Clients, Ready, Said};
 use member::{Member, Woken};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -347,9 +346,4 @@ fn answer(inner: &mut Inner, clients: &mut Clients, client: u64, said: Said, now
             }
         }
     }
-}
-
-/// What `model::idle` counts in.
-fn timestamp(began: Instant, at: Instant) -> Timestamp {
-    Timestamp(at.saturating_duration_since(began).as_millis() as u64)
 }

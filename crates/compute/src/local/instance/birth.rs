@@ -203,13 +203,7 @@ pub(crate) async fn rest(
         left.iter().try_for_each(|file| durable::remove(file)).map_err(|e| Fault::transient(e.to_string()))
     });
     cleared.await.map_err(|fault| fault.reason)?;
-    machine.network.detach(address).await.map_err(|e| e.to_string())?;
-    let machine = machine.clone();
-    let given_back = blocking(move || match pair {
-        Some(pair) => machine.pairs.release(&pair).map_err(|e| Fault::transient(e.to_string())),
-        None => Ok(()),
-    });
-    given_back.await.map_err(|fault| fault.reason)
+    give_back(machine, address, pair).await
 }
 
 /// Ends whatever of the instance is there, with its directory, network and lease. An error names the step;
@@ -227,15 +221,21 @@ pub(crate) async fn end(
         })
     };
     destroyed.await.map_err(|fault| fault.reason)?;
-    machine.network.detach(address).await.map_err(|e| e.to_string())?;
+    give_back(machine, address, pair).await?;
     let (machine, id) = (machine.clone(), id.to_owned());
-    let given_back = blocking(move || {
-        if let Some(pair) = pair {
-            machine.pairs.release(&pair).map_err(|e| Fault::transient(e.to_string()))?;
-        }
-        machine.network.release(&id).map_err(|e| Fault::transient(e.to_string()))
-    });
-    given_back.await.map_err(|fault| fault.reason)
+    let released =
+        blocking(move || machine.network.release(&id).map_err(|e| Fault::transient(e.to_string())));
+    released.await.map_err(|fault| fault.reason)
+}
+
+/// Takes its network and its namespaces from an instance without a process; its lease stays.
+async fn give_back(machine: &Arc<Machine>, address: Ipv4Addr, pair: Option<Pair>) -> Result<(), String> {
+    machine.network.detach(address).await.map_err(|e| e.to_string())?;
+    let Some(pair) = pair else { return Ok(()) };
+    let machine = machine.clone();
+    let released =
+        blocking(move || machine.pairs.release(&pair).map_err(|e| Fault::transient(e.to_string())));
+    released.await.map_err(|fault| fault.reason)
 }
 
 /// Runs blocking work off the event loop.

@@ -1,13 +1,14 @@
 //! One instance on the ladder: what is known of it, and each step up and down.
 
 use super::clients::Clients;
-use super::{AGAIN_AFTER, Enrolment, LOOK, LOOK_ASLEEP, timestamp};
+use super::{AGAIN_AFTER, Enrolment, LOOK, LOOK_ASLEEP};
 use crate::local::container::cgroup::{CgroupError, Cgroups, Limits};
 use crate::local::instance::state::Order;
 use apron_activity::channel::FromNode;
 use apron_activity::{Wakefulness, Watched, Watcher, key};
 use apron_model::idle::{self, Awake, Idleness, Rung};
 use apron_model::instance::Health;
+use apron_model::time::Timestamp;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -25,7 +26,6 @@ pub(super) struct Member {
     /// Nothing has kept it awake since then, or a little later.
     since: Instant,
     looked_at: Instant,
-    awake: Option<Awake>,
     /// None: there was no room for it, or somebody had the lock. Who counts there cannot be seen.
     cell: Option<Watched>,
     closing: Option<Closing>,
@@ -84,7 +84,6 @@ impl Member {
             rung,
             since: now,
             looked_at: now,
-            awake: None,
             cell: None,
             closing: None,
             waiting: BTreeSet::new(),
@@ -113,19 +112,13 @@ impl Member {
         }
         let before = std::mem::replace(&mut self.looked_at, now);
         let busy = self.is_busy();
-        self.awake = self.why_awake(busy, self.is_unseen() || clients.any_elsewhere());
+        let awake = self.why_awake(busy, self.is_unseen() || clients.any_elsewhere());
         self.look_at = now + if self.rung == Rung::Active { LOOK } else { LOOK_ASLEEP };
-        if self.awake.is_none() && clients.none_yet(now) {
-            // It stays where it is: who needs it will say so.
-            self.awake = Some(Awake::UnknownProxy);
-            self.since = now;
-            return;
-        }
-        if self.awake.is_some() {
+        if let Some(awake) = awake {
             let looks_often = now - before < 2 * LOOK;
-            let is_over = self.awake == Some(Awake::Requests) && busy == Busy::Touched && looks_often;
+            let is_over = awake == Awake::Requests && busy == Busy::Touched && looks_often;
             let since = self.since;
-            if self.awake == Some(Awake::Wanted) {
+            if awake == Awake::Wanted {
                 self.look_at = now + LOOK_ASLEEP;
             }
             self.wake(cgroups, now);
@@ -133,9 +126,16 @@ impl Member {
             self.since = if is_over { before.max(since) } else { now };
             return;
         }
+        if clients.none_yet(now) {
+            // It stays where it is: who needs it will say so.
+            self.since = now;
+            return;
+        }
+        // Its quiet time is what `model::idle` counts in: it began at zero.
         let began = self.since;
-        let seen = Idleness { rung: self.rung, awake: None, since: timestamp(began, self.since) };
-        let decision = idle::decide(&self.enrolment.policy, &seen, timestamp(began, now));
+        let quiet = now.saturating_duration_since(began).as_millis() as u64;
+        let seen = Idleness { rung: self.rung, awake: None, since: Timestamp(0) };
+        let decision = idle::decide(&self.enrolment.policy, &seen, Timestamp(quiet));
         if let Some(at) = decision.look_at {
             self.look_at = self.look_at.min(began + Duration::from_millis(at.0));
         }
