@@ -75,11 +75,17 @@ impl Watched {
         if self.mapped.memory().alone.load(SeqCst) & !cell.users.load(SeqCst) != 0 {
             return true;
         }
+        cell.lanes.load(SeqCst) & WAITS_ANY != 0 || self.requests() > 0
+    }
+
+    /// Those that proxies have there, quiet tunnels apart.
+    pub fn requests(&self) -> u32 {
+        let cell = self.cell();
         // In this order: a tunnel that ends in between makes it busy for a moment, and never idle.
         let lanes = cell.lanes.load(SeqCst);
         let tunnels = cell.tunnels.load(SeqCst);
-        let count = |lanes: u64, lane: u32| lanes >> (lane * LANE_BITS) & COUNT;
-        lanes & WAITS_ANY != 0 || (0..LANES).any(|lane| count(lanes, lane) > count(tunnels, lane))
+        let count = |lanes: u64, lane: u32| (lanes >> (lane * LANE_BITS) & COUNT) as u32;
+        (0..LANES).map(|lane| count(lanes, lane).saturating_sub(count(tunnels, lane))).sum()
     }
 
     fn cell(&self) -> &Cell {
@@ -134,6 +140,7 @@ mod tests {
         assert!(take(&slots));
         assert_eq!(slots.touch(), Wakefulness::Awake);
         assert!(watched.is_busy());
+        assert_eq!(watched.requests(), 1);
         assert!(watched.take_touched() && !watched.take_touched());
         slots.tunnel(true);
         assert!(!watched.is_busy());

@@ -2,8 +2,10 @@
 //! `sim` a world in memory for tests of the engine.
 
 use apron_model::build::{BuildEvent, BuildSpec};
+use apron_model::idle::Standing;
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::{InstanceSpec, Observed};
+use apron_model::meter::{Handed, Taken};
 use futures_util::Stream;
 use std::future::Future;
 use std::time::Duration;
@@ -66,6 +68,13 @@ pub trait Driver: Send + Sync + 'static {
     /// Ends when the connection to the driver breaks; the caller lists, then asks anew.
     fn changes(&self) -> impl Future<Output = Result<impl Stream<Item = Hint> + Send, DriverError>> + Send;
     fn output(&self, id: &InstanceId, from: u64) -> impl Future<Output = Result<Output, DriverError>> + Send;
+    /// How the instances of a service stand on the idle ladder.
+    fn standing(
+        &self,
+        service: &ServiceId,
+    ) -> impl Future<Output = Result<Vec<Standing>, DriverError>> + Send;
+    /// What instances used. The same again, until its number is said to be taken.
+    fn usage(&self, taken: Option<&Taken>) -> impl Future<Output = Result<Handed, DriverError>> + Send;
     /// The service is gone for good: what is kept between its builds goes too. An unknown one is a success.
     fn forget_service(&self, id: &ServiceId) -> impl Future<Output = Result<(), DriverError>> + Send;
     /// Runs a build to its end. Dropping the stream cancels it. The same id again starts it anew.

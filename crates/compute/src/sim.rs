@@ -10,9 +10,11 @@ mod tests;
 
 use crate::driver::{Can, Driver, DriverError, Hint, Output, OutputLine};
 use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec, SourceLocation};
+use apron_model::idle::{Rung, Standing};
 use apron_model::ids::{Digest, Generation, InstanceId, ServiceId};
 use apron_model::instance::{Exit, Fault, Health, InstanceSpec, Observed, Phase, Waterfall};
 use apron_model::limits;
+use apron_model::meter::{Batch, Handed, Row, Taken};
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, stream};
 use std::collections::{BTreeMap, VecDeque};
@@ -119,6 +121,9 @@ struct State {
     /// Why nothing can be removed.
     removes_nothing: Option<String>,
     next_address: u16,
+    /// What instances used, and what of it is handed on.
+    used: Vec<Row>,
+    batch: Batch,
     ensured: u64,
     removed: u64,
     built: u64,
@@ -224,6 +229,11 @@ impl World {
             instance.output.push(OutputLine { at_ms, text: text.to_owned() });
         }
         self.hint(&Hint::Output(id.clone()));
+    }
+
+    /// Instances used this.
+    pub fn uses(&self, row: Row) {
+        self.state().used.push(row);
     }
 
     /// What there is, without that it moves on as by a look of the driver's caller.
@@ -507,6 +517,36 @@ impl Driver for World {
         };
         let lines: Vec<OutputLine> = instance.output.iter().skip(from as usize).cloned().collect();
         Ok(Output { next: from + lines.len() as u64, lines })
+    }
+
+    /// Time does not pass here, so nothing goes to sleep.
+    async fn standing(&self, service: &ServiceId) -> Result<Vec<Standing>, DriverError> {
+        let state = self.reachable()?;
+        let of_service = state.instances.values().filter(|instance| instance.spec.service == *service);
+        let standing = |instance: &Instance| Standing {
+            instance: instance.spec.id.clone(),
+            rung: Rung::Active,
+            policy: instance.spec.idle,
+            awake: None,
+            quiet_ms: 0,
+            requests: 0,
+        };
+        Ok(of_service.map(standing).collect())
+    }
+
+    async fn usage(&self, taken: Option<&Taken>) -> Result<Handed, DriverError> {
+        self.pass().await;
+        let handed = {
+            let mut state = self.reachable()?;
+            let number = state.batch.number;
+            let is_taken = number == 0 || taken.is_some_and(|taken| taken.number == number);
+            if is_taken && !state.used.is_empty() {
+                state.batch = Batch { number: number + 1, rows: std::mem::take(&mut state.used) };
+            }
+            Handed { meter: "simulated".to_owned(), batch: state.batch.clone() }
+        };
+        self.pass().await;
+        self.answered().map(|()| handed)
     }
 
     /// Builds of this world keep nothing.

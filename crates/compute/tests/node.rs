@@ -9,6 +9,8 @@ mod change;
 mod disk;
 #[path = "node/idle.rs"]
 mod idle;
+#[path = "node/meter.rs"]
+mod meter;
 
 use apron_compute::driver::{Driver, Hint};
 use apron_compute::local::client::Client;

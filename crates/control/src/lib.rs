@@ -44,6 +44,7 @@ pub struct Platform {
     /// Managed runtimes, by the API's names.
     pub runtimes: Vec<String>,
     pub(crate) uploads: api::uploads::Uploads,
+    pub(crate) node: Arc<dyn reconcile::meter::Node>,
 }
 
 impl Platform {

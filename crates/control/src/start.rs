@@ -7,6 +7,7 @@ use crate::publish::{self, Proxies, PublishError, Publisher};
 use crate::reconcile::builds::{Builds, Work};
 use crate::reconcile::housekeeping::{self, Housekeeping};
 use crate::reconcile::instances::{self, Instances};
+use crate::reconcile::meter::Meter;
 use crate::reconcile::output::{self, Collector};
 use crate::reconcile::routes::{Known, Routes};
 use crate::reconcile::scale::Scale;
@@ -127,7 +128,13 @@ pub(crate) async fn start<D: Driver>(
             created_at: shared_clock.wall(),
         })
         .await?;
+    let meter = Arc::new(Meter {
+        store: store.clone(),
+        driver: Arc::clone(&driver),
+        clock: Arc::clone(&shared_clock),
+    });
     let platform = Arc::new(Platform {
+        node: Arc::<Meter<D>>::clone(&meter),
         store: store.clone(),
         logs: logs.clone(),
         content: content.clone(),
@@ -204,6 +211,7 @@ pub(crate) async fn start<D: Driver>(
     spawn(&mut tasks, "driver hints", instances::listen(driver, hints, output_sender, shutdown.clone()));
     spawn(&mut tasks, "routes", routes.run(shutdown.clone()));
     spawn(&mut tasks, "publisher", publisher.run(listener, shutdown.clone()));
+    spawn(&mut tasks, "meter", meter.run(shutdown.clone()));
     spawn(&mut tasks, "housekeeping", housekeeping.run(shutdown.clone()));
     spawn(&mut tasks, "checkpoints", housekeeping::checkpoint(store.clone(), shutdown.clone()));
     spawn(&mut tasks, "API", async move {

@@ -16,7 +16,7 @@ use crate::limits;
 use crate::routes::{AccessLog, AppProtocol, Balance, HttpsPolicy, Network, RoutePolicy};
 use crate::schedule::{Schedule, ScheduleError};
 use keys::{
-    ACCESS_LOG, AFFINITY, ALLOW_ADDRESSES, APP_PROTOCOL, BALANCE, BODY_MAX, CONCURRENCY_HARD, CPU,
+    ACCESS_LOG, AFFINITY, ALLOW_ADDRESSES, APP_PROTOCOL, BALANCE, BODY_MAX, CAP, CONCURRENCY_HARD, CPU,
     DENY_ADDRESSES, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, HSTS, HTTPS, IDLE, IDLE_AFTER, MAX_SIZE, MEMORY,
     MIN_SIZE_SCHEDULE, QUEUE_OPERATIONS, RATE_LIMIT, REQUEST_TIMEOUT, REQUEST_TIMEOUT_S, STREAM_IDLE,
 };
@@ -103,6 +103,8 @@ pub struct Extensions {
     pub scale: ScaleTags,
     /// What becomes of instances that have nothing to do.
     pub idle: IdlePolicy,
+    /// What it may cost in a month, in dollars.
+    pub cap_usd_month: Option<u32>,
 }
 
 /// What the tags say of how many instances there are.
@@ -218,6 +220,11 @@ pub fn idle(tags: &BTreeMap<String, String>) -> IdlePolicy {
     only(tags, &[IDLE, IDLE_AFTER]).idle
 }
 
+/// What the service may cost in a month, in dollars; likewise.
+pub fn cap_usd_month(tags: &BTreeMap<String, String>) -> Option<u32> {
+    only(tags, &[CAP]).cap_usd_month
+}
+
 fn only(tags: &BTreeMap<String, String>, keys: &[Key]) -> Extensions {
     let mut extensions = Extensions::default();
     for key in keys {
@@ -285,6 +292,7 @@ impl Extensions {
             Value::Number(units) if key == CPU => instance.cpu_units = Some(units),
             Value::Number(mib) if key == MEMORY => instance.memory_mib = Some(mib),
             Value::Number(seconds) if key == HEALTH_CHECK_GRACE => instance.health_check_grace_s = seconds,
+            Value::Number(usd) if key == CAP => self.cap_usd_month = Some(usd),
             Value::Number(instances) if key == MAX_SIZE => self.scale.max_size = Some(instances),
             Value::Word(word) if key == IDLE => {
                 self.idle.lowest = match word {

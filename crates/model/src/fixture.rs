@@ -29,6 +29,7 @@ pub fn service(name: &str, config: ServiceConfig) -> Service {
         operation: None,
         last_failure: None,
         wanted: 0,
+        cap: Default::default(),
         route_version: 0,
         purge_at: None,
     }

@@ -3,7 +3,8 @@
 //! The node decides by this, on what proxies tell it. An instance goes down the rungs one after the other, each after its
 //! own time without a request, to the lowest that its service allows; anything to do brings it back to the top at once.
 
-use crate::time::Timestamp;
+use crate::ids::InstanceId;
+use crate::time::{Timestamp, seconds};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -33,16 +34,19 @@ pub struct IdlePolicy {
     pub lowest: Rung,
     /// For `Throttled`, `Frozen` and `Zero`; each at least the one before.
     pub after_ms: [u64; 3],
+    /// Also what is awake has no more CPU than what is throttled: the service is to cost no more.
+    #[serde(default)]
+    pub is_capped: bool,
 }
 
 impl Default for IdlePolicy {
     /// App Runner's own behaviour.
     fn default() -> IdlePolicy {
-        IdlePolicy { lowest: Rung::Throttled, after_ms: AFTER_MS }
+        IdlePolicy { lowest: Rung::Throttled, after_ms: AFTER_MS, is_capped: false }
     }
 }
 
-/// What keeps an instance awake, worst for its owner's purse last. Also what `apron why-awake` says.
+/// What keeps an instance awake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Awake {
@@ -54,8 +58,65 @@ pub enum Awake {
     Requests,
     /// A proxy that may have some cannot be heard, and nobody has taken its place yet.
     UnknownProxy,
-    /// Somebody runs a command in it.
-    Command,
+}
+
+/// How an instance stands on the ladder, and why there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    pub instance: InstanceId,
+    pub rung: Rung,
+    pub policy: IdlePolicy,
+    /// None: nothing keeps it awake, since `quiet_ms`.
+    pub awake: Option<Awake>,
+    pub quiet_ms: u64,
+    /// That proxies have there and in line for it.
+    pub requests: u32,
+}
+
+impl Standing {
+    /// Why it stands where it does, and what comes next, in a sentence or two.
+    pub fn reason(&self) -> String {
+        let Standing { rung, policy, awake, quiet_ms, requests, .. } = self;
+        let quiet = seconds(*quiet_ms);
+        let mut reason = match (awake, requests) {
+            _ if *rung == Rung::Zero => "It has no process until the next request.".to_owned(),
+            (Some(Awake::Wanted), _) => "The tag apron:idle=off keeps it awake.".to_owned(),
+            (Some(Awake::Starting), _) => {
+                "It is not healthy, or not yet: until its health check passes it stays awake.".to_owned()
+            }
+            (Some(Awake::Requests), 0) => {
+                "A request ended, or bytes came in a WebSocket, just now.".to_owned()
+            }
+            (Some(Awake::Requests), 1) => "One request is at work in it.".to_owned(),
+            (Some(Awake::Requests), more) => format!("{more} requests are at work in it."),
+            (Some(Awake::UnknownProxy), _) => {
+                "A proxy that may have requests for it cannot be heard.".to_owned()
+            }
+            (None, _) => match next(policy, *rung) {
+                Some((below, after_ms)) => {
+                    let left = seconds(after_ms.saturating_sub(*quiet_ms));
+                    format!("Nothing has been to do for {quiet}; it is {below} in {left}.")
+                }
+                None => format!("Nothing has been to do for {quiet}; it goes no further down."),
+            },
+        };
+        if policy.is_capped {
+            reason.push_str(" The service has reached its cap, so it has a sixtieth of its CPU also then.");
+        }
+        reason
+    }
+}
+
+/// The next rung down, and after how much quiet.
+fn next(policy: &IdlePolicy, rung: Rung) -> Option<(&'static str, u64)> {
+    let [throttled, frozen, zero] = policy.after_ms;
+    let (below, name, after_ms) = match rung {
+        Rung::Active => (Rung::Throttled, "throttled", throttled),
+        Rung::Throttled => (Rung::Frozen, "frozen", frozen),
+        Rung::Frozen => (Rung::Zero, "stopped", zero),
+        Rung::Zero => return None,
+    };
+    (below <= policy.lowest).then_some((name, after_ms))
 }
 
 /// What is known of one instance.
@@ -102,7 +163,7 @@ pub fn decide(policy: &IdlePolicy, seen: &Idleness, now: Timestamp) -> Decision 
 mod tests {
     use super::*;
 
-    const ALL_WAY: IdlePolicy = IdlePolicy { lowest: Rung::Zero, after_ms: AFTER_MS };
+    const ALL_WAY: IdlePolicy = IdlePolicy { lowest: Rung::Zero, after_ms: AFTER_MS, is_capped: false };
 
     fn check(policy: IdlePolicy, rung: Rung, quiet_ms: u64, expect: Rung, look_in_ms: Option<u64>) {
         let (since, now) = (Timestamp(5_000), Timestamp(5_000 + quiet_ms));
@@ -138,12 +199,29 @@ mod tests {
 
     #[test]
     fn anything_to_do_wakes_it() {
-        for awake in [Awake::Wanted, Awake::Starting, Awake::Requests, Awake::UnknownProxy, Awake::Command] {
+        for awake in [Awake::Wanted, Awake::Starting, Awake::Requests, Awake::UnknownProxy] {
             for rung in [Rung::Active, Rung::Throttled, Rung::Frozen, Rung::Zero] {
                 let seen = Idleness { rung, awake: Some(awake), since: Timestamp(0) };
                 let decision = decide(&ALL_WAY, &seen, Timestamp(10_000_000));
                 assert_eq!(decision, Decision { rung: Rung::Active, look_at: None }, "{awake:?} {rung:?}");
             }
         }
+    }
+
+    #[test]
+    fn why_it_stands_there() {
+        let standing = Standing {
+            instance: InstanceId::new("a"),
+            rung: Rung::Throttled,
+            policy: IdlePolicy { lowest: Rung::Frozen, ..ALL_WAY },
+            awake: None,
+            quiet_ms: 12_300,
+            requests: 0,
+        };
+        assert_eq!(standing.reason(), "Nothing has been to do for 12.3 s; it is frozen in 17.7 s.");
+        let lowest = Standing { rung: Rung::Frozen, ..standing.clone() };
+        assert_eq!(lowest.reason(), "Nothing has been to do for 12.3 s; it goes no further down.");
+        let busy = Standing { rung: Rung::Active, awake: Some(Awake::Requests), requests: 3, ..standing };
+        assert_eq!(busy.reason(), "3 requests are at work in it.");
     }
 }

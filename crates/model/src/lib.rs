@@ -15,6 +15,7 @@ pub mod ids;
 pub mod instance;
 pub mod limits;
 pub mod manifest;
+pub mod meter;
 pub mod operation;
 pub mod price;
 pub mod reconcile;

@@ -186,6 +186,10 @@ pub const CONTENT_YOUNG_MS: u64 = 2 * BUILD_MS_MAX;
 pub const DELETED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// What an operation that failed asked for is kept to be repeated for a day, where that holds on to an upload.
 pub const UPLOAD_ASKED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+/// What services used is known by day for so long.
+pub const USAGE_DAYS_KEPT: u32 = 400;
+/// And what each of their instances used, for so long.
+pub const USAGE_INSTANCE_DAYS_KEPT: u32 = 35;
 /// A slot's row that says gone is the proof that its container may be deleted.
 pub const GONE_SLOT_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Operations of one service that are listed; older ended ones are forgotten.

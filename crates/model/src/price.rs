@@ -3,14 +3,37 @@
 //! Usage is counted in whole numbers that only grow, so that sums are exact however often they are added up; money is
 //! counted in billionths of a dollar and rounded once, towards zero, when it is asked for.
 
+use crate::instance::InstanceSize;
+use crate::service::Service;
+use crate::time::WallTime;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::ParseIntError;
 use std::ops::AddAssign;
+use std::str::FromStr;
 
 /// Billionths of a US dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NanoUsd(pub u64);
+
+impl NanoUsd {
+    /// All nine digits behind the point.
+    pub fn exact(self) -> String {
+        format!("{}.{:09}", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+    }
+}
+
+impl FromStr for NanoUsd {
+    type Err = ParseIntError;
+
+    /// What `exact` gives.
+    fn from_str(text: &str) -> Result<NanoUsd, ParseIntError> {
+        let (dollars, nano) = text.split_once('.').unwrap_or((text, "0"));
+        let (dollars, nano): (u64, u64) = (dollars.parse()?, format!("{nano:0<9}").parse()?);
+        Ok(NanoUsd(dollars.saturating_mul(1_000_000_000).saturating_add(nano)))
+    }
+}
 
 impl fmt::Display for NanoUsd {
     /// In dollars and cents, rounded to the nearest.
@@ -28,6 +51,9 @@ pub struct Usage {
     pub active_unit_ms: u64,
     /// MiB times milliseconds in which the instance was provisioned: it was there, on any rung above zero.
     pub provisioned_mib_ms: u64,
+    /// MiB times milliseconds in which it was not, because nobody asked for it: App Runner has an instance there.
+    #[serde(default)]
+    pub asleep_mib_ms: u64,
     /// What a minimum per start adds to the first: CPU units times the milliseconds that a start was active for less.
     pub short_unit_ms: u64,
 }
@@ -36,38 +62,72 @@ impl AddAssign for Usage {
     fn add_assign(&mut self, more: Usage) {
         self.active_unit_ms = self.active_unit_ms.saturating_add(more.active_unit_ms);
         self.provisioned_mib_ms = self.provisioned_mib_ms.saturating_add(more.provisioned_mib_ms);
+        self.asleep_mib_ms = self.asleep_mib_ms.saturating_add(more.asleep_mib_ms);
         self.short_unit_ms = self.short_unit_ms.saturating_add(more.short_unit_ms);
     }
 }
 
 impl Usage {
-    /// An instance of this size that was there for so long, and active for a part of that, since one start. `ended`: it is
-    /// known how long that start was active.
-    pub fn of_start(
-        cpu_units: u32,
-        memory_mib: u32,
-        provisioned_ms: u64,
-        active_ms: u64,
-        ended: bool,
-    ) -> Usage {
-        let short_ms = if ended { ACTIVE_MS_MIN.saturating_sub(active_ms) } else { 0 };
+    /// Of one instance of this size that is active for all of the time.
+    pub fn always(cpu_units: u32, memory_mib: u32, ms: u64) -> Usage {
         Usage {
-            active_unit_ms: active_ms.saturating_mul(cpu_units.into()),
-            provisioned_mib_ms: provisioned_ms.saturating_mul(memory_mib.into()),
-            short_unit_ms: short_ms.saturating_mul(cpu_units.into()),
+            active_unit_ms: ms.saturating_mul(cpu_units.into()),
+            provisioned_mib_ms: ms.saturating_mul(memory_mib.into()),
+            ..Usage::default()
         }
-    }
-
-    /// As if the instances had been active for all of the time: `units_per_mib` of CPU went with each MiB.
-    pub fn always_active(self, size: (u32, u32)) -> Usage {
-        let (cpu_units, memory_mib) = size;
-        let all = u128::from(self.provisioned_mib_ms) * u128::from(cpu_units) / u128::from(memory_mib.max(1));
-        Usage { active_unit_ms: saturated(all), short_unit_ms: 0, ..self }
     }
 }
 
 /// App Runner charges for a minute of CPU at least each time that an instance starts.
-const ACTIVE_MS_MIN: u64 = 60_000;
+pub const ACTIVE_MS_MIN: u64 = 60_000;
+
+/// How a service stands to its cap, the tag `apron:cap-usd-month`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cap {
+    /// It has none, or is far from it.
+    #[default]
+    Below,
+    /// No further instances are started.
+    Held,
+    /// Instances have a sixtieth of their CPU.
+    Throttled,
+}
+
+/// Of a cap, in percent: from here on nothing more is started.
+const HELD_PERCENT: u128 = 90;
+
+/// How a charge stands to a cap of so many dollars.
+pub fn cap(charge: Charge, usd: u32) -> Cap {
+    let (charged, cap) = (u128::from(charge.total().0) * 100, u128::from(usd) * 1_000_000_000);
+    if charged >= cap * 100 {
+        Cap::Throttled
+    } else if charged >= cap * HELD_PERCENT {
+        Cap::Held
+    } else {
+        Cap::Below
+    }
+}
+
+/// What App Runner would have charged for what a service used from one time to another. The fee for automatic
+/// deployments is that of a service which is configured as it is now.
+pub fn charge(service: &Service, (usage, build_ms): (Usage, u64), from: WallTime, to: WallTime) -> Charge {
+    let auto_ms = if service.config.auto_deployments { existed_ms(service, from, to) } else { 0 };
+    app_runner(&service.region).charge(usage, build_ms, auto_ms)
+}
+
+/// What one instance of the service's size would have cost that was there, and active, as long as the service.
+pub fn always_on(service: &Service, from: WallTime, to: WallTime) -> NanoUsd {
+    let InstanceSize { cpu_units, memory_mib } = service.config.size;
+    let usage = Usage::always(cpu_units, memory_mib, existed_ms(service, from, to));
+    app_runner(&service.region).charge(usage, 0, 0).total()
+}
+
+/// For how much of this time there was the service.
+fn existed_ms(service: &Service, from: WallTime, to: WallTime) -> u64 {
+    let to = service.deleted_at.map_or(to, |deleted| deleted.min(to));
+    to.0.saturating_sub(from.max(service.created_at).0)
+}
 
 /// What is charged for what, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +159,11 @@ pub const APP_RUNNER_TOKYO: Tariff = Tariff {
     ..APP_RUNNER
 };
 
+/// What App Runner charges in a region.
+pub fn app_runner(region: &str) -> Tariff {
+    if region == "ap-northeast-1" { APP_RUNNER_TOKYO } else { APP_RUNNER }
+}
+
 const HOUR_MS: u128 = 3_600_000;
 const MONTH_MS: u128 = 30 * 24 * HOUR_MS;
 
@@ -127,11 +192,13 @@ impl Tariff {
             NanoUsd(saturated(u128::from(price.0) * amount / unit))
         };
         let unit_ms = u128::from(usage.active_unit_ms) + u128::from(usage.short_unit_ms);
+        // Always, also while ours is not there.
+        let mib_ms = u128::from(usage.provisioned_mib_ms) + u128::from(usage.asleep_mib_ms);
         // A started minute is a minute.
         let build_minutes = u128::from(build_ms).div_ceil(60_000);
         Charge {
             cpu: part(self.vcpu_hour, unit_ms, 1_024 * HOUR_MS),
-            memory: part(self.gb_hour, usage.provisioned_mib_ms.into(), 1_024 * HOUR_MS),
+            memory: part(self.gb_hour, mib_ms, 1_024 * HOUR_MS),
             builds: part(self.build_minute, build_minutes, 1),
             auto_deploy: part(self.auto_deploy_month, auto_deploy_ms.into(), MONTH_MS),
         }
@@ -156,7 +223,8 @@ mod tests {
     #[test]
     fn published_examples() {
         let of = |hours: u64, active_hours: u64| {
-            Usage::of_start(1_024, 2_048, hours * HOUR, active_hours * HOUR, active_hours > 0)
+            let active_unit_ms = Usage::always(1_024, 2_048, active_hours * HOUR).active_unit_ms;
+            Usage { active_unit_ms, ..Usage::always(1_024, 2_048, hours * HOUR) }
         };
         assert_eq!(total(of(750, 0)), "$10.50");
         assert_eq!(total(of(750, 750)), "$58.50");
@@ -166,37 +234,55 @@ mod tests {
         let extras = APP_RUNNER.charge(Usage::default(), 2 * 60_000 + 1, MONTH_MS as u64);
         assert_eq!([extras.builds.to_string(), extras.auto_deploy.to_string()], ["$0.02", "$1.00"]);
         assert_eq!(extras.builds, NanoUsd(15_000_000), "three minutes were begun");
+        assert_eq!(app_runner("ap-northeast-1").charge(of(100, 100), 0, 0).total().to_string(), "$9.90");
+        assert_eq!(app_runner("eu-west-1"), APP_RUNNER);
     }
 
     #[test]
-    fn a_start_costs_a_minute_of_cpu_at_least_once_it_is_over() {
-        let charge = |active_ms, ended| {
-            APP_RUNNER.charge(Usage::of_start(1_024, 2_048, 0, active_ms, ended), 0, 0).cpu.0
-        };
-        assert_eq!(charge(10_000, true), 64_000_000 / 60);
-        assert_eq!(charge(10_000, false), 64_000_000 / 360);
-        assert_eq!(charge(90_000, true), 64_000_000 / 40);
+    fn what_is_asleep_has_its_memory_there() {
+        let awake = Usage::always(1_024, 2_048, HOUR);
+        let asleep = Usage { asleep_mib_ms: awake.provisioned_mib_ms, ..Usage::default() };
+        let [awake, asleep] = [awake, asleep].map(|usage| APP_RUNNER.charge(usage, 0, 0));
+        assert_eq!((asleep.memory, asleep.cpu), (awake.memory, NanoUsd(0)));
     }
 
     #[test]
     fn parts_add_up_to_the_whole() {
-        let whole = Usage::of_start(256, 512, 1_000_003, 70_001, true);
         let mut sum = Usage::default();
-        for _ in 0..1_000 {
-            sum += Usage::of_start(256, 512, 1_000, 70, false);
-        }
-        sum += Usage::of_start(256, 512, 3, 1, false);
-        assert_eq!(sum, whole);
-        let mut most = Usage { active_unit_ms: u64::MAX, ..whole };
-        most += whole;
+        (0..1_000).for_each(|_| sum += Usage::always(256, 512, 1_000));
+        sum += Usage::always(256, 512, 3);
+        assert_eq!(sum, Usage::always(256, 512, 1_000_003));
+        let mut most = Usage::always(1, 1, u64::MAX);
+        most += sum;
         assert_eq!(most.active_unit_ms, u64::MAX);
         assert!(APP_RUNNER.charge(most, u64::MAX, u64::MAX).total() > NanoUsd(0));
     }
 
     #[test]
-    fn what_an_instance_that_is_always_active_would_cost() {
-        let mostly_idle = Usage::of_start(1_024, 2_048, 750 * HOUR, HOUR, true);
-        assert_eq!(total(mostly_idle.always_active((1_024, 2_048))), "$58.50");
+    fn a_cap_holds_and_then_throttles() {
+        let of = |cents: u64| cap(Charge { cpu: NanoUsd(cents * 10_000_000), ..Charge::default() }, 10);
+        assert_eq!([of(0), of(899), of(900), of(999), of(1_000), of(9_000)], {
+            use Cap::{Below, Held, Throttled};
+            [Below, Below, Held, Held, Throttled, Throttled]
+        });
+    }
+
+    #[test]
+    fn a_service_is_charged_for_the_time_that_it_exists() {
+        let mut config = crate::fixture::image_config("r/web");
+        config.size = InstanceSize { cpu_units: 1_024, memory_mib: 2_048 };
+        config.auto_deployments = true;
+        let created_at = WallTime(HOUR);
+        let mut service = Service { created_at, ..crate::fixture::service("web", config) };
+        let (from, to) = (WallTime(0), WallTime(HOUR + MONTH_MS as u64));
+        let charged =
+            |service: &Service| charge(service, (Usage::default(), 60_000), from, to).total().to_string();
+        assert_eq!(charged(&service), "$1.01", "a month and a minute");
+        assert_eq!(always_on(&service, from, to).to_string(), "$56.16", "720 hours at $0.078");
+        service.deleted_at = Some(WallTime(2 * HOUR));
+        assert_eq!(always_on(&service, from, to).to_string(), "$0.08");
+        service.config.auto_deployments = false;
+        assert_eq!(charged(&service), "$0.01");
     }
 
     #[test]
@@ -205,6 +291,9 @@ mod tests {
             [(0, "$0.00"), (4_999_999, "$0.00"), (5_000_000, "$0.01"), (58_500_000_000, "$58.50")]
         {
             assert_eq!(NanoUsd(nano).to_string(), expect);
+            assert_eq!(NanoUsd(nano).exact().parse(), Ok(NanoUsd(nano)));
         }
+        assert_eq!(NanoUsd(1_050_000_000).exact(), "1.050000000");
+        assert!("1.x".parse::<NanoUsd>().is_err());
     }
 }

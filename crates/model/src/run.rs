@@ -3,7 +3,7 @@
 
 use crate::build::BuildOutcome;
 use crate::command;
-use crate::extension::{self, InstanceTags};
+use crate::extension::InstanceTags;
 use crate::instance::InstanceSpec;
 use crate::limits;
 use crate::reconcile::Slot;
@@ -81,7 +81,7 @@ pub fn instance_spec(service: &Service, revision: &Revision, slot: &Slot) -> Opt
         health: revision.config.health.clone(),
         health_grace_ms: run.tags.health_check_grace().as_millis() as u64,
         stop_grace_ms: limits::STOP_GRACE_MS,
-        idle: extension::idle(&service.tags),
+        idle: service.idle(),
     })
 }
 

@@ -2,9 +2,11 @@
 
 use crate::extension;
 use crate::extension::InstanceTags;
+use crate::idle::IdlePolicy;
 use crate::ids::{BuildId, Digest, OperationId, RevisionNumber, ServiceId};
 use crate::instance::{HealthCheck, InstanceSize};
 use crate::operation::OperationKind;
+use crate::price::Cap;
 use crate::time::{Timestamp, WallTime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +37,8 @@ pub struct Service {
     pub operation: Option<OperationId>,
     /// So many instances its load needs, as far as that was seen. What its configuration allows may be fewer or more.
     pub wanted: u32,
+    /// How it stands to its cap, by what was metered last.
+    pub cap: Cap,
     /// Why the last operation failed, for `status`; cleared by the next success.
     pub last_failure: Option<String>,
     /// Grows by one with every change of what proxies must see of the service. The fact that answers it is
@@ -50,6 +54,11 @@ impl Service {
     pub fn instances(&self, scaling: &Scaling, wanted: u32) -> u32 {
         let most = extension::scale(&self.tags).max_size.unwrap_or(scaling.max_size);
         wanted.max(scaling.min_size).min(most.max(scaling.min_size)).max(1)
+    }
+
+    /// What becomes of its instances while they have nothing to do, or are to cost no more.
+    pub fn idle(&self) -> IdlePolicy {
+        IdlePolicy { is_capped: self.cap == Cap::Throttled, ..extension::idle(&self.tags) }
     }
 
     /// It was created, and no deployment of it has succeeded so far.

@@ -28,6 +28,7 @@ const TABLES: &[&str] = &[
     "connection_secret",
     "custom_domain",
     "custom_domain_host",
+    "usage",
 ];
 /// Tables whose rows mean nothing elsewhere: those of uploads tell of files that are half there.
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::error::StoreError;
 use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Tx, json};
-use crate::sql::query;
+use crate::sql::{query, query_scalar};
 use apron_model::ids::{BuildId, OperationId, ServiceId};
 use apron_model::operation::{Build, BuildFact};
 
@@ -27,17 +27,25 @@ impl Store {
 
     /// Records how a try ended, if the build is still wanted.
     pub async fn build_fact_put(&self, id: &BuildId, fact: &BuildFact) -> Result<(), StoreError> {
-        let failed = matches!(fact, BuildFact::Failed(_));
         let mut tx = self.write().await?;
-        query("UPDATE build SET fact = $2, failures = failures + $3 WHERE id = $1 AND wanted")
-            .bind(id.as_str())
-            .bind(json(fact))
-            .bind(i64::from(failed))
-            .execute(&mut tx)
-            .await?;
+        fact_put(&mut tx, id, fact).await?;
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Answers with the build's service, if the build is still wanted.
+pub(crate) async fn fact_put(
+    tx: &mut Tx,
+    id: &BuildId,
+    fact: &BuildFact,
+) -> Result<Option<String>, StoreError> {
+    let failed = matches!(fact, BuildFact::Failed(_));
+    let service = query_scalar(
+        "UPDATE build SET fact = $2, failures = failures + $3 WHERE id = $1 AND wanted RETURNING service",
+    );
+    let service = service.bind(id.as_str()).bind(json(fact)).bind(i64::from(failed));
+    Ok(service.fetch_optional(tx).await?)
 }
 
 fn readable(build: Result<Build, StoreError>) -> Option<Build> {

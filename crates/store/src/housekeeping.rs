@@ -4,6 +4,7 @@ use crate::error::StoreError;
 use crate::open::Store;
 use crate::rows::{Columns, Connection, int, word};
 use crate::sql::{query, query_scalar};
+use crate::usage;
 use apron_model::build::{BuildSpec, SourceLocation};
 use apron_model::ids::{Digest, InstanceId, ServiceId};
 use apron_model::limits;
@@ -175,6 +176,7 @@ impl Store {
         self.operations_forget(id, i64::MAX).await?;
         let mut tx = self.write().await?;
         query("DELETE FROM service WHERE id = $1").bind(id).execute(&mut tx).await?;
+        usage::forget_service(&mut tx, id).await?;
         tx.commit().await?;
         Ok(())
     }

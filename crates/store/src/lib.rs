@@ -29,6 +29,7 @@ mod sql;
 #[path = "../tests/support/mod.rs"]
 mod support;
 mod upload;
+mod usage;
 
 pub use access_key::AccessKey;
 pub use backup::{BackupError, Filling};
@@ -44,3 +45,4 @@ pub use resource::{ConnectionSecret, ResourceCursor, ResourceFilter, ResourceWri
 pub use service::{RoutesSeen, ServiceCursor, ServiceRoutes, ServiceRoutesChanged, ServiceSummary};
 pub use slot::SlotsRead;
 pub use upload::{Upload, UploadKind};
+pub use usage::UsageRow;

@@ -2,7 +2,7 @@
 
 use crate::error::StoreError;
 use crate::open::Store;
-use crate::rows::Tx;
+use crate::rows::{Connection, Tx};
 use crate::sql::{query, query_scalar};
 use apron_model::limits::EPOCH_STEP_MAX;
 use apron_model::time::Timestamp;
@@ -19,7 +19,7 @@ pub struct EngineClockRow {
 impl Store {
     /// The epoch that generations carry, or zero before the first start.
     pub async fn epoch_get(&self) -> Result<u64, StoreError> {
-        number(&mut self.read().await?, "epoch").await
+        number(&mut *self.read().await?, "epoch").await
     }
 
     /// Begins an epoch above the stored one and above `seen`, and returns it.
@@ -63,11 +63,11 @@ impl Store {
     }
 }
 
-async fn text(tx: &mut Tx, key: &str) -> Result<Option<String>, StoreError> {
+pub(crate) async fn text(tx: &mut Connection, key: &str) -> Result<Option<String>, StoreError> {
     Ok(query_scalar("SELECT value FROM meta WHERE key = $1").bind(key).fetch_optional(tx).await?)
 }
 
-pub(crate) async fn number(tx: &mut Tx, key: &'static str) -> Result<u64, StoreError> {
+pub(crate) async fn number(tx: &mut Connection, key: &'static str) -> Result<u64, StoreError> {
     match text(tx, key).await? {
         None => Ok(0),
         Some(text) => text.parse().map_err(|error| StoreError::Corrupt {
@@ -78,7 +78,7 @@ pub(crate) async fn number(tx: &mut Tx, key: &'static str) -> Result<u64, StoreE
     }
 }
 
-async fn put(tx: &mut Tx, key: &str, value: &str) -> Result<(), StoreError> {
+pub(crate) async fn put(tx: &mut Tx, key: &str, value: &str) -> Result<(), StoreError> {
     query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
         .bind(key)
         .bind(value)

@@ -307,6 +307,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("resource endpoint", include_str!("../migrations/0009_resource_endpoint.sql")),
     ("changes", include_str!("../migrations/0010_changes.sql")),
     ("service_wanted", include_str!("../migrations/0011_service_wanted.sql")),
+    ("usage", include_str!("../migrations/0012_usage.sql")),
 ];
 
 /// The schema of this version: the number of its last migration.

@@ -4,10 +4,10 @@ use crate::error::{Conflict, StoreError};
 use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Statement, Tx, int, json, word};
 use crate::sql::query;
-use crate::{custom_domain, meta, operation, resource, slot};
-use apron_model::extension;
+use crate::{custom_domain, line, meta, operation, resource, slot};
 use apron_model::ids::{OperationId, ResourceId, ServiceId, id_of_arn};
-use apron_model::operation::Operation;
+use apron_model::operation::{Line, Operation};
+use apron_model::price::Cap;
 use apron_model::reconcile::Slot;
 use apron_model::service::{Service, ServiceConfig, Status, status_of};
 use apron_model::time::WallTime;
@@ -169,11 +169,40 @@ impl Store {
             put(&mut tx, &after).await?;
         }
         // Instances are told of it at once, not with the next revision.
-        if extension::idle(&after.tags) != extension::idle(&before.tags) {
+        if after.idle() != before.idle() {
             slot::renew(&mut tx, id).await?;
         }
         tx.commit().await?;
         Ok(Some(Ok(answer)))
+    }
+
+    /// Records how a service stands to its cap, which its instances are told of at once, and says so in its log.
+    pub async fn service_cap_put(
+        &self,
+        id: &ServiceId,
+        cap: Cap,
+        said: &str,
+        now: WallTime,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let Some(before) = get(&mut tx, id).await?.filter(|before| before.cap != cap) else { return Ok(()) };
+        let after = Service { cap, ..before.clone() };
+        put(&mut tx, &after).await?;
+        if after.idle() != before.idle() {
+            slot::renew(&mut tx, id).await?;
+        }
+        line::append(&mut tx, id, None, now, &Line::Event(said.to_owned())).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Services that have a cap, or stand to one.
+    pub async fn service_list_capped(&self) -> Result<Vec<Service>, StoreError> {
+        let capped = query(concat_select!(
+            "WHERE deleted_at IS NULL AND (tags LIKE '%\"apron:cap-usd-month\"%' OR cap <> 'below')"
+        ));
+        let rows = capped.fetch_all(&mut *self.read().await?).await?;
+        rows.iter().map(service).collect()
     }
 
     /// A page of the services that use an auto scaling configuration, oldest first.
@@ -299,6 +328,7 @@ pub(crate) fn service(row: &Row) -> Result<Service, StoreError> {
         operation: columns.get::<Option<String>>("open_operation")?.map(OperationId::new),
         last_failure: columns.get("last_failure")?,
         wanted: columns.small("wanted")?,
+        cap: columns.word("cap")?,
         route_version: columns.count("route_version")?,
         purge_at: columns.time_option("purge_at")?,
     })
@@ -325,9 +355,9 @@ pub(crate) async fn get(tx: &mut Connection, id: &ServiceId) -> Result<Option<Se
 async fn insert(tx: &mut Tx, service: &Service) -> Result<(), StoreError> {
     let insert = query(
         "INSERT INTO service (id, updated_at, deleted_at, state, config, tags, active, candidate, previous,
-             previous_until, last_failure, route_version, purge_at, scaling_id, connection_id, wanted, region, name,
+             previous_until, last_failure, route_version, purge_at, scaling_id, connection_id, wanted, cap, region, name,
              url_label, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
     );
     bind(insert, service)
         .bind(&service.region)
@@ -345,7 +375,7 @@ pub(crate) async fn put(tx: &mut Tx, service: &Service) -> Result<(), StoreError
     let update = query(
         "UPDATE service SET updated_at = $2, deleted_at = $3, state = $4, config = $5, tags = $6, active = $7,
              candidate = $8, previous = $9, previous_until = $10, last_failure = $11, route_version = $12,
-             purge_at = $13, scaling_id = $14, connection_id = $15, wanted = $16
+             purge_at = $13, scaling_id = $14, connection_id = $15, wanted = $16, cap = $17
          WHERE id = $1",
     );
     bind(update, service).execute(tx).await?;
@@ -385,7 +415,7 @@ pub(crate) async fn check_resources(
     if row.is_some() { Err(StoreError::Conflict(Conflict::ResourceDeleted)) } else { Ok(()) }
 }
 
-/// Its id and what may change, $1 to $16.
+/// Its id and what may change, $1 to $17.
 fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
     query
         .bind(service.id.as_str())
@@ -404,6 +434,7 @@ fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
         .bind(id_of_arn(&service.config.scaling.arn))
         .bind(service.config.connection_arn.as_deref().map(id_of_arn))
         .bind(i64::from(service.wanted))
+        .bind(word(&service.cap))
 }
 
 #[cfg(test)]

@@ -21,8 +21,14 @@ mod races;
 mod shared;
 mod support;
 
+mod usage;
+
 use races::{a_name_is_given_once_and_an_operation_is_open_alone, no_update_is_lost_and_none_is_seen_half};
 use shared::{domains_go_with_their_service, resources_come_and_go};
+use usage::{
+    usage_is_added_once_and_folded, what_was_built_is_recorded_with_its_end,
+    who_reaches_a_cap_is_told_at_once,
+};
 
 /// No test makes so many.
 const SERVICES_MAX: u64 = 1_000_000;
@@ -106,6 +112,9 @@ macro_rules! on_both {
 }
 
 on_both! {
+    usage_is_added_once_and_folded
+    what_was_built_is_recorded_with_its_end
+    who_reaches_a_cap_is_told_at_once
     a_service_comes_back_as_it_was_also_after_closing
     pages_neither_skip_nor_repeat_while_things_change
     a_refused_act_leaves_nothing_and_an_unknown_service_is_none

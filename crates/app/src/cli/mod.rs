@@ -5,8 +5,10 @@ mod audit;
 mod backup;
 mod client;
 mod connection;
+mod cost;
 mod deploy;
 mod follow;
+mod idle;
 mod images;
 mod key;
 mod lifecycle;
@@ -57,6 +59,10 @@ enum Command {
     Logs(logs::Arguments),
     /// Set a service's tags, which say what AWS has no field for, or list them
     Tag(tags::Arguments),
+    /// Say what services used, and what App Runner would have charged for it
+    Cost(cost::Arguments),
+    /// Say how far a service's instances are asleep, and what keeps them awake
+    WhyAwake { name: String },
     /// Stop a service's instances and keep all else
     Pause { name: String },
     /// Start a paused service again
@@ -171,6 +177,8 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitC
             Command::Status { name } => show::status(&client, &name).await,
             Command::Logs(arguments) => logs::run(&client, arguments).await,
             Command::Tag(arguments) => tags::run(&client, arguments).await,
+            Command::Cost(arguments) => cost::run(&client, arguments).await,
+            Command::WhyAwake { name } => idle::why_awake(&client, &name).await,
             Command::Pause { name } => lifecycle::pause(&client, &name).await,
             Command::Resume { name } => lifecycle::resume(&client, &name).await,
             Command::Cancel { name } => operations::cancel(&client, &name).await,

@@ -29,3 +29,4 @@ mod e25_static_stability;
 mod e26_policies;
 mod e30_scaling;
 mod e31_idle;
+mod e32_cost;

@@ -3,8 +3,10 @@
 use crate::driver::{Can, Driver, DriverError, Hint, Output};
 use crate::local::protocol::{self, FromNode, ToNode};
 use apron_model::build::{BuildEvent, BuildSpec};
+use apron_model::idle::Standing;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::{Fault, InstanceSpec, Observed};
+use apron_model::meter::{Handed, Taken};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use std::path::{Path, PathBuf};
@@ -129,6 +131,8 @@ fn unexpected(answer: &FromNode) -> DriverError {
         FromNode::Changed => "changed",
         FromNode::OutputGrew(_) => "output grew",
         FromNode::Build(_) => "build",
+        FromNode::Standing(_) => "standing",
+        FromNode::Usage(_) => "usage",
     };
     unreachable(format_args!("it gave an answer to another question: {name}"))
 }
@@ -164,7 +168,9 @@ impl Driver for Client {
                 | FromNode::Refused { .. }
                 | FromNode::Instances(_)
                 | FromNode::Output(_)
-                | FromNode::Build(_) => return None,
+                | FromNode::Build(_)
+                | FromNode::Standing(_)
+                | FromNode::Usage(_) => return None,
             };
             Some((hint, connection))
         })))
@@ -173,6 +179,20 @@ impl Driver for Client {
     async fn output(&self, id: &InstanceId, from: u64) -> Result<Output, DriverError> {
         match self.ask(&ToNode::Output { id: id.clone(), from }).await? {
             FromNode::Output(output) => Ok(output),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn standing(&self, service: &ServiceId) -> Result<Vec<Standing>, DriverError> {
+        match self.ask(&ToNode::Standing { service: service.clone() }).await? {
+            FromNode::Standing(standing) => Ok(standing),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn usage(&self, taken: Option<&Taken>) -> Result<Handed, DriverError> {
+        match self.ask(&ToNode::Usage { taken: taken.cloned() }).await? {
+            FromNode::Usage(handed) => Ok(handed),
             other => Err(unexpected(&other)),
         }
     }

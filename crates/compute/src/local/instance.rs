@@ -148,7 +148,7 @@ impl Instance {
             (found, None) if self.wanted.asleep => self.sleeps(found),
             (Adopted::Alive(alive), Some(removing)) => {
                 // It may be asleep, and is woken by this.
-                self.enrol(false);
+                self.enrol(false, false);
                 self.stop(Arc::new(*alive), removing);
             }
             // The node before this one may have ended while its lines were being fetched.
@@ -375,7 +375,8 @@ impl Instance {
         });
         match &self.place {
             Some(place) => place.started(Limits::of(self.size.unwrap_or(self.wanted.spec.size))),
-            None => self.enrol(health == Health::Healthy),
+            // The birth of one that was found running was not seen.
+            None => self.enrol(health == Health::Healthy, waterfall.exec_ms.is_some()),
         }
         let id = &self.wanted.spec.id;
         if self.watch.is_none() {

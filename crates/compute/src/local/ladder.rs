@@ -24,9 +24,10 @@ use crate::local::instance::registry::INSTANCES_MAX;
 use crate::local::instance::state::Order;
 use apron_activity::Watcher;
 use apron_activity::channel::{FromNode, Listener};
-use apron_model::idle::{IdlePolicy, Rung};
-use apron_model::ids::InstanceId;
+use apron_model::idle::{IdlePolicy, Rung, Standing};
+use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::Health;
+use apron_model::meter::Changes;
 use clients::{Clients, Ready, Said};
 use member::{Member, Woken};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -48,6 +49,8 @@ const LOOK_ASLEEP: Duration = Duration::from_secs(1);
 const STRANGE_FOR: Duration = Duration::from_secs(10);
 /// Instances of an earlier node that are waited for at a time: as many as there may be.
 const ORPHANS_MAX: usize = INSTANCES_MAX;
+/// Instances that have ended within a second, of which the use is kept.
+const LEFT_MAX: usize = 10_000;
 /// What could not be done is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// After a failed wait for messages, so that a lasting error does not spin.
@@ -60,6 +63,9 @@ pub(crate) struct Enrolment {
     pub cgroup: String,
     pub limits: Limits,
     pub policy: IdlePolicy,
+    pub service: ServiceId,
+    /// Its process has just been started, and by this node.
+    pub is_new: bool,
     /// Where its task hears that it is to sleep without a process, or to wake from that.
     pub(in crate::local) orders: mpsc::Sender<Order>,
 }
@@ -88,6 +94,8 @@ struct Inner {
     orphans: BTreeMap<u64, BTreeSet<u64>>,
     /// To be said to loops that waited for an instance that has left.
     unsaid: Vec<(u64, FromNode)>,
+    /// What those who have left used since it was last asked for.
+    left: Changes,
 }
 
 impl Ladder {
@@ -106,6 +114,7 @@ impl Ladder {
             adopted: None,
             orphans: BTreeMap::new(),
             unsaid: Vec::new(),
+            left: Changes::default(),
         };
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let shared = Arc::new(Shared { inner: Mutex::new(inner), bell, over: AtomicBool::new(false) });
@@ -132,6 +141,21 @@ impl Ladder {
             // One that panicked has ended the process.
             let _ = thread.join();
         }
+    }
+
+    /// What has changed in the use of instances since this was last asked.
+    pub(crate) fn changes(&self) -> Changes {
+        let mut inner = self.shared.inner();
+        let mut changes = std::mem::take(&mut inner.left);
+        inner.members.values_mut().for_each(|member| member.note(&mut changes));
+        changes
+    }
+
+    /// How the instances of a service stand, and why.
+    pub(crate) fn standing(&self, service: &ServiceId) -> Vec<Standing> {
+        let (inner, now) = (self.shared.inner(), Instant::now());
+        let of_service = inner.members.values().filter(|member| member.enrolment.service == *service);
+        of_service.map(|member| member.standing(now)).collect()
     }
 
     /// Every instance of the node before this one has its task.
@@ -214,6 +238,7 @@ impl Place {
     pub(crate) fn leave(self) {
         let mut inner = self.shared.inner();
         if let Some(mut member) = inner.remove(self.key) {
+            inner.went(&mut member);
             member.leave(&inner.cgroups);
         }
         drop(inner);
@@ -264,6 +289,14 @@ impl Inner {
         // Whoever still needs it asks again, and hears that there is none.
         self.unsaid.extend(member.take_waiting().into_iter().map(|client| (client, FromNode::Awake(key))));
         Some(member)
+    }
+
+    /// Its process is counted to the end, unless nobody has asked for that for long.
+    fn went(&mut self, member: &mut Member) {
+        if self.left.went.len() < LEFT_MAX {
+            member.note(&mut self.left);
+            self.left.went.push(member.enrolment.id.clone());
+        }
     }
 
     /// Looks at every instance whose time has come. Returns when the next one's does.

@@ -7,6 +7,7 @@ use crate::local::container::pair::Pairs;
 use crate::local::instance::shim::{WatchId, Watcher};
 use crate::local::instance::wanted::WantedList;
 use crate::local::ladder::Ladder;
+use crate::local::meter::Meter;
 use crate::local::network::Network;
 use apron_images::content::Content;
 use apron_images::helper::Helper;
@@ -33,6 +34,8 @@ pub(crate) const WANTED: &str = "wanted";
 pub(crate) const BUILDS: &str = "builds";
 pub(crate) const PAIRS: &str = "pairs";
 pub(crate) const LAYERS: &str = "layers";
+/// A file.
+pub(crate) const METER: &str = "meter";
 
 /// `<data>/node`.
 pub(crate) fn node_dir(data_dir: &Path) -> PathBuf {
@@ -52,6 +55,7 @@ pub(crate) struct Machine {
     pub launcher: Launcher,
     pub cgroups: Cgroups,
     pub ladder: Ladder,
+    pub meter: Meter,
     pub pairs: Arc<Pairs>,
     pub network: Network,
     pub wanted: WantedList,

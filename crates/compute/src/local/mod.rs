@@ -10,6 +10,7 @@ pub mod durable;
 pub mod instance;
 mod ladder;
 mod machine;
+mod meter;
 pub mod network;
 pub mod node;
 pub mod protect;

@@ -15,6 +15,7 @@ use crate::local::instance::registry::Instances;
 use crate::local::instance::wanted::WantedList;
 use crate::local::ladder::Ladder;
 use crate::local::machine::{self, Machine, News, Unpacks};
+use crate::local::meter::{self, Meter};
 use crate::local::network::cidr::{Cidr, CidrError};
 use crate::local::network::dns::{Forwarder, Upstream};
 use crate::local::network::{INSTANCE_CONNECTIONS_MAX, Network, NetworkConfig, NetworkError};
@@ -248,6 +249,7 @@ async fn open(config: &Config, counts: Option<OwnedFd>, dir: PathBuf) -> Result<
     let ladder = ladder(config, counts.as_ref(), &cgroups)?;
     let machine = Machine {
         ladder,
+        meter: Meter::open(&dir.join(machine::METER)).map_err(file(&dir))?,
         content: Content::open(config.data_dir.join("content"))?,
         wanted: WantedList::open(dir.join(machine::WANTED)).map_err(file(&dir))?,
         news: News::new().map_err(file(&dir))?,
@@ -306,6 +308,7 @@ fn serve(node: Arc<server::Node>, listener: UnixListener, control_uid: u32) -> J
         let machine = machine.clone();
         async move { machine.news.run().await }
     });
+    tasks.spawn(meter::run(machine.clone()));
     tasks.spawn(disk::watch(machine.clone(), instances.clone()));
     tasks.spawn(disk::sweep(machine));
     tasks.spawn(async move { instances.run().await });

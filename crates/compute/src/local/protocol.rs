@@ -6,9 +6,11 @@
 
 use crate::driver::Output;
 use apron_model::build::{BuildEvent, BuildSpec};
+use apron_model::idle::Standing;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::{InstanceSpec, Observed};
 use apron_model::limits;
+use apron_model::meter::{Handed, Taken};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -40,6 +42,14 @@ pub enum ToNode {
     ForgetService {
         id: ServiceId,
     },
+    /// How the instances of a service stand on the idle ladder.
+    Standing {
+        service: ServiceId,
+    },
+    /// What instances used since what was taken.
+    Usage {
+        taken: Option<Taken>,
+    },
 }
 
 /// From the node to control.
@@ -63,6 +73,8 @@ pub enum FromNode {
     /// This instance has new output.
     OutputGrew(InstanceId),
     Build(BuildEvent),
+    Standing(Vec<Standing>),
+    Usage(Handed),
 }
 
 /// Writes one message and its line end.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 /// Control has a few at a time; one more reconciler than this would be a leak.
@@ -93,6 +93,19 @@ async fn connection(stream: UnixStream, node: &Node, control_uid: u32) -> io::Re
             }
             ToNode::ForgetService { id } => {
                 reply(&mut stream, &wish(node.builds.forget_service(id).await)).await?;
+            }
+            ToNode::Standing { service } => {
+                let standing = node.machine.ladder.standing(&service);
+                reply(&mut stream, &FromNode::Standing(standing)).await?;
+            }
+            ToNode::Usage { taken } => {
+                let machine = node.machine.clone();
+                let handed = spawn_blocking(move || machine.meter.hand(taken.as_ref())).await?;
+                let answer = match handed {
+                    Ok(handed) => FromNode::Usage(handed),
+                    Err(error) => FromNode::Refused { reason: format!("the meter cannot be kept: {error}") },
+                };
+                reply(&mut stream, &answer).await?;
             }
             ToNode::Ensure(spec) => {
                 let done = node.instances.ensure(*spec).await;

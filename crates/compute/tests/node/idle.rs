@@ -6,27 +6,27 @@ use apron_activity::{Region, Slots, Wakefulness, key};
 use std::sync::Arc;
 
 /// A loop of a proxy that knows one instance.
-struct Asker {
+pub(super) struct Asker {
     channel: Channel,
     region: Arc<Region>,
-    slots: Slots,
+    pub(super) slots: Slots,
     key: u64,
 }
 
 impl Asker {
-    fn of(world: &World, observed: &Observed) -> Asker {
+    pub(super) fn of(world: &World, observed: &Observed) -> Asker {
         let region = Arc::new(Region::from_fd(&world.counts).unwrap());
         let address = observed.address.unwrap();
         let slots = region.slots(&observed.id, address);
         Asker { channel: connect(world, &region), region, slots, key: key(&observed.id, address) }
     }
 
-    fn again(&mut self, world: &World) {
+    pub(super) fn again(&mut self, world: &World) {
         self.channel = connect(world, &self.region);
     }
 
     /// What the node says next, while it is also told what it asks for.
-    fn next(&self) -> Option<FromNode> {
+    pub(super) fn next(&self) -> Option<FromNode> {
         match self.channel.from_node() {
             Ok(FromNode::Close(key)) => {
                 self.channel.closed(key).unwrap();
@@ -79,10 +79,10 @@ fn connect(world: &World, region: &Arc<Region>) -> Channel {
 }
 
 fn policy(lowest: Rung, throttle_ms: u64, freeze_ms: u64) -> IdlePolicy {
-    IdlePolicy { lowest, after_ms: [throttle_ms, freeze_ms, 900_000] }
+    IdlePolicy { lowest, after_ms: [throttle_ms, freeze_ms, 900_000], is_capped: false }
 }
 
-async fn started(world: &World, id: &str, idle: IdlePolicy) -> Observed {
+pub(super) async fn started(world: &World, id: &str, idle: IdlePolicy) -> Observed {
     world.client.ensure(&InstanceSpec { idle, ..world.spec(id, &["serve"]) }).await.unwrap();
     world.healthy(id).await
 }
@@ -149,6 +149,44 @@ async fn an_idle_instance_has_a_sixtieth_of_its_cpu_until_it_is_asked() {
     asker.slots.tunnel(true);
     asker.until(Wakefulness::Throttled);
     asker.slots.tunnel(false);
+    asker.slots.release();
+}
+
+/// Its requests are answered, slowly: a cap takes nothing away but CPU.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_reached_its_cap_has_a_sixtieth_of_its_cpu_also_while_it_is_asked() {
+    let world = World::new();
+    let mut idle = policy(Rung::Frozen, 200, 400);
+    let observed = started(&world, "c1", idle).await;
+    let asker = Asker::of(&world, &observed);
+    let address = observed.address.unwrap();
+    assert_eq!(asker.request(|| get(address, "/burn").unwrap()), "burning");
+    assert!(asker.slots.take(asker.slots.read()));
+    asker.slots.touch();
+    asker.wake();
+    let share = world.share("c1", Duration::from_secs(2)) / 0.5;
+    assert!(share > 0.5, "{share} of what it is to have");
+    let mut change = async |counter: u64, is_capped: bool| {
+        idle.is_capped = is_capped;
+        let mut spec = InstanceSpec { idle, ..world.spec("c1", &["serve"]) };
+        spec.generation.counter = counter;
+        world.client.ensure(&spec).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    change(2, true).await;
+    let share = world.share("c1", Duration::from_secs(6)) / (0.5 / 60.0);
+    assert!((0.5..=1.5).contains(&share), "{share} of what it is to have");
+    assert_eq!(asker.slots.wakefulness(), Wakefulness::Awake);
+    // It sleeps and wakes as any other, and is cut still.
+    asker.slots.release();
+    asker.until(Wakefulness::Asleep);
+    asker.wake();
+    assert!(asker.slots.take(asker.slots.read()));
+    let share = world.share("c1", Duration::from_secs(3)) / 0.5;
+    assert!(share < 0.1, "{share} of what it would have");
+    change(3, false).await;
+    let share = world.share("c1", Duration::from_secs(2)) / 0.5;
+    assert!(share > 0.5, "{share} of what it is to have");
     asker.slots.release();
 }
 
@@ -263,7 +301,7 @@ impl World {
 }
 
 /// Throttled, frozen and stopped as soon as may be.
-const ZERO: IdlePolicy = IdlePolicy { lowest: Rung::Zero, after_ms: [100, 200, 300] };
+const ZERO: IdlePolicy = IdlePolicy { lowest: Rung::Zero, after_ms: [100, 200, 300], is_capped: false };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_without_a_process_is_started_by_who_asks() {

@@ -3,7 +3,8 @@
 
 use super::apprunner;
 use super::call::Context;
-use crate::{Config, Hints, Names, Platform, RegistryOptions, RootKey, SystemClock};
+use crate::reconcile::meter::Meter;
+use crate::{Clock, Config, Hints, Names, Platform, RegistryOptions, RootKey, SystemClock};
 use apron_compute::sim::{Behaviour, BuildScript, World};
 use apron_images::content::Content;
 use apron_images::manifest::RunDefaults;
@@ -159,8 +160,11 @@ async fn the_list_of_unsupported_operations_is_right() {
 /// What handlers hold, with nothing behind it that acts.
 pub(super) async fn platform(directory: &Directory) -> Platform {
     let store = Store::open(&directory.0.join("control/apron.db")).await.unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::open(&store).await.unwrap());
+    let driver = Arc::new(World::new());
     Platform {
-        clock: Arc::new(SystemClock::open(&store).await.unwrap()),
+        node: Arc::new(Meter { store: store.clone(), driver, clock: Arc::clone(&clock) }),
+        clock,
         store,
         logs: Logs::open(&directory.0.join("logs"), Limits::STANDARD).unwrap(),
         content: Content::open(directory.0.join("content")).unwrap(),

@@ -18,6 +18,7 @@ use crate::publish::{Proxies, Publisher};
 use crate::reconcile::builds::{Builds, Work};
 use crate::reconcile::housekeeping::Housekeeping;
 use crate::reconcile::instances::{Instances, PassError};
+use crate::reconcile::meter::Meter;
 use crate::reconcile::output::Collector;
 use crate::reconcile::routes::{Known, Routes};
 use crate::reconcile::scale::Scale;
@@ -183,6 +184,7 @@ impl Bench {
         let hints = Hints::default();
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
         let driver = Arc::new(self.world.gated(self.gate.passage()));
+        let node = Meter { store: store.clone(), driver: Arc::clone(&driver), clock: Arc::clone(&clock) };
         let epoch = Epoch::new(store.epoch_raise(0).await?);
         let proxies = Proxies::new(Arc::clone(&clock), epoch.get(), store.proxy_list().await?);
         let registry = RegistryConfig { plain_http: Vec::new(), mirrors: BTreeMap::new(), credentials: None };
@@ -238,6 +240,7 @@ impl Bench {
             },
             publisher: Publisher { proxies, store: store.clone(), hints: hints.clone(), epoch, proxy_uid: 1 },
             platform: Platform {
+                node: Arc::new(node),
                 store,
                 logs,
                 content,

@@ -308,8 +308,11 @@ impl<D: Driver> Work<D> {
     }
 
     async fn attempt(self: Arc<Self>, build: Build) -> Ended {
+        let mut built_ms = 0;
         let made = match &build.wish {
-            BuildWish::Source(spec) => self.source(&build, spec).await.map(|fact| (fact, Gave::Unknown)),
+            BuildWish::Source(spec) => {
+                self.source(&build, spec, &mut built_ms).await.map(|fact| (fact, Gave::Unknown))
+            }
             BuildWish::Image { reference } => self.image(&build, reference).await,
         };
         let (fact, gave) = match made {
@@ -319,7 +322,7 @@ impl<D: Driver> Work<D> {
         if let BuildFact::Failed(fault) = &fact {
             tracing::warn!(build = %build.id, reason = fault.reason, "a build failed");
         }
-        match self.store.build_fact_put(&build.id, &fact).await {
+        match self.store.build_end(&build.id, &fact, built_ms, self.clock.wall()).await {
             Ok(()) => {
                 self.hints.operation();
                 Ended::Recorded(gave)
@@ -343,8 +346,8 @@ impl<D: Driver> Work<D> {
         Ok(())
     }
 
-    /// Fails where it was cut short.
-    async fn source(&self, build: &Build, spec: &BuildSpec) -> Result<BuildFact, Ended> {
+    /// Fails where it was cut short. `built_ms` is how long its stages took together.
+    async fn source(&self, build: &Build, spec: &BuildSpec, built_ms: &mut u64) -> Result<BuildFact, Ended> {
         let spec = self.signed_in(spec).await.map_err(|error| {
             tracing::error!(error = %crate::chain(&error), "the connection of a service cannot be read");
             Ended::Again
@@ -360,6 +363,7 @@ impl<D: Driver> Work<D> {
             match event {
                 BuildEvent::Line(line) => self.say(build, BUILD_SOURCE, &format!("[Build] {line}")),
                 BuildEvent::Stage { name, ms } => {
+                    *built_ms = built_ms.saturating_add(ms);
                     let seconds = ms as f64 / 1000.0;
                     self.say(build, SOURCE, &format!("[AppRunner] Stage {name}: {seconds:.1} s"));
                 }

@@ -56,6 +56,9 @@ impl<D: Driver> Housekeeping<D> {
         if let Err(error) = self.store.operation_uploads_forget(before).await {
             tracing::warn!(error = %crate::chain(&error), "old operations hold on to their uploads");
         }
+        if let Err(error) = self.store.usage_fold(self.clock.wall()).await {
+            tracing::warn!(error = %crate::chain(&error), "usage of old days is not folded");
+        }
         // Without the driver's word no row may go that a container could still need.
         let Ok(observed) = self.driver.list().await else { return };
         let present: Vec<_> = observed.into_iter().map(|one| one.id).collect();

@@ -7,6 +7,7 @@
 pub(crate) mod builds;
 pub(crate) mod housekeeping;
 pub(crate) mod instances;
+pub(crate) mod meter;
 pub(crate) mod output;
 pub(crate) mod routes;
 pub(crate) mod scale;

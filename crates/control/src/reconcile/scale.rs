@@ -6,6 +6,7 @@
 use apron_model::extension;
 use apron_model::ids::ServiceId;
 use apron_model::instance::Phase;
+use apron_model::price::Cap;
 use apron_model::reconcile::{Slot, SlotWish};
 use apron_model::routes::{self, Load};
 use apron_model::scaling::{self, Fleet, Policy, SAMPLE_MS, Sample, Scaler, Window};
@@ -145,7 +146,8 @@ fn policy(service: &Service, wall: WallTime) -> Policy {
     Policy {
         target: scaling.max_concurrency.min(tags.concurrency_hard.unwrap_or(u32::MAX)),
         min: service.instances(scaling, least.unwrap_or(0)),
-        max: service.instances(scaling, u32::MAX),
+        // One that is near its cap gets no more than it has.
+        max: service.instances(scaling, if service.cap == Cap::Below { u32::MAX } else { service.wanted }),
     }
 }
 
@@ -286,6 +288,19 @@ mod tests {
             [(2, 2), (4, 3), (10, 0)],
             "no more than MaxSize, and at last what the load needs"
         );
+    }
+
+    #[test]
+    fn who_is_near_its_cap_gets_no_more() {
+        let mut world = World::new();
+        world.has(2);
+        world.service.cap = Cap::Held;
+        world.load = Load { arrived: 25, in_flight: 10, waiting: 15, ..Load::default() };
+        for _ in 0..20 {
+            assert_eq!(world.look(SAMPLE_MS), None);
+        }
+        world.service.cap = Cap::Below;
+        assert_eq!(world.look(SAMPLE_MS), Some(3));
     }
 
     /// With a target beyond what they get, full instances and a line would be no reason for another one.

@@ -2,6 +2,7 @@
 
 mod cuts;
 mod deployments;
+mod metering;
 pub(crate) mod publishing;
 mod rig;
 mod scaling;

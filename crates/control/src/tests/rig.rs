@@ -146,8 +146,8 @@ pub(super) struct Rig {
     pub(super) wished_max: Option<usize>,
     /// For how many rounds services have been without an instance in the newest table though one is healthy.
     unserved: BTreeMap<ServiceId, u32>,
-    world: World,
-    clock: Arc<ManualClock>,
+    pub(super) world: World,
+    pub(super) clock: Arc<ManualClock>,
 }
 
 impl Deref for Rig {

@@ -12,6 +12,7 @@ pub const KEYS: &[Key] = &[
     APP_PROTOCOL,
     BALANCE,
     BODY_MAX,
+    CAP,
     CONCURRENCY_HARD,
     CONFIG_MERGE,
     CPU,
@@ -82,6 +83,13 @@ pub const IDLE: Key = Key {
     acts: Acts::AtOnce,
     says: "what becomes of an instance without requests, after what comes before it: nothing, a sixtieth of its CPU, as \
            on App Runner, frozen until the next one, or no process at all until then",
+};
+
+pub const CAP: Key = Key {
+    tag: "apron:cap-usd-month",
+    takes: Takes::Number { min: 1, max: 1_000_000 },
+    acts: Acts::AtOnce,
+    says: "US dollars of a calendar month, at App Runner's prices: from nine tenths of it on no further instances are started, from all of it on they have a sixtieth of their CPU",
 };
 
 pub const IDLE_AFTER: Key = Key {

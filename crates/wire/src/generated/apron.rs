@@ -42,6 +42,8 @@ pub enum Operation {
     DeleteAccessKey,
     /// Forgets the name of an image. Its content goes when no revision needs it any more.
     DeleteImage,
+    /// Says how the instances of a service stand on the idle ladder, and what keeps each of them awake.
+    DescribeIdle,
     /// Says how an operation on a service stands or ended, and why it failed.
     DescribeOperation,
     /// Says what this platform is and where it is reached.
@@ -57,6 +59,9 @@ pub enum Operation {
     /// Reads a log from a cursor on. With WaitSeconds it waits for new lines, so that a client can follow a
     /// log.
     GetLogs,
+    /// Says what services used, what App Runner would have charged for it, and what one instance that is
+    /// always active would have cost.
+    GetUsage,
     /// Lists all access keys, without their secrets, oldest first. Only keys with the rights ADMIN may call
     /// this.
     ListAccessKeys,
@@ -87,12 +92,14 @@ impl Operation {
         Operation::CreateUpload,
         Operation::DeleteAccessKey,
         Operation::DeleteImage,
+        Operation::DescribeIdle,
         Operation::DescribeOperation,
         Operation::DescribePlatform,
         Operation::DescribeRevision,
         Operation::DescribeStatus,
         Operation::GetAuditLog,
         Operation::GetLogs,
+        Operation::GetUsage,
         Operation::ListAccessKeys,
         Operation::ListImages,
         Operation::ListRevisions,
@@ -112,12 +119,14 @@ impl Operation {
             Operation::CreateUpload => "CreateUpload",
             Operation::DeleteAccessKey => "DeleteAccessKey",
             Operation::DeleteImage => "DeleteImage",
+            Operation::DescribeIdle => "DescribeIdle",
             Operation::DescribeOperation => "DescribeOperation",
             Operation::DescribePlatform => "DescribePlatform",
             Operation::DescribeRevision => "DescribeRevision",
             Operation::DescribeStatus => "DescribeStatus",
             Operation::GetAuditLog => "GetAuditLog",
             Operation::GetLogs => "GetLogs",
+            Operation::GetUsage => "GetUsage",
             Operation::ListAccessKeys => "ListAccessKeys",
             Operation::ListImages => "ListImages",
             Operation::ListRevisions => "ListRevisions",
@@ -138,12 +147,14 @@ impl Operation {
             "CreateUpload" => Some(Operation::CreateUpload),
             "DeleteAccessKey" => Some(Operation::DeleteAccessKey),
             "DeleteImage" => Some(Operation::DeleteImage),
+            "DescribeIdle" => Some(Operation::DescribeIdle),
             "DescribeOperation" => Some(Operation::DescribeOperation),
             "DescribePlatform" => Some(Operation::DescribePlatform),
             "DescribeRevision" => Some(Operation::DescribeRevision),
             "DescribeStatus" => Some(Operation::DescribeStatus),
             "GetAuditLog" => Some(Operation::GetAuditLog),
             "GetLogs" => Some(Operation::GetLogs),
+            "GetUsage" => Some(Operation::GetUsage),
             "ListAccessKeys" => Some(Operation::ListAccessKeys),
             "ListImages" => Some(Operation::ListImages),
             "ListRevisions" => Some(Operation::ListRevisions),
@@ -187,6 +198,9 @@ impl Operation {
             Operation::DeleteImage => {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
             }
+            Operation::DescribeIdle => {
+                &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
+            }
             Operation::DescribeOperation => {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
             }
@@ -199,6 +213,9 @@ impl Operation {
             }
             Operation::GetAuditLog => &[ErrorType::InvalidRequest, ErrorType::InternalServiceError],
             Operation::GetLogs => {
+                &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
+            }
+            Operation::GetUsage => {
                 &[ErrorType::InvalidRequest, ErrorType::ResourceNotFound, ErrorType::InternalServiceError]
             }
             Operation::ListAccessKeys => &[ErrorType::InvalidRequest, ErrorType::InternalServiceError],
@@ -238,12 +255,14 @@ impl Operation {
             Operation::CreateUpload => <CreateUploadRequest as Call>::shape(),
             Operation::DeleteAccessKey => <DeleteAccessKeyRequest as Call>::shape(),
             Operation::DeleteImage => <DeleteImageRequest as Call>::shape(),
+            Operation::DescribeIdle => <DescribeIdleRequest as Call>::shape(),
             Operation::DescribeOperation => <DescribeOperationRequest as Call>::shape(),
             Operation::DescribePlatform => <DescribePlatformRequest as Call>::shape(),
             Operation::DescribeRevision => <DescribeRevisionRequest as Call>::shape(),
             Operation::DescribeStatus => <DescribeStatusRequest as Call>::shape(),
             Operation::GetAuditLog => <GetAuditLogRequest as Call>::shape(),
             Operation::GetLogs => <GetLogsRequest as Call>::shape(),
+            Operation::GetUsage => <GetUsageRequest as Call>::shape(),
             Operation::ListAccessKeys => <ListAccessKeysRequest as Call>::shape(),
             Operation::ListImages => <ListImagesRequest as Call>::shape(),
             Operation::ListRevisions => <ListRevisionsRequest as Call>::shape(),
@@ -394,6 +413,45 @@ pub struct CancelOperationResponse {
     pub operation_id: String,
     /// Where it stood when that was asked for; of one that waited for its turn, how it has ended.
     pub status: OperationStatus,
+}
+
+/// BELOW: nothing is done. HELD: no further instances are started. THROTTLED: instances have a sixtieth
+/// of their CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CapState {
+    #[serde(rename = "BELOW")]
+    Below,
+    #[serde(rename = "HELD")]
+    Held,
+    #[serde(rename = "THROTTLED")]
+    Throttled,
+}
+
+impl CapState {
+    /// As it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CapState::Below => "BELOW",
+            CapState::Held => "HELD",
+            CapState::Throttled => "THROTTLED",
+        }
+    }
+
+    /// The value of exactly this text.
+    pub fn parse(text: &str) -> Option<CapState> {
+        match text {
+            "BELOW" => Some(CapState::Below),
+            "HELD" => Some(CapState::Held),
+            "THROTTLED" => Some(CapState::Throttled),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for CapState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -591,6 +649,14 @@ pub struct CreateUploadResponse {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+pub struct DayUsage {
+    /// Such as 2026-11-23, in UTC.
+    pub day: String,
+    pub usage: Usage,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct DeleteAccessKeyRequest {
     /// Which key.
     pub access_key_id: String,
@@ -615,6 +681,21 @@ pub struct DeleteImageRequest {
 pub struct DeleteImageResponse {
     /// What the name stood for.
     pub digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribeIdleRequest {
+    pub service_arn: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribeIdleResponse {
+    /// How far down instances go, as the tag apron:idle says.
+    pub lowest_rung: IdleRung,
+    /// Those that the node has.
+    pub instances: Vec<IdleInstance>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -817,6 +898,38 @@ pub struct GetLogsResponse {
     pub end: bool,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetUsageRequest {
+    /// Without it, of all services of the region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_arn: Option<String>,
+    /// The first day is that of this time, in UTC; by default the first of the month.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<f64>,
+    /// The last day; by default today.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_results: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetUsageResponse {
+    pub start_time: f64,
+    /// When the usage was looked up, or the end of the last day.
+    pub end_time: f64,
+    /// Whose prices these are.
+    pub tariff: String,
+    /// By their ids.
+    pub services: Vec<ServiceUsage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HealthCheckProtocol {
     #[serde(rename = "TCP")]
@@ -845,6 +958,59 @@ impl HealthCheckProtocol {
 }
 
 impl fmt::Display for HealthCheckProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct IdleInstance {
+    pub instance_id: String,
+    pub rung: IdleRung,
+    /// Requests that are at work in it.
+    pub requests: i32,
+    /// Why it stands there, and what comes next: a sentence for people.
+    pub reason: String,
+}
+
+/// ACTIVE has its whole CPU, THROTTLED a sixtieth of it, FROZEN none, ZERO has no process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum IdleRung {
+    #[serde(rename = "ACTIVE")]
+    Active,
+    #[serde(rename = "THROTTLED")]
+    Throttled,
+    #[serde(rename = "FROZEN")]
+    Frozen,
+    #[serde(rename = "ZERO")]
+    Zero,
+}
+
+impl IdleRung {
+    /// As it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IdleRung::Active => "ACTIVE",
+            IdleRung::Throttled => "THROTTLED",
+            IdleRung::Frozen => "FROZEN",
+            IdleRung::Zero => "ZERO",
+        }
+    }
+
+    /// The value of exactly this text.
+    pub fn parse(text: &str) -> Option<IdleRung> {
+        match text {
+            "ACTIVE" => Some(IdleRung::Active),
+            "THROTTLED" => Some(IdleRung::Throttled),
+            "FROZEN" => Some(IdleRung::Frozen),
+            "ZERO" => Some(IdleRung::Zero),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for IdleRung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -1047,6 +1213,13 @@ pub struct InstanceStatus {
     pub restarts: i32,
     /// How long its latest start took.
     pub waterfall: Waterfall,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceUsage {
+    pub instance_id: String,
+    pub usage: Usage,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -1638,6 +1811,32 @@ impl fmt::Display for ServiceStatus {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ServiceUsage {
+    /// Absent: services that are forgotten, together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    pub usage: Usage,
+    /// What App Runner would have charged for this usage, in US dollars.
+    pub charge: UsageCharge,
+    /// What one instance of the service's size would have cost that was always active, in US dollars.
+    pub always_on_total: String,
+    /// The tag apron:cap-usd-month; absent: no cap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cap_usd_month: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cap_state: Option<CapState>,
+    /// When one service is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days: Option<Vec<DayUsage>>,
+    /// When one service is asked for; of the last weeks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instances: Option<Vec<InstanceUsage>>,
+}
+
 /// What an upload holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum UploadKind {
@@ -1670,6 +1869,32 @@ impl fmt::Display for UploadKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Usage {
+    /// vCPUs times the seconds in which instances had a request or were starting.
+    pub active_vcpu_seconds: String,
+    /// What the minimum of a minute for each start adds to that.
+    pub minimum_vcpu_seconds: String,
+    /// GB of memory times the seconds in which instances were there.
+    pub provisioned_gb_seconds: String,
+    /// The same of instances that had no process, because nobody asked for them. App Runner has them
+    /// provisioned.
+    pub asleep_gb_seconds: String,
+    /// Time in which images were built from source.
+    pub build_seconds: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UsageCharge {
+    pub cpu: String,
+    pub memory: String,
+    pub builds: String,
+    pub automatic_deployments: String,
+    pub total: String,
 }
 
 /// Milliseconds from the moment the platform took the wish; a step that was not reached is absent.
@@ -1813,6 +2038,21 @@ impl Call for DeleteImageRequest {
     }
 }
 
+impl Call for DescribeIdleRequest {
+    type Output = DescribeIdleResponse;
+    const TARGET: &'static str = "Apron.DescribeIdle";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::DESCRIBE_IDLE_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::DESCRIBE_IDLE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::DescribeIdle.errors().contains(&error))
+    }
+}
+
 impl Call for DescribeOperationRequest {
     type Output = DescribeOperationResponse;
     const TARGET: &'static str = "Apron.DescribeOperation";
@@ -1900,6 +2140,21 @@ impl Call for GetLogsRequest {
     }
     fn models(error: &str) -> bool {
         ErrorType::parse(error).is_none_or(|error| Operation::GetLogs.errors().contains(&error))
+    }
+}
+
+impl Call for GetUsageRequest {
+    type Output = GetUsageResponse;
+    const TARGET: &'static str = "Apron.GetUsage";
+    const SIGNING_NAME: &'static str = SIGNING_NAME;
+    fn shape() -> &'static Shape {
+        &shapes::GET_USAGE_REQUEST
+    }
+    fn output_shape() -> &'static Shape {
+        &shapes::GET_USAGE_RESPONSE
+    }
+    fn models(error: &str) -> bool {
+        ErrorType::parse(error).is_none_or(|error| Operation::GetUsage.errors().contains(&error))
     }
 }
 
@@ -2006,12 +2261,14 @@ impl Operation {
             Operation::CreateUpload => <CreateUploadRequest as Call>::output_shape(),
             Operation::DeleteAccessKey => <DeleteAccessKeyRequest as Call>::output_shape(),
             Operation::DeleteImage => <DeleteImageRequest as Call>::output_shape(),
+            Operation::DescribeIdle => <DescribeIdleRequest as Call>::output_shape(),
             Operation::DescribeOperation => <DescribeOperationRequest as Call>::output_shape(),
             Operation::DescribePlatform => <DescribePlatformRequest as Call>::output_shape(),
             Operation::DescribeRevision => <DescribeRevisionRequest as Call>::output_shape(),
             Operation::DescribeStatus => <DescribeStatusRequest as Call>::output_shape(),
             Operation::GetAuditLog => <GetAuditLogRequest as Call>::output_shape(),
             Operation::GetLogs => <GetLogsRequest as Call>::output_shape(),
+            Operation::GetUsage => <GetUsageRequest as Call>::output_shape(),
             Operation::ListAccessKeys => <ListAccessKeysRequest as Call>::output_shape(),
             Operation::ListImages => <ListImagesRequest as Call>::output_shape(),
             Operation::ListRevisions => <ListRevisionsRequest as Call>::output_shape(),
@@ -2035,12 +2292,14 @@ impl Operation {
             Operation::CreateUpload => reread::<CreateUploadRequest>(body),
             Operation::DeleteAccessKey => reread::<DeleteAccessKeyRequest>(body),
             Operation::DeleteImage => reread::<DeleteImageRequest>(body),
+            Operation::DescribeIdle => reread::<DescribeIdleRequest>(body),
             Operation::DescribeOperation => reread::<DescribeOperationRequest>(body),
             Operation::DescribePlatform => reread::<DescribePlatformRequest>(body),
             Operation::DescribeRevision => reread::<DescribeRevisionRequest>(body),
             Operation::DescribeStatus => reread::<DescribeStatusRequest>(body),
             Operation::GetAuditLog => reread::<GetAuditLogRequest>(body),
             Operation::GetLogs => reread::<GetLogsRequest>(body),
+            Operation::GetUsage => reread::<GetUsageRequest>(body),
             Operation::ListAccessKeys => reread::<ListAccessKeysRequest>(body),
             Operation::ListImages => reread::<ListImagesRequest>(body),
             Operation::ListRevisions => reread::<ListRevisionsRequest>(body),
@@ -2065,12 +2324,14 @@ impl Operation {
             Operation::CreateUpload => reread::<CreateUploadRequest>(body),
             Operation::DeleteAccessKey => reread::<DeleteAccessKeyRequest>(body),
             Operation::DeleteImage => reread::<DeleteImageRequest>(body),
+            Operation::DescribeIdle => reread::<DescribeIdleRequest>(body),
             Operation::DescribeOperation => reread::<DescribeOperationRequest>(body),
             Operation::DescribePlatform => reread::<DescribePlatformRequest>(body),
             Operation::DescribeRevision => reread::<DescribeRevisionRequest>(body),
             Operation::DescribeStatus => reread::<DescribeStatusRequest>(body),
             Operation::GetAuditLog => reread::<GetAuditLogRequest>(body),
             Operation::GetLogs => reread::<GetLogsRequest>(body),
+            Operation::GetUsage => reread::<GetUsageRequest>(body),
             Operation::ListAccessKeys => reread::<ListAccessKeysRequest>(body),
             Operation::ListImages => reread::<ListImagesRequest>(body),
             Operation::ListRevisions => reread::<ListRevisionsRequest>(body),
@@ -2139,6 +2400,13 @@ mod shapes {
         Member { name: "OperationId", required: true, shape: &OPERATION_ID_SHAPE },
         Member { name: "Status", required: true, shape: &OPERATION_STATUS_SHAPE },
     ]);
+    pub(super) static CAP_STATE: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["BELOW", "HELD", "THROTTLED"],
+        sensitive: false,
+    };
+    static CAP_STATE_SHAPE: Shape = Shape::Text(&CAP_STATE);
     pub(super) static COMPLETE_CONNECTION_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ConnectionArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "AccessToken", required: false, shape: &CONNECTION_SECRET_SHAPE },
@@ -2189,6 +2457,19 @@ mod shapes {
         Member { name: "UploadId", required: true, shape: &UPLOAD_ID_SHAPE },
         Member { name: "PartSizeMax", required: true, shape: &INTEGER },
     ]);
+    pub(super) static DAY_USAGE: Shape = Shape::Structure(&[
+        Member { name: "Day", required: true, shape: &STRING_SHAPE },
+        Member { name: "Usage", required: true, shape: &USAGE },
+    ]);
+    pub(super) static DAY_USAGE_LIST: Shape =
+        Shape::List { member: &DAY_USAGE, length: Length { min: 0, max: None } };
+    pub(super) static DECIMAL_NUMBER: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: Some(Pattern::new("[0-9]+\\.[0-9]+", None, "[0-9]+\\.[0-9]+")),
+        values: &[],
+        sensitive: false,
+    };
+    static DECIMAL_NUMBER_SHAPE: Shape = Shape::Text(&DECIMAL_NUMBER);
     pub(super) static DELETE_ACCESS_KEY_REQUEST: Shape =
         Shape::Structure(&[Member { name: "AccessKeyId", required: true, shape: &ACCESS_KEY_ID_SHAPE }]);
     pub(super) static DELETE_ACCESS_KEY_RESPONSE: Shape =
@@ -2197,6 +2478,15 @@ mod shapes {
         Shape::Structure(&[Member { name: "Name", required: true, shape: &IMAGE_NAME_SHAPE }]);
     pub(super) static DELETE_IMAGE_RESPONSE: Shape =
         Shape::Structure(&[Member { name: "Digest", required: true, shape: &STRING_SHAPE }]);
+    pub(super) static DESCRIBE_IDLE_REQUEST: Shape = Shape::Structure(&[Member {
+        name: "ServiceArn",
+        required: true,
+        shape: &APP_RUNNER_RESOURCE_ARN_SHAPE,
+    }]);
+    pub(super) static DESCRIBE_IDLE_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "LowestRung", required: true, shape: &IDLE_RUNG_SHAPE },
+        Member { name: "Instances", required: true, shape: &IDLE_INSTANCE_LIST },
+    ]);
     pub(super) static DESCRIBE_OPERATION_REQUEST: Shape = Shape::Structure(&[
         Member { name: "ServiceArn", required: true, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
         Member { name: "OperationId", required: true, shape: &OPERATION_ID_SHAPE },
@@ -2268,6 +2558,20 @@ mod shapes {
         Member { name: "Next", required: true, shape: &LOG_CURSOR_SHAPE },
         Member { name: "End", required: true, shape: &BOOLEAN },
     ]);
+    pub(super) static GET_USAGE_REQUEST: Shape = Shape::Structure(&[
+        Member { name: "ServiceArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "StartTime", required: false, shape: &TIMESTAMP },
+        Member { name: "EndTime", required: false, shape: &TIMESTAMP },
+        Member { name: "MaxResults", required: false, shape: &MAX_RESULTS },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
+    ]);
+    pub(super) static GET_USAGE_RESPONSE: Shape = Shape::Structure(&[
+        Member { name: "StartTime", required: true, shape: &TIMESTAMP },
+        Member { name: "EndTime", required: true, shape: &TIMESTAMP },
+        Member { name: "Tariff", required: true, shape: &STRING_SHAPE },
+        Member { name: "Services", required: true, shape: &SERVICE_USAGE_LIST },
+        Member { name: "NextToken", required: false, shape: &NEXT_TOKEN_SHAPE },
+    ]);
     pub(super) static HEALTH_CHECK_PROTOCOL: Text = Text {
         length: Length { min: 0, max: None },
         pattern: None,
@@ -2275,6 +2579,21 @@ mod shapes {
         sensitive: false,
     };
     static HEALTH_CHECK_PROTOCOL_SHAPE: Shape = Shape::Text(&HEALTH_CHECK_PROTOCOL);
+    pub(super) static IDLE_INSTANCE: Shape = Shape::Structure(&[
+        Member { name: "InstanceId", required: true, shape: &STRING_SHAPE },
+        Member { name: "Rung", required: true, shape: &IDLE_RUNG_SHAPE },
+        Member { name: "Requests", required: true, shape: &INTEGER },
+        Member { name: "Reason", required: true, shape: &STRING_SHAPE },
+    ]);
+    pub(super) static IDLE_INSTANCE_LIST: Shape =
+        Shape::List { member: &IDLE_INSTANCE, length: Length { min: 0, max: None } };
+    pub(super) static IDLE_RUNG: Text = Text {
+        length: Length { min: 0, max: None },
+        pattern: None,
+        values: &["ACTIVE", "THROTTLED", "FROZEN", "ZERO"],
+        sensitive: false,
+    };
+    static IDLE_RUNG_SHAPE: Shape = Shape::Text(&IDLE_RUNG);
     pub(super) static IMAGE_BYTES: Shape = Shape::Integer(Integer { long: true, min: Some(0), max: None });
     pub(super) static IMAGE_NAME: Text =
         Text { length: Length { min: 1, max: Some(512) }, pattern: None, values: &[], sensitive: false };
@@ -2333,6 +2652,12 @@ mod shapes {
     ]);
     pub(super) static INSTANCE_STATUS_LIST: Shape =
         Shape::List { member: &INSTANCE_STATUS, length: Length { min: 0, max: None } };
+    pub(super) static INSTANCE_USAGE: Shape = Shape::Structure(&[
+        Member { name: "InstanceId", required: true, shape: &STRING_SHAPE },
+        Member { name: "Usage", required: true, shape: &USAGE },
+    ]);
+    pub(super) static INSTANCE_USAGE_LIST: Shape =
+        Shape::List { member: &INSTANCE_USAGE, length: Length { min: 0, max: None } };
     pub(super) static INTEGER: Shape = Shape::Integer(Integer { long: false, min: None, max: None });
     pub(super) static LIST_ACCESS_KEYS_REQUEST: Shape = Shape::Structure(&[]);
     pub(super) static LIST_ACCESS_KEYS_RESPONSE: Shape =
@@ -2537,6 +2862,19 @@ mod shapes {
         sensitive: false,
     };
     static SERVICE_STATUS_SHAPE: Shape = Shape::Text(&SERVICE_STATUS);
+    pub(super) static SERVICE_USAGE: Shape = Shape::Structure(&[
+        Member { name: "ServiceArn", required: false, shape: &APP_RUNNER_RESOURCE_ARN_SHAPE },
+        Member { name: "ServiceName", required: false, shape: &STRING_SHAPE },
+        Member { name: "Usage", required: true, shape: &USAGE },
+        Member { name: "Charge", required: true, shape: &USAGE_CHARGE },
+        Member { name: "AlwaysOnTotal", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+        Member { name: "CapUsdMonth", required: false, shape: &INTEGER },
+        Member { name: "CapState", required: false, shape: &CAP_STATE_SHAPE },
+        Member { name: "Days", required: false, shape: &DAY_USAGE_LIST },
+        Member { name: "Instances", required: false, shape: &INSTANCE_USAGE_LIST },
+    ]);
+    pub(super) static SERVICE_USAGE_LIST: Shape =
+        Shape::List { member: &SERVICE_USAGE, length: Length { min: 0, max: None } };
     pub(super) static START_COMMAND: Text =
         Text { length: Length { min: 0, max: None }, pattern: None, values: &[], sensitive: true };
     static START_COMMAND_SHAPE: Shape = Shape::Text(&START_COMMAND);
@@ -2561,6 +2899,20 @@ mod shapes {
     };
     static UPLOAD_KIND_SHAPE: Shape = Shape::Text(&UPLOAD_KIND);
     pub(super) static UPLOAD_OFFSET: Shape = Shape::Integer(Integer { long: true, min: Some(0), max: None });
+    pub(super) static USAGE: Shape = Shape::Structure(&[
+        Member { name: "ActiveVcpuSeconds", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+        Member { name: "MinimumVcpuSeconds", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+        Member { name: "ProvisionedGbSeconds", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+        Member { name: "AsleepGbSeconds", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+        Member { name: "BuildSeconds", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+    ]);
+    pub(super) static USAGE_CHARGE: Shape = Shape::Structure(&[
+        Member { name: "Cpu", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+        Member { name: "Memory", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+        Member { name: "Builds", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+        Member { name: "AutomaticDeployments", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+        Member { name: "Total", required: true, shape: &DECIMAL_NUMBER_SHAPE },
+    ]);
     pub(super) static WATERFALL: Shape = Shape::Structure(&[
         Member { name: "NamespaceMs", required: false, shape: &INTEGER },
         Member { name: "MountMs", required: false, shape: &INTEGER },

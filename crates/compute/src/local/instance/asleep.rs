@@ -17,11 +17,11 @@ const LATE_GRACE: Duration = Duration::from_secs(1);
 const REST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Instance {
-    pub(super) fn enrol(&mut self, healthy: bool) {
-        self.place = Some(self.machine.ladder.enrol(self.enrolment(), healthy));
+    pub(super) fn enrol(&mut self, healthy: bool, is_new: bool) {
+        self.place = Some(self.machine.ladder.enrol(self.enrolment(is_new), healthy));
     }
 
-    fn enrolment(&self) -> Enrolment {
+    fn enrolment(&self, is_new: bool) -> Enrolment {
         let spec = &self.wanted.spec;
         Enrolment {
             id: spec.id.clone(),
@@ -30,6 +30,8 @@ impl Instance {
             // Of one that was found running it is not known; it is given its size next.
             limits: Limits::of(self.size.unwrap_or(spec.size)),
             policy: spec.idle,
+            service: spec.service.clone(),
+            is_new,
             orders: self.orders_to.clone(),
         }
     }
@@ -101,7 +103,7 @@ impl Instance {
 
     /// What a node finds of one that was to sleep, or slept, when the node before it ended.
     pub(super) fn sleeps(&mut self, found: Adopted) {
-        self.place = Some(self.machine.ladder.enrol_asleep(self.enrolment()));
+        self.place = Some(self.machine.ladder.enrol_asleep(self.enrolment(false)));
         self.show(|shown| {
             shown.phase = Phase::Running;
             shown.health = Health::Healthy;

@@ -6,8 +6,9 @@ use crate::local::container::cgroup::{CgroupError, Cgroups, Limits};
 use crate::local::instance::state::Order;
 use apron_activity::channel::FromNode;
 use apron_activity::{Wakefulness, Watched, Watcher, key};
-use apron_model::idle::{self, Awake, Idleness, Rung};
+use apron_model::idle::{self, Awake, Idleness, Rung, Standing};
 use apron_model::instance::Health;
+use apron_model::meter::{Changes, Metered, Use};
 use apron_model::time::Timestamp;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -35,6 +36,14 @@ pub(super) struct Member {
     failed: bool,
     /// At zero: there is a process again, which is not healthy yet.
     started: bool,
+    /// Its CPU is cut: it is throttled, or its service has reached its cap.
+    is_cut: bool,
+    /// What keeps it awake, by the last look.
+    awake: Option<Awake>,
+    /// It had something to do since its use was last noted.
+    used: bool,
+    /// How its use was noted last, at which size. None: not by this node.
+    noted: Option<(Use, Limits)>,
 }
 
 /// What came of a wake.
@@ -89,6 +98,42 @@ impl Member {
             waiting: BTreeSet::new(),
             failed: false,
             started: false,
+            is_cut: rung == Rung::Throttled,
+            awake: None,
+            used: false,
+            noted: None,
+        }
+    }
+
+    /// Adds how its use has changed since it was last noted.
+    pub(super) fn note(&mut self, changes: &mut Changes) {
+        let was_used = std::mem::take(&mut self.used);
+        let used = match self.rung {
+            Rung::Zero if !self.started => Use::Asleep,
+            _ if was_used => Use::Active,
+            _ => Use::Quiet,
+        };
+        let Enrolment { id, service, limits, is_new, .. } = &mut self.enrolment;
+        let before = self.noted.replace((used, *limits));
+        if before.is_none_or(|(_, noted)| noted != *limits) {
+            let memory_mib = (limits.memory_bytes >> 20) as u32;
+            let (instance, service, cpu_units) = (id.clone(), service.clone(), limits.cpu_units);
+            let metered = Metered { instance, service, cpu_units, memory_mib };
+            changes.came.push((metered, std::mem::take(is_new)));
+        }
+        if before.is_none_or(|(noted, _)| noted != used) {
+            changes.uses.push((id.clone(), used));
+        }
+    }
+
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        Standing {
+            instance: self.enrolment.id.clone(),
+            rung: self.rung,
+            policy: self.enrolment.policy,
+            awake: self.awake,
+            quiet_ms: now.saturating_duration_since(self.since).as_millis() as u64,
+            requests: self.cell.as_ref().map_or(0, Watched::requests),
         }
     }
 
@@ -110,11 +155,13 @@ impl Member {
         if let (None, Some(memory)) = (&self.cell, memory) {
             self.follow(memory);
         }
+        self.heed_cap(cgroups);
         let before = std::mem::replace(&mut self.looked_at, now);
         let busy = self.is_busy();
-        let awake = self.why_awake(busy, self.is_unseen() || clients.any_elsewhere());
+        self.used |= busy != Busy::No || !self.healthy;
+        self.awake = self.why_awake(busy, self.is_unseen() || clients.any_elsewhere());
         self.look_at = now + if self.rung == Rung::Active { LOOK } else { LOOK_ASLEEP };
-        if let Some(awake) = awake {
+        if let Some(awake) = self.awake {
             let looks_often = now - before < 2 * LOOK;
             let is_over = awake == Awake::Requests && busy == Busy::Touched && looks_often;
             let since = self.since;
@@ -149,6 +196,47 @@ impl Member {
             }
             (Rung::Active | Rung::Throttled | Rung::Frozen | Rung::Zero, _) => {}
         }
+    }
+
+    /// One that is awake has its whole CPU, unless its service has reached its cap. A start is not slowed down: it would
+    /// not end in the time that it has.
+    fn heed_cap(&mut self, cgroups: &Cgroups) {
+        let is_cut = self.enrolment.policy.is_capped;
+        if self.rung == Rung::Active && self.healthy && self.is_cut != is_cut {
+            match self.cut(is_cut, cgroups) {
+                Ok(()) => self.is_cut = is_cut,
+                Err(error) => {
+                    tracing::warn!(instance = %self.enrolment.id, %error, "its CPU is not as its cap has it");
+                }
+            }
+        }
+    }
+
+    fn cut(&self, is_cut: bool, cgroups: &Cgroups) -> Result<(), CgroupError> {
+        let Enrolment { cgroup, limits, .. } = &self.enrolment;
+        match is_cut {
+            true => cgroups.throttle(cgroup, limits, idle::THROTTLED_SHARE),
+            false => cgroups.unthrottle(cgroup, limits),
+        }
+    }
+
+    /// Lets it run, with the CPU that one has which is awake.
+    fn lift(&mut self, cgroups: &Cgroups) -> Result<(), CgroupError> {
+        let Enrolment { cgroup, limits, policy, .. } = &self.enrolment;
+        let is_cut = policy.is_capped;
+        match self.rung {
+            Rung::Active | Rung::Zero => return Ok(()),
+            Rung::Throttled if is_cut => {}
+            Rung::Throttled => self.cut(false, cgroups)?,
+            Rung::Frozen => {
+                // It has its whole CPU already, unless that could not be given to it then.
+                let as_it_was = is_cut == cgroups.is_throttled(cgroup, limits);
+                let lifted = if as_it_was { Ok(()) } else { self.cut(is_cut, cgroups) };
+                cgroups.thaw(cgroup).and(lifted)?;
+            }
+        }
+        self.is_cut = is_cut;
+        Ok(())
     }
 
     fn why_awake(&self, busy: Busy, unknown: bool) -> Option<Awake> {
@@ -187,11 +275,10 @@ impl Member {
         if self.is_busy() != Busy::No {
             return self.stays(now);
         }
-        if let Err(error) =
-            cgroups.throttle(&self.enrolment.cgroup, &self.enrolment.limits, idle::THROTTLED_SHARE)
-        {
+        if let Err(error) = self.cut(true, cgroups) {
             return self.not_done("throttled", &error, now);
         }
+        self.is_cut = true;
         self.rung = Rung::Throttled;
         // A further rung may be due already.
         self.look_at = now;
@@ -235,10 +322,9 @@ impl Member {
         // From here on it has to be thawed, whatever came of it.
         self.rung = Rung::Frozen;
         self.look_at = now + LOOK_ASLEEP;
-        let Enrolment { cgroup, limits, .. } = &self.enrolment;
         // With its whole CPU: what waits for the next period of a quota cannot go to sleep before that. Nor does the wake
         // have to lift it then.
-        if let Err(error) = cgroups.freeze(cgroup).and_then(|()| cgroups.unthrottle(cgroup, limits)) {
+        if let Err(error) = cgroups.freeze(&self.enrolment.cgroup).and_then(|()| self.cut(false, cgroups)) {
             self.wake(cgroups, now);
             self.not_done("frozen", &error, now);
         }
@@ -251,7 +337,7 @@ impl Member {
             return;
         }
         // Who is frozen hears no signal.
-        if let Err(error) = lift(&self.enrolment, self.rung, cgroups) {
+        if let Err(error) = self.lift(cgroups) {
             return self.not_done("stopped", &error, now);
         }
         match self.enrolment.orders.try_send(Order::Sleep) {
@@ -287,7 +373,7 @@ impl Member {
             }
             Rung::Throttled | Rung::Frozen => {}
         }
-        if let Err(error) = lift(&self.enrolment, self.rung, cgroups) {
+        if let Err(error) = self.lift(cgroups) {
             tracing::error!(instance = %self.enrolment.id, %error, "cannot be woken");
             return Woken::Not;
         }
@@ -337,6 +423,8 @@ impl Member {
     pub(super) fn started(&mut self, limits: Limits) {
         self.enrolment.limits = limits;
         self.started = self.rung == Rung::Zero;
+        self.is_cut = false;
+        self.used = true;
         self.is_awake.send_replace(true);
     }
 
@@ -356,38 +444,18 @@ impl Member {
     }
 
     pub(super) fn resized(&mut self, limits: Limits, cgroups: &Cgroups) -> Result<(), CgroupError> {
-        let Enrolment { cgroup, limits: before, .. } = &mut self.enrolment;
-        *before = limits;
-        match self.rung {
-            Rung::Throttled => cgroups.throttle(cgroup, &limits, idle::THROTTLED_SHARE),
-            Rung::Active | Rung::Frozen | Rung::Zero => cgroups.unthrottle(cgroup, &limits),
-        }
+        self.enrolment.limits = limits;
+        self.cut(self.is_cut && self.rung != Rung::Frozen, cgroups)
     }
 
     /// It is not the ladder's any more, and awake.
     pub(super) fn leave(&mut self, cgroups: &Cgroups) {
         // Of a container that has ended there may be nothing left to be woken.
-        if let Err(error) = lift(&self.enrolment, self.rung, cgroups) {
+        if let Err(error) = self.lift(cgroups) {
             tracing::debug!(instance = %self.enrolment.id, %error, "was not woken at its end");
         }
         self.rung = Rung::Active;
         self.say(Wakefulness::Awake);
-    }
-}
-
-/// Gives it its whole CPU, and lets it run.
-fn lift(enrolment: &Enrolment, from: Rung, cgroups: &Cgroups) -> Result<(), CgroupError> {
-    match from {
-        Rung::Active | Rung::Zero => Ok(()),
-        Rung::Throttled => cgroups.unthrottle(&enrolment.cgroup, &enrolment.limits),
-        Rung::Frozen => {
-            // It has its whole CPU already, unless that could not be given to it then.
-            let lifted = match cgroups.is_throttled(&enrolment.cgroup, &enrolment.limits) {
-                true => cgroups.unthrottle(&enrolment.cgroup, &enrolment.limits),
-                false => Ok(()),
-            };
-            cgroups.thaw(&enrolment.cgroup).and(lifted)
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use apron_model::service::Service;
 use apron_store::ServiceSummary;
 use apron_wire::Error;
 
-pub(super) fn service(context: Context<'_>, service: &Service) -> String {
+pub(in crate::api) fn service(context: Context<'_>, service: &Service) -> String {
     service_parts(context, &service.region, &service.name, &service.id)
 }
 

@@ -14,6 +14,7 @@ pub(super) mod view;
 mod vpc_connector;
 mod vpc_ingress_connection;
 
+pub(super) use arn::service as service_arn;
 pub(super) use service::{act, lookup, refused};
 use service::{find, gone};
 

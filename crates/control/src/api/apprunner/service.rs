@@ -62,6 +62,7 @@ pub(super) async fn create(
         operation: None,
         last_failure: None,
         wanted: 0,
+        cap: Default::default(),
         route_version: 0,
         purge_at: None,
     };

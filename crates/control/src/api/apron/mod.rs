@@ -1,9 +1,10 @@
-//! Calls that AWS lacks: uploads, images, logs, status, why an operation failed, its end before its time and the same
+//! Calls that AWS lacks: uploads, images, logs, status, usage and idleness, why an operation failed, its end before its time and the same
 //! once more, revisions and going back to one, the platform itself, and who may call it.
 
 mod access_key;
 mod audit;
 mod connection;
+mod idle;
 mod images;
 mod logs;
 mod operation;
@@ -11,6 +12,7 @@ mod platform;
 mod revision;
 mod status;
 pub(crate) mod uploads;
+mod usage;
 
 use super::call::{Context, run};
 use super::poll::Poll;
@@ -41,6 +43,8 @@ pub(super) async fn dispatch(
         Operation::GetAuditLog => run(body, id, |input| audit::get(context, input, poll)).await,
         Operation::GetLogs => run(body, id, |input| logs::get(context, input, poll)).await,
         Operation::DescribeStatus => run(body, id, |input| status::describe(context, input)).await,
+        Operation::DescribeIdle => run(body, id, |input| idle::describe(context, input)).await,
+        Operation::GetUsage => run(body, id, |input| usage::get(context, input)).await,
         Operation::CancelOperation => run(body, id, |input| operation::cancel(context, input)).await,
         Operation::RetryOperation => run(body, id, |input| operation::retry(context, input)).await,
         Operation::ListRevisions => run(body, id, |input| revision::list(context, input)).await,

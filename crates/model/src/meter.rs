@@ -1,0 +1,473 @@
+//! What instances use, from the notes of a journal to sums by service, instance and day.
+//!
+//! Whoever runs instances notes each second what has changed: who came, who is active, quiet or asleep from this second on,
+//! who went. A second in which nothing changed is a note of its time alone. `Book` adds these up; the same notes give the
+//! same sums, so a journal of them is all that has to be kept.
+//!
+//! What is added up is handed on in numbered batches: a batch stays as it is until the next one is asked for, which says
+//! that it was taken. So whoever adds them up elsewhere, and keeps the number beside its sums, has added each once.
+
+use crate::ids::{InstanceId, ServiceId};
+use crate::price::{ACTIVE_MS_MIN, Usage};
+use crate::time::WallTime;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// An instance that was active when nobody wrote any more was so for no longer than this: what came then is not known.
+const UNSEEN_ACTIVE_MS_MAX: u64 = 10_000;
+/// Those of before that are not seen again in this time of a new journal's writer have ended meanwhile.
+const MISSED_MS: u64 = 10_000;
+/// Rows that wait to be handed on. Of more, a service's instances and days are counted as one.
+const ROWS_MAX: usize = 20_000;
+/// Rows of one batch.
+pub const BATCH_MAX: usize = 5_000;
+
+/// How an instance is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Use {
+    /// It has no process.
+    Asleep,
+    /// It is there, and has nothing to do.
+    Quiet,
+    /// It had a request, or was starting.
+    Active,
+}
+
+/// Who is metered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metered {
+    pub instance: InstanceId,
+    pub service: ServiceId,
+    pub cpu_units: u32,
+    pub memory_mib: u32,
+}
+
+/// What one second changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Changes {
+    /// Are there now, or have another size. True: with a new process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub came: Vec<(Metered, bool)>,
+    /// How those are used from this second on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<(InstanceId, Use)>,
+    /// Are there no more, after this second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub went: Vec<InstanceId>,
+}
+
+/// One line of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    /// Somebody begins to write: whoever was there before is to be seen again.
+    Began { boot_ms: u64 },
+    /// A second is over. `boot_ms` goes on over whoever writes, and begins again with the machine.
+    Second {
+        boot_ms: u64,
+        wall: WallTime,
+        #[serde(flatten)]
+        changes: Changes,
+    },
+    /// The batch of before was taken, and this is the number of the next.
+    Batch { number: u64 },
+}
+
+/// Sums of one instance on one day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    pub service: ServiceId,
+    /// Empty: instances that are counted as one.
+    pub instance: InstanceId,
+    /// Days since 1970, UTC.
+    pub day: u32,
+    #[serde(flatten)]
+    pub usage: Usage,
+}
+
+/// What is handed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Greater than that of the one before. Zero: there has been none.
+    pub number: u64,
+    pub rows: Vec<Row>,
+}
+
+/// The last batch that was taken, of which meter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    pub meter: String,
+    pub number: u64,
+}
+
+/// A batch, and the meter that it is of: numbers of another say nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handed {
+    pub meter: String,
+    pub batch: Batch,
+}
+
+/// Everything that the notes so far say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Book {
+    open: BTreeMap<InstanceId, Open>,
+    /// Not handed on yet.
+    #[serde(with = "rows")]
+    rows: BTreeMap<Key, Usage>,
+    batch: Batch,
+    began_ms: u64,
+    seen_ms: u64,
+}
+
+type Key = (ServiceId, InstanceId, u32);
+
+/// One that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Open {
+    who: Metered,
+    used: Use,
+    /// It is accounted for until then.
+    until_ms: u64,
+    /// How long the present process has been active, of the least that is charged for. None: it has none.
+    active_ms: Option<u64>,
+    /// By who writes now.
+    seen: bool,
+}
+
+impl Book {
+    /// Takes one note.
+    pub fn take(&mut self, note: &Note) {
+        match note {
+            Note::Began { boot_ms } => {
+                self.began_ms = *boot_ms;
+                self.seen_ms = *boot_ms;
+                self.open.values_mut().for_each(|open| open.seen = false);
+            }
+            Note::Second { boot_ms, wall, changes } => self.second(*boot_ms, *wall, changes),
+            Note::Batch { number } => {
+                let rest = self.rows.keys().nth(BATCH_MAX).cloned();
+                let rest = rest.map(|key| self.rows.split_off(&key)).unwrap_or_default();
+                let rows = std::mem::replace(&mut self.rows, rest).into_iter().map(rows::row).collect();
+                self.batch = Batch { number: *number, rows };
+            }
+        }
+    }
+
+    fn second(&mut self, boot_ms: u64, wall: WallTime, changes: &Changes) {
+        let day = wall.day();
+        for (who, is_new) in &changes.came {
+            if *is_new {
+                self.close(&who.instance, day);
+            }
+            // Of this second all is counted: a started second is one.
+            let until_ms = self.seen_ms;
+            let new = Open { who: who.clone(), used: Use::Asleep, until_ms, active_ms: None, seen: true };
+            let open = self.open.entry(who.instance.clone()).or_insert(new);
+            (open.who, open.seen) = (who.clone(), true);
+        }
+        for (instance, used) in &changes.uses {
+            self.uses(instance, *used, day);
+        }
+        let mut used = Vec::new();
+        for open in self.open.values_mut().filter(|open| open.seen) {
+            used.push((open.who.clone(), open.pass(boot_ms)));
+        }
+        used.into_iter().for_each(|(who, usage)| self.add(&who, day, usage));
+        self.seen_ms = boot_ms;
+        changes.went.iter().for_each(|instance| self.close(instance, day));
+        if boot_ms.saturating_sub(self.began_ms) >= MISSED_MS {
+            let missed: Vec<InstanceId> =
+                self.open.iter().filter(|(_, open)| !open.seen).map(|(id, _)| id.clone()).collect();
+            missed.iter().for_each(|instance| self.close(instance, day));
+        }
+    }
+
+    fn uses(&mut self, instance: &InstanceId, used: Use, day: u32) {
+        let Some(open) = self.open.get_mut(instance) else { return };
+        let before = std::mem::replace(&mut open.used, used);
+        if used == Use::Asleep {
+            let (who, short) = (open.who.clone(), open.end());
+            self.add(&who, day, short);
+        } else if before == Use::Asleep {
+            open.active_ms = Some(0);
+        }
+    }
+
+    fn close(&mut self, instance: &InstanceId, day: u32) {
+        if let Some(mut open) = self.open.remove(instance) {
+            let short = open.end();
+            self.add(&open.who, day, short);
+        }
+    }
+
+    fn add(&mut self, who: &Metered, day: u32, usage: Usage) {
+        if usage == Usage::default() {
+            return;
+        }
+        let own = (who.service.clone(), who.instance.clone(), day);
+        let key = match self.rows.contains_key(&own) || self.rows.len() < ROWS_MAX {
+            true => own,
+            false => self.common(who, day),
+        };
+        *self.rows.entry(key).or_default() += usage;
+    }
+
+    /// The row of a service's instances that are counted as one.
+    fn common(&self, who: &Metered, day: u32) -> Key {
+        let first = (who.service.clone(), InstanceId::new(""), 0);
+        let known = self.rows.range(&first..).next().map(|(key, _)| key);
+        let known = known.filter(|key| key.0 == first.0 && key.1 == first.1);
+        known.cloned().unwrap_or((first.0, first.1, day))
+    }
+
+    /// Those that are there by the notes so far, whoever has seen them.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// What is handed on at present.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// The note that is to be taken before more is handed on. None: nothing waits for it.
+    pub fn next_batch(&self) -> Option<Note> {
+        (!self.rows.is_empty()).then(|| Note::Batch { number: self.batch.number + 1 })
+    }
+}
+
+impl Open {
+    /// Time has passed.
+    fn pass(&mut self, boot_ms: u64) -> Usage {
+        let ms = boot_ms.saturating_sub(self.until_ms);
+        self.until_ms = boot_ms;
+        let mib_ms = ms.saturating_mul(self.who.memory_mib.into());
+        match self.used {
+            Use::Asleep => Usage { asleep_mib_ms: mib_ms, ..Usage::default() },
+            Use::Quiet => Usage { provisioned_mib_ms: mib_ms, ..Usage::default() },
+            Use::Active => {
+                let active_ms = ms.min(UNSEEN_ACTIVE_MS_MAX);
+                self.active_ms = self.active_ms.map(|sum| sum.saturating_add(active_ms));
+                let active_unit_ms = active_ms.saturating_mul(self.who.cpu_units.into());
+                Usage { active_unit_ms, provisioned_mib_ms: mib_ms, ..Usage::default() }
+            }
+        }
+    }
+
+    /// Its process has ended, if it had one: what is charged for that beside.
+    fn end(&mut self) -> Usage {
+        let short_ms = self.active_ms.take().map_or(0, |ms| ACTIVE_MS_MIN.saturating_sub(ms));
+        Usage { short_unit_ms: short_ms.saturating_mul(self.who.cpu_units.into()), ..Usage::default() }
+    }
+}
+
+/// Rows as they are written.
+mod rows {
+    use super::{Key, Row, Usage};
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::collections::BTreeMap;
+
+    pub(super) fn row(((service, instance, day), usage): (Key, Usage)) -> Row {
+        Row { service, instance, day, usage }
+    }
+
+    pub(super) fn serialize<S: Serializer>(rows: &BTreeMap<Key, Usage>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(rows.iter().map(|(key, usage)| row((key.clone(), *usage))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Key, Usage>, D::Error> {
+        let rows = Vec::<Row>::deserialize(from)?;
+        Ok(rows.into_iter().map(|row| ((row.service, row.instance, row.day), row.usage)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::DAY_MS;
+
+    const SECOND: u64 = 1_000;
+    const NOON: u64 = DAY_MS * 20_000 + DAY_MS / 2;
+
+    fn who(instance: &str) -> Metered {
+        Metered {
+            instance: InstanceId::new(instance),
+            service: ServiceId::new("web"),
+            cpu_units: 1_024,
+            memory_mib: 2_048,
+        }
+    }
+
+    /// A journal that is written as it is read.
+    #[derive(Clone, Default)]
+    struct Journal {
+        book: Book,
+        notes: Vec<Note>,
+        now_ms: u64,
+    }
+
+    impl Journal {
+        fn begun() -> Journal {
+            let mut journal = Journal { now_ms: 50 * SECOND, ..Journal::default() };
+            journal.take(Note::Began { boot_ms: journal.now_ms });
+            journal
+        }
+
+        fn take(&mut self, note: Note) {
+            // As it comes back from a file.
+            let note: Note = serde_json::from_str(&serde_json::to_string(&note).unwrap()).unwrap();
+            self.book.take(&note);
+            self.notes.push(note);
+        }
+
+        fn second(&mut self, changes: Changes) {
+            self.now_ms += SECOND;
+            let wall = WallTime(NOON + self.now_ms);
+            self.take(Note::Second { boot_ms: self.now_ms, wall, changes });
+        }
+
+        fn seconds(&mut self, count: u64) {
+            (0..count).for_each(|_| self.second(Changes::default()));
+        }
+
+        fn came(&mut self, instance: &str, is_new: bool, used: Use) {
+            let uses = vec![(InstanceId::new(instance), used)];
+            self.second(Changes { came: vec![(who(instance), is_new)], uses, ..Changes::default() });
+        }
+
+        fn uses(&mut self, instance: &str, used: Use) {
+            self.second(Changes { uses: vec![(InstanceId::new(instance), used)], ..Changes::default() });
+        }
+
+        fn went(&mut self, instance: &str) {
+            self.second(Changes { went: vec![InstanceId::new(instance)], ..Changes::default() });
+        }
+
+        /// What is handed on, in seconds: active, provisioned, asleep, short.
+        fn handed(&mut self) -> [u64; 4] {
+            if let Some(note) = self.book.next_batch() {
+                self.take(note);
+            }
+            let mut sum = Usage::default();
+            self.book.batch().rows.iter().for_each(|row| sum += row.usage);
+            [
+                sum.active_unit_ms / 1_024 / SECOND,
+                sum.provisioned_mib_ms / 2_048 / SECOND,
+                sum.asleep_mib_ms / 2_048 / SECOND,
+                sum.short_unit_ms / 1_024 / SECOND,
+            ]
+        }
+    }
+
+    #[test]
+    fn seconds_are_added_up_and_a_short_start_is_a_minute() {
+        let mut journal = Journal::begun();
+        journal.came("a", true, Use::Active);
+        journal.seconds(9);
+        journal.uses("a", Use::Quiet);
+        journal.seconds(29);
+        journal.uses("a", Use::Asleep);
+        journal.seconds(99);
+        assert_eq!(journal.handed(), [10, 40, 100, 50]);
+        // It is started again, and stays active for longer.
+        journal.uses("a", Use::Active);
+        journal.seconds(70);
+        journal.went("a");
+        journal.seconds(5);
+        assert_eq!(journal.handed(), [72, 72, 0, 0]);
+        assert_eq!(journal.handed(), [72, 72, 0, 0], "the same, until there is more");
+    }
+
+    #[test]
+    fn a_new_process_is_another_start() {
+        let mut journal = Journal::begun();
+        journal.came("a", true, Use::Active);
+        journal.came("a", true, Use::Active);
+        journal.went("a");
+        assert_eq!(journal.handed(), [3, 3, 0, 59 + 58]);
+    }
+
+    /// A writer that is killed loses nothing of who is there, and does not take the last word for an hour's.
+    #[test]
+    fn another_writer_goes_on() {
+        let mut journal = Journal::begun();
+        journal.came("stays", true, Use::Quiet);
+        journal.came("busy", true, Use::Active);
+        journal.came("ends", true, Use::Active);
+        journal.now_ms += 3_600 * SECOND;
+        journal.take(Note::Began { boot_ms: journal.now_ms });
+        journal.came("stays", false, Use::Quiet);
+        assert_eq!(journal.handed(), [2 + 1, 3 + 2 + 1 + 3_601, 0, 0]);
+        let uses = vec![(InstanceId::new("busy"), Use::Active)];
+        journal.second(Changes { came: vec![(who("busy"), false)], uses, ..Changes::default() });
+        assert_eq!(journal.handed(), [10, 3_602 + 1, 0, 0], "what it did meanwhile is not known");
+        journal.seconds(20);
+        assert_eq!(journal.handed(), [20, 40, 0, 59], "and the third has ended");
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_when_they_are_handed_on() {
+        let mut whole = Journal::begun();
+        let (mut parts, mut sum) = (whole.clone(), [0; 4]);
+        for step in 0..200_u64 {
+            let instance = ["a", "b", "c"][(step % 3) as usize];
+            for journal in [&mut whole, &mut parts] {
+                match step % 7 {
+                    0 => journal.came(instance, step % 2 == 0, Use::Active),
+                    1 => journal.uses(instance, Use::Quiet),
+                    2 => journal.uses(instance, Use::Active),
+                    3 => journal.uses(instance, Use::Asleep),
+                    4 => journal.went(instance),
+                    _ => journal.seconds(step),
+                }
+            }
+            if step % 5 == 0 && parts.book.next_batch().is_some() {
+                let more = parts.handed();
+                sum = std::array::from_fn(|i| sum[i] + more[i]);
+            }
+        }
+        let rest = parts.handed();
+        assert_eq!(whole.handed(), std::array::from_fn(|i| sum[i] + rest[i]));
+    }
+
+    /// From its notes, from any book on the way and the notes after it, comes the same book.
+    #[test]
+    fn a_book_is_its_notes() {
+        let mut journal = Journal::begun();
+        journal.came("a", true, Use::Active);
+        journal.seconds(3);
+        let half = serde_json::to_string(&journal.book).unwrap();
+        let read = journal.notes.len();
+        journal.came("b", true, Use::Quiet);
+        journal.handed();
+        journal.went("a");
+        let mut again = Book::default();
+        journal.notes.iter().for_each(|note| again.take(note));
+        assert_eq!(again, journal.book);
+        let mut on: Book = serde_json::from_str(&half).unwrap();
+        journal.notes[read..].iter().for_each(|note| on.take(note));
+        assert_eq!(on, journal.book);
+    }
+
+    #[test]
+    fn days_are_kept_apart_and_rows_have_their_bound() {
+        let mut journal = Journal::begun();
+        journal.now_ms = DAY_MS / 2 - 2 * SECOND;
+        journal.take(Note::Began { boot_ms: journal.now_ms });
+        journal.came("a", true, Use::Active);
+        journal.seconds(3);
+        journal.handed();
+        let days: Vec<u32> = journal.book.batch().rows.iter().map(|row| row.day).collect();
+        assert_eq!(days, [20_000, 20_001]);
+        for instance in 0..ROWS_MAX + 50 {
+            let usage = Usage { active_unit_ms: 1, ..Usage::default() };
+            journal.book.add(&who(&instance.to_string()), 7, usage);
+        }
+        assert_eq!(journal.book.rows.len(), ROWS_MAX + 1, "all others are one");
+        journal.handed();
+        assert_eq!(journal.book.batch().rows.len(), BATCH_MAX);
+        assert_eq!(journal.book.rows.len(), ROWS_MAX + 1 - BATCH_MAX);
+    }
+}

@@ -1,0 +1,15 @@
+-- What instances used, added up by day; see usage.rs. Rows outlive their service: those of a forgotten one have no name.
+CREATE TABLE usage (
+    service TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    day BIGINT NOT NULL,
+    active_unit_ms BIGINT NOT NULL DEFAULT 0,
+    provisioned_mib_ms BIGINT NOT NULL DEFAULT 0,
+    asleep_mib_ms BIGINT NOT NULL DEFAULT 0,
+    short_unit_ms BIGINT NOT NULL DEFAULT 0,
+    build_ms BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (service, instance, day)
+);
+CREATE INDEX usage_day ON usage (day);
+-- How a service stands to its cap.
+ALTER TABLE service ADD COLUMN cap TEXT NOT NULL DEFAULT 'below';
