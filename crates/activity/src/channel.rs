@@ -1,8 +1,8 @@
 //! The socket between each loop of a proxy and the node: what cannot wait until the node looks.
 //!
 //! A sequenced-packet socket (unix(7)): messages arrive whole and in order, and the end of either side is seen. A message
-//! is sixteen bytes: what it is, in the first, the version, in the second, and the key of an instance in the last eight, in
-//! the machine's own order. The first one to the node is `Hello`, with the identity of the memory file.
+//! is 28 bytes: what it is, in the first, the version, in the second, the key of an instance from the eighth on, and behind
+//! it six times; numbers in the machine's own order. The first one to the node is `Hello`, with the identity of the memory file.
 //!
 //! No descriptors are taken along. Who may send some to another process can make it wait when it closes them, so those are
 //! refused where the kernel can do that (Linux 6.16), and the socket is its owner's alone in any case.
@@ -19,14 +19,20 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Of these messages. A node that knows another one closes the connection; the proxy then goes on without.
-const VERSION: u8 = 1;
-const MESSAGE_BYTES: usize = 16;
+const VERSION: u8 = 2;
+const MESSAGE_BYTES: usize = 28;
 const VERSION_AT: usize = 1;
 const KEY_AT: usize = 8;
+const STAGES_AT: usize = 16;
+/// What `Stages` are.
+pub const STAGES: [&str; 6] = ["queued", "namespace", "mount", "exec", "listening", "healthy"];
 /// Loops that connect at the same moment.
 const BACKLOG: i32 = 128;
 /// Whether a socket takes descriptors (`asm-generic/socket.h`).
 const SO_PASSRIGHTS: i32 = 83;
+
+/// How long after a start was asked for each of `STAGES` was reached, in milliseconds; the longest is a minute and a bit.
+pub type Stages = [u16; STAGES.len()];
 
 /// From a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub enum ToNode {
     Wake(u64),
     /// No connection to it is kept open by this loop.
     Closed(u64),
+    /// After its start the instance has begun its first answer.
+    Answered(u64),
 }
 
 /// From the node.
@@ -44,6 +52,8 @@ pub enum ToNode {
 pub enum FromNode {
     /// The instance serves.
     Awake(u64),
+    /// It was started for that, and so it went. `Awake` follows.
+    Started(u64, Stages),
     /// It cannot be woken at present.
     NotWoken(u64),
     /// It is about to be frozen: close the idle connections to it, and say so.
@@ -70,19 +80,25 @@ impl Channel {
     /// # Errors
     /// The system's, as for the other ones that send.
     pub fn hello(&self, memory: u64) -> io::Result<()> {
-        self.send(b'h', memory)
+        self.send(b'h', memory, Stages::default())
     }
 
     /// # Errors
     /// See `hello`.
     pub fn wake(&self, key: u64) -> io::Result<()> {
-        self.send(b'w', key)
+        self.send(b'w', key, Stages::default())
     }
 
     /// # Errors
     /// See `hello`.
     pub fn closed(&self, key: u64) -> io::Result<()> {
-        self.send(b'c', key)
+        self.send(b'c', key, Stages::default())
+    }
+
+    /// # Errors
+    /// See `hello`.
+    pub fn answered(&self, key: u64) -> io::Result<()> {
+        self.send(b'b', key, Stages::default())
     }
 
     /// What the node says next.
@@ -91,9 +107,10 @@ impl Channel {
     /// The system's; `UnexpectedEof` when the node is gone, `InvalidData` for what is no message.
     pub fn from_node(&self) -> io::Result<FromNode> {
         match self.receive()? {
-            (b'a', key) => Ok(FromNode::Awake(key)),
-            (b'n', key) => Ok(FromNode::NotWoken(key)),
-            (b'c', key) => Ok(FromNode::Close(key)),
+            (b'a', key, _) => Ok(FromNode::Awake(key)),
+            (b's', key, stages) => Ok(FromNode::Started(key, stages)),
+            (b'n', key, _) => Ok(FromNode::NotWoken(key)),
+            (b'c', key, _) => Ok(FromNode::Close(key)),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
@@ -103,12 +120,14 @@ impl Channel {
     /// # Errors
     /// See `hello`.
     pub fn to_proxy(&self, what: FromNode) -> io::Result<()> {
-        let (kind, key) = match what {
-            FromNode::Awake(key) => (b'a', key),
-            FromNode::NotWoken(key) => (b'n', key),
-            FromNode::Close(key) => (b'c', key),
+        let none = Stages::default();
+        let (kind, key, stages) = match what {
+            FromNode::Awake(key) => (b'a', key, none),
+            FromNode::Started(key, stages) => (b's', key, stages),
+            FromNode::NotWoken(key) => (b'n', key, none),
+            FromNode::Close(key) => (b'c', key, none),
         };
-        self.send(kind, key)
+        self.send(kind, key, stages)
     }
 
     /// What a proxy says next.
@@ -117,28 +136,33 @@ impl Channel {
     /// As for `from_node`.
     pub fn from_proxy(&self) -> io::Result<ToNode> {
         match self.receive()? {
-            (b'h', memory) => Ok(ToNode::Hello(memory)),
-            (b'w', key) => Ok(ToNode::Wake(key)),
-            (b'c', key) => Ok(ToNode::Closed(key)),
+            (b'h', memory, _) => Ok(ToNode::Hello(memory)),
+            (b'w', key, _) => Ok(ToNode::Wake(key)),
+            (b'c', key, _) => Ok(ToNode::Closed(key)),
+            (b'b', key, _) => Ok(ToNode::Answered(key)),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 
-    fn send(&self, kind: u8, key: u64) -> io::Result<()> {
+    fn send(&self, kind: u8, key: u64, stages: Stages) -> io::Result<()> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        send(self.0.as_raw_fd(), &message(kind, key), flags)?;
+        send(self.0.as_raw_fd(), &message(kind, key, stages), flags)?;
         Ok(())
     }
 
-    fn receive(&self) -> io::Result<(u8, u64)> {
+    fn receive(&self) -> io::Result<(u8, u64, Stages)> {
         // One byte more than a message has: what is longer is none.
         let mut bytes = [0; MESSAGE_BYTES + 1];
         match recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             MESSAGE_BYTES if bytes[VERSION_AT] == VERSION => {
                 let mut key = [0; 8];
-                key.copy_from_slice(&bytes[KEY_AT..MESSAGE_BYTES]);
-                Ok((bytes[0], u64::from_ne_bytes(key)))
+                key.copy_from_slice(&bytes[KEY_AT..STAGES_AT]);
+                let mut stages = Stages::default();
+                for (stage, pair) in stages.iter_mut().zip(bytes[STAGES_AT..].chunks_exact(2)) {
+                    *stage = u16::from_ne_bytes([pair[0], pair[1]]);
+                }
+                Ok((bytes[0], u64::from_ne_bytes(key), stages))
             }
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
@@ -213,10 +237,13 @@ fn seqpacket() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?)
 }
 
-fn message(kind: u8, key: u64) -> [u8; MESSAGE_BYTES] {
+fn message(kind: u8, key: u64, stages: Stages) -> [u8; MESSAGE_BYTES] {
     let mut message = [0; MESSAGE_BYTES];
     (message[0], message[VERSION_AT]) = (kind, VERSION);
-    message[KEY_AT..].copy_from_slice(&key.to_ne_bytes());
+    message[KEY_AT..STAGES_AT].copy_from_slice(&key.to_ne_bytes());
+    for (pair, stage) in message[STAGES_AT..].chunks_exact_mut(2).zip(stages) {
+        pair.copy_from_slice(&stage.to_ne_bytes());
+    }
     message
 }
 
@@ -256,10 +283,12 @@ mod tests {
         proxy.hello(5).unwrap();
         proxy.wake(u64::MAX).unwrap();
         proxy.closed(7).unwrap();
-        for said in [ToNode::Hello(5), ToNode::Wake(u64::MAX), ToNode::Closed(7)] {
+        proxy.answered(8).unwrap();
+        for said in [ToNode::Hello(5), ToNode::Wake(u64::MAX), ToNode::Closed(7), ToNode::Answered(8)] {
             assert_eq!(node.from_proxy().unwrap(), said);
         }
-        for what in [FromNode::Awake(1), FromNode::NotWoken(2), FromNode::Close(3)] {
+        let started = FromNode::Started(4, [1, 2, 3, 4, 5, u16::MAX]);
+        for what in [FromNode::Awake(1), FromNode::NotWoken(2), FromNode::Close(3), started] {
             node.to_proxy(what).unwrap();
             assert_eq!(proxy.from_node().unwrap(), what);
         }
@@ -271,9 +300,9 @@ mod tests {
     #[test]
     fn what_is_no_message_is_an_error() {
         let (_place, _listener, proxy, node) = pair("wrong");
-        let mut newer = message(b'w', 1);
+        let mut newer = message(b'w', 1, Stages::default());
         newer[VERSION_AT] += 1;
-        for wrong in [&b"w"[..], &[b'w'; MESSAGE_BYTES + 1], &message(b'x', 1), &newer] {
+        for wrong in [&b"w"[..], &[b'w'; MESSAGE_BYTES + 1], &message(b'x', 1, Stages::default()), &newer] {
             send(proxy.0.as_raw_fd(), wrong, MsgFlags::empty()).unwrap();
             assert_eq!(node.from_proxy().unwrap_err().kind(), io::ErrorKind::InvalidData, "{wrong:?}");
         }
@@ -287,7 +316,7 @@ mod tests {
         let (_place, _listener, proxy, node) = pair("descriptors");
         let zero = std::fs::File::open("/dev/zero").unwrap();
         let raw = [zero.as_raw_fd()];
-        let (said, rights) = (message(b'w', 1), [ControlMessage::ScmRights(&raw)]);
+        let (said, rights) = (message(b'w', 1, Stages::default()), [ControlMessage::ScmRights(&raw)]);
         let data = [IoSlice::new(&said)];
         let sent = sendmsg::<UnixAddr>(proxy.0.as_raw_fd(), &data, &rights, MsgFlags::empty(), None);
         // Linux 6.16 refuses at the sender; an older kernel takes them and gives us none.

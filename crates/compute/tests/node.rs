@@ -159,6 +159,7 @@ impl World {
                 unhealthy_threshold: 2,
             },
             health_grace_ms: 0,
+            startup_boost: 1,
             stop_grace_ms: 500,
             idle: IdlePolicy { lowest: Rung::Active, ..IdlePolicy::default() },
         }

@@ -16,9 +16,9 @@ use crate::limits;
 use crate::routes::{AccessLog, AppProtocol, Balance, HttpsPolicy, Network, RoutePolicy};
 use crate::schedule::{Schedule, ScheduleError};
 use keys::{
-    ACCESS_LOG, AFFINITY, ALLOW_ADDRESSES, APP_PROTOCOL, BALANCE, BODY_MAX, CAP, CONCURRENCY_HARD, CPU,
-    DENY_ADDRESSES, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, HSTS, HTTPS, IDLE, IDLE_AFTER, MAX_SIZE, MEMORY,
-    MIN_SIZE_SCHEDULE, QUEUE_OPERATIONS, RATE_LIMIT, REQUEST_TIMEOUT, REQUEST_TIMEOUT_S, STREAM_IDLE,
+    ACCESS_LOG, AFFINITY, ALLOW_ADDRESSES, APP_PROTOCOL, BALANCE, BODY_MAX, BOOST, CAP, CONCURRENCY_HARD,
+    CPU, DENY_ADDRESSES, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, HSTS, HTTPS, IDLE, IDLE_AFTER, MAX_SIZE,
+    MEMORY, MIN_SIZE_SCHEDULE, QUEUE_OPERATIONS, RATE_LIMIT, REQUEST_TIMEOUT, REQUEST_TIMEOUT_S, STREAM_IDLE,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -129,7 +129,12 @@ pub struct InstanceTags {
     pub cpu_units: Option<u32>,
     pub memory_mib: Option<u32>,
     pub health_check_grace_s: u32,
+    /// None: `STARTUP_BOOST`.
+    pub startup_boost: Option<u32>,
 }
+
+/// So many times its CPU an instance has until it is healthy: most programs do more at their start than ever later.
+pub const STARTUP_BOOST: u32 = 2;
 
 impl InstanceTags {
     /// What an instance gets whose configuration says `configured`.
@@ -292,6 +297,7 @@ impl Extensions {
             Value::Number(units) if key == CPU => instance.cpu_units = Some(units),
             Value::Number(mib) if key == MEMORY => instance.memory_mib = Some(mib),
             Value::Number(seconds) if key == HEALTH_CHECK_GRACE => instance.health_check_grace_s = seconds,
+            Value::Number(times) if key == BOOST => instance.startup_boost = Some(times),
             Value::Number(usd) if key == CAP => self.cap_usd_month = Some(usd),
             Value::Number(instances) if key == MAX_SIZE => self.scale.max_size = Some(instances),
             Value::Word(word) if key == IDLE => {

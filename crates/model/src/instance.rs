@@ -30,11 +30,22 @@ pub struct InstanceSpec {
     /// So many milliseconds from each start wrong answers to the health check do not count yet.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub health_grace_ms: u64,
+    /// Until it is healthy it has so many times its CPU.
+    #[serde(default = "no_boost", skip_serializing_if = "is_no_boost")]
+    pub startup_boost: u32,
     /// Milliseconds between SIGTERM and SIGKILL.
     pub stop_grace_ms: u64,
     /// What becomes of it while it has nothing to do.
     #[serde(default)]
     pub idle: IdlePolicy,
+}
+
+fn no_boost() -> u32 {
+    1
+}
+
+fn is_no_boost(boost: &u32) -> bool {
+    *boost == 1
 }
 
 fn is_zero(ms: &u64) -> bool {
@@ -57,6 +68,7 @@ impl fmt::Debug for InstanceSpec {
             size,
             health,
             health_grace_ms,
+            startup_boost,
             stop_grace_ms,
             idle,
         } = self;
@@ -74,6 +86,7 @@ impl fmt::Debug for InstanceSpec {
             .field("size", size)
             .field("health", health)
             .field("health_grace_ms", health_grace_ms)
+            .field("startup_boost", startup_boost)
             .field("stop_grace_ms", stop_grace_ms)
             .field("idle", idle)
             .finish()
@@ -302,11 +315,15 @@ impl Fault {
 /// Milliseconds from the moment the node took the wish, for the latest start. Absent: not reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waterfall {
+    /// The image is unpacked, and not too many others are being started.
+    pub queued_ms: Option<u32>,
     pub namespace_ms: Option<u32>,
     pub mount_ms: Option<u32>,
     pub exec_ms: Option<u32>,
     pub listening_ms: Option<u32>,
     pub healthy_ms: Option<u32>,
+    /// Of one that was started for a request: its answer began.
+    pub first_byte_ms: Option<u32>,
 }
 
 #[cfg(test)]
@@ -334,6 +351,7 @@ mod tests {
                 unhealthy_threshold: 1,
             },
             health_grace_ms: 0,
+            startup_boost: 1,
             stop_grace_ms: 1,
             idle: IdlePolicy::default(),
         };

@@ -3,7 +3,7 @@
 
 use crate::build::BuildOutcome;
 use crate::command;
-use crate::extension::InstanceTags;
+use crate::extension::{InstanceTags, STARTUP_BOOST};
 use crate::instance::InstanceSpec;
 use crate::limits;
 use crate::reconcile::Slot;
@@ -80,6 +80,7 @@ pub fn instance_spec(service: &Service, revision: &Revision, slot: &Slot) -> Opt
         size: run.tags.size(revision.config.size),
         health: revision.config.health.clone(),
         health_grace_ms: run.tags.health_check_grace().as_millis() as u64,
+        startup_boost: run.tags.startup_boost.unwrap_or(STARTUP_BOOST),
         stop_grace_ms: limits::STOP_GRACE_MS,
         idle: service.idle(),
     })

@@ -2,7 +2,8 @@
 
 use crate::extension;
 use crate::extension::InstanceTags;
-use crate::idle::IdlePolicy;
+use crate::extension::keys::IDLE;
+use crate::idle::{IdlePolicy, Rung};
 use crate::ids::{BuildId, Digest, OperationId, RevisionNumber, ServiceId};
 use crate::instance::{HealthCheck, InstanceSize};
 use crate::operation::OperationKind;
@@ -57,8 +58,14 @@ impl Service {
     }
 
     /// What becomes of its instances while they have nothing to do, or are to cost no more.
+    /// Where no tag says how far down they go, a MinSize of 0 does: to where there is no process.
     pub fn idle(&self) -> IdlePolicy {
-        IdlePolicy { is_capped: self.cap == Cap::Throttled, ..extension::idle(&self.tags) }
+        let mut policy = extension::idle(&self.tags);
+        if self.config.scaling.min_size == 0 && !self.tags.contains_key(IDLE.tag) {
+            policy.lowest = Rung::Zero;
+        }
+        policy.is_capped = self.cap == Cap::Throttled;
+        policy
     }
 
     /// It was created, and no deployment of it has succeeded so far.
@@ -409,5 +416,17 @@ mod tests {
             check(State::Deleted, action, Err(Refusal::Deleted));
             check(State::Deleting, action, Err(Refusal::InProgress));
         }
+    }
+
+    #[test]
+    fn a_minimum_of_none_is_one_that_sleeps_without_a_process() {
+        let mut service = fixture::service("web", fixture::image_config("registry.test/web:1"));
+        assert_eq!(service.idle(), IdlePolicy::default());
+        service.config.scaling.min_size = 0;
+        assert_eq!((service.idle().lowest, service.instances(&service.config.scaling, 0)), (Rung::Zero, 1));
+        service.tags.insert(IDLE.tag.to_owned(), "freeze".to_owned());
+        assert_eq!(service.idle().lowest, Rung::Frozen, "what is said wins");
+        service.cap = Cap::Throttled;
+        assert!(service.idle().is_capped);
     }
 }

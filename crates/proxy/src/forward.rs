@@ -10,7 +10,7 @@ use crate::affinity;
 use crate::body::{Held, RequestBody, ResponseBody, Waits};
 use crate::client::{Active, Client, Order, Waiting};
 use crate::client_body::ClientBody;
-use crate::headers::{self, Shape, X_REQUEST_ID};
+use crate::headers::{self, Shape, X_APRON_TRACE, X_REQUEST_ID};
 use crate::http1::Call;
 use crate::https;
 use crate::instance_body::InstanceBody;
@@ -108,6 +108,8 @@ struct Carried {
     idle: Duration,
     /// Brings the client back to this instance.
     cookie: Option<HeaderValue>,
+    /// Where its time went, if that was asked.
+    trace: Option<HeaderValue>,
     active: Active,
 }
 
@@ -130,6 +132,7 @@ async fn carry(
     let overloaded = event_loop.requests.get() >= REQUESTS_MAX;
     let active = Active::new(client);
     let (mut parts, incoming) = request.into_parts();
+    let traced = parts.headers.get(X_APRON_TRACE).is_some_and(|asked| asked != "0");
     let nonce = || event_loop.request_ids.nonce();
     let asked = upgrade::asked(&mut parts, upgrade, !incoming.is_end_stream(), nonce);
     let host_header = headers::host(&parts).ok_or(Cause::BadRequest)?;
@@ -218,13 +221,15 @@ async fn carry(
     exchange.status(status.as_u16());
     let idle = Duration::from_secs(policy.idle_timeout_s.into());
     let tag = sent.ticket.upstream.instance.tag;
+    event_loop.waker.answered(tag);
+    let trace = traced.then(|| exchange.trace(event_loop.waker.stages(tag, begun)));
     let cookie = (policy.affinity && wanted != Some(tag)).then(|| affinity::cookie(tag, told.secure));
-    Ok(Outcome::Carried(Box::new(Carried { sent, websocket, upload, waits, idle, cookie, active })))
+    Ok(Outcome::Carried(Box::new(Carried { sent, websocket, upload, waits, idle, cookie, trace, active })))
 }
 
 impl Carried {
     fn finish(self, client: &Client, exchange: Exchange) -> Response<ResponseBody> {
-        let Carried { sent, websocket, upload, waits, idle, cookie, active } = self;
+        let Carried { sent, websocket, upload, waits, idle, cookie, trace, active } = self;
         let Sent { response, ticket } = sent;
         let (mut parts, body) = response.into_parts();
         let body = match (websocket, body) {
@@ -240,6 +245,9 @@ impl Carried {
         };
         if let Some(cookie) = cookie {
             parts.headers.append(SET_COOKIE, cookie);
+        }
+        if let Some(trace) = trace {
+            parts.headers.insert(X_APRON_TRACE, trace);
         }
         let held = Held { ticket, upload, exchange, active };
         Response::from_parts(parts, ResponseBody::stream(body, waits, held))

@@ -11,7 +11,9 @@ use crate::event_loop::EventLoop;
 use crate::reply::Cause;
 use crate::route::Service;
 use crate::wall::{self, Iso8601};
+use apron_activity::channel::{STAGES, Stages};
 use apron_model::routes::AccessLog as Wanted;
+use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -137,6 +139,22 @@ impl Exchange {
         if self.seen.text.is_some() {
             self.seen.first_byte = Some(self.seen.begun.elapsed());
         }
+    }
+
+    /// Where its time went so far, as Server-Timing says such things (milliseconds): in line, for a connection, until the
+    /// answer began; and of a start that it waited for when each stage was reached.
+    pub(crate) fn trace(&self, start: Option<Stages>) -> HeaderValue {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let mut text = String::new();
+        for (name, reached) in STAGES.iter().zip(start.unwrap_or_default()).filter(|_| start.is_some()) {
+            text.push_str(&format!("start-{name};dur={reached}, "));
+        }
+        for (name, time) in [("line", self.seen.queued), ("connect", self.seen.connected)] {
+            text.extend(time.map(|time| format!("{name};dur={:.3}, ", ms(time))));
+        }
+        text.push_str(&format!("first-byte;dur={:.3}", ms(self.seen.begun.elapsed())));
+        // Names of ours and numbers are always a valid value.
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
     }
 
     /// Whether it is being carried: dropped meanwhile, it was broken off.

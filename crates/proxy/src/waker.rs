@@ -10,10 +10,10 @@
 use crate::balance::Instance;
 use crate::event_loop::EventLoop;
 use crate::route::Service;
-use apron_activity::channel::{Channel, FromNode};
+use apron_activity::channel::{Channel, FromNode, Stages};
 use apron_activity::{Region, Wakefulness};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
@@ -29,6 +29,9 @@ const RETRY_MIN: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_millis(500);
 /// One that could not be woken is not asked for again for so long, while others may be.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// Starts that are remembered, for so long: requests that waited for them are answered by then.
+const STARTS_MAX: usize = 64;
+const START_KEPT: Duration = Duration::from_secs(30);
 /// A connection that lasted so long was one.
 const STABLE: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,17 @@ pub(crate) struct Waker {
     behind: Notify,
     /// What could not be woken, and when that was said.
     refused: RefCell<BTreeMap<u64, Instant>>,
+    /// What was started for requests of this loop, the latest last.
+    starts: RefCell<VecDeque<Start>>,
+}
+
+/// A start that requests waited for.
+struct Start {
+    tag: u64,
+    stages: Stages,
+    at: Instant,
+    /// The node knows of the first answer.
+    told: bool,
 }
 
 impl Waker {
@@ -56,6 +70,7 @@ impl Waker {
             unsent: RefCell::default(),
             behind: Notify::new(),
             refused: RefCell::default(),
+            starts: RefCell::default(),
         }
     }
 
@@ -81,6 +96,35 @@ impl Waker {
     pub(crate) fn is_hopeless(&self, service: &Service) -> bool {
         let mut instances = service.instances.iter();
         !service.instances.is_empty() && instances.all(|one| one.is_asleep() && self.is_refused(one.tag))
+    }
+
+    fn started(&self, tag: u64, stages: Stages) {
+        let mut starts = self.starts.borrow_mut();
+        starts.retain(|start| start.tag != tag && start.at.elapsed() < START_KEPT);
+        if starts.len() == STARTS_MAX {
+            starts.pop_front();
+        }
+        starts.push_back(Start { tag, stages, at: Instant::now(), told: false });
+    }
+
+    /// An instance has begun an answer: if it was started for one, the node hears of the first.
+    pub(crate) fn answered(&self, tag: u64) {
+        let mut starts = self.starts.borrow_mut();
+        if starts.is_empty() {
+            return;
+        }
+        starts.retain(|start| start.at.elapsed() < START_KEPT);
+        if let Some(start) = starts.iter_mut().find(|start| start.tag == tag && !start.told) {
+            start.told = true;
+            // What cannot be said is missing in its waterfall, and nowhere else.
+            let _ = self.channel.borrow().as_ref().map(|channel| channel.get_ref().answered(tag));
+        }
+    }
+
+    /// How the start of an instance went that came after this.
+    pub(crate) fn stages(&self, tag: u64, since: Instant) -> Option<Stages> {
+        let starts = self.starts.borrow();
+        starts.iter().find(|start| start.tag == tag && start.at >= since).map(|start| start.stages)
     }
 
     fn is_refused(&self, tag: u64) -> bool {
@@ -109,7 +153,7 @@ impl Waker {
         }
     }
 
-    fn answered(&self, tag: u64) {
+    fn settled(&self, tag: u64) {
         self.asked.borrow_mut().remove(&tag);
         self.unsent.borrow_mut().remove(&tag);
     }
@@ -165,12 +209,13 @@ async fn follow(event_loop: &EventLoop, channel: &AsyncFd<Channel>) -> io::Error
             }
         };
         match heard {
+            Ok(FromNode::Started(tag, stages)) => waker.started(tag, stages),
             Ok(FromNode::Awake(tag)) => {
-                waker.answered(tag);
+                waker.settled(tag);
                 event_loop.lines.pump();
             }
             Ok(FromNode::NotWoken(tag)) => {
-                waker.answered(tag);
+                waker.settled(tag);
                 waker.refuse(tag);
                 event_loop.lines.not_woken(waker, tag);
             }

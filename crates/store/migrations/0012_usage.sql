@@ -13,3 +13,5 @@ CREATE TABLE usage (
 CREATE INDEX usage_day ON usage (day);
 -- How a service stands to its cap.
 ALTER TABLE service ADD COLUMN cap TEXT NOT NULL DEFAULT 'below';
+-- What its instances were told last of what becomes of them while they are idle.
+ALTER TABLE service ADD COLUMN idle TEXT NOT NULL DEFAULT '';

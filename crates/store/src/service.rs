@@ -3,7 +3,7 @@
 use crate::error::{Conflict, StoreError};
 use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Statement, Tx, int, json, word};
-use crate::sql::query;
+use crate::sql::{query, query_scalar};
 use crate::{custom_domain, line, meta, operation, resource, slot};
 use apron_model::ids::{OperationId, ResourceId, ServiceId, id_of_arn};
 use apron_model::operation::{Line, Operation};
@@ -168,10 +168,6 @@ impl Store {
             check_resources(&mut tx, &after, Some(&before.config)).await?;
             put(&mut tx, &after).await?;
         }
-        // Instances are told of it at once, not with the next revision.
-        if after.idle() != before.idle() {
-            slot::renew(&mut tx, id).await?;
-        }
         tx.commit().await?;
         Ok(Some(Ok(answer)))
     }
@@ -186,11 +182,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let Some(before) = get(&mut tx, id).await?.filter(|before| before.cap != cap) else { return Ok(()) };
-        let after = Service { cap, ..before.clone() };
-        put(&mut tx, &after).await?;
-        if after.idle() != before.idle() {
-            slot::renew(&mut tx, id).await?;
-        }
+        put(&mut tx, &Service { cap, ..before }).await?;
         line::append(&mut tx, id, None, now, &Line::Event(said.to_owned())).await?;
         tx.commit().await?;
         Ok(())
@@ -355,9 +347,9 @@ pub(crate) async fn get(tx: &mut Connection, id: &ServiceId) -> Result<Option<Se
 async fn insert(tx: &mut Tx, service: &Service) -> Result<(), StoreError> {
     let insert = query(
         "INSERT INTO service (id, updated_at, deleted_at, state, config, tags, active, candidate, previous,
-             previous_until, last_failure, route_version, purge_at, scaling_id, connection_id, wanted, cap, region, name,
+             previous_until, last_failure, route_version, purge_at, scaling_id, connection_id, wanted, cap, idle, region, name,
              url_label, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
     );
     bind(insert, service)
         .bind(&service.region)
@@ -375,11 +367,19 @@ pub(crate) async fn put(tx: &mut Tx, service: &Service) -> Result<(), StoreError
     let update = query(
         "UPDATE service SET updated_at = $2, deleted_at = $3, state = $4, config = $5, tags = $6, active = $7,
              candidate = $8, previous = $9, previous_until = $10, last_failure = $11, route_version = $12,
-             purge_at = $13, scaling_id = $14, connection_id = $15, wanted = $16, cap = $17
+             purge_at = $13, scaling_id = $14, connection_id = $15, wanted = $16, cap = $17, idle = $18
          WHERE id = $1",
     );
+    let told: Option<String> = query_scalar("SELECT idle FROM service WHERE id = $1")
+        .bind(service.id.as_str())
+        .fetch_optional(tx)
+        .await?;
     bind(update, service).execute(tx).await?;
     tx.changes(service.id.as_str());
+    // Instances hear of it at once, not with the next revision.
+    if told.is_some_and(|told| told != json(&service.idle())) {
+        slot::renew(tx, &service.id).await?;
+    }
     if service.deleted_at.is_some() {
         custom_domain::forget_all(tx, &service.id).await?;
     }
@@ -415,7 +415,7 @@ pub(crate) async fn check_resources(
     if row.is_some() { Err(StoreError::Conflict(Conflict::ResourceDeleted)) } else { Ok(()) }
 }
 
-/// Its id and what may change, $1 to $17.
+/// Its id and what may change, $1 to $18.
 fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
     query
         .bind(service.id.as_str())
@@ -435,6 +435,7 @@ fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
         .bind(service.config.connection_arn.as_deref().map(id_of_arn))
         .bind(i64::from(service.wanted))
         .bind(word(&service.cap))
+        .bind(json(&service.idle()))
 }
 
 #[cfg(test)]

@@ -81,11 +81,13 @@ fn instance_line(instance: &InstanceStatus) -> String {
 /// The stages of the latest start that were reached, in milliseconds from its beginning.
 fn waterfall(waterfall: &Waterfall) -> String {
     let stages = [
+        ("queued", waterfall.queued_ms),
         ("namespace", waterfall.namespace_ms),
         ("mount", waterfall.mount_ms),
         ("exec", waterfall.exec_ms),
         ("listening", waterfall.listening_ms),
         ("healthy", waterfall.healthy_ms),
+        ("first byte", waterfall.first_byte_ms),
     ];
     let reached = stages.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {ms} ms")));
     reached.collect::<Vec<_>>().join(", ")

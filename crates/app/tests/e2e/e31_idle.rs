@@ -171,6 +171,19 @@ fn a_service_at_zero_is_started_by_who_asks() {
         .collect();
     took.sort();
     println!("COUNT: 10 requests to a service at zero, the median {:?}, the longest {:?}", took[5], took[9]);
+    // Who asks is told where the time went, and who looks later too.
+    site.stopped();
+    let ask =
+        format!("GET / HTTP/1.1\r\nHost: {}\r\nX-Apron-Trace: 1\r\nConnection: close\r\n\r\n", site.host);
+    let answer = http::request(&site.platform.apps, &ask).expect("an answer");
+    for part in ["start-queued;dur=", "start-exec;dur=", "start-healthy;dur=", "line;dur=", "first-byte;dur="]
+    {
+        assert!(answer.head.to_lowercase().contains(part), "{part}\n{}", answer.head);
+    }
+    eventually(MINUTE, "a waterfall", || match site.platform.run(&["status", "site"]) {
+        said if said.contains("queued") && said.contains("first byte") => Ok(()),
+        said => Err(said),
+    });
     // However many ask, one start is enough.
     site.stopped();
     std::thread::scope(|scope| {

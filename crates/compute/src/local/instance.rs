@@ -177,6 +177,7 @@ impl Instance {
             Order::End { run, reason } => self.end(run, reason),
             Order::Sleep => self.sleep().await,
             Order::Wake => self.wake().await,
+            Order::Answered => self.answered(),
         }
     }
 
@@ -325,11 +326,11 @@ impl Instance {
             return self.stop(Arc::new(born.alive), removing);
         }
         let waterfall = Waterfall {
+            queued_ms: Some(born.queued_ms),
             namespace_ms: Some(born.namespace_ms),
             mount_ms: Some(born.mount_ms),
             exec_ms: Some(born.exec_ms),
-            listening_ms: None,
-            healthy_ms: None,
+            ..Waterfall::default()
         };
         self.running(born.alive, Health::Starting { hint: None }, waterfall);
         if self.wanted.layers != born.layers {
@@ -444,7 +445,8 @@ impl Instance {
         let next = self.wanted.with_health(&health);
         // Before anything else: somebody may be waiting for it.
         if let Some(place) = &self.place {
-            place.hears(&health);
+            let known = self.shown.lock().unwrap_or_else(PoisonError::into_inner).waterfall;
+            place.hears(&health, &Waterfall { healthy_ms: healthy.then_some(elapsed), ..known });
         }
         self.rises &= matches!(health, Health::Starting { .. });
         let hidden = self.rises;

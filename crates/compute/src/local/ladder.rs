@@ -26,7 +26,7 @@ use apron_activity::Watcher;
 use apron_activity::channel::{FromNode, Listener};
 use apron_model::idle::{IdlePolicy, Rung, Standing};
 use apron_model::ids::{InstanceId, ServiceId};
-use apron_model::instance::Health;
+use apron_model::instance::{Health, Waterfall};
 use apron_model::meter::Changes;
 use clients::{Clients, Ready, Said};
 use member::{Member, Woken};
@@ -66,6 +66,8 @@ pub(crate) struct Enrolment {
     pub service: ServiceId,
     /// Its process has just been started, and by this node.
     pub is_new: bool,
+    /// While it starts it has so many times its CPU.
+    pub boost: u32,
     /// Where its task hears that it is to sleep without a process, or to wake from that.
     pub(in crate::local) orders: mpsc::Sender<Order>,
 }
@@ -176,7 +178,10 @@ impl Ladder {
 
     fn enrol_at(&self, rung: Rung, enrolment: Enrolment, healthy: bool) -> Place {
         let mut inner = self.shared.inner();
-        let member = Member::new(enrolment, healthy, rung);
+        let mut member = Member::new(enrolment, healthy, rung);
+        if member.enrolment.is_new {
+            member.is_boosted();
+        }
         let key = member.key;
         inner.add(member);
         drop(inner);
@@ -200,8 +205,8 @@ pub(crate) struct Place {
 impl Place {
     /// What its checks say. One that is not healthy stays awake; one that was started for a request may be asked from its
     /// first verdict on.
-    pub(crate) fn hears(&self, health: &Health) {
-        self.change(|member, _| member.hears(health));
+    pub(crate) fn hears(&self, health: &Health, waterfall: &Waterfall) {
+        self.change(|member, _| member.hears(health, waterfall));
     }
 
     /// One that slept without a process has been started.
@@ -376,6 +381,12 @@ fn answer(inner: &mut Inner, clients: &mut Clients, client: u64, said: Said, now
         Said::Closed(key) => {
             if let Some(member) = members.get_mut(&key) {
                 member.closed(client, now);
+            }
+        }
+        Said::Answered(key) => {
+            if let Some(member) = members.get(&key) {
+                // For its waterfall: where its task has much to do, that goes without.
+                let _ = member.enrolment.orders.try_send(Order::Answered);
             }
         }
     }

@@ -170,11 +170,13 @@ mod tests {
             restarts: u32::MAX,
             last_exit: Some(exit),
             waterfall: Waterfall {
+                queued_ms: ms,
                 namespace_ms: ms,
                 mount_ms: ms,
                 exec_ms: ms,
                 listening_ms: ms,
                 healthy_ms: ms,
+                first_byte_ms: ms,
             },
         };
         let list = FromNode::Instances(vec![observed; crate::local::instance::registry::INSTANCES_MAX]);

@@ -24,6 +24,7 @@ fn spec(n: u32) -> InstanceSpec {
             unhealthy_threshold: 5,
         },
         health_grace_ms: 0,
+        startup_boost: 1,
         stop_grace_ms: 30_000,
         idle: Default::default(),
     }

@@ -152,6 +152,33 @@ async fn an_idle_instance_has_a_sixtieth_of_its_cpu_until_it_is_asked() {
     asker.slots.release();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_starts_has_more_cpu_until_it_is_healthy() {
+    let world = World::new();
+    let mut spec = world.spec("b1", &["serve"]);
+    (spec.size.cpu_units, spec.startup_boost) = (128, 4);
+    spec.health.healthy_threshold = 1_000;
+    world.client.ensure(&spec).await.unwrap();
+    let began = Instant::now();
+    let address = loop {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let seen = world.observed("b1").await;
+        let Some(seen) = seen.filter(|seen| seen.waterfall.listening_ms.is_some()) else { continue };
+        assert!(seen.waterfall.queued_ms <= seen.waterfall.namespace_ms, "{:?}", seen.waterfall);
+        break seen.address.unwrap();
+    };
+    assert_eq!(get(address, "/burn").unwrap(), "burning");
+    let share = world.share("b1", Duration::from_secs(2)) / 0.125;
+    assert!(share > 2.0, "{share} of its CPU");
+    (spec.generation.counter, spec.health.healthy_threshold) = (2, 1);
+    world.client.ensure(&spec).await.unwrap();
+    world.healthy("b1").await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let share = world.share("b1", Duration::from_secs(2)) / 0.125;
+    assert!((0.7..=1.3).contains(&share), "{share} of its CPU");
+}
+
 /// Its requests are answered, slowly: a cap takes nothing away but CPU.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_reached_its_cap_has_a_sixtieth_of_its_cpu_also_while_it_is_asked() {

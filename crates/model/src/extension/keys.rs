@@ -31,6 +31,7 @@ pub const KEYS: &[Key] = &[
     RATE_LIMIT,
     REQUEST_TIMEOUT,
     REQUEST_TIMEOUT_S,
+    BOOST,
     STREAM_IDLE,
 ];
 
@@ -83,6 +84,13 @@ pub const IDLE: Key = Key {
     acts: Acts::AtOnce,
     says: "what becomes of an instance without requests, after what comes before it: nothing, a sixtieth of its CPU, as \
            on App Runner, frozen until the next one, or no process at all until then",
+};
+
+pub const BOOST: Key = Key {
+    tag: "apron:startup-boost",
+    takes: Takes::Number { min: 1, max: 8 },
+    acts: Acts::NextRevision,
+    says: "so many times its CPU an instance has until it is healthy, else 2",
 };
 
 pub const CAP: Key = Key {

@@ -20,6 +20,7 @@ fn reads_ours_and_leaves_others() {
     ];
     let read = read(&tags(&all)).unwrap().instance;
     let expect = InstanceTags {
+        startup_boost: None,
         api_over_file: false,
         env_merge: true,
         cpu_units: Some(64),

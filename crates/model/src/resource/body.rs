@@ -142,20 +142,13 @@ fn invalid<T>(text: String) -> Result<T, ResourceError> {
 /// What a service keeps of the auto scaling configuration that it uses.
 ///
 /// # Errors
-/// `Invalid` for a minimum of no instances, which nothing acts on yet, and for another kind of resource.
+/// `Invalid` for another kind of resource.
 pub fn scaling_of(known: &Known, arn: String) -> Result<Scaling, ResourceError> {
     let resource = &known.resource;
     let Body::AutoScalingConfiguration(AutoScaling { max_concurrency, min_size, max_size }) = resource.body
     else {
         return invalid(format!("{arn} is not the ARN of an auto scaling configuration."));
     };
-    if min_size == 0 {
-        return invalid(format!(
-            "The auto scaling configuration {}/{} has MinSize 0, and scaling to no instance is not supported yet. \
-             Use one with a MinSize of at least 1.",
-            resource.name, resource.revision
-        ));
-    }
     let (name, revision) = (resource.name.clone(), resource.revision);
     Ok(Scaling { arn, name, revision, max_concurrency, min_size, max_size })
 }

@@ -4,7 +4,7 @@
 //! between requests beyond the few that old clients send, a target that is no target, every doubt about where a body
 //! ends, and more than one Host.
 
-use crate::headers;
+use crate::headers::{self, X_APRON_TRACE};
 use crate::http1::body::Framing;
 use crate::reply::Cause;
 use httparse::{Error, Header, ParserConfig, Status};
@@ -88,6 +88,8 @@ pub(crate) struct RequestHead<'h, 'b> {
     /// The client waits for 100 before it sends its body.
     pub(crate) expects: bool,
     pub(crate) websocket: bool,
+    /// The answer is to say where its time went.
+    pub(crate) traced: bool,
     /// What decides how a refusal is written.
     pub(crate) accept: Option<&'b [u8]>,
     pub(crate) content_type: Option<&'b [u8]>,
@@ -204,6 +206,7 @@ pub(crate) fn request<'h, 'b>(
             && fields.asks_upgrade
             && fields.upgrade == Upgrade::WebSocket
             && matches!(framing, Framing::None | Framing::Length(0)),
+        traced: fields.traced,
         accept: fields.accept,
         content_type: fields.content_type,
     }))
@@ -338,6 +341,7 @@ struct Fields<'b> {
     chunked: bool,
     upgrade: Upgrade,
     expects: bool,
+    traced: bool,
     accept: Option<&'b [u8]>,
     content_type: Option<&'b [u8]>,
     closes: bool,
@@ -357,6 +361,7 @@ impl<'b> Fields<'b> {
             chunked: false,
             upgrade: Upgrade::None,
             expects: false,
+            traced: false,
             accept: None,
             content_type: None,
             closes: false,
@@ -391,6 +396,7 @@ impl<'b> Fields<'b> {
             }
             Kind::Pass if name.eq_ignore_ascii_case("accept") => self.accept = Some(value),
             Kind::Pass if name.eq_ignore_ascii_case("content-type") => self.content_type = Some(value),
+            Kind::Pass if name.eq_ignore_ascii_case(X_APRON_TRACE.as_str()) => self.traced = value != b"0",
             _ => {}
         }
         Ok(())

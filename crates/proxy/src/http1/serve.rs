@@ -521,6 +521,7 @@ fn is_unusual(client: &Client, head: &RequestHead<'_, '_>, host: &Host, service:
     let policy = &service.policy;
     let secure = headers::is_secure(client, || head.first(Kind::ForwardedProto));
     head.websocket
+        || head.traced
         || policy.app_protocol != AppProtocol::Http1
         || policy.affinity
         || (policy.hsts && secure)

@@ -171,11 +171,44 @@ fn who_sleeps_is_not_even_connected_to_until_it_is_awake() {
                 ToNode::Closed(closed) => break assert_eq!(closed, key),
                 // The other loop had asked as well.
                 ToNode::Wake(_) => channel.to_proxy(FromNode::Awake(key)).unwrap(),
-                ToNode::Hello(_) => panic!("twice"),
+                other @ (ToNode::Hello(_) | ToNode::Answered(_)) => panic!("{other:?}"),
             }
         }
     }
     eventually("no connection is open", || !open().contains(&port));
+}
+
+/// Who waited for a start can ask where the time went, by either way through the proxy, and the node hears once that it
+/// answers.
+#[test]
+fn who_waited_for_a_start_is_told_how_it_went() {
+    let origin = Origin::named("a");
+    let World { node, proxy, _link, _directory } = world(&[origin.address]);
+    let (watched, key) = node.watch(origin.address);
+    for asks in ["X-Apron-Trace: 1\r\n", ""] {
+        watched.say(Wakefulness::Asleep);
+        let mut client = proxy.client();
+        client.send(&format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{asks}\r\n"));
+        let (number, _) = node.woken();
+        watched.say(Wakefulness::Awake);
+        let node = &node.loops[number];
+        node.to_proxy(FromNode::Started(key, [1, 2, 3, 4, 50, 60])).unwrap();
+        node.to_proxy(FromNode::Awake(key)).unwrap();
+        let head = client.head().unwrap();
+        let told = head.get("x-apron-trace").map(str::to_owned);
+        assert_eq!((head.status(), told.is_some()), (200, !asks.is_empty()));
+        for part in ["start-queued;dur=1, ", "start-healthy;dur=60, ", "line;dur=", "first-byte;dur="] {
+            assert!(told.as_ref().is_none_or(|told| told.contains(part)), "{told:?}");
+        }
+        client.body(&head);
+        assert_eq!(heard(node), ToNode::Answered(key));
+        // Of the next one there is no start to tell of.
+        client.send(&format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{asks}\r\n"));
+        let head = client.head().unwrap();
+        assert!(head.get("x-apron-trace").is_none_or(|told| told.starts_with("first-byte;dur=")));
+        client.body(&head);
+        assert_eq!(node.from_proxy().unwrap_err().kind(), ErrorKind::WouldBlock, "once");
+    }
 }
 
 #[test]

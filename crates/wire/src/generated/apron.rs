@@ -1901,6 +1901,9 @@ pub struct UsageCharge {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Waterfall {
+    /// Its image was unpacked, and it was its turn among those that start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued_ms: Option<i32>,
     /// Milliseconds until its namespaces stood.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_ms: Option<i32>,
@@ -1916,6 +1919,9 @@ pub struct Waterfall {
     /// Milliseconds until its first good health check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthy_ms: Option<i32>,
+    /// The answer to the request that it was started for began; absent when it was started otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<i32>,
 }
 
 impl Call for AbortUploadRequest {
@@ -2914,10 +2920,12 @@ mod shapes {
         Member { name: "Total", required: true, shape: &DECIMAL_NUMBER_SHAPE },
     ]);
     pub(super) static WATERFALL: Shape = Shape::Structure(&[
+        Member { name: "QueuedMs", required: false, shape: &INTEGER },
         Member { name: "NamespaceMs", required: false, shape: &INTEGER },
         Member { name: "MountMs", required: false, shape: &INTEGER },
         Member { name: "ExecMs", required: false, shape: &INTEGER },
         Member { name: "ListeningMs", required: false, shape: &INTEGER },
         Member { name: "HealthyMs", required: false, shape: &INTEGER },
+        Member { name: "FirstByteMs", required: false, shape: &INTEGER },
     ]);
 }

@@ -1,11 +1,11 @@
 //! Its place on the ladder; and how it comes to sleep without a process, and wakes from that.
 
-use super::birth;
+use super::birth::{self, elapsed_ms};
 use super::state::{Adopted, Event, State};
 use super::{BACKOFF_MS_MIN, Instance, STABLE, send};
 use crate::local::container::cgroup::Limits;
 use crate::local::ladder::{Enrolment, Place};
-use apron_model::instance::{Fault, Health, Phase};
+use apron_model::instance::{Fault, Health, Phase, Waterfall};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +32,7 @@ impl Instance {
             policy: spec.idle,
             service: spec.service.clone(),
             is_new,
+            boost: spec.startup_boost,
             orders: self.orders_to.clone(),
         }
     }
@@ -128,6 +129,17 @@ impl Instance {
             let hint = Some("it was started for a request, and is not healthy yet".to_owned());
             self.show(|shown| shown.health = Health::Starting { hint });
         }
+    }
+
+    /// Who it was started for has been answered.
+    pub(super) fn answered(&self) {
+        let elapsed = elapsed_ms(self.began);
+        self.show(|shown| {
+            let Waterfall { healthy_ms, first_byte_ms, .. } = &mut shown.waterfall;
+            if healthy_ms.is_some() {
+                first_byte_ms.get_or_insert(elapsed);
+            }
+        });
     }
 
     async fn keep_awake(&mut self) {

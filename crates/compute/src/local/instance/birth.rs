@@ -33,7 +33,8 @@ pub(crate) struct Born {
     pub pair: Pair,
     pub alive: Alive,
     pub layers: Vec<String>,
-    /// Milliseconds from `began` to a namespace with network, to mounts, to the program's execve.
+    /// Milliseconds from `began` to the instance's turn, to a namespace with network, to mounts, to the program's execve.
+    pub queued_ms: u32,
     pub namespace_ms: u32,
     pub mount_ms: u32,
     pub exec_ms: u32,
@@ -94,6 +95,7 @@ async fn start_with(
         prepared = prepared => prepared?,
         () = unwanted.notified() => return Err(Fault::transient("the instance is being removed")),
     };
+    let queued_ms = elapsed_ms(began);
     let available = memory_available_mib();
     refuse_without_memory(available, u64::from(spec.size.memory_mib), machine.free_memory_min_mib)?;
 
@@ -124,7 +126,7 @@ async fn start_with(
         cwd: run.working_dir.clone(),
         user: run.user.clone(),
         hostname: hostname(spec.id.as_str()),
-        limits: Limits::of(spec.size),
+        limits: Limits::of(spec.size).boosted(spec.startup_boost),
         oom_score_adj: 0,
         files: files(&hostname(spec.id.as_str()), address, machine.network.gateway()),
         mounts: Vec::new(),
@@ -137,6 +139,7 @@ async fn start_with(
     Ok(Born {
         pair,
         layers: names(&layers),
+        queued_ms,
         namespace_ms,
         mount_ms: namespace_ms + spawned.timings.mount_ms,
         exec_ms: namespace_ms + spawned.timings.exec_ms,

@@ -147,6 +147,7 @@ pub fn judge(old: &InstanceSpec, new: &InstanceSpec) -> Result<Option<Change>, S
         size: old.size,
         health: old.health.clone(),
         health_grace_ms: old.health_grace_ms,
+        startup_boost: old.startup_boost,
         stop_grace_ms: old.stop_grace_ms,
         idle: old.idle,
         ..new.clone()
@@ -194,6 +195,7 @@ pub(crate) mod tests {
                 unhealthy_threshold: 2,
             },
             health_grace_ms: 0,
+            startup_boost: 1,
             stop_grace_ms: 1_000,
             idle: Default::default(),
         }

@@ -65,6 +65,7 @@ pub(super) struct Ready {
 pub(super) enum Said {
     Wake(u64),
     Closed(u64),
+    Answered(u64),
 }
 
 impl Client {
@@ -193,7 +194,11 @@ impl Clients {
                     heard.push(Said::Closed(key));
                     Ok(())
                 }
-                Ok(ToNode::Hello(_) | ToNode::Wake(_) | ToNode::Closed(_)) => {
+                Ok(ToNode::Answered(key)) if client.counts != Counts::Unsaid => {
+                    heard.push(Said::Answered(key));
+                    Ok(())
+                }
+                Ok(ToNode::Hello(_) | ToNode::Wake(_) | ToNode::Closed(_) | ToNode::Answered(_)) => {
                     Err(io::ErrorKind::InvalidData.into())
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return heard,

@@ -4,10 +4,10 @@ use super::clients::Clients;
 use super::{AGAIN_AFTER, Enrolment, LOOK, LOOK_ASLEEP};
 use crate::local::container::cgroup::{CgroupError, Cgroups, Limits};
 use crate::local::instance::state::Order;
-use apron_activity::channel::FromNode;
+use apron_activity::channel::{FromNode, Stages};
 use apron_activity::{Wakefulness, Watched, Watcher, key};
 use apron_model::idle::{self, Awake, Idleness, Rung, Standing};
-use apron_model::instance::Health;
+use apron_model::instance::{Health, Waterfall};
 use apron_model::meter::{Changes, Metered, Use};
 use apron_model::time::Timestamp;
 use std::collections::BTreeSet;
@@ -16,6 +16,9 @@ use tokio::sync::watch;
 
 /// Loops close their connections within a turn. One that takes longer is too busy for anybody to be put to sleep.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What is not healthy by then may never be, and has no more CPU than others of its size.
+const BOOST_MAX: Duration = Duration::from_secs(5 * 60);
 
 pub(super) struct Member {
     pub(super) key: u64,
@@ -36,14 +39,28 @@ pub(super) struct Member {
     failed: bool,
     /// At zero: there is a process again, which is not healthy yet.
     started: bool,
-    /// Its CPU is cut: it is throttled, or its service has reached its cap.
-    is_cut: bool,
+    /// What CPU it has. None: not known, of one that was found running.
+    cpu: Option<Cpu>,
+    /// Until then it may be starting.
+    boosted_until: Instant,
     /// What keeps it awake, by the last look.
     awake: Option<Awake>,
     /// It had something to do since its use was last noted.
     used: bool,
+    /// How its start went, for those who wait for it.
+    stages: Option<Stages>,
     /// How its use was noted last, at which size. None: not by this node.
     noted: Option<(Use, Limits)>,
+}
+
+/// How much of the CPU that its size gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cpu {
+    Whole,
+    /// It is throttled, or its service has reached its cap.
+    Cut,
+    /// It starts.
+    More,
 }
 
 /// What came of a wake.
@@ -98,9 +115,11 @@ impl Member {
             waiting: BTreeSet::new(),
             failed: false,
             started: false,
-            is_cut: rung == Rung::Throttled,
+            cpu: None,
+            boosted_until: now,
             awake: None,
             used: false,
+            stages: None,
             noted: None,
         }
     }
@@ -155,7 +174,7 @@ impl Member {
         if let (None, Some(memory)) = (&self.cell, memory) {
             self.follow(memory);
         }
-        self.heed_cap(cgroups);
+        self.heed_cpu(cgroups, now);
         let before = std::mem::replace(&mut self.looked_at, now);
         let busy = self.is_busy();
         self.used |= busy != Busy::No || !self.healthy;
@@ -198,44 +217,53 @@ impl Member {
         }
     }
 
-    /// One that is awake has its whole CPU, unless its service has reached its cap. A start is not slowed down: it would
-    /// not end in the time that it has.
-    fn heed_cap(&mut self, cgroups: &Cgroups) {
-        let is_cut = self.enrolment.policy.is_capped;
-        if self.rung == Rung::Active && self.healthy && self.is_cut != is_cut {
-            match self.cut(is_cut, cgroups) {
-                Ok(()) => self.is_cut = is_cut,
+    /// One that is awake has its whole CPU, unless its service has reached its cap, and while it starts more of it. A start
+    /// is not cut: it would not end in the time that it has.
+    fn heed_cpu(&mut self, cgroups: &Cgroups, now: Instant) {
+        if self.rung != Rung::Active {
+            return;
+        }
+        let cpu = match self.cpu {
+            Some(Cpu::More) if !self.healthy && now < self.boosted_until => Cpu::More,
+            Some(Cpu::Cut) if !self.healthy => Cpu::Cut,
+            _ if self.healthy && self.enrolment.policy.is_capped => Cpu::Cut,
+            _ => Cpu::Whole,
+        };
+        if self.cpu != Some(cpu) {
+            match self.give(cpu, cgroups) {
+                Ok(()) => self.cpu = Some(cpu),
                 Err(error) => {
-                    tracing::warn!(instance = %self.enrolment.id, %error, "its CPU is not as its cap has it");
+                    tracing::warn!(instance = %self.enrolment.id, %error, "it has not the CPU that it is to have");
                 }
             }
         }
     }
 
-    fn cut(&self, is_cut: bool, cgroups: &Cgroups) -> Result<(), CgroupError> {
-        let Enrolment { cgroup, limits, .. } = &self.enrolment;
-        match is_cut {
-            true => cgroups.throttle(cgroup, limits, idle::THROTTLED_SHARE),
-            false => cgroups.unthrottle(cgroup, limits),
+    fn give(&self, cpu: Cpu, cgroups: &Cgroups) -> Result<(), CgroupError> {
+        let Enrolment { cgroup, limits, boost, .. } = &self.enrolment;
+        match cpu {
+            Cpu::Whole => cgroups.unthrottle(cgroup, limits),
+            Cpu::Cut => cgroups.throttle(cgroup, limits, idle::THROTTLED_SHARE),
+            Cpu::More => cgroups.unthrottle(cgroup, &limits.boosted(*boost)),
         }
     }
 
     /// Lets it run, with the CPU that one has which is awake.
     fn lift(&mut self, cgroups: &Cgroups) -> Result<(), CgroupError> {
         let Enrolment { cgroup, limits, policy, .. } = &self.enrolment;
-        let is_cut = policy.is_capped;
+        let cpu = if policy.is_capped { Cpu::Cut } else { Cpu::Whole };
         match self.rung {
             Rung::Active | Rung::Zero => return Ok(()),
-            Rung::Throttled if is_cut => {}
-            Rung::Throttled => self.cut(false, cgroups)?,
+            Rung::Throttled if cpu == Cpu::Cut => {}
+            Rung::Throttled => self.give(cpu, cgroups)?,
             Rung::Frozen => {
                 // It has its whole CPU already, unless that could not be given to it then.
-                let as_it_was = is_cut == cgroups.is_throttled(cgroup, limits);
-                let lifted = if as_it_was { Ok(()) } else { self.cut(is_cut, cgroups) };
-                cgroups.thaw(cgroup).and(lifted)?;
+                let is_right = (cpu == Cpu::Cut) == cgroups.is_throttled(cgroup, limits);
+                let given = if is_right { Ok(()) } else { self.give(cpu, cgroups) };
+                cgroups.thaw(cgroup).and(given)?;
             }
         }
-        self.is_cut = is_cut;
+        self.cpu = Some(cpu);
         Ok(())
     }
 
@@ -275,10 +303,10 @@ impl Member {
         if self.is_busy() != Busy::No {
             return self.stays(now);
         }
-        if let Err(error) = self.cut(true, cgroups) {
+        if let Err(error) = self.give(Cpu::Cut, cgroups) {
             return self.not_done("throttled", &error, now);
         }
-        self.is_cut = true;
+        self.cpu = Some(Cpu::Cut);
         self.rung = Rung::Throttled;
         // A further rung may be due already.
         self.look_at = now;
@@ -324,10 +352,13 @@ impl Member {
         self.look_at = now + LOOK_ASLEEP;
         // With its whole CPU: what waits for the next period of a quota cannot go to sleep before that. Nor does the wake
         // have to lift it then.
-        if let Err(error) = cgroups.freeze(&self.enrolment.cgroup).and_then(|()| self.cut(false, cgroups)) {
+        let frozen = cgroups.freeze(&self.enrolment.cgroup);
+        if let Err(error) = frozen.and_then(|()| self.give(Cpu::Whole, cgroups)) {
             self.wake(cgroups, now);
             self.not_done("frozen", &error, now);
+            return;
         }
+        self.cpu = Some(Cpu::Whole);
     }
 
     /// It is asleep for proxies already; now its process ends.
@@ -399,7 +430,7 @@ impl Member {
         std::mem::take(&mut self.waiting)
     }
 
-    pub(super) fn hears(&mut self, health: &Health) {
+    pub(super) fn hears(&mut self, health: &Health, waterfall: &Waterfall) {
         let has_verdict = !matches!(health, Health::Starting { .. });
         if self.rung != Rung::Zero {
             self.healthy = *health == Health::Healthy;
@@ -407,6 +438,7 @@ impl Member {
             // Well or not, it is as any other that has just been started: others decide who gets requests.
             self.healthy = *health == Health::Healthy;
             self.started = false;
+            self.stages = Some(stages(waterfall));
             let now = Instant::now();
             self.is_up(now);
             // For those who wait.
@@ -423,9 +455,15 @@ impl Member {
     pub(super) fn started(&mut self, limits: Limits) {
         self.enrolment.limits = limits;
         self.started = self.rung == Rung::Zero;
-        self.is_cut = false;
+        self.is_boosted();
         self.used = true;
         self.is_awake.send_replace(true);
+    }
+
+    /// Its process was started with more CPU than it has later.
+    pub(super) fn is_boosted(&mut self) {
+        self.cpu = Some(Cpu::More);
+        self.boosted_until = Instant::now() + BOOST_MAX;
     }
 
     pub(super) fn start_failed(&mut self) {
@@ -440,12 +478,16 @@ impl Member {
             (Rung::Zero, true) => FromNode::NotWoken(self.key),
             (Rung::Active | Rung::Throttled | Rung::Frozen, _) => FromNode::Awake(self.key),
         };
-        self.take_waiting().into_iter().for_each(|client| clients.say(client, what));
+        let started = self.stages.take().map(|stages| FromNode::Started(self.key, stages));
+        for client in self.take_waiting() {
+            started.iter().for_each(|started| clients.say(client, *started));
+            clients.say(client, what);
+        }
     }
 
     pub(super) fn resized(&mut self, limits: Limits, cgroups: &Cgroups) -> Result<(), CgroupError> {
         self.enrolment.limits = limits;
-        self.cut(self.is_cut && self.rung != Rung::Frozen, cgroups)
+        self.give(self.cpu.unwrap_or(Cpu::Whole), cgroups)
     }
 
     /// It is not the ladder's any more, and awake.
@@ -457,6 +499,13 @@ impl Member {
         self.rung = Rung::Active;
         self.say(Wakefulness::Awake);
     }
+}
+
+fn stages(waterfall: &Waterfall) -> Stages {
+    let Waterfall { queued_ms, namespace_ms, mount_ms, exec_ms, listening_ms, healthy_ms, first_byte_ms: _ } =
+        *waterfall;
+    [queued_ms, namespace_ms, mount_ms, exec_ms, listening_ms, healthy_ms]
+        .map(|ms| u16::try_from(ms.unwrap_or(0)).unwrap_or(u16::MAX))
 }
 
 fn wakefulness(rung: Rung) -> Wakefulness {

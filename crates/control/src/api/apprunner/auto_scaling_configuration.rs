@@ -4,7 +4,7 @@ use super::resource::{self, Missing};
 use super::{arn, view};
 use crate::api::call::Context;
 use crate::api::{failure, page};
-use apron_model::resource::{AutoScaling, Body, Kind, Known, Resource, ResourceError};
+use apron_model::resource::{AutoScaling, Body, Kind, Known, Resource};
 use apron_store::ResourceFilter;
 use apron_wire::Error;
 use apron_wire::apprunner as wire;
@@ -72,12 +72,6 @@ pub(super) async fn update_default(
 ) -> Result<wire::UpdateDefaultAutoScalingConfigurationResponse, Error> {
     let arn = &input.auto_scaling_configuration_arn;
     let known = resource::change(context, KIND, arn, Missing::NotFound, |resource, writes| {
-        if numbers(resource).min_size == 0 {
-            return Err(ResourceError::Invalid(
-                "A configuration with MinSize 0 cannot be the default: scaling to no instance is not supported yet."
-                    .to_owned(),
-            ));
-        }
         writes.default_scaling = Some(resource.id.clone());
         Ok(())
     })

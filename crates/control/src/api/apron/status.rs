@@ -122,10 +122,12 @@ fn exited(exit: &Exit) -> String {
 
 fn waterfall(seen: &instance::Waterfall) -> Waterfall {
     Waterfall {
+        queued_ms: seen.queued_ms.map(int),
         namespace_ms: seen.namespace_ms.map(int),
         mount_ms: seen.mount_ms.map(int),
         exec_ms: seen.exec_ms.map(int),
         listening_ms: seen.listening_ms.map(int),
         healthy_ms: seen.healthy_ms.map(int),
+        first_byte_ms: seen.first_byte_ms.map(int),
     }
 }

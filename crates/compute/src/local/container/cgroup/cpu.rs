@@ -16,6 +16,11 @@ impl Limits {
         needed.clamp(CPU_PERIOD_US, CPU_PERIOD_US_MAX)
     }
 
+    /// The same with so many times the CPU.
+    pub(crate) fn boosted(&self, factor: u32) -> Limits {
+        Limits { cpu_units: self.cpu_units.saturating_mul(factor.max(1)), ..*self }
+    }
+
     /// CPU time per period.
     pub(super) fn quota_us(&self, period_us: u64) -> u64 {
         (u64::from(self.cpu_units) * period_us / 1024).max(CPU_QUOTA_US_MIN)
