@@ -18,7 +18,8 @@ use crate::schedule::{Schedule, ScheduleError};
 use keys::{
     ACCESS_LOG, AFFINITY, ALLOW_ADDRESSES, APP_PROTOCOL, BALANCE, BODY_MAX, BOOST, CAP, CONCURRENCY_HARD,
     CPU, DENY_ADDRESSES, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, HSTS, HTTPS, IDLE, IDLE_AFTER, MAX_SIZE,
-    MEMORY, MIN_SIZE_SCHEDULE, QUEUE_OPERATIONS, RATE_LIMIT, REQUEST_TIMEOUT, REQUEST_TIMEOUT_S, STREAM_IDLE,
+    MEMORY, MIN_SIZE_SCHEDULE, QUEUE_OPERATIONS, RATE_LIMIT, REQUEST_TIMEOUT, REQUEST_TIMEOUT_S, SCALE_ON,
+    STREAM_IDLE,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub enum Takes {
     Addresses,
     /// Times of cron, each with a number.
     Schedule,
+    /// `requests=` and a number.
+    Requests,
     /// Three lengths of time in milliseconds, each no shorter than the one before.
     Times,
 }
@@ -69,6 +72,11 @@ impl fmt::Display for Takes {
             Takes::Schedule => {
                 f.write_str("times of cron, each with a number, such as 0 7 * * 1-5 = 3; 0 19 * * 1-5 = 1")
             }
+            Takes::Requests => write!(
+                f,
+                "requests=N, N from 1 to {}; other figures than requests in a second are not supported yet",
+                limits::SCALE_ON_REQUESTS_MAX
+            ),
             Takes::Times => write!(
                 f,
                 "three times in milliseconds, none shorter than the one before, from {} to {}, such as 1000/30000/900000",
@@ -116,6 +124,8 @@ pub struct ScaleTags {
     pub least: Option<Schedule>,
     /// Requests that an instance gets at a time at most.
     pub concurrency_hard: Option<u32>,
+    /// Requests that an instance is meant for in a second.
+    pub requests_per_second: Option<u32>,
 }
 
 /// What the tags say of an instance; part of the revision that is made while they say it.
@@ -217,7 +227,7 @@ pub fn policy(tags: &BTreeMap<String, String>) -> (RoutePolicy, Vec<ExtensionErr
 
 /// What the tags say of how many instances there are. One that cannot be understood, which calls refuse, says nothing.
 pub fn scale(tags: &BTreeMap<String, String>) -> ScaleTags {
-    only(tags, &[MAX_SIZE, MIN_SIZE_SCHEDULE, CONCURRENCY_HARD]).scale
+    only(tags, &[MAX_SIZE, MIN_SIZE_SCHEDULE, CONCURRENCY_HARD, SCALE_ON]).scale
 }
 
 /// What the tags say of instances that have nothing to do; likewise.
@@ -269,6 +279,10 @@ fn value(takes: Takes, text: &str) -> Option<Value<'_>> {
         }
         // A schedule has more to say of what is wrong with it.
         Takes::Number { .. } | Takes::Schedule => None,
+        Takes::Requests => {
+            let most = limits::SCALE_ON_REQUESTS_MAX;
+            value(Takes::Number { min: 1, max: most }, text.strip_prefix("requests=")?)
+        }
         Takes::Times => {
             let whole =
                 |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok());
@@ -298,6 +312,7 @@ impl Extensions {
             Value::Number(mib) if key == MEMORY => instance.memory_mib = Some(mib),
             Value::Number(seconds) if key == HEALTH_CHECK_GRACE => instance.health_check_grace_s = seconds,
             Value::Number(times) if key == BOOST => instance.startup_boost = Some(times),
+            Value::Number(requests) if key == SCALE_ON => self.scale.requests_per_second = Some(requests),
             Value::Number(usd) if key == CAP => self.cap_usd_month = Some(usd),
             Value::Number(instances) if key == MAX_SIZE => self.scale.max_size = Some(instances),
             Value::Word(word) if key == IDLE => {

@@ -186,6 +186,8 @@ pub const CONTENT_YOUNG_MS: u64 = 2 * BUILD_MS_MAX;
 pub const DELETED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// What an operation that failed asked for is kept to be repeated for a day, where that holds on to an upload.
 pub const UPLOAD_ASKED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+/// Requests in a second that an instance may be meant for.
+pub const SCALE_ON_REQUESTS_MAX: u32 = 1_000_000;
 /// What services used is known by day for so long.
 pub const USAGE_DAYS_KEPT: u32 = 400;
 /// And what each of their instances used, for so long.

@@ -38,6 +38,8 @@ pub struct Policy {
     pub min: u32,
     /// MaxSize.
     pub max: u32,
+    /// Requests in a second that an instance is meant for too, where that is said.
+    pub requests_per_second: Option<u32>,
 }
 
 /// What all proxies together saw by a moment.
@@ -169,7 +171,9 @@ pub fn decide(
         let capacity = fleet.ready.saturating_add(fleet.starting).saturating_mul(policy.target);
         let asked = last.in_flight.saturating_add(last.waiting);
         let burst = if asked > capacity || last.waiting > 0 { burst(window, last) / target } else { 0.0 };
-        let need = calm.max(burst).ceil().min(f64::from(u32::MAX)) as u32;
+        let rate = |most: u32| window.rate(SHORT_MS * 2) / (f64::from(most.max(1)) * FILL);
+        let rate = policy.requests_per_second.map_or(0.0, rate);
+        let need = calm.max(burst).max(rate).ceil().min(f64::from(u32::MAX)) as u32;
         // Whatever the figures say: a line that stays, with nothing on its way, waits for one more.
         let stays = |one: &Sample| one.waiting > 0 && one.asleep == 0;
         let stays = window.samples.iter().rev().take_while(|one| stays(one)).count() >= LINE_SAMPLES;
@@ -208,7 +212,7 @@ fn burst(window: &Window, last: &Sample) -> f64 {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { target: 10, min: 1, max: 25 };
+    const POLICY: Policy = Policy { target: 10, min: 1, max: 25, requests_per_second: None };
 
     /// A service under a load, told of every `SAMPLE_MS`.
     struct Service {
@@ -250,6 +254,16 @@ mod tests {
         assert_eq!(service.sees(5_000, [90, 90], 9, 0), 2, "nine of ten leave no room");
         service.fleet.ready = 2;
         assert_eq!(service.sees(60_000, [90, 90], 9, 0), 2, "and it stays so");
+    }
+
+    #[test]
+    fn a_rate_can_be_a_reason_too() {
+        // They are so short that there is hardly ever one at work.
+        let mut service = Service::new(POLICY, 1);
+        assert_eq!(service.sees(5_000, [400, 400], 1, 0), 1);
+        service.policy.requests_per_second = Some(100);
+        assert_eq!(service.sees(5_000, [400, 400], 1, 0), 5, "with some room");
+        assert_eq!(service.sees(QUIET_MS + 4_000, [50, 50], 1, 0), 1);
     }
 
     #[test]

@@ -145,6 +145,7 @@ fn policy(service: &Service, wall: WallTime) -> Policy {
     let least = tags.least.and_then(|schedule| schedule.least(wall));
     Policy {
         target: scaling.max_concurrency.min(tags.concurrency_hard.unwrap_or(u32::MAX)),
+        requests_per_second: tags.requests_per_second,
         min: service.instances(scaling, least.unwrap_or(0)),
         // One that is near its cap gets no more than it has.
         max: service.instances(scaling, if service.cap == Cap::Below { u32::MAX } else { service.wanted }),

@@ -31,6 +31,7 @@ pub const KEYS: &[Key] = &[
     RATE_LIMIT,
     REQUEST_TIMEOUT,
     REQUEST_TIMEOUT_S,
+    SCALE_ON,
     BOOST,
     STREAM_IDLE,
 ];
@@ -84,6 +85,13 @@ pub const IDLE: Key = Key {
     acts: Acts::AtOnce,
     says: "what becomes of an instance without requests, after what comes before it: nothing, a sixtieth of its CPU, as \
            on App Runner, frozen until the next one, or no process at all until then",
+};
+
+pub const SCALE_ON: Key = Key {
+    tag: "apron:scale-on",
+    takes: Takes::Requests,
+    acts: Acts::AtOnce,
+    says: "requests in a second that an instance is meant for, beside those at a time",
 };
 
 pub const BOOST: Key = Key {

@@ -47,6 +47,16 @@ fn idle_tags_say_how_far_and_when() {
 }
 
 #[test]
+fn other_figures_to_scale_on_are_refused() {
+    let of = |value| scale(&tags(&[("apron:scale-on", value)])).requests_per_second;
+    assert_eq!(of("requests=50"), Some(50));
+    for wrong in ["cpu=70", "requests=0", "requests=", "requests", "50", ""] {
+        let refused = read(&tags(&[("apron:scale-on", wrong)])).unwrap_err().to_string();
+        assert!(refused.contains("requests=N") && of(wrong).is_none(), "{refused}");
+    }
+}
+
+#[test]
 fn every_key_of_the_table_is_read_and_documented() {
     for key in KEYS {
         let value = match key.takes {
@@ -55,6 +65,7 @@ fn every_key_of_the_table_is_read_and_documented() {
             Takes::Number { min, .. } => min.to_string(),
             Takes::Addresses => "::1 10.0.0.0/8".to_owned(),
             Takes::Schedule => "0 7 * * * = 2".to_owned(),
+            Takes::Requests => "requests=50".to_owned(),
             Takes::Times => "100/100/604800000".to_owned(),
         };
         assert!(read(&tags(&[(key.tag, &value)])).is_ok(), "{}", key.tag);

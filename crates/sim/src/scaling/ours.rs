@@ -15,7 +15,11 @@ impl Ours {
     pub fn new(policy: Policy) -> Ours {
         let Policy { target, min, max } = policy;
         let scaler = Scaler::new(min, Timestamp(0));
-        Ours { policy: scaling::Policy { target, min, max }, window: Window::default(), scaler }
+        Ours {
+            policy: scaling::Policy { target, min, max, requests_per_second: None },
+            window: Window::default(),
+            scaler,
+        }
     }
 }
 
