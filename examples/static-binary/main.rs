@@ -2,7 +2,7 @@
 //!
 //! It answers every request with one line, prints the path of each POST, so that they can be counted, and ends at
 //! once on SIGTERM by being what the kernel ends: process 1 of a container gets only signals that it handles, so it
-//! handles that one.
+//! handles that one. With SPIN=N in its environment it also has N threads that never rest.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,6 +29,14 @@ fn main() -> std::io::Result<()> {
     let port = std::env::var("PORT").unwrap_or_else(|_| "8080".to_owned());
     let listener = TcpListener::bind(format!("0.0.0.0:{port}"))?;
     println!("listening on {port}");
+    let spinning = std::env::var("SPIN").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
+    for _ in 0..spinning {
+        std::thread::spawn(|| {
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+    }
     for stream in listener.incoming() {
         let Ok(stream) = stream else { continue };
         std::thread::spawn(move || serve(stream));

@@ -2,12 +2,11 @@
 //! the region has many services.
 
 use super::platform::{self, Platform, STATIC_IMAGE};
-use super::{Effort, Outcome, Verdict, interrupt};
+use super::{Effort, Outcome, Verdict};
 use crate::program;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 const DEPLOY_TIME_MAX: Duration = Duration::from_secs(60);
@@ -52,27 +51,15 @@ pub(super) fn run(root: &Path, effort: Effort) -> Result<Outcome> {
     platform.import_static_image(root)?;
     platform.deploy("template", 1, &[STATIC_IMAGE], DEPLOY_TIME_MAX)?;
     platform.run(&["pause", "template"])?;
-    let lines = platform.run(&["env"])?;
-    interrupt::check()?;
-    let mut python = Command::new(root.join("target/awscli/bin/python3"));
+    let mut python = platform.script(root, "api.py")?;
     python
-        .arg(root.join("xtask/src/bench/api.py"))
         .arg(platform.path("data")?)
         .arg((effort.starts * 50).to_string())
         .args([SERVICES, OPERATIONS, SLOTS, REVISIONS].map(|number| number.to_string()))
         .args(LISTED.map(|services| services.to_string()));
-    for (name, value) in environment(&lines) {
-        python.env(name, value);
-    }
     let said =
         program::output(&mut python).context("api.py; scripts/test installs botocore and boto3 for it")?;
     outcome(&serde_json::from_str(&said).context("what api.py printed")?)
-}
-
-/// The variables of `apron env`, which prints lines for a shell.
-fn environment(lines: &str) -> impl Iterator<Item = (&str, &str)> {
-    let assignments = lines.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-    assignments.map(|(name, value)| (name, value.trim_matches(['\'', '"'])))
 }
 
 fn outcome(measured: &Measured) -> Result<Outcome> {
@@ -105,15 +92,4 @@ fn outcome(measured: &Measured) -> Result<Outcome> {
         Verdict::new("a page of a list, 10,000 services to 10", last.1 / first.1, LIST_BAR_RATIO),
     ];
     Ok(Outcome { text, verdicts })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_for_a_shell_are_read() {
-        let lines = "export A=1\n# no\nexport B='x=y'\n";
-        assert_eq!(environment(lines).collect::<Vec<_>>(), [("A", "1"), ("B", "x=y")]);
-    }
 }

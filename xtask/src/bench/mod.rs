@@ -6,19 +6,25 @@
 
 mod against;
 mod api;
+mod asks;
 mod build;
+mod burst;
 mod deploy;
 mod idle;
 mod instance;
+mod instances;
 mod interrupt;
 mod lists;
 mod load;
+mod many;
+mod ours;
 mod platform;
 mod process;
 mod proxy;
 mod report;
 mod rollout;
 mod spread;
+mod thousand;
 mod verbs;
 
 pub(crate) use report::write_proofs;
@@ -28,7 +34,10 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Benches by name, in the order of the page.
-const NAMES: [&str; 9] = ["instance", "idle", "deploy", "verbs", "rollout", "api", "lists", "build", "proxy"];
+const NAMES: [&str; 12] = [
+    "instance", "idle", "burst", "many", "thousand", "deploy", "verbs", "rollout", "api", "lists", "build",
+    "proxy",
+];
 
 /// How thoroughly to measure.
 #[derive(Clone, Copy)]
@@ -41,11 +50,13 @@ struct Effort {
     starts: usize,
     /// Deployments in a row while requests come.
     rollouts: usize,
+    /// Of a platform that is watched while nothing happens.
+    minutes: u32,
 }
 
-const USUAL: Effort = Effort { rounds: 3, seconds: 6, starts: 20, rollouts: 100 };
+const USUAL: Effort = Effort { rounds: 3, seconds: 6, starts: 20, rollouts: 100, minutes: 10 };
 /// For a look in between; its figures are not written to the page.
-const QUICK: Effort = Effort { rounds: 1, seconds: 2, starts: 3, rollouts: 5 };
+const QUICK: Effort = Effort { rounds: 1, seconds: 2, starts: 3, rollouts: 5, minutes: 1 };
 
 /// One figure that has a bar.
 struct Verdict {
@@ -65,6 +76,15 @@ impl Verdict {
 struct Outcome {
     text: String,
     verdicts: Vec<Verdict>,
+}
+
+impl Outcome {
+    /// One section of several parts.
+    fn of(parts: Vec<Outcome>) -> Outcome {
+        let texts: Vec<&str> = parts.iter().map(|part| part.text.trim_end()).collect();
+        let text = texts.join("\n\n");
+        Outcome { text, verdicts: parts.into_iter().flat_map(|part| part.verdicts).collect() }
+    }
 }
 
 /// Runs the named benches, all without a name. False: `--check` or `--against` was given and a bar was missed.
@@ -104,6 +124,9 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
         match name {
             "instance" => outcomes.push((name, instance::run(root, effort)?)),
             "idle" => outcomes.push((name, idle::run(root, effort)?)),
+            "burst" => outcomes.push((name, burst::run(root, effort)?)),
+            "many" => outcomes.push((name, many::run(root, effort)?)),
+            "thousand" => outcomes.push((name, thousand::run(root, effort)?)),
             "deploy" => outcomes.push((name, deploy::run(root, effort)?)),
             "verbs" => outcomes.push((name, verbs::run(root, effort)?)),
             "rollout" => outcomes.push((name, rollout::run(root, effort)?)),

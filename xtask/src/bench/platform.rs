@@ -1,14 +1,18 @@
 //! A real platform for one bench: `apron serve --ephemeral` with its data in a directory of its own, on free
 //! ports of loopback. Driven like a person would: by the command line, and by requests through the proxy.
 
+use super::asks::{self, Asked};
 use super::interrupt;
-use super::process::{Directory, Process};
+use super::process::{Directory, Process, Seen};
 use crate::program;
 use anyhow::{Context, Result, bail, ensure};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -17,9 +21,8 @@ use std::time::{Duration, Instant};
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// A drain, the end of three processes, and the removal of all that they made.
 const STOP_TIME_MAX: Duration = Duration::from_secs(90);
-/// An answer of an example application is one line.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// A child that was killed is gone within this time.
+const KILL_TIME_MAX: Duration = Duration::from_secs(5);
 /// Between two requests while a new revision is waited for: short beside what is measured, and little work.
 const POLL_PAUSE: Duration = Duration::from_millis(2);
 /// Answers in a row by which a revision is known to be the only one that answers.
@@ -50,7 +53,18 @@ impl Platform {
 
     /// As `start`, with the text of a configuration file.
     pub(super) fn start_configured(program: &str, name: &str, configuration: &str) -> Result<Platform> {
+        Platform::start_prepared(program, name, configuration, |_| Ok(()))
+    }
+
+    /// As `start_configured`, in a data directory in which something is put before.
+    pub(super) fn start_prepared(
+        program: &str,
+        name: &str,
+        configuration: &str,
+        prepare: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Platform> {
         let directory = Directory::new(name)?;
+        prepare(&directory.0.join("data"))?;
         let configuration = directory.write("apron.toml", configuration)?;
         let log = std::fs::File::create(directory.0.join("serve.log"))?;
         let mut child = Command::new(program)
@@ -195,17 +209,68 @@ impl Platform {
     }
 
     /// One GET of a service through the proxy.
-    fn get(&self, service: &str) -> Result<Answer> {
-        let mut stream = TcpStream::connect(self.apps)?;
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
-        let host = format!("{service}.apron.localhost");
-        stream
-            .write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
-        let mut text = String::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_string(&mut text)?;
-        let (head, body) = text.split_once("\r\n\r\n").context("an answer without an end of its head")?;
-        ensure!(head.starts_with("HTTP/1.1 200 "), "{}", head.lines().next().unwrap_or_default());
-        Ok(Answer { body: body.to_owned() })
+    fn get(&self, service: &str) -> Result<Asked> {
+        asks::ask(asks::connect(self.apps)?, &asks::get(service, "/"))
+    }
+
+    /// Has `services.py` make or change many services, as it is told.
+    pub(super) fn services(&self, root: &Path, wanted: &Value) -> Result<()> {
+        let mut script = self.script(root, "services.py")?;
+        let mut child = script.stdin(Stdio::piped()).spawn().context("cannot run services.py")?;
+        let mut input = child.stdin.take().context("its standard input is piped")?;
+        input.write_all(wanted.to_string().as_bytes())?;
+        drop(input);
+        let status = child.wait()?;
+        interrupt::check()?;
+        ensure!(status.success(), "services.py failed; apron serve says:\n{}", self.log());
+        Ok(())
+    }
+
+    /// A script of this directory, which finds this platform in its environment.
+    pub(super) fn script(&self, root: &Path, name: &str) -> Result<Command> {
+        let lines = self.run(&["env"])?;
+        interrupt::check()?;
+        // Where scripts/test installs botocore and boto3.
+        let mut python = Command::new(root.join("target/awscli/bin/python3"));
+        python.arg(root.join("xtask/src/bench").join(name)).envs(environment(&lines));
+        Ok(python)
+    }
+
+    /// The process that is a child of the supervisor now.
+    pub(super) fn child(&self, role: &str) -> Result<Seen> {
+        let text = std::fs::read(self.data()?.join(format!("run/{role}.json")))?;
+        let record: Value = serde_json::from_slice(&text)?;
+        let number = |name: &str| record[name].as_u64().with_context(|| format!("the record of {role}"));
+        Ok(Seen { pid: u32::try_from(number("pid")?)?, start_time: number("start_time")? })
+    }
+
+    /// Kills a child of the supervisor, if it lives, and waits until it is gone. Gives what it was.
+    pub(super) fn kill(&self, role: &str) -> Result<Seen> {
+        let seen = self.child(role)?;
+        let began = Instant::now();
+        while seen.is_alive() {
+            // It may have ended by itself since.
+            let _ = kill(Pid::from_raw(i32::try_from(seen.pid)?), Signal::SIGKILL);
+            ensure!(began.elapsed() < KILL_TIME_MAX, "{role} was killed and lives");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(seen)
+    }
+
+    /// The supervisor's number.
+    pub(super) fn pid(&self) -> u32 {
+        self.serve.pid()
+    }
+
+    /// The cgroup of everything of this platform, below the root of each hierarchy.
+    pub(super) fn cgroup(&self) -> Result<String> {
+        let id = std::fs::read_to_string(self.data()?.join("id"))?;
+        Ok(format!("apron-{}", id.trim()))
+    }
+
+    /// The data directory.
+    pub(super) fn data(&self) -> Result<PathBuf> {
+        self.path("data").map(PathBuf::from)
     }
 
     /// A path below the platform's own directory; its data is in `data`.
@@ -243,16 +308,18 @@ impl Drop for Platform {
     }
 }
 
-struct Answer {
-    body: String,
-}
-
 /// Times of one deployment, from the start of the command.
 pub(super) struct Deployed {
     /// Until the new revision answered through the proxy.
     pub(super) first_byte: Duration,
     /// Until the command ended.
     pub(super) whole: Duration,
+}
+
+/// The variables of `apron env`, which prints lines for a shell.
+fn environment(lines: &str) -> impl Iterator<Item = (&str, &str)> {
+    let assignments = lines.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    assignments.map(|(name, value)| (name, value.trim_matches(['\'', '"'])))
 }
 
 /// `ready api=http://127.0.0.1:1 apps=http://127.0.0.1:2`.
@@ -265,6 +332,12 @@ fn apps_address(ready: &str) -> Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_for_a_shell_are_read() {
+        let lines = "export A=1\n# no\nexport B='x=y'\n";
+        assert_eq!(environment(lines).collect::<Vec<_>>(), [("A", "1"), ("B", "x=y")]);
+    }
 
     #[test]
     fn the_ready_line_names_the_proxy() {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A started program listens within this time or has failed.
@@ -60,8 +61,8 @@ impl Process {
 
     /// User and system time of it and its children so far, in seconds.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
-        let ticks: u64 = self.tree().iter().filter_map(|pid| ticks(*pid)).sum();
-        Ok(ticks as f64 / ticks_per_second()? as f64)
+        let seconds = self.tree().into_iter().map(cpu_seconds).collect::<Result<Vec<_>>>()?;
+        Ok(seconds.into_iter().flatten().sum())
     }
 
     /// Proportional set size of it and its children, in KiB.
@@ -72,13 +73,15 @@ impl Process {
     fn tree(&self) -> Vec<u32> {
         let mut all = vec![self.child.id()];
         let mut next = 0;
-        while let Some(pid) = all.get(next) {
-            let path = format!("/proc/{pid}/task/{pid}/children");
-            let children = std::fs::read_to_string(path).unwrap_or_default();
-            all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        while let Some(pid) = all.get(next).copied() {
+            all.extend(children(pid));
             next += 1;
         }
         all
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
@@ -116,22 +119,63 @@ pub(super) fn pinned(cpus: &str, program: &str) -> Command {
     command
 }
 
-fn ticks(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; after it, user and system time are the 12th and 13th field.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some(user + system)
+/// A process that was seen alive; the start time keeps a number that is used again from being taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Seen {
+    pub(super) pid: u32,
+    pub(super) start_time: u64,
 }
 
-fn pss_kib(pid: u32) -> Option<u64> {
+impl Seen {
+    pub(super) fn of(pid: u32) -> Option<Seen> {
+        let fields = stat(pid)?;
+        let start_time = fields.get(19)?.parse().ok()?;
+        (fields.first()? != "Z").then_some(Seen { pid, start_time })
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        Seen::of(self.pid) == Some(*self)
+    }
+}
+
+/// The fields of a process's account after its name.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+/// User and system time of one process; none of one that has ended.
+pub(super) fn cpu_seconds(pid: u32) -> Result<Option<f64>> {
+    // The 12th and 13th field after the name.
+    let number = |fields: &[String], at: usize| fields.get(at)?.parse::<u64>().ok();
+    let ticks = stat(pid).and_then(|fields| Some(number(&fields, 11)? + number(&fields, 12)?));
+    let per_second = ticks_per_second()? as f64;
+    Ok(ticks.map(|ticks| ticks as f64 / per_second))
+}
+
+pub(super) fn children(pid: u32) -> Vec<u32> {
+    // A child is listed with the thread that made it.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let pids =
+        |list: String| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>();
+    lists.flat_map(pids).collect()
+}
+
+pub(super) fn pss_kib(pid: u32) -> Option<u64> {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
 fn ticks_per_second() -> Result<u64> {
-    Ok(program::output(Command::new("getconf").arg("CLK_TCK"))?.parse()?)
+    static KNOWN: OnceLock<u64> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(*known);
+    }
+    let ticks = program::output(Command::new("getconf").arg("CLK_TCK"))?.parse()?;
+    Ok(*KNOWN.get_or_init(|| ticks))
 }
 
 /// An address of this machine that was free a moment ago.
