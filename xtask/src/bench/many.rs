@@ -101,12 +101,12 @@ fn idle(platform: &Platform, instances: &[Instance], effort: Effort) -> Result<O
     let cpu = after.cpu_percent_since(&before);
     let text = format!(
         "{SERVICES} services of `examples/static-binary` with one throttled instance each, for {} minutes without a \
-         request. Of the platform's own {} processes, shims included and applications not: {:.1} MiB of memory (PSS) at the \
-         end, {:.2} % of a core.",
-        effort.minutes, after.processes, after.pss_mib, cpu
+         request. What the platform's own processes have at the end and took in that time; applications are not ours.\n\n{}",
+        effort.minutes,
+        after.table_since(&before),
     );
     let verdicts = vec![
-        Verdict::new("100 idle services, memory of ours, MiB of PSS", after.pss_mib, PSS_BAR_MIB),
+        Verdict::new("100 idle services, memory of ours, MiB of PSS", after.pss_mib(), PSS_BAR_MIB),
         Verdict::new("100 idle services, CPU of ours, % of a core", cpu, CPU_BAR_PERCENT),
     ];
     Ok(Outcome { text, verdicts })

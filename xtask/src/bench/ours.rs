@@ -7,48 +7,95 @@ use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+/// What each child of the supervisor is called in its records; the shims are apart from them.
+const CHILDREN: [&str; 3] = ["control", "node", "proxy"];
+const SUPERVISOR: &str = "supervisor";
+const SHIMS: &str = "shims";
+/// What a child starts for a moment, and what keeps namespaces.
+const OTHERS: &str = "others";
+
+/// One process of ours.
+struct Process {
+    role: &'static str,
+    /// User and system time, in seconds.
+    cpu_s: f64,
+    pss_mib: f64,
+}
+
 /// All processes of ours at one moment.
 pub(super) struct Ours {
     at: Instant,
-    /// User and system time of each, in seconds.
-    cpu: BTreeMap<Seen, f64>,
-    pub(super) pss_mib: f64,
-    pub(super) processes: usize,
+    processes: BTreeMap<Seen, Process>,
     /// Of the whole machine: what the kernel holds and cannot give back.
     pub(super) slab_mib: f64,
 }
 
 impl Ours {
     pub(super) fn now(platform: &Platform) -> Result<Ours> {
-        let pids = pids(platform)?;
-        let mut cpu = BTreeMap::new();
-        for pid in &pids {
+        let shims = shims(platform)?;
+        let mut roles = BTreeMap::from([(platform.pid(), SUPERVISOR)]);
+        for role in CHILDREN {
+            roles.insert(platform.child(role)?.pid, role);
+        }
+        roles.extend(shims.iter().map(|pid| (*pid, SHIMS)));
+        let mut processes = BTreeMap::new();
+        for pid in pids(platform, &shims) {
             // One that has ended meanwhile was short.
-            if let (Some(seen), Some(seconds)) = (Seen::of(*pid), process::cpu_seconds(*pid)?) {
-                cpu.insert(seen, seconds);
+            if let (Some(seen), Some(cpu_s)) = (Seen::of(pid), process::cpu_seconds(pid)?) {
+                let pss_mib = process::pss_kib(pid).unwrap_or_default() as f64 / 1024.0;
+                let role = roles.get(&pid).copied().unwrap_or(OTHERS);
+                processes.insert(seen, Process { role, cpu_s, pss_mib });
             }
         }
-        let pss_kib: u64 = pids.iter().filter_map(|pid| process::pss_kib(*pid)).sum();
-        Ok(Ours {
-            at: Instant::now(),
-            cpu,
-            pss_mib: pss_kib as f64 / 1024.0,
-            processes: pids.len(),
-            slab_mib: slab_kib()? as f64 / 1024.0,
-        })
+        Ok(Ours { at: Instant::now(), processes, slab_mib: slab_kib()? as f64 / 1024.0 })
     }
 
-    /// Hundredths of a core that ours took since then. Those that have ended since are missing in it.
+    pub(super) fn pss_mib(&self) -> f64 {
+        self.processes.values().map(|process| process.pss_mib).sum()
+    }
+
+    /// Hundredths of a core that ours took since then.
     pub(super) fn cpu_percent_since(&self, before: &Ours) -> f64 {
-        let used = |(seen, now): (&Seen, &f64)| now - before.cpu.get(seen).copied().unwrap_or_default();
-        let seconds: f64 = self.cpu.iter().map(used).sum();
-        100.0 * seconds / (self.at - before.at).as_secs_f64()
+        self.roles_since(before).into_iter().map(|role| role.cpu_percent).sum()
+    }
+
+    /// A table of what each kind of process has and took since then.
+    pub(super) fn table_since(&self, before: &Ours) -> String {
+        let mut text = "| of ours | processes | MiB of PSS | % of a core |\n|---|---|---|---|\n".to_owned();
+        for Role { role, processes, pss_mib, cpu_percent } in self.roles_since(before) {
+            text.push_str(&format!("| {role} | {processes} | {pss_mib:.1} | {cpu_percent:.2} |\n"));
+        }
+        text
+    }
+
+    /// Those that have ended since are missing in it.
+    fn roles_since(&self, before: &Ours) -> Vec<Role> {
+        let seconds = (self.at - before.at).as_secs_f64();
+        let mut roles: Vec<Role> = Vec::new();
+        for (seen, process) in &self.processes {
+            let used_s = process.cpu_s - before.processes.get(seen).map_or(0.0, |before| before.cpu_s);
+            let place = roles.iter().position(|one| one.role == process.role).unwrap_or_else(|| {
+                roles.push(Role { role: process.role, processes: 0, pss_mib: 0.0, cpu_percent: 0.0 });
+                roles.len() - 1
+            });
+            roles[place].processes += 1;
+            roles[place].pss_mib += process.pss_mib;
+            roles[place].cpu_percent += 100.0 * used_s / seconds;
+        }
+        roles
     }
 }
 
+/// All processes of one kind.
+struct Role {
+    role: &'static str,
+    processes: usize,
+    pss_mib: f64,
+    cpu_percent: f64,
+}
+
 /// The supervisor and what descends from it, shims as the last of each line, and shims that an earlier node left.
-fn pids(platform: &Platform) -> Result<BTreeSet<u32>> {
-    let shims = shims(platform)?;
+fn pids(platform: &Platform, shims: &BTreeSet<u32>) -> BTreeSet<u32> {
     let mut all = shims.clone();
     let mut open = vec![platform.pid()];
     while let Some(pid) = open.pop() {
@@ -57,7 +104,7 @@ fn pids(platform: &Platform) -> Result<BTreeSet<u32>> {
             open.extend(process::children(pid));
         }
     }
-    Ok(all)
+    all
 }
 
 /// They have a cgroup to themselves, in every hierarchy that the platform uses.
@@ -74,4 +121,28 @@ fn slab_kib() -> Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("SUnreclaim:"));
     let word = line.and_then(|line| line.split_whitespace().next());
     Ok(word.context("the kernel does not say what its slab holds")?.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_was_used_before_does_not_count() {
+        let at = Instant::now();
+        let process = |role, cpu_s| Process { role, cpu_s, pss_mib: 1.5 };
+        let seen = |pid| Seen { pid, start_time: 1 };
+        let before = Ours { at, processes: BTreeMap::from([(seen(1), process(SHIMS, 5.0))]), slab_mib: 0.0 };
+        let processes = BTreeMap::from([
+            (seen(1), process(SHIMS, 5.5)),
+            (seen(2), process(SHIMS, 0.25)),
+            (seen(3), process("node", 1.0)),
+        ]);
+        let after = Ours { at: at + Duration::from_secs(100), processes, slab_mib: 0.0 };
+        assert_eq!(after.cpu_percent_since(&before), 1.75);
+        assert_eq!(after.pss_mib(), 4.5);
+        let table = after.table_since(&before);
+        assert!(table.contains("| shims | 2 | 3.0 | 0.75 |\n| node | 1 | 1.5 | 1.00 |"), "{table}");
+    }
 }

@@ -53,15 +53,20 @@ pub(super) fn run(root: &Path, effort: Effort) -> Result<Outcome> {
     let before = Ours::now(&platform)?;
     let asked = while_asked(&platform, &active, Duration::from_secs(u64::from(effort.minutes) * 60))?;
     let all = Ours::now(&platform)?;
-    let cpu = all.cpu_percent_since(&before);
-    Ok(outcome(&Sizes { none, zero, all }, cpu, asked, created_s, effort.minutes))
+    let watched = Watched { none, zero, before, all, asked, created_s, minutes: effort.minutes };
+    Ok(outcome(&watched))
 }
 
-/// What there was at three moments.
-struct Sizes {
+/// What there was at four moments, the last two with all services, and what happened between them.
+struct Watched {
     none: Ours,
     zero: Ours,
+    before: Ours,
     all: Ours,
+    /// Requests.
+    asked: usize,
+    created_s: u64,
+    minutes: u32,
 }
 
 fn sleep(platform: &Platform, kind: &str, rung: Rung) -> Result<()> {
@@ -94,27 +99,31 @@ fn while_asked(platform: &Platform, services: &[String], time: Duration) -> Resu
     })
 }
 
-fn outcome(sizes: &Sizes, cpu: f64, asked: usize, created_s: u64, minutes: u32) -> Outcome {
-    let Sizes { none, zero, all } = sizes;
+fn outcome(watched: &Watched) -> Outcome {
+    let Watched { none, zero, before, all, asked, created_s, minutes } = watched;
     let kib_each = |mib: f64, count: usize| mib * 1024.0 / count as f64;
     let text = format!(
         "{} services of `examples/static-binary`: {ACTIVE} that are asked twice a second ({asked} requests), {FROZEN} frozen \
-         and {ZERO} without a process, created in {created_s} s and watched for {minutes} minutes. Of the platform's own {} \
-         processes, shims included and applications not: {:.1} MiB of memory (PSS) at the end, {cpu:.2} % of a core. The \
-         kernel's slab is what it cannot give back, of the whole machine, applications included.\n\n\
+         and {ZERO} without a process, created in {created_s} s and watched for {minutes} minutes. What the platform's own \
+         processes have at the end and took in that time; applications are not ours.\n\n{}\n\
+         What each service added. The kernel's slab is what it cannot give back, of the whole machine, applications \
+         included.\n\n\
          | KiB for each | memory of ours, PSS | kernel slab |\n|---|---|---|\n\
          | service without a process | {:.1} | {:.1} |\n| instance with a process, and its service | {:.1} | {:.1} |\n",
         ZERO + FROZEN + ACTIVE,
-        all.processes,
-        all.pss_mib,
-        kib_each(zero.pss_mib - none.pss_mib, ZERO),
+        all.table_since(before),
+        kib_each(zero.pss_mib() - none.pss_mib(), ZERO),
         kib_each(zero.slab_mib - none.slab_mib, ZERO),
-        kib_each(all.pss_mib - zero.pss_mib, FROZEN + ACTIVE),
+        kib_each(all.pss_mib() - zero.pss_mib(), FROZEN + ACTIVE),
         kib_each(all.slab_mib - zero.slab_mib, FROZEN + ACTIVE),
     );
     let verdicts = vec![
-        Verdict::new("1,000 services, memory of ours, MiB of PSS", all.pss_mib, PSS_BAR_MIB),
-        Verdict::new("1,000 services, CPU of ours, % of a core", cpu, CPU_BAR_PERCENT),
+        Verdict::new("1,000 services, memory of ours, MiB of PSS", all.pss_mib(), PSS_BAR_MIB),
+        Verdict::new(
+            "1,000 services, CPU of ours, % of a core",
+            all.cpu_percent_since(before),
+            CPU_BAR_PERCENT,
+        ),
     ];
     Outcome { text, verdicts }
 }

@@ -163,6 +163,6 @@ mod tests {
         assert_eq!(crowds.added().unwrap(), 10.0);
         let outcome = crowds.outcome("Crowds.", "a crowd").unwrap();
         assert_eq!(outcome.verdicts[0].figure, 1.0);
-        assert!(outcome.text.contains("| frozen | 12.0 | 41.0 | 41.5 | 42.0 |"), "{}", outcome.text);
+        assert!(outcome.text.contains("| frozen | 25.5 | 41.0 | 41.5 | 42.0 |"), "{}", outcome.text);
     }
 }
