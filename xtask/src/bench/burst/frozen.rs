@@ -51,7 +51,7 @@ pub(super) fn posts(platform: &Platform, effort: Effort) -> Result<Outcome> {
     let requests =
         |crowd: usize| (0..POSTS).map(|number| asks::post(NODE, &format!("{crowd}/{number}"))).collect();
     // Each was taken once and no more.
-    let crowds = crowds(platform, NODE, effort.rounds.max(2), FROZEN_FOR, requests, |asked| {
+    let crowds = crowds(platform, NODE, (effort.starts / 4).max(2), FROZEN_FOR, requests, |asked| {
         asked.body.starts_with("1 ")
     })?;
     let text = format!(
