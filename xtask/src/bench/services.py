@@ -60,7 +60,7 @@ def create(name, wanted):
     status = made["Status"]
     while status == "OPERATION_IN_PROGRESS":
         if time.monotonic() > give_up:
-            sys.exit(f"{name} is not created")
+            raise SystemExit(f"{name} is not created")
         time.sleep(POLL_S)
         status = client.describe_service(ServiceArn=made["ServiceArn"])["Service"]["Status"]
     if status != "RUNNING":
@@ -79,7 +79,7 @@ def scale(arn, wanted):
     give_up = time.monotonic() + CREATE_WAIT_S
     while client.describe_service(ServiceArn=arn)["Service"]["Status"] == "OPERATION_IN_PROGRESS":
         if time.monotonic() > give_up:
-            sys.exit(f"{arn} is not updated")
+            raise SystemExit(f"{arn} is not updated")
         time.sleep(POLL_S)
 
 

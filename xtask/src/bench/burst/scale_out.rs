@@ -54,7 +54,7 @@ impl Burst {
 struct Seen {
     /// When each process took its first request.
     served: BTreeMap<String, Instant>,
-    /// When each client's first request was written.
+    /// When each client began to write its first request.
     written: Vec<Instant>,
     requests: usize,
     failed: usize,
@@ -69,7 +69,6 @@ pub(super) fn run(platform: &Platform, root: &Path, effort: Effort) -> Result<Ou
         let own = own_start::ms_of(platform, INSTANCES - 1)?;
         bursts.push(burst(platform, own)?);
     }
-    eprintln!("{}", platform.run(&["status", PYTHON])?);
     alone(platform)?;
     outcome(&bursts)
 }
@@ -139,7 +138,7 @@ fn count(list: &PathBuf) -> Result<usize> {
     Ok(std::fs::read_dir(list)?.map(json).filter(|json| *json).count())
 }
 
-/// Asks again and again until all instances have served.
+/// Asks again and again until all instances have served, or one request has failed.
 fn client(platform: &Platform, barrier: &Barrier, over: &AtomicBool, seen: &Mutex<Seen>) {
     let request = asks::get(PYTHON, &format!("/?{HANDLER_MS}"));
     let mut connection = Some(asks::connect(platform.apps()));
@@ -165,6 +164,7 @@ fn client(platform: &Platform, barrier: &Barrier, over: &AtomicBool, seen: &Mute
             Err(error) => {
                 eprintln!("failed: {error:#}");
                 seen.failed += 1;
+                return;
             }
         }
     }

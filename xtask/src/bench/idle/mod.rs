@@ -18,7 +18,6 @@ const AFTER_MS: &str = "100/200/300";
 pub(super) fn run(root: &Path, effort: Effort) -> Result<Outcome> {
     let platform = Platform::start(&platform::binary(root)?, "idle")?;
     platform.import_static_image(root)?;
-    let mut parts = vec![wakes::run(&platform, effort)?, alone::run(&platform, effort)?];
-    parts.push(share::run(&platform)?);
-    Ok(Outcome::of(parts))
+    let (wakes, alone) = (wakes::run(&platform, effort)?, alone::run(&platform, effort)?);
+    Ok(Outcome::of(vec![wakes, alone, share::run(&platform)?]))
 }
