@@ -7,12 +7,14 @@ use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// What each child of the supervisor is called in its records; the shims are apart from them.
+/// What each child of the supervisor is called in its records.
 const CHILDREN: [&str; 3] = ["control", "node", "proxy"];
 const SUPERVISOR: &str = "supervisor";
 const SHIMS: &str = "shims";
-/// What a child starts for a moment, and what keeps namespaces.
+/// What a child starts for a moment.
 const OTHERS: &str = "others";
+/// All of them, as a table has them.
+const ROLES: [&str; 6] = [SUPERVISOR, "control", "node", "proxy", SHIMS, OTHERS];
 
 /// One process of ours.
 struct Process {
@@ -71,18 +73,15 @@ impl Ours {
     /// Those that have ended since are missing in it.
     fn roles_since(&self, before: &Ours) -> Vec<Role> {
         let seconds = (self.at - before.at).as_secs_f64();
-        let mut roles: Vec<Role> = Vec::new();
+        let mut roles = ROLES.map(|role| Role { role, processes: 0, pss_mib: 0.0, cpu_percent: 0.0 });
         for (seen, process) in &self.processes {
             let used_s = process.cpu_s - before.processes.get(seen).map_or(0.0, |before| before.cpu_s);
-            let place = roles.iter().position(|one| one.role == process.role).unwrap_or_else(|| {
-                roles.push(Role { role: process.role, processes: 0, pss_mib: 0.0, cpu_percent: 0.0 });
-                roles.len() - 1
-            });
-            roles[place].processes += 1;
-            roles[place].pss_mib += process.pss_mib;
-            roles[place].cpu_percent += 100.0 * used_s / seconds;
+            let Some(role) = roles.iter_mut().find(|one| one.role == process.role) else { continue };
+            role.processes += 1;
+            role.pss_mib += process.pss_mib;
+            role.cpu_percent += 100.0 * used_s / seconds;
         }
-        roles
+        roles.into_iter().filter(|role| role.processes > 0).collect()
     }
 }
 
@@ -143,6 +142,6 @@ mod tests {
         assert_eq!(after.cpu_percent_since(&before), 1.75);
         assert_eq!(after.pss_mib(), 4.5);
         let table = after.table_since(&before);
-        assert!(table.contains("| shims | 2 | 3.0 | 0.75 |\n| node | 1 | 1.5 | 1.00 |"), "{table}");
+        assert!(table.ends_with("| node | 1 | 1.5 | 1.00 |\n| shims | 2 | 3.0 | 0.75 |\n"), "{table}");
     }
 }

@@ -216,7 +216,10 @@ impl Platform {
     /// Has `services.py` make or change many services, as it is told.
     pub(super) fn services(&self, root: &Path, wanted: &Value) -> Result<()> {
         let mut script = self.script(root, "services.py")?;
-        let mut child = script.stdin(Stdio::piped()).spawn().context("cannot run services.py")?;
+        let mut child = script
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("services.py; scripts/test installs botocore and boto3 for it")?;
         let mut input = child.stdin.take().context("its standard input is piped")?;
         input.write_all(wanted.to_string().as_bytes())?;
         drop(input);
@@ -230,7 +233,6 @@ impl Platform {
     pub(super) fn script(&self, root: &Path, name: &str) -> Result<Command> {
         let lines = self.run(&["env"])?;
         interrupt::check()?;
-        // Where scripts/test installs botocore and boto3.
         let mut python = Command::new(root.join("target/awscli/bin/python3"));
         python.arg(root.join("xtask/src/bench").join(name)).envs(environment(&lines));
         Ok(python)
