@@ -13,7 +13,6 @@ mod faults;
 mod history;
 mod outcome;
 mod proxies;
-pub mod scaling;
 mod walk;
 
 pub use outcome::{Failure, Outcome};

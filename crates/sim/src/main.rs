@@ -19,17 +19,10 @@ struct Options {
     /// Calls, faults and passes of each walk.
     #[arg(long, default_value_t = sim::STEPS)]
     steps: u64,
-    /// Scalers beside each other, instead.
-    #[arg(long, conflicts_with_all = ["seed", "seeds", "from", "steps"])]
-    scaling: bool,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if options.scaling {
-        print!("{}", sim::scaling::table(&sim::scaling::compare()));
-        return ExitCode::SUCCESS;
-    }
     let failures = match options.seed {
         Some(seed) => match sim::walk(seed, options.steps) {
             Ok(outcome) => {

@@ -41,6 +41,7 @@ const RULES: &[Rule] = &[
     Rule { name: "store", ours: &["model"], external: None },
     Rule { name: "images", ours: &["model"], external: None },
     Rule { name: "telemetry", ours: &["model"], external: None },
+    Rule { name: "scalers", ours: &["model"], external: Some(&[]) },
     Rule { name: "proxy", ours: &["activity", "model"], external: None },
     Rule { name: "compute", ours: &["activity", "images", "model", "shim"], external: None },
     Rule {

@@ -43,9 +43,12 @@ impl Autoscaler for Knative {
         Rules {
             ceiling: policy.target,
             ceiling_alone: policy.target,
+            cold_ms: 0,
             waiting_per_instance: 0,
             waiting_min: 10_000,
             wait_max_ms: 300_000,
+            hears_of_lines: false,
+            told_late_ms: 0,
         }
     }
 

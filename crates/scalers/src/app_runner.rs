@@ -38,9 +38,12 @@ impl Autoscaler for AppRunner {
         Rules {
             ceiling: policy.target,
             ceiling_alone: policy.target,
+            cold_ms: 0,
             waiting_per_instance: policy.target * (HELD - 1),
             waiting_min: 0,
             wait_max_ms: 120_000,
+            hears_of_lines: false,
+            told_late_ms: 0,
         }
     }
 
@@ -69,7 +72,7 @@ impl Autoscaler for AppRunner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scaling::world::LOOK_MS;
+    use crate::world::LOOK_MS;
 
     /// When it first wants so many, under a load that stays.
     fn seconds_until(target: u32, max: u32, concurrency: f64, wanted: u32) -> f64 {

@@ -5,6 +5,9 @@ use super::world::{self, Autoscaler, Rules};
 use apron_model::scaling::{self, Fleet, Sample, Scaler, Window};
 use apron_model::time::Timestamp;
 
+/// Proxies tell every `scaling::SAMPLE_MS`, and control looks as often by a clock of its own.
+const TOLD_LATE_MS: u64 = scaling::SAMPLE_MS / 2;
+
 pub struct Ours {
     policy: scaling::Policy,
     window: Window,
@@ -29,9 +32,12 @@ impl Autoscaler for Ours {
         Rules {
             ceiling: policy.target * 2,
             ceiling_alone: policy.target,
+            cold_ms: 10_000,
             waiting_per_instance: policy.target * 4,
             waiting_min: 10_000,
             wait_max_ms: 120_000,
+            hears_of_lines: true,
+            told_late_ms: TOLD_LATE_MS,
         }
     }
 

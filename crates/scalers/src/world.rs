@@ -6,10 +6,12 @@
 use super::trace::{Arrival, Policy, Trace};
 use std::collections::VecDeque;
 
-/// One step of time. Far below what is measured with it.
-const STEP_MS: u64 = 10;
-/// A scaler sees what happened this often, whatever it makes of it.
+/// One step of time. In longer ones there would be lines of those who come in a step and have a place at its end.
+pub const STEP_MS: u64 = 1;
+/// A scaler sees what happened at least this often, whatever it makes of it.
 pub const LOOK_MS: u64 = 100;
+/// Between two messages about lines.
+const LINE_PAUSE_MS: u64 = 10;
 
 /// What a platform's balancer does with requests.
 #[derive(Clone, Copy, Debug)]
@@ -17,11 +19,18 @@ pub struct Rules {
     /// Requests that an instance gets at most, while more instances come and while none does.
     pub ceiling: u32,
     pub ceiling_alone: u32,
+    /// One that came less than so long ago has the latter in either case.
+    pub cold_ms: u64,
     /// Requests that may wait, per instance, and at least; a further one is refused.
     pub waiting_per_instance: u32,
     pub waiting_min: u32,
     /// Who waits for longer is refused.
     pub wait_max_ms: u64,
+    /// Who counts also tells when a line forms, and the scaler looks whenever it is told something and has not looked
+    /// just before; at once where a line is new to it.
+    pub hears_of_lines: bool,
+    /// Who counts tells so long before the scaler looks of itself. Below `LOOK_MS`.
+    pub told_late_ms: u64,
 }
 
 /// What a scaler is told.
@@ -55,6 +64,8 @@ pub struct Run {
     pub errors: u64,
     /// Waits of those that were served, sorted, in ms.
     waits: Vec<u32>,
+    /// From the arrival of each of them to its end, added up, in ms.
+    answers_ms: f64,
     /// Of instances, from the wish to the end, drains included.
     pub instance_seconds: f64,
     /// Of the instances that the requests needed, had each of them been there at once.
@@ -67,6 +78,11 @@ impl Run {
     pub fn wait_mean_ms(&self) -> f64 {
         let sum: f64 = self.waits.iter().map(|wait| f64::from(*wait)).sum();
         sum / self.waits.len().max(1) as f64
+    }
+
+    /// From a request's arrival to its end.
+    pub fn answer_mean_ms(&self) -> f64 {
+        self.answers_ms / self.waits.len().max(1) as f64
     }
 
     /// By the nearest rank.
@@ -101,6 +117,50 @@ struct World<'a> {
     run: Run,
 }
 
+/// What a scaler was told, and when it looks at it.
+#[derive(Default)]
+struct Ears {
+    /// Requests at the end of each step since it was told last, added up, and those steps.
+    seen: (f64, f64),
+    told: Sample,
+    told_of_line_ms: u64,
+    looked_ms: u64,
+    /// As it was at the last look.
+    waiting: u32,
+}
+
+impl Ears {
+    /// At the end of each step; what to look at, if it is time to. `nobody_waited` before the step.
+    fn hear(&mut self, world: &World, nobody_waited: bool) -> Option<Sample> {
+        let (now_ms, rules) = (world.now_ms, world.rules);
+        self.seen = (self.seen.0 + f64::from(world.requests()), self.seen.1 + 1.0);
+        let is_told = (now_ms + rules.told_late_ms).is_multiple_of(LOOK_MS);
+        let line_forms = rules.hears_of_lines
+            && nobody_waited
+            && !world.line.is_empty()
+            && now_ms >= self.told_of_line_ms + LINE_PAUSE_MS;
+        if is_told || line_forms {
+            self.told = world.sample(self.seen.0 / self.seen.1);
+            self.seen = (0.0, 0.0);
+        }
+        if line_forms {
+            self.told_of_line_ms = now_ms;
+        }
+        let is_time = now_ms.is_multiple_of(LOOK_MS);
+        let looks = if rules.hears_of_lines {
+            let is_new = self.waiting == 0 && self.told.waiting > 0;
+            (is_time || is_told || line_forms) && (is_new || now_ms >= self.looked_ms + LOOK_MS / 10 * 9)
+        } else {
+            is_time
+        };
+        looks.then(|| {
+            (self.looked_ms, self.waiting) = (now_ms, self.told.waiting);
+            // Of instances it knows by itself, and at once.
+            Sample { ready: world.ready(), starting: world.starting(), ..self.told }
+        })
+    }
+}
+
 /// Has a scaler live through a trace. It begins with the least number of instances, which are there.
 pub fn run(trace: &Trace, arrivals: &[Arrival], scaler: &mut dyn Autoscaler) -> Run {
     let policy = trace.policy;
@@ -115,19 +175,17 @@ pub fn run(trace: &Trace, arrivals: &[Arrival], scaler: &mut dyn Autoscaler) -> 
     };
     let mut arrivals = arrivals.iter().peekable();
     let end_ms = u64::from(trace.seconds) * 1_000;
-    let mut seen = 0.0;
+    let mut ears = Ears::default();
     // Beyond the end until the last request is answered; nothing is counted there but that.
     while world.now_ms < end_ms || world.requests() > 0 {
+        let nobody_waits = world.line.is_empty();
         while let Some(arrival) = arrivals.next_if(|arrival| arrival.at_ms < world.now_ms + STEP_MS) {
             world.arrive(arrival);
         }
         world.give_places();
         world.work();
         world.now_ms += STEP_MS;
-        seen += f64::from(world.requests());
-        if world.now_ms.is_multiple_of(LOOK_MS) {
-            let sample = world.sample(seen * STEP_MS as f64 / LOOK_MS as f64);
-            seen = 0.0;
+        if let Some(sample) = ears.hear(&world, nobody_waits) {
             let wanted = scaler.decide(world.now_ms, &sample).clamp(policy.min, policy.max);
             world.scale(wanted);
         }
@@ -201,9 +259,12 @@ impl World<'_> {
                 self.run.errors += 1;
                 continue;
             }
-            let now_ms = self.now_ms;
+            let (now_ms, rules) = (self.now_ms, self.rules);
+            // The first ones have been there for long.
+            let is_cold = |one: &Instance| one.ready_ms > 0 && now_ms < one.ready_ms + rules.cold_ms;
+            let most = |one: &Instance| if is_cold(one) { rules.ceiling_alone as usize } else { ceiling };
             let fit =
-                |one: &&mut Instance| one.ready_ms <= now_ms && !one.drains && one.requests.len() < ceiling;
+                |one: &&mut Instance| one.ready_ms <= now_ms && !one.drains && one.requests.len() < most(one);
             let Some(instance) = self.instances.iter_mut().filter(fit).min_by_key(|one| one.requests.len())
             else {
                 return;
@@ -222,6 +283,11 @@ impl World<'_> {
             let cold = instance.ready_ms > 0 && now_ms < instance.ready_ms + warm_ms;
             let speed = if cold { share / 2.0 } else { share };
             instance.requests.iter_mut().for_each(|request| request.left_ms -= speed * STEP_MS as f64);
+            // It came somewhere in its first step, at whose beginning its work began, and ends with its last: on average the
+            // two make up for each other.
+            let ended = instance.requests.iter().filter(|request| request.left_ms <= 0.0);
+            self.run.answers_ms +=
+                ended.map(|request| (now_ms + STEP_MS - request.at_ms) as f64).sum::<f64>();
             instance.requests.retain(|request| request.left_ms > 0.0);
         }
         self.instances.retain(|one| !one.drains || !one.requests.is_empty());
@@ -261,7 +327,7 @@ impl World<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scaling::trace::TRACES;
+    use crate::trace::TRACES;
 
     /// Always the same number.
     struct Fixed(u32);
@@ -272,9 +338,12 @@ mod tests {
             Rules {
                 ceiling,
                 ceiling_alone: ceiling,
+                cold_ms: 0,
                 waiting_per_instance: 0,
                 waiting_min: 5,
                 wait_max_ms: 1_000,
+                hears_of_lines: false,
+                told_late_ms: 0,
             }
         }
 
@@ -289,6 +358,7 @@ mod tests {
         let arrivals = step.arrivals(1);
         let all = run(step, &arrivals, &mut Fixed(25));
         assert_eq!((all.requests, all.errors), (arrivals.len() as u64, 0));
+        assert!((98.0..102.0).contains(&all.answer_mean_ms()), "{}", all.answer_mean_ms());
         assert!(all.wait_mean_ms() < 1.0 && all.instance_seconds > 24.0 * 480.0, "{}", all.wait_mean_ms());
         let one = run(step, &arrivals, &mut Fixed(1));
         assert_eq!(one.instance_seconds.round(), 480.0);
@@ -315,9 +385,12 @@ mod tests {
                 Rules {
                     ceiling: 20,
                     ceiling_alone: 20,
+                    cold_ms: 0,
                     waiting_per_instance: 0,
                     waiting_min: 0,
                     wait_max_ms: 0,
+                    hears_of_lines: false,
+                    told_late_ms: 0,
                 }
             }
             fn decide(&mut self, _: u64, _: &Sample) -> u32 {
@@ -328,5 +401,71 @@ mod tests {
         assert_eq!((run.errors, run.waits.len()), (0, 20));
         // 20 seconds of work, 10 at a time: two seconds, of which one at least is seen.
         assert_eq!([run.history[0].0, run.history[1].0.min(1)], [20, run.history[1].0]);
+    }
+
+    /// Notes when it looks and how many wait then; wants one instance more from the first line on.
+    struct Noting {
+        rules: Rules,
+        looks: Vec<(u64, u32)>,
+    }
+
+    impl Autoscaler for Noting {
+        fn rules(&self, _: Policy) -> Rules {
+            self.rules
+        }
+
+        fn decide(&mut self, now_ms: u64, sample: &Sample) -> u32 {
+            self.looks.push((now_ms, sample.waiting));
+            1 + u32::from(self.looks.iter().any(|(_, waiting)| *waiting > 0))
+        }
+    }
+
+    const HEARS: Rules = Rules {
+        ceiling: 4,
+        ceiling_alone: 2,
+        cold_ms: 10_000,
+        waiting_per_instance: 0,
+        waiting_min: 100,
+        wait_max_ms: 60_000,
+        hears_of_lines: true,
+        told_late_ms: 50,
+    };
+
+    /// Ten requests of a second each come at once, 212 ms after the beginning.
+    fn burst(rules: Rules) -> Vec<(u64, u32)> {
+        let trace = Trace { seconds: 3, policy: Policy { target: 4, min: 1, max: 2 }, ..TRACES[0] };
+        let arrivals: Vec<Arrival> = (0..10).map(|_| Arrival { at_ms: 212, work_ms: 1_000.0 }).collect();
+        let mut noting = Noting { rules, looks: Vec::new() };
+        run(&trace, &arrivals, &mut noting);
+        noting.looks
+    }
+
+    #[test]
+    fn a_line_is_looked_at_at_once_and_then_not_again_before_it_is_time() {
+        let looks = burst(HEARS);
+        // At 300 the last look was too short a time ago: the next one is at what is told then.
+        assert_eq!(&looks[..4], &[(100, 0), (200, 0), (213, 8), (350, 6)]);
+        let looks = burst(Rules { hears_of_lines: false, ..HEARS });
+        assert_eq!(&looks[..4], &[(100, 0), (200, 0), (300, 8), (400, 6)], "as it was 50 ms before");
+    }
+
+    #[test]
+    fn one_that_has_just_come_gets_its_target_and_no_more() {
+        let placed = |cold_ms| {
+            let instance = |ready_ms| Instance { ready_ms, requests: Vec::new(), drains: false };
+            let mut world = World {
+                trace: &TRACES[0],
+                rules: Rules { cold_ms, ..HEARS },
+                now_ms: 1_000,
+                // There from the beginning, for a moment, and not yet.
+                instances: vec![instance(0), instance(900), instance(2_000)],
+                line: (0..20).map(|_| Request { at_ms: 1_000, left_ms: 100.0 }).collect(),
+                run: Run::default(),
+            };
+            world.give_places();
+            world.instances.iter().map(|one| one.requests.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(placed(10_000), [4, 2, 0]);
+        assert_eq!(placed(100), [4, 4, 0], "it has been there for long enough");
     }
 }

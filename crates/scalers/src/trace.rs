@@ -1,7 +1,7 @@
 //! What comes: seven kinds of load, each a rate over time and an application. Every scaler gets the same requests, drawn
 //! before it runs.
 
-use crate::dice::Dice;
+use crate::{APP_RUNNER, Figure};
 
 /// What a service's auto scaling configuration says.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,37 @@ pub struct Trace {
     pub start_ms: u64,
     /// From then on it is slow for so long: half as fast.
     pub warm_ms: u64,
+    /// Why somebody else is better at something, as far as it is known.
+    pub reasons: &'static [Reason],
+    /// Seconds of `rate` that go by in one: see `faster`.
+    pub speed: u32,
 }
+
+/// Why a scaler is better than ours at some figures.
+pub struct Reason {
+    pub scaler: &'static str,
+    pub figures: &'static [Figure],
+    pub why: &'static str,
+}
+
+/// What has no place is refused at once: that part of the load needs no instance.
+const SERVES_LESS: Reason = Reason {
+    scaler: APP_RUNNER,
+    figures: &[Figure::InstanceSeconds],
+    why: "what it refuses needs no instance, and the others make do with those that there are for the first 22 seconds",
+};
+/// The same of who waits.
+const REFUSES_WHO_WAITS: Reason = Reason {
+    scaler: APP_RUNNER,
+    figures: &[Figure::WaitMean, Figure::WaitP99],
+    why: "who would wait for long is refused: only those wait for whom thirty places before an instance are enough",
+};
+/// Where load changes slowly it has nearly as many as ours.
+const KEEPS_NO_ROOM: Reason = Reason {
+    scaler: APP_RUNNER,
+    figures: &[Figure::InstanceSeconds],
+    why: "it fills instances to the target, and lets wait or refuses what chance brings beyond; ours keeps a seventh free",
+};
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +81,8 @@ pub const TRACES: [Trace; 7] = [
         policy: USUAL,
         start_ms: 1_000,
         warm_ms: 0,
+        reasons: &[SERVES_LESS],
+        speed: 1,
     },
     Trace {
         name: "burst",
@@ -61,6 +93,8 @@ pub const TRACES: [Trace; 7] = [
         policy: USUAL,
         start_ms: 1_000,
         warm_ms: 0,
+        reasons: &[SERVES_LESS, REFUSES_WHO_WAITS],
+        speed: 1,
     },
     Trace {
         name: "sawtooth",
@@ -71,6 +105,8 @@ pub const TRACES: [Trace; 7] = [
         policy: USUAL,
         start_ms: 1_000,
         warm_ms: 0,
+        reasons: &[SERVES_LESS],
+        speed: 1,
     },
     Trace {
         name: "diurnal",
@@ -81,6 +117,8 @@ pub const TRACES: [Trace; 7] = [
         policy: USUAL,
         start_ms: 1_000,
         warm_ms: 0,
+        reasons: &[KEEPS_NO_ROOM],
+        speed: 1,
     },
     Trace {
         name: "flash crowd",
@@ -95,6 +133,8 @@ pub const TRACES: [Trace; 7] = [
         policy: USUAL,
         start_ms: 1_000,
         warm_ms: 0,
+        reasons: &[SERVES_LESS],
+        speed: 1,
     },
     Trace {
         name: "slow handler",
@@ -105,6 +145,8 @@ pub const TRACES: [Trace; 7] = [
         policy: USUAL,
         start_ms: 1_000,
         warm_ms: 0,
+        reasons: &[SERVES_LESS],
+        speed: 1,
     },
     Trace {
         name: "cold JVM",
@@ -115,18 +157,33 @@ pub const TRACES: [Trace; 7] = [
         policy: USUAL,
         start_ms: 8_000,
         warm_ms: 20_000,
+        reasons: &[SERVES_LESS, REFUSES_WHO_WAITS],
+        speed: 1,
     },
 ];
 
 impl Trace {
+    /// The same rates, application and instances, and so many times as soon over.
+    pub fn faster(self, speed: u32) -> Trace {
+        Trace { seconds: self.seconds / speed, speed: self.speed * speed, ..self }
+    }
+
+    fn rate_at(&self, s: f64) -> f64 {
+        (self.rate)(s * f64::from(self.speed))
+    }
+
+    /// Ten for each second.
+    fn rates(&self) -> impl Iterator<Item = f64> {
+        (0..self.seconds * 10).map(|tenth| self.rate_at(f64::from(tenth) / 10.0))
+    }
+
     /// Its requests, by a Poisson process, in the order of their arrival. The same number gives the same ones.
     pub fn arrivals(&self, seed: u64) -> Vec<Arrival> {
-        let mut dice = Dice::new(seed);
+        let mut dice = Dice(seed);
         let end_ms = u64::from(self.seconds) * 1_000;
         let mut arrivals = Vec::new();
         // Thinning: candidates at the highest rate, of which a share is taken.
-        let highest =
-            (0..self.seconds * 10).map(|tenth| (self.rate)(f64::from(tenth) / 10.0)).fold(1.0, f64::max);
+        let highest = self.rates().fold(1.0, f64::max);
         let mut at_s = 0.0;
         loop {
             at_s += exponential(&mut dice) / highest;
@@ -134,10 +191,22 @@ impl Trace {
             if at_ms >= end_ms {
                 return arrivals;
             }
-            if unit(&mut dice) * highest < (self.rate)(at_s) {
+            if unit(&mut dice) * highest < self.rate_at(at_s) {
                 arrivals.push(Arrival { at_ms, work_ms: self.service_ms * exponential(&mut dice) });
             }
         }
+    }
+}
+
+/// splitmix64: chance that follows from one number.
+struct Dice(u64);
+
+impl Dice {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
     }
 }
 
@@ -157,12 +226,11 @@ mod tests {
 
     #[test]
     fn a_trace_is_what_it_says_and_repeats() {
-        for trace in TRACES {
+        for trace in TRACES.into_iter().chain([TRACES[0].faster(4)]) {
             let arrivals = trace.arrivals(7);
             assert_eq!(arrivals, trace.arrivals(7));
             assert_ne!(arrivals, trace.arrivals(8));
-            let expect: f64 =
-                (0..trace.seconds * 10).map(|tenth| (trace.rate)(f64::from(tenth) / 10.0) / 10.0).sum();
+            let expect = trace.rates().sum::<f64>() / 10.0;
             let count = arrivals.len() as f64;
             assert!(
                 (count - expect).abs() < 4.0 * expect.sqrt() + 0.01 * expect,
