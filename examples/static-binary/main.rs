@@ -3,10 +3,13 @@
 //! It answers every request with one line, prints the path of each POST, so that they can be counted, and ends at
 //! once on SIGTERM by being what the kernel ends: process 1 of a container gets only signals that it handles, so it
 //! handles that one. With SPIN=N in its environment it also has N threads that never rest.
+//! `/work?ms=100&together=10` is answered as late as by an application that takes 100 ms for it, as long as it has ten
+//! requests at a time at most, and is slower in proportion with more.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 unsafe extern "C" {
     fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
@@ -17,6 +20,13 @@ const SIGTERM: i32 = 15;
 /// A connection that says nothing for this long is closed.
 const QUIET: Duration = Duration::from_secs(60);
 const HEADER_LINES_MAX: usize = 200;
+/// Work is not begun that takes longer.
+const WORK_MS_MAX: f64 = 60_000.0;
+/// How many share is looked at so often.
+const SLICE_MS: f64 = 10.0;
+
+/// Requests that work.
+static AT_WORK: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn end(_signal: i32) {
     // SAFETY: _exit may be called from a signal handler.
@@ -71,6 +81,9 @@ fn serve(mut stream: TcpStream) {
                 _ => return,
             }
         }
+        if let Some((ms, together)) = work_of(&request) {
+            work(ms, together);
+        }
         if let Some(path) = request.strip_prefix("POST ").and_then(|rest| rest.split(' ').next()) {
             println!("POST {path}");
         }
@@ -78,4 +91,24 @@ fn serve(mut stream: TcpStream) {
             return;
         }
     }
+}
+
+/// Milliseconds of work, and how many at a time are not slowed down by each other.
+fn work_of(request: &str) -> Option<(f64, f64)> {
+    let (ms, rest) = request.strip_prefix("GET /work?ms=")?.split_once("&together=")?;
+    let (ms, together) = (ms.parse::<f64>().ok()?, rest.split(' ').next()?.parse::<f64>().ok()?);
+    (ms <= WORK_MS_MAX && together >= 1.0).then_some((ms, together))
+}
+
+/// Only waits: what else the machine does makes no difference.
+fn work(mut left_ms: f64, together: f64) {
+    AT_WORK.fetch_add(1, Ordering::Relaxed);
+    let mut since = Instant::now();
+    while left_ms > 0.0 {
+        let share = (together / f64::from(AT_WORK.load(Ordering::Relaxed))).min(1.0);
+        std::thread::sleep(Duration::from_secs_f64((left_ms / share).min(SLICE_MS) / 1_000.0));
+        left_ms -= since.elapsed().as_secs_f64() * 1_000.0 * share;
+        since = Instant::now();
+    }
+    AT_WORK.fetch_sub(1, Ordering::Relaxed);
 }

@@ -17,7 +17,7 @@ const POST_EVERY: u64 = 10;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 /// Failures that are kept to be shown.
-const FAILURES_MAX: usize = 20;
+pub(super) const FAILURES_MAX: usize = 20;
 
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
@@ -132,12 +132,7 @@ impl Client {
     fn ask(&self, connection: &mut Option<BufReader<TcpStream>>, post: bool, path: &str) -> Result<()> {
         let mut stream = match connection.take() {
             Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(self.address).context("connect")?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
-                BufReader::new(stream)
-            }
+            None => connect(self.address)?,
         };
         let method = if post { "POST" } else { "GET" };
         let length = if post { "Content-Length: 0\r\n" } else { "" };
@@ -153,8 +148,15 @@ impl Client {
     }
 }
 
+pub(super) fn connect(address: SocketAddr) -> Result<BufReader<TcpStream>> {
+    let stream = TcpStream::connect(address).context("connect")?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+    Ok(BufReader::new(stream))
+}
+
 /// Reads one answer, which must be a 200. False: the server closes the connection after it.
-fn answer(stream: &mut BufReader<TcpStream>) -> Result<bool> {
+pub(super) fn answer(stream: &mut BufReader<TcpStream>) -> Result<bool> {
     let mut line = String::new();
     ensure!(stream.read_line(&mut line).context("read")? > 0, "the connection was closed without an answer");
     ensure!(line.starts_with("HTTP/1.1 200 "), "{}", line.trim_end());

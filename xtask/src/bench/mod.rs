@@ -23,6 +23,7 @@ mod process;
 mod proxy;
 mod report;
 mod rollout;
+mod scaling;
 mod spread;
 mod thousand;
 mod verbs;
@@ -34,9 +35,9 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Benches by name, in the order of the page.
-const NAMES: [&str; 12] = [
-    "instance", "idle", "burst", "many", "thousand", "deploy", "verbs", "rollout", "api", "lists", "build",
-    "proxy",
+const NAMES: [&str; 13] = [
+    "instance", "idle", "burst", "many", "thousand", "scaling", "deploy", "verbs", "rollout", "api", "lists",
+    "build", "proxy",
 ];
 
 /// How thoroughly to measure.
@@ -52,11 +53,14 @@ struct Effort {
     rollouts: usize,
     /// Of a platform that is watched while nothing happens.
     minutes: u32,
+    /// A trace of loads is so many times as soon over on a real platform.
+    speed: u32,
 }
 
-const USUAL: Effort = Effort { rounds: 3, seconds: 6, starts: 20, rollouts: 100, minutes: 10 };
+const USUAL: Effort =
+    Effort { rounds: 3, seconds: 6, starts: 20, rollouts: 100, minutes: 10, speed: 2 };
 /// For a look in between; its figures are not written to the page.
-const QUICK: Effort = Effort { rounds: 1, seconds: 2, starts: 3, rollouts: 5, minutes: 1 };
+const QUICK: Effort = Effort { rounds: 1, seconds: 2, starts: 3, rollouts: 5, minutes: 1, speed: 4 };
 
 /// One figure that has a bar.
 struct Verdict {
@@ -120,13 +124,18 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
     let mut met = true;
     for name in names {
         let load = report::load_average();
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut files) = (Vec::new(), Vec::new());
         match name {
             "instance" => outcomes.push((name, instance::run(root, effort)?)),
             "idle" => outcomes.push((name, idle::run(root, effort)?)),
             "burst" => outcomes.push((name, burst::run(root, effort)?)),
             "many" => outcomes.push((name, many::run(root, effort)?)),
             "thousand" => outcomes.push((name, thousand::run(root, effort)?)),
+            "scaling" => {
+                let (outcome, plots) = scaling::run(root, effort)?;
+                outcomes.push((name, outcome));
+                files = plots;
+            }
             "deploy" => outcomes.push((name, deploy::run(root, effort)?)),
             "verbs" => outcomes.push((name, verbs::run(root, effort)?)),
             "rollout" => outcomes.push((name, rollout::run(root, effort)?)),
@@ -145,6 +154,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
             }
             other => bail!("bench '{other}' has no code"),
         }
+        let is_for_the_page = effort.rounds >= USUAL.rounds;
         for (section, outcome) in &outcomes {
             println!("{}", outcome.text);
             for verdict in &outcome.verdicts {
@@ -153,9 +163,12 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
                 println!("{}: {:.2} {word} the bar of {:.2}", verdict.what, verdict.figure, verdict.bar);
                 met &= passed;
             }
-            if effort.rounds >= USUAL.rounds {
+            if is_for_the_page {
                 report::write(root, section, outcome, &facts, &load)?;
             }
+        }
+        if is_for_the_page {
+            report::write_files(root, &files)?;
         }
     }
     Ok(met || !check)

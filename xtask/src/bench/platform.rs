@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +24,9 @@ const START_TIME_MAX: Duration = Duration::from_secs(60);
 const STOP_TIME_MAX: Duration = Duration::from_secs(90);
 /// A child that was killed is gone within this time.
 const KILL_TIME_MAX: Duration = Duration::from_secs(5);
+/// Of a few services.
+const METRICS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Between two requests while a new revision is waited for: short beside what is measured, and little work.
 const POLL_PAUSE: Duration = Duration::from_millis(2);
 /// Answers in a row by which a revision is known to be the only one that answers.
@@ -103,6 +107,30 @@ impl Platform {
         let archive = self.path("static-binary.tar")?;
         program::quiet(Command::new(root.join("examples/static-binary/make")).arg(&archive))?;
         self.run(&["image", "import", &archive]).map(drop)
+    }
+
+    /// What `apron env` tells a shell: where the API is, and with which key.
+    pub(super) fn environment(&self) -> Result<Vec<(String, String)>> {
+        Ok(variables(&self.run(&["env"])?))
+    }
+
+    /// Runs `aws apprunner` against this platform and gives what it printed.
+    pub(super) fn aws(&self, root: &Path, arguments: &[&str]) -> Result<String> {
+        let mut aws = Command::new(root.join("target/awscli/bin/python3"));
+        aws.args(["-m", "awscli", "apprunner"]).args(arguments).envs(self.environment()?);
+        program::output(&mut aws).context("scripts/test installs the AWS CLI")
+    }
+
+    /// What the proxy says of itself.
+    pub(super) fn metrics(&self) -> Result<String> {
+        let mut stream = UnixStream::connect(self.path("data/run/proxy/admin.sock")?)?;
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+        // A client of HTTP/1.0 gets its answer in one piece.
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut text = String::new();
+        stream.take(METRICS_BYTES_MAX).read_to_string(&mut text)?;
+        ensure!(text.lines().next().is_some_and(|line| line.contains(" 200 ")), "no metrics: {text}");
+        Ok(text)
     }
 
     /// Where applications answer HTTP.
@@ -231,10 +259,9 @@ impl Platform {
 
     /// A script of this directory, which finds this platform in its environment.
     pub(super) fn script(&self, root: &Path, name: &str) -> Result<Command> {
-        let lines = self.run(&["env"])?;
         interrupt::check()?;
         let mut python = Command::new(root.join("target/awscli/bin/python3"));
-        python.arg(root.join("xtask/src/bench").join(name)).envs(environment(&lines));
+        python.arg(root.join("xtask/src/bench").join(name)).envs(self.environment()?);
         Ok(python)
     }
 
@@ -318,17 +345,17 @@ pub(super) struct Deployed {
     pub(super) whole: Duration,
 }
 
-/// The variables of `apron env`, which prints lines for a shell.
-fn environment(lines: &str) -> impl Iterator<Item = (&str, &str)> {
-    let assignments = lines.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-    assignments.map(|(name, value)| (name, value.trim_matches(['\'', '"'])))
-}
-
 /// `ready api=http://127.0.0.1:1 apps=http://127.0.0.1:2`.
 fn apps_address(ready: &str) -> Result<SocketAddr> {
     let address = ready.split(' ').find_map(|word| word.strip_prefix("apps=http://"));
     let address = address.with_context(|| format!("apron serve says '{ready}'"))?;
     address.parse().with_context(|| format!("apron serve says '{ready}'"))
+}
+
+/// Names and values of lines for a shell.
+fn variables(lines: &str) -> Vec<(String, String)> {
+    let assignments = lines.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    assignments.map(|(name, value)| (name.to_owned(), value.trim_matches(['\'', '"']).to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -337,8 +364,8 @@ mod tests {
 
     #[test]
     fn lines_for_a_shell_are_read() {
-        let lines = "export A=1\n# no\nexport B='x=y'\n";
-        assert_eq!(environment(lines).collect::<Vec<_>>(), [("A", "1"), ("B", "x=y")]);
+        let lines = variables("export A=1\n# no\nexport B='x=y'\n");
+        assert_eq!(lines, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "x=y".to_owned())]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The page `docs/benchmarks.md`: one section per bench, replaced as a whole when the bench has run.
 
+use super::scaling::File;
 use super::{NAMES, Outcome, against};
 use crate::facts::Facts;
 use anyhow::{Context, Result};
@@ -26,6 +27,17 @@ pub(crate) fn write_proofs(root: &Path, facts: &Facts, lines: &str) -> Result<()
 /// Replaces the section of this name. `load` is the machine's load average when its bench began.
 pub(super) fn write(root: &Path, name: &str, outcome: &Outcome, facts: &Facts, load: &str) -> Result<()> {
     replace(root, name, &section(name, outcome, facts, load)?)
+}
+
+/// Replaces files that a section shows.
+pub(super) fn write_files(root: &Path, files: &[File]) -> Result<()> {
+    let directory = root.join("docs/benchmarks");
+    for file in files {
+        std::fs::create_dir_all(&directory)?;
+        std::fs::write(directory.join(&file.name), &file.text)
+            .with_context(|| format!("cannot write docs/benchmarks/{}", file.name))?;
+    }
+    Ok(())
 }
 
 fn replace(root: &Path, name: &str, section: &str) -> Result<()> {

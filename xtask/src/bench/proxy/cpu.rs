@@ -286,7 +286,7 @@ mod tests {
     }
 
     fn figures(all: &[Measured]) -> Vec<f64> {
-        let effort = Effort { rounds: 3, seconds: 6, starts: 0, rollouts: 0, minutes: 0 };
+        let effort = Effort { rounds: 3, seconds: 6, starts: 0, rollouts: 0, minutes: 0, speed: 1 };
         outcome(&HTTP1, all, effort).unwrap().0.verdicts.iter().map(|verdict| verdict.figure).collect()
     }
 

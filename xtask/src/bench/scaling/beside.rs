@@ -1,0 +1,299 @@
+//! Traces on a real platform, and the simulation of the same requests beside it, with the start time that its instances
+//! had in that run.
+
+use super::clients::{self, Asked, Target};
+use super::watch::{self, Seen};
+use crate::bench::platform::{self, Platform, STATIC_IMAGE};
+use crate::bench::{Effort, Verdict};
+use crate::program;
+use anyhow::{Context, Result, bail};
+use apron_scalers::trace::{Policy, TRACES, Trace};
+use apron_scalers::world::{self, Run, STEP_MS};
+use apron_scalers::{SEED, ours::Ours};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Those of `TRACES` that the platform lives through: many changes, and both ways.
+const LIVED: [&str; 2] = ["step", "burst"];
+const DEPLOY_TIME_MAX: Duration = Duration::from_secs(60);
+/// Small ones, of which MaxSize fit in the memory of a small machine.
+const SIZE: [&str; 4] = ["--cpu", "0.25", "--memory", "0.5"];
+/// Until the clients are there.
+const HEAD_START: Duration = Duration::from_millis(500);
+/// The uptime is told in hundredths of a second.
+const UPTIME_STEP_MAX: Duration = Duration::from_secs(1);
+/// Prints the id of each instance and when control wished it.
+const WISHES: &str = "import sqlite3, sys
+rows = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True)
+for row in rows.execute('SELECT id, created_at FROM slot'):
+    print(*row)";
+/// As a share of the platform's figure.
+const DISTANCE_BAR: f64 = 0.15;
+/// What is shorter than this on the platform is nothing that a share of could be compared.
+const WAIT_MIN_MS: f64 = 10.0;
+
+/// One trace, as it was and as it should have been.
+pub(super) struct Lived {
+    pub(super) trace: Trace,
+    pub(super) asked: Asked,
+    pub(super) seen: Seen,
+    /// Mean of all requests, by the proxy's account.
+    pub(super) wait_ms: f64,
+    pub(super) simulated: Run,
+}
+
+pub(super) fn run(root: &Path, effort: Effort) -> Result<Vec<Lived>> {
+    let platform = Platform::start(&platform::binary(root)?, "scaling")?;
+    platform.import_static_image(root)?;
+    let traces = TRACES.iter().filter(|trace| LIVED.contains(&trace.name));
+    traces.map(|trace| live(&platform, root, trace.faster(effort.speed))).collect()
+}
+
+/// One service for each trace: none finds what another one has left.
+fn live(platform: &Platform, root: &Path, trace: Trace) -> Result<Lived> {
+    eprintln!("{} on the platform, {} s", trace.name, trace.seconds);
+    let service = trace.name;
+    be_default(platform, root, service, trace.policy)?;
+    platform.deploy(service, 1, &[&[STATIC_IMAGE], &SIZE[..]].concat(), DEPLOY_TIME_MAX)?;
+    let arrivals = trace.arrivals(SEED);
+    let target = Target {
+        address: platform.apps(),
+        host: format!("{service}.apron.localhost"),
+        together: trace.policy.target,
+    };
+    let data = PathBuf::from(platform.path("data")?);
+    let time = Duration::from_secs(u64::from(trace.seconds));
+    let began = Instant::now() + HEAD_START;
+    let (asked, seen) = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            std::thread::sleep(HEAD_START);
+            watch::watch(&data, began, time)
+        });
+        let asked = clients::ask(&target, &arrivals, began);
+        (asked, watching.join())
+    });
+    let asked = asked?;
+    let seen = seen.map_err(|_| anyhow::anyhow!("the watch panicked"))??;
+    for failure in &asked.failures {
+        eprintln!("failed: {failure}");
+    }
+    let waited_s = metric(&platform.metrics()?, "apron_proxy_queue_seconds_sum", service);
+    let began_ms = up_ms()? - 1e3 * began.elapsed().as_secs_f64();
+    let starts_ms = starts_ms(&seen, &wishes(&data, root)?, began_ms);
+    platform.run(&["rm", service])?;
+    let start_ms =
+        start_ms(&starts_ms).context("no instance was started: the load never came to need one")?;
+    let trace = Trace { start_ms, ..trace };
+    let simulated = world::run(&trace, &arrivals, &mut Ours::new(trace.policy));
+    let wait_ms = 1e3 * waited_s / asked.requests() as f64;
+    Ok(Lived { trace, asked, seen, wait_ms, simulated })
+}
+
+/// Has the next service made with this policy: what the command line has no option for.
+fn be_default(platform: &Platform, root: &Path, name: &str, policy: Policy) -> Result<()> {
+    let Policy { target, min, max } = policy;
+    let [target, min, max] = [target, min, max].map(|number| number.to_string());
+    let arn = platform.aws(
+        root,
+        &[
+            "create-auto-scaling-configuration",
+            "--auto-scaling-configuration-name",
+            name,
+            "--max-concurrency",
+            &target,
+            "--min-size",
+            &min,
+            "--max-size",
+            &max,
+            "--query",
+            "AutoScalingConfiguration.AutoScalingConfigurationArn",
+            "--output",
+            "text",
+        ],
+    )?;
+    let arn = ["--auto-scaling-configuration-arn", &arn];
+    platform.aws(root, &[&["update-default-auto-scaling-configuration"], &arn[..]].concat()).map(drop)
+}
+
+/// When each instance was wished, in ms of the machine's uptime: control's engine time, which in a new data directory is
+/// that and one more.
+fn wishes(data: &Path, root: &Path) -> Result<BTreeMap<String, f64>> {
+    let mut python = Command::new(root.join("target/awscli/bin/python3"));
+    python.args(["-c", WISHES]).arg(data.join("control/apron.db"));
+    let said = program::output(&mut python).context("the rows of instances")?;
+    let rows = said.lines().filter_map(|line| line.split_once(' '));
+    rows.map(|(id, at)| Ok((id.to_owned(), at.parse::<f64>()? - 1.0))).collect()
+}
+
+/// The machine's uptime in ms, as exact as it is told: in the moment in which it changes.
+fn up_ms() -> Result<f64> {
+    let read = || -> Result<f64> {
+        let text = std::fs::read_to_string("/proc/uptime")?;
+        Ok(text.split(' ').next().unwrap_or_default().parse::<f64>()? * 1e3)
+    };
+    let (first, began) = (read()?, Instant::now());
+    while began.elapsed() < UPTIME_STEP_MAX {
+        let now = read()?;
+        if now > first {
+            return Ok(now);
+        }
+    }
+    bail!("the machine's uptime stands still")
+}
+
+/// Of each instance that came, from its wish to its place in the table. `began_ms` is the beginning in uptime.
+fn starts_ms(seen: &Seen, wishes: &BTreeMap<String, f64>, began_ms: f64) -> Vec<f64> {
+    let start = |(id, routed_ms): (&String, &f64)| Some(began_ms + routed_ms - wishes.get(id)?);
+    seen.routed_ms.iter().filter_map(start).collect()
+}
+
+/// Mean, in steps of the simulation. None: there is none.
+fn start_ms(starts_ms: &[f64]) -> Option<u64> {
+    let mean = starts_ms.iter().sum::<f64>() / starts_ms.len() as f64;
+    (!starts_ms.is_empty()).then(|| (mean / STEP_MS as f64).round() as u64 * STEP_MS)
+}
+
+/// The figure of a service among metrics; what nobody did is not there.
+fn metric(metrics: &str, name: &str, service: &str) -> f64 {
+    let start = format!("{name}{{service=\"{service}\",");
+    let line = metrics.lines().find(|line| line.starts_with(&start));
+    line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok()).unwrap_or(0.0)
+}
+
+/// How far off a simulated figure is, as a share of the real one.
+fn distance(simulated: f64, real: f64) -> f64 {
+    if simulated == real { 0.0 } else { (simulated - real).abs() / real }
+}
+
+/// The time that is compared: by name, simulated and real.
+fn time(lived: &Lived) -> (&'static str, f64, f64) {
+    if lived.wait_ms >= WAIT_MIN_MS {
+        ("mean wait", lived.simulated.wait_mean_ms(), lived.wait_ms)
+    } else {
+        ("mean answer time", lived.simulated.answer_mean_ms(), lived.asked.answer_mean_ms())
+    }
+}
+
+pub(super) fn text(all: &[Lived], speed: u32) -> Result<String> {
+    let mut text = format!(
+        "\nTwo of the traces on a real platform, {speed} times as fast, every request at its time: `examples/static-binary` \
+         with `/work`, which takes as long as the trace says and is slower in proportion beyond the target. The simulation \
+         gets the same requests, and the mean start time that instances had in that run, from the wish in control's \
+         row to the proxy's table. Waits are the proxy's own count; \
+         answers are timed by the clients, from when a request was due. A request is late when no client was free or awake \
+         within 10 ms. Instance-seconds are those of instances that the node has and was not told to end, looked at \
+         every 20 ms.\n\n\
+         | trace | | requests | refused | late | wait, mean ms | answer, mean ms | instance-seconds | most instances | start, mean ms |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n"
+    );
+    for lived in all {
+        let Lived { trace, asked, seen, wait_ms, simulated } = lived;
+        let most =
+            simulated.history.iter().map(|(_, instances)| *instances).max().context("a run has a second")?;
+        writeln!(
+            text,
+            "| {} | platform | {} | {} | {} | {wait_ms:.2} | {:.1} | {:.0} | {} | {} |",
+            trace.name,
+            asked.requests(),
+            asked.failed,
+            asked.late,
+            asked.answer_mean_ms(),
+            seen.instance_seconds,
+            seen.most,
+            trace.start_ms,
+        )?;
+        writeln!(
+            text,
+            "| {} | simulation | {} | {} | - | {:.2} | {:.1} | {:.0} | {most} | {} |",
+            trace.name,
+            simulated.requests,
+            simulated.errors,
+            simulated.wait_mean_ms(),
+            simulated.answer_mean_ms(),
+            simulated.instance_seconds,
+            trace.start_ms,
+        )?;
+    }
+    writeln!(
+        text,
+        "\nThe time that has a bar is the mean wait where that is at least {WAIT_MIN_MS:.0} ms on the platform, else the \
+         mean answer time: of next to nothing a share says nothing."
+    )?;
+    Ok(text)
+}
+
+pub(super) fn verdicts(all: &[Lived]) -> Vec<Verdict> {
+    let of = |lived: &Lived| {
+        let (time, simulated_ms, real_ms) = time(lived);
+        let simulated = &lived.simulated;
+        [
+            (time, simulated_ms, real_ms),
+            ("refused requests", simulated.errors as f64, lived.asked.failed as f64),
+            ("instance-seconds", simulated.instance_seconds, lived.seen.instance_seconds),
+        ]
+        .map(|(what, simulated, real)| {
+            let what = format!("{}, {what}: the simulation off the platform, as a share", lived.trace.name);
+            Verdict::new(what, distance(simulated, real), DISTANCE_BAR)
+        })
+    };
+    all.iter().flat_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lived(wait_ms: f64, instance_seconds: f64) -> Lived {
+        let trace = TRACES[0].faster(16);
+        let simulated = world::run(&trace, &trace.arrivals(SEED), &mut Ours::new(trace.policy));
+        let asked = Asked { answered: 100, answers_s: 10.0, ..Asked::default() };
+        let seen = Seen { instance_seconds, most: 2, ..Seen::default() };
+        Lived { trace, asked, seen, wait_ms, simulated }
+    }
+
+    #[test]
+    fn waits_are_compared_where_there_are_any_and_else_answers() {
+        let figures = |wait_ms| {
+            let one = lived(wait_ms, 300.0);
+            (time(&one).0, time(&one).2)
+        };
+        assert_eq!(figures(1.0), ("mean answer time", 100.0));
+        assert_eq!(figures(20.0), ("mean wait", 20.0));
+    }
+
+    #[test]
+    fn a_figure_that_is_far_off_misses() {
+        let mut one = lived(0.0, 1.0);
+        one.seen.instance_seconds = one.simulated.instance_seconds * 1.25;
+        let all = [one];
+        let seconds =
+            verdicts(&all).into_iter().find(|verdict| verdict.what.contains("instance-seconds")).unwrap();
+        assert!((seconds.figure - 0.2).abs() < 1e-9 && seconds.figure > seconds.bar);
+        assert_eq!([distance(0.0, 0.0), distance(1.0, 0.0)], [0.0, f64::INFINITY]);
+        assert!(text(&all, 16).unwrap().contains("| step | platform | 100 | 0 | 0 | 0.00 | 100.0 |"));
+    }
+
+    #[test]
+    fn a_start_is_from_the_wish_to_the_table() {
+        let map = |pairs: &[(&str, f64)]| pairs.iter().map(|(id, ms)| ((*id).to_owned(), *ms)).collect();
+        let seen =
+            Seen { routed_ms: map(&[("a", 1_000.0), ("b", 2_000.0), ("c", 3_000.0)]), ..Seen::default() };
+        let starts = starts_ms(&seen, &map(&[("a", 10_940.0), ("b", 11_959.0), ("z", 0.0)]), 10_000.0);
+        assert_eq!((starts.as_slice(), start_ms(&starts)), (&[60.0, 41.0][..], Some(51)));
+        assert_eq!(start_ms(&[]), None);
+    }
+
+    #[test]
+    fn a_metric_is_that_of_its_service() {
+        let metrics = "# HELP a_sum b\na_sum{service=\"x\",service_id=\"1\"} 2\na_sum{service=\"y\",service_id=\"2\"} 0.25\n";
+        assert_eq!([metric(metrics, "a_sum", "y"), metric(metrics, "a_sum", "z")], [0.25, 0.0]);
+    }
+
+    #[test]
+    fn what_is_lived_through_is_there() {
+        assert!(LIVED.iter().all(|name| TRACES.iter().any(|trace| trace.name == *name)));
+    }
+}
