@@ -5,24 +5,27 @@ use super::world::{self, Autoscaler, Rules};
 use apron_model::scaling::{self, Fleet, Sample, Scaler, Window};
 use apron_model::time::Timestamp;
 
-/// Proxies tell every `scaling::SAMPLE_MS`, and control looks as often by a clock of its own.
+/// Proxies tell every `scaling::SAMPLE_MS`, and control looks as often by a clock of its own: on average in the middle.
 const TOLD_LATE_MS: u64 = scaling::SAMPLE_MS / 2;
 
 pub struct Ours {
     policy: scaling::Policy,
     window: Window,
     scaler: Scaler,
+    told_late_ms: u64,
 }
 
 impl Ours {
     pub fn new(policy: Policy) -> Ours {
+        Ours::told_late(policy, TOLD_LATE_MS)
+    }
+
+    /// Where control's clock is so much behind the proxies', less than `scaling::SAMPLE_MS`.
+    pub fn told_late(policy: Policy, told_late_ms: u64) -> Ours {
         let Policy { target, min, max } = policy;
         let scaler = Scaler::new(min, Timestamp(0));
-        Ours {
-            policy: scaling::Policy { target, min, max, requests_per_second: None },
-            window: Window::default(),
-            scaler,
-        }
+        let policy = scaling::Policy { target, min, max, requests_per_second: None };
+        Ours { policy, window: Window::default(), scaler, told_late_ms }
     }
 }
 
@@ -37,7 +40,7 @@ impl Autoscaler for Ours {
             waiting_min: 10_000,
             wait_max_ms: 120_000,
             hears_of_lines: true,
-            told_late_ms: TOLD_LATE_MS,
+            told_late_ms: self.told_late_ms,
         }
     }
 
