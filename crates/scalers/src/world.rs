@@ -309,8 +309,10 @@ impl World<'_> {
     fn scale(&mut self, wanted: u32) {
         let here = |one: &Instance| !one.drains;
         let count = self.instances.iter().filter(|one| here(one)).count() as u32;
+        let others = (self.starting() + wanted.saturating_sub(count)).saturating_sub(1);
+        let longer_ms = self.trace.start_each_ms * f64::from(others);
         for _ in count..wanted {
-            let ready_ms = self.now_ms + self.trace.start_ms;
+            let ready_ms = self.now_ms + self.trace.start_ms + longer_ms as u64;
             self.instances.push(Instance { ready_ms, requests: Vec::new(), drains: false });
         }
         for _ in wanted..count {
@@ -467,5 +469,22 @@ mod tests {
         };
         assert_eq!(placed(10_000), [4, 2, 0]);
         assert_eq!(placed(100), [4, 4, 0], "it has been there for long enough");
+    }
+
+    #[test]
+    fn those_that_start_at_once_take_longer() {
+        let trace = Trace { start_ms: 100, start_each_ms: 10.0, ..TRACES[0] };
+        let mut world = World {
+            trace: &trace,
+            rules: HEARS,
+            now_ms: 1_000,
+            instances: vec![Instance { ready_ms: 0, requests: Vec::new(), drains: false }],
+            line: VecDeque::new(),
+            run: Run::default(),
+        };
+        world.scale(2);
+        world.scale(4);
+        let ready: Vec<u64> = world.instances.iter().map(|one| one.ready_ms).collect();
+        assert_eq!(ready, [0, 1_100, 1_120, 1_120]);
     }
 }

@@ -8,7 +8,7 @@ use crate::bench::{Effort, Verdict};
 use crate::program;
 use anyhow::{Context, Result, bail};
 use apron_scalers::trace::{Arrival, Policy, TRACES, Trace};
-use apron_scalers::world::{self, STEP_MS};
+use apron_scalers::world;
 use apron_scalers::{SEED, ours::Ours};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,6 +30,8 @@ const WISHES: &str = "import sqlite3, sys
 rows = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True)
 for row in rows.execute('SELECT id, created_at FROM slot'):
     print(*row)";
+/// Rows of one decision are written at once.
+const AT_ONCE_MS: f64 = 2.0;
 /// How much control's clock may be behind the proxy's: nobody knows it of a platform, where it changes slowly, and waits
 /// differ with it by a fifth.
 const TOLD_LATE_MS: [u64; 5] = [10, 30, 50, 70, 90];
@@ -96,11 +98,11 @@ fn live(platform: &Platform, root: &Path, trace: Trace) -> Result<Lived> {
     }
     let waited_s = metric(&platform.metrics()?, "apron_proxy_queue_seconds_sum", service);
     let began_ms = up_ms()? - 1e3 * began.elapsed().as_secs_f64();
-    let starts_ms = starts_ms(&seen, &wishes(&data, root)?, began_ms);
+    let starts = starts(&seen, &wishes(&data, root)?, began_ms);
     platform.run(&["rm", service])?;
-    let start_ms =
-        start_ms(&starts_ms).context("no instance was started: the load never came to need one")?;
-    let trace = Trace { start_ms, ..trace };
+    let (alone_ms, start_each_ms) =
+        fit(&starts).context("no instance was started: the load never came to need one")?;
+    let trace = Trace { start_ms: alone_ms.round() as u64, start_each_ms, ..trace };
     let simulated = simulated(&trace, &arrivals);
     let wait_ms = 1e3 * waited_s / asked.requests() as f64;
     Ok(Lived { trace, asked, seen, wait_ms, simulated })
@@ -176,16 +178,28 @@ fn up_ms() -> Result<f64> {
     bail!("the machine's uptime stands still")
 }
 
-/// Of each instance that came, from its wish to its place in the table. `began_ms` is the beginning in uptime.
-fn starts_ms(seen: &Seen, wishes: &BTreeMap<String, f64>, began_ms: f64) -> Vec<f64> {
-    let start = |(id, routed_ms): (&String, &f64)| Some(began_ms + routed_ms - wishes.get(id)?);
+/// Wish and place in the table of each instance that came, in ms of uptime. `began_ms` is the beginning.
+fn starts(seen: &Seen, wishes: &BTreeMap<String, f64>, began_ms: f64) -> Vec<(f64, f64)> {
+    let start = |(id, routed_ms): (&String, &f64)| Some((*wishes.get(id)?, began_ms + routed_ms));
     seen.routed_ms.iter().filter_map(start).collect()
 }
 
-/// Mean, in steps of the simulation. None: there is none.
-fn start_ms(starts_ms: &[f64]) -> Option<u64> {
-    let mean = starts_ms.iter().sum::<f64>() / starts_ms.len() as f64;
-    (!starts_ms.is_empty()).then(|| (mean / STEP_MS as f64).round() as u64 * STEP_MS)
+/// What a start takes alone, and how much longer with each other one at the time: the line through the starts that has the
+/// least squares. None: there is no start.
+fn fit(starts: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let others = |wish_ms: f64| {
+        let at_the_time =
+            starts.iter().filter(|(other, routed)| *other <= wish_ms + AT_ONCE_MS && *routed > wish_ms);
+        at_the_time.count() as f64 - 1.0
+    };
+    let points: Vec<(f64, f64)> =
+        starts.iter().map(|(wish, routed)| (others(*wish), routed - wish)).collect();
+    let mean = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
+    let (others, took) = (mean(&|point| point.0), mean(&|point| point.1));
+    let spread = mean(&|point| (point.0 - others).powi(2));
+    let both = mean(&|point| (point.0 - others) * (point.1 - took));
+    let each = if spread > 0.0 { (both / spread).max(0.0) } else { 0.0 };
+    (!points.is_empty()).then_some(((took - each * others).max(0.0), each))
 }
 
 /// The figure of a service among metrics; what nobody did is not there.
@@ -213,17 +227,18 @@ pub(super) fn text(all: &[Lived], speed: u32) -> Result<String> {
     let mut text = format!(
         "\nTwo of the traces on a real platform, {speed} times as fast, every request at its time: `examples/static-binary` \
          with `/work`, which takes as long as the trace says and is slower in proportion beyond the target. The simulation \
-         gets the same requests, and the mean start time that instances had in that run, from the wish in control's \
-         row to the proxy's table; its figures are means of {} runs, in which control hears of the load more or less late. Waits are the proxy's own count; \
+         gets the same requests, and the start time that instances had in that run, from the wish in control's row to the \
+         proxy's table, alone and for each other one that started at the time; its figures are means of {} runs, in which control hears of the load more or less late. Waits are the proxy's own count; \
          answers are timed by the clients, from when a request was due. A request is late when no client was free or awake \
          within 10 ms. Instance-seconds are those of instances that the node has and was not told to end, looked at \
          every 20 ms.\n\n\
-         | trace | | requests | refused | late | wait, mean ms | answer, mean ms | instance-seconds | most instances | start, mean ms |\n\
+         | trace | | requests | refused | late | wait, mean ms | answer, mean ms | instance-seconds | most instances | start, ms |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
         TOLD_LATE_MS.len(),
     );
     for lived in all {
         let Lived { trace, asked, seen, wait_ms, simulated } = lived;
+        let start = format!("{} + {:.0} each", trace.start_ms, trace.start_each_ms);
         writeln!(
             text,
             "| {} | platform | {} | {} | {} | {wait_ms:.2} | {:.1} | {:.0} | {} | {} |",
@@ -234,7 +249,7 @@ pub(super) fn text(all: &[Lived], speed: u32) -> Result<String> {
             asked.answer_mean_ms(),
             seen.instance_seconds,
             seen.most,
-            trace.start_ms,
+            start,
         )?;
         writeln!(
             text,
@@ -246,7 +261,7 @@ pub(super) fn text(all: &[Lived], speed: u32) -> Result<String> {
             simulated.answer_ms,
             simulated.instance_seconds,
             simulated.most,
-            trace.start_ms,
+            start,
         )?;
     }
     writeln!(
@@ -311,11 +326,18 @@ mod tests {
     #[test]
     fn a_start_is_from_the_wish_to_the_table() {
         let map = |pairs: &[(&str, f64)]| pairs.iter().map(|(id, ms)| ((*id).to_owned(), *ms)).collect();
-        let seen =
-            Seen { routed_ms: map(&[("a", 1_000.0), ("b", 2_000.0), ("c", 3_000.0)]), ..Seen::default() };
-        let starts = starts_ms(&seen, &map(&[("a", 10_940.0), ("b", 11_959.0), ("z", 0.0)]), 10_000.0);
-        assert_eq!((starts.as_slice(), start_ms(&starts)), (&[60.0, 41.0][..], Some(51)));
-        assert_eq!(start_ms(&[]), None);
+        let seen = Seen { routed_ms: map(&[("a", 1_000.0), ("c", 3_000.0)]), ..Seen::default() };
+        let starts = starts(&seen, &map(&[("a", 10_940.0), ("z", 0.0)]), 10_000.0);
+        assert_eq!(starts, [(10_940.0, 11_000.0)]);
+        assert_eq!((fit(&starts), fit(&[])), (Some((60.0, 0.0)), None));
+    }
+
+    #[test]
+    fn those_that_start_at_once_take_longer() {
+        let one = (0.0, 50.0);
+        let three = [(1_000.0, 1_070.0), (1_000.0, 1_070.0), (1_001.0, 1_071.0)];
+        let (alone, each) = fit(&[&[one], &three[..]].concat()).unwrap();
+        assert!((alone - 50.0).abs() < 1e-6 && (each - 10.0).abs() < 1e-6, "{alone} {each}");
     }
 
     #[test]
