@@ -31,8 +31,11 @@ const BACKLOG: i32 = 128;
 /// Whether a socket takes descriptors (`asm-generic/socket.h`).
 const SO_PASSRIGHTS: i32 = 83;
 
-/// How long after a start was asked for each of `STAGES` was reached, in milliseconds; the longest is a minute and a bit.
+/// How long after a start began each of `STAGES` was reached, in milliseconds; what took longer than a minute and five seconds
+/// is one millisecond less than `NOT_REACHED`.
 pub type Stages = [u16; STAGES.len()];
+/// Of a stage.
+pub const NOT_REACHED: u16 = u16::MAX;
 
 /// From a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -530,6 +530,7 @@ impl Driver for World {
             awake: None,
             quiet_ms: 0,
             requests: 0,
+            is_starting: false,
         };
         Ok(of_service.map(standing).collect())
     }
@@ -538,10 +539,11 @@ impl Driver for World {
         self.pass().await;
         let handed = {
             let mut state = self.reachable()?;
-            let number = state.batch.number;
-            let is_taken = number == 0 || taken.is_some_and(|taken| taken.number == number);
+            let (number, taken) = (state.batch.number, taken.map(|taken| taken.number));
+            let is_taken = number == 0 || taken.is_some_and(|taken| taken >= number);
             if is_taken && !state.used.is_empty() {
-                state.batch = Batch { number: number + 1, rows: std::mem::take(&mut state.used) };
+                let number = number.max(taken.unwrap_or(0)) + 1;
+                state.batch = Batch { number, rows: std::mem::take(&mut state.used) };
             }
             Handed { meter: "simulated".to_owned(), batch: state.batch.clone() }
         };

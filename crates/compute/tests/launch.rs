@@ -65,6 +65,7 @@ impl World {
             hostname: "inside".into(),
             oom_score_adj: 0,
             limits: Limits { cpu_units: 1024, memory_bytes: 256 << 20, pids: 64 },
+            boost: 1,
             files: vec![ExtraFile { target: "/etc/extra".into(), content: "from outside".into() }],
             mounts: Vec::new(),
             cgroup: format!("{}/one", self.cgroup),

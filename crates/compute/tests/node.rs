@@ -108,10 +108,8 @@ impl World {
         // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe.
         unsafe {
             command.pre_exec(move || {
-                nix::fcntl::fcntl(
-                    BorrowedFd::borrow_raw(counts),
-                    nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
-                )?;
+                use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+                fcntl(BorrowedFd::borrow_raw(counts), FcntlArg::F_SETFD(FdFlag::empty()))?;
                 Ok(())
             });
         }

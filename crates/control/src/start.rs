@@ -128,11 +128,8 @@ pub(crate) async fn start<D: Driver>(
             created_at: shared_clock.wall(),
         })
         .await?;
-    let meter = Arc::new(Meter {
-        store: store.clone(),
-        driver: Arc::clone(&driver),
-        clock: Arc::clone(&shared_clock),
-    });
+    let meter = Meter::new(store.clone(), Arc::clone(&driver), Arc::clone(&shared_clock), hints.clone());
+    let meter = Arc::new(meter);
     let platform = Arc::new(Platform {
         node: Arc::<Meter<D>>::clone(&meter),
         store: store.clone(),

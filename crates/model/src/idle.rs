@@ -69,8 +69,10 @@ pub struct Standing {
     /// None: nothing keeps it awake, since `quiet_ms`.
     pub awake: Option<Awake>,
     pub quiet_ms: u64,
-    /// That proxies have there and in line for it.
+    /// That proxies have there; in line are others.
     pub requests: u32,
+    /// It has no process yet that may be asked, and is to have one.
+    pub is_starting: bool,
 }
 
 impl Standing {
@@ -79,13 +81,14 @@ impl Standing {
         let Standing { rung, policy, awake, quiet_ms, requests, .. } = self;
         let quiet = seconds(*quiet_ms);
         let mut reason = match (awake, requests) {
-            _ if *rung == Rung::Zero => "It has no process until the next request.".to_owned(),
+            _ if self.is_starting => "It is being started for a request.".to_owned(),
+            _ if *rung == Rung::Zero => return "It has no process until the next request.".to_owned(),
             (Some(Awake::Wanted), _) => "The tag apron:idle=off keeps it awake.".to_owned(),
             (Some(Awake::Starting), _) => {
                 "It is not healthy, or not yet: until its health check passes it stays awake.".to_owned()
             }
             (Some(Awake::Requests), 0) => {
-                "A request ended, or bytes came in a WebSocket, just now.".to_owned()
+                "A request waits for it or ended just now, or bytes came in a WebSocket.".to_owned()
             }
             (Some(Awake::Requests), 1) => "One request is at work in it.".to_owned(),
             (Some(Awake::Requests), more) => format!("{more} requests are at work in it."),
@@ -93,10 +96,12 @@ impl Standing {
                 "A proxy that may have requests for it cannot be heard.".to_owned()
             }
             (None, _) => match next(policy, *rung) {
-                Some((below, after_ms)) => {
-                    let left = seconds(after_ms.saturating_sub(*quiet_ms));
-                    format!("Nothing has been to do for {quiet}; it is {below} in {left}.")
-                }
+                Some((below, after_ms)) => match after_ms.saturating_sub(*quiet_ms) {
+                    0 => format!("Nothing has been to do for {quiet}; it is about to be {below}."),
+                    left => {
+                        format!("Nothing has been to do for {quiet}; it is {below} in {}.", seconds(left))
+                    }
+                },
                 None => format!("Nothing has been to do for {quiet}; it goes no further down."),
             },
         };
@@ -217,6 +222,7 @@ mod tests {
             awake: None,
             quiet_ms: 12_300,
             requests: 0,
+            is_starting: false,
         };
         assert_eq!(standing.reason(), "Nothing has been to do for 12.3 s; it is frozen in 17.7 s.");
         let lowest = Standing { rung: Rung::Frozen, ..standing.clone() };

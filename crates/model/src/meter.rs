@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 /// An instance that was active when nobody wrote any more was so for no longer than this: what came then is not known.
 const UNSEEN_ACTIVE_MS_MAX: u64 = 10_000;
 /// Those of before that are not seen again in this time of a new journal's writer have ended meanwhile.
-const MISSED_MS: u64 = 10_000;
+const MISSED_MS: u64 = 60_000;
+const SECOND_MS: u64 = 1_000;
 /// Rows that wait to be handed on. Of more, a service's instances and days are counted as one.
 const ROWS_MAX: usize = 20_000;
 /// Rows of one batch.
@@ -43,19 +44,16 @@ pub struct Metered {
     pub memory_mib: u32,
 }
 
-/// What one second changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Changes {
-    /// Are there now, or have another size. True: with a new process.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub came: Vec<(Metered, bool)>,
-    /// How those are used from this second on.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub uses: Vec<(InstanceId, Use)>,
-    /// Are there no more, after this second.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub went: Vec<InstanceId>,
+/// What changed in a second, in the order in which it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Is there now, or has another size. True: with a new process.
+    Came(Metered, bool),
+    /// How it is used from this second on.
+    Uses(InstanceId, Use),
+    /// Is there no more, after this second.
+    Went(InstanceId),
 }
 
 /// One line of the journal.
@@ -68,8 +66,8 @@ pub enum Note {
     Second {
         boot_ms: u64,
         wall: WallTime,
-        #[serde(flatten)]
-        changes: Changes,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changes: Vec<Change>,
     },
     /// The batch of before was taken, and this is the number of the next.
     Batch { number: u64 },
@@ -127,7 +125,8 @@ type Key = (ServiceId, InstanceId, u32);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Open {
     who: Metered,
-    used: Use,
+    /// None: not known yet.
+    used: Option<Use>,
     /// It is accounted for until then.
     until_ms: u64,
     /// How long the present process has been active, of the least that is charged for. None: it has none.
@@ -155,28 +154,22 @@ impl Book {
         }
     }
 
-    fn second(&mut self, boot_ms: u64, wall: WallTime, changes: &Changes) {
+    fn second(&mut self, boot_ms: u64, wall: WallTime, changes: &[Change]) {
         let day = wall.day();
-        for (who, is_new) in &changes.came {
-            if *is_new {
-                self.close(&who.instance, day);
+        for change in changes {
+            match change {
+                Change::Came(who, is_new) => self.came(who, *is_new, boot_ms, day),
+                Change::Uses(instance, used) => self.uses(instance, *used, day),
+                Change::Went(instance) => {
+                    self.pass(instance, boot_ms, day);
+                    self.close(instance, day);
+                }
             }
-            // Of this second all is counted: a started second is one.
-            let until_ms = self.seen_ms;
-            let new = Open { who: who.clone(), used: Use::Asleep, until_ms, active_ms: None, seen: true };
-            let open = self.open.entry(who.instance.clone()).or_insert(new);
-            (open.who, open.seen) = (who.clone(), true);
         }
-        for (instance, used) in &changes.uses {
-            self.uses(instance, *used, day);
-        }
-        let mut used = Vec::new();
-        for open in self.open.values_mut().filter(|open| open.seen) {
-            used.push((open.who.clone(), open.pass(boot_ms)));
-        }
-        used.into_iter().for_each(|(who, usage)| self.add(&who, day, usage));
+        let seen: Vec<InstanceId> =
+            self.open.iter().filter(|(_, open)| open.seen).map(|(id, _)| id.clone()).collect();
+        seen.iter().for_each(|instance| self.pass(instance, boot_ms, day));
         self.seen_ms = boot_ms;
-        changes.went.iter().for_each(|instance| self.close(instance, day));
         if boot_ms.saturating_sub(self.began_ms) >= MISSED_MS {
             let missed: Vec<InstanceId> =
                 self.open.iter().filter(|(_, open)| !open.seen).map(|(id, _)| id.clone()).collect();
@@ -184,13 +177,32 @@ impl Book {
         }
     }
 
+    fn came(&mut self, who: &Metered, is_new: bool, boot_ms: u64, day: u32) {
+        if is_new {
+            self.close(&who.instance, day);
+        }
+        // Of this second all is counted: a started second is one. While nobody was there none was noted.
+        let until_ms = self.seen_ms.max(boot_ms.saturating_sub(SECOND_MS));
+        let active_ms = is_new.then_some(0);
+        let new = Open { who: who.clone(), used: None, until_ms, active_ms, seen: true };
+        let open = self.open.entry(who.instance.clone()).or_insert(new);
+        (open.who, open.seen) = (who.clone(), true);
+    }
+
+    fn pass(&mut self, instance: &InstanceId, boot_ms: u64, day: u32) {
+        let began_ms = self.began_ms;
+        let Some(open) = self.open.get_mut(instance) else { return };
+        let (who, usage) = (open.who.clone(), open.pass(began_ms, boot_ms));
+        self.add(&who, day, usage);
+    }
+
     fn uses(&mut self, instance: &InstanceId, used: Use, day: u32) {
         let Some(open) = self.open.get_mut(instance) else { return };
-        let before = std::mem::replace(&mut open.used, used);
+        let before = open.used.replace(used);
         if used == Use::Asleep {
             let (who, short) = (open.who.clone(), open.end());
             self.add(&who, day, short);
-        } else if before == Use::Asleep {
+        } else if before == Some(Use::Asleep) {
             open.active_ms = Some(0);
         }
     }
@@ -232,23 +244,30 @@ impl Book {
         &self.batch
     }
 
-    /// The note that is to be taken before more is handed on. None: nothing waits for it.
-    pub fn next_batch(&self) -> Option<Note> {
-        (!self.rows.is_empty()).then(|| Note::Batch { number: self.batch.number + 1 })
+    /// The note that is to be taken before more is handed on, to who has taken these. None: nothing waits for it, or the
+    /// present batch is not taken yet. Who has taken one that is not known here has seen a later state of this book, which
+    /// was lost: numbers go on behind it.
+    pub fn next_batch(&self, taken: Option<u64>) -> Option<Note> {
+        let present = self.batch.number;
+        let is_taken = present == 0 || taken.is_some_and(|taken| taken >= present);
+        let number = present.max(taken.unwrap_or(0)) + 1;
+        (is_taken && !self.rows.is_empty()).then_some(Note::Batch { number })
     }
 }
 
 impl Open {
-    /// Time has passed.
-    fn pass(&mut self, boot_ms: u64) -> Usage {
-        let ms = boot_ms.saturating_sub(self.until_ms);
-        self.until_ms = boot_ms;
+    /// Time has passed, in which somebody wrote since `began_ms`.
+    fn pass(&mut self, began_ms: u64, boot_ms: u64) -> Usage {
+        let from_ms = std::mem::replace(&mut self.until_ms, boot_ms);
+        let ms = boot_ms.saturating_sub(from_ms);
         let mib_ms = ms.saturating_mul(self.who.memory_mib.into());
         match self.used {
-            Use::Asleep => Usage { asleep_mib_ms: mib_ms, ..Usage::default() },
-            Use::Quiet => Usage { provisioned_mib_ms: mib_ms, ..Usage::default() },
-            Use::Active => {
-                let active_ms = ms.min(UNSEEN_ACTIVE_MS_MAX);
+            None => Usage::default(),
+            Some(Use::Asleep) => Usage { asleep_mib_ms: mib_ms, ..Usage::default() },
+            Some(Use::Quiet) => Usage { provisioned_mib_ms: mib_ms, ..Usage::default() },
+            Some(Use::Active) => {
+                let unseen_ms = began_ms.saturating_sub(from_ms).min(ms);
+                let active_ms = ms - unseen_ms + unseen_ms.min(UNSEEN_ACTIVE_MS_MAX);
                 self.active_ms = self.active_ms.map(|sum| sum.saturating_add(active_ms));
                 let active_unit_ms = active_ms.saturating_mul(self.who.cpu_units.into());
                 Usage { active_unit_ms, provisioned_mib_ms: mib_ms, ..Usage::default() }
@@ -322,32 +341,32 @@ mod tests {
             self.notes.push(note);
         }
 
-        fn second(&mut self, changes: Changes) {
+        fn second(&mut self, changes: Vec<Change>) {
             self.now_ms += SECOND;
             let wall = WallTime(NOON + self.now_ms);
             self.take(Note::Second { boot_ms: self.now_ms, wall, changes });
         }
 
         fn seconds(&mut self, count: u64) {
-            (0..count).for_each(|_| self.second(Changes::default()));
+            (0..count).for_each(|_| self.second(Vec::new()));
         }
 
         fn came(&mut self, instance: &str, is_new: bool, used: Use) {
-            let uses = vec![(InstanceId::new(instance), used)];
-            self.second(Changes { came: vec![(who(instance), is_new)], uses, ..Changes::default() });
+            let uses = Change::Uses(InstanceId::new(instance), used);
+            self.second(vec![Change::Came(who(instance), is_new), uses]);
         }
 
         fn uses(&mut self, instance: &str, used: Use) {
-            self.second(Changes { uses: vec![(InstanceId::new(instance), used)], ..Changes::default() });
+            self.second(vec![Change::Uses(InstanceId::new(instance), used)]);
         }
 
         fn went(&mut self, instance: &str) {
-            self.second(Changes { went: vec![InstanceId::new(instance)], ..Changes::default() });
+            self.second(vec![Change::Went(InstanceId::new(instance))]);
         }
 
         /// What is handed on, in seconds: active, provisioned, asleep, short.
         fn handed(&mut self) -> [u64; 4] {
-            if let Some(note) = self.book.next_batch() {
+            if let Some(note) = self.book.next_batch(Some(self.book.batch().number)) {
                 self.take(note);
             }
             let mut sum = Usage::default();
@@ -387,6 +406,50 @@ mod tests {
         journal.came("a", true, Use::Active);
         journal.went("a");
         assert_eq!(journal.handed(), [3, 3, 0, 59 + 58]);
+        // Its end and the next one in the same second, and the other way round.
+        let [old, new] = [Change::Went(InstanceId::new("a")), Change::Came(who("a"), true)];
+        let active = Change::Uses(InstanceId::new("a"), Use::Active);
+        journal.second(vec![new.clone(), active.clone()]);
+        journal.second(vec![old.clone(), new.clone(), active.clone()]);
+        journal.seconds(100);
+        assert_eq!(journal.handed(), [1 + 1 + 101, 1 + 1 + 101, 0, 58], "it goes on");
+        journal.second(vec![old.clone(), new, active, old]);
+        journal.seconds(100);
+        assert_eq!(journal.handed(), [1 + 1, 1 + 1, 0, 59], "and is gone");
+    }
+
+    /// While nobody is there nothing is noted: what comes then was not there before.
+    #[test]
+    fn a_gap_without_instances_is_nobodys() {
+        let mut journal = Journal::begun();
+        journal.now_ms += 86_400 * SECOND;
+        journal.came("a", true, Use::Active);
+        journal.seconds(1);
+        assert_eq!(journal.handed(), [2, 2, 0, 0]);
+        // Seconds that a living writer is late are seen all the same.
+        journal.now_ms += 59 * SECOND;
+        journal.seconds(1);
+        assert_eq!(journal.handed(), [60, 60, 0, 0]);
+    }
+
+    /// Its start was not seen, so there is no minimum to it.
+    #[test]
+    fn one_that_was_found_is_no_start() {
+        let mut journal = Journal::begun();
+        journal.came("a", false, Use::Active);
+        journal.went("a");
+        assert_eq!(journal.handed(), [2, 2, 0, 0]);
+    }
+
+    /// Its own state was lost, as with a disk that was put back.
+    #[test]
+    fn who_has_taken_later_batches_gets_further_ones() {
+        let mut journal = Journal::begun();
+        journal.came("a", true, Use::Active);
+        assert_eq!(journal.book.next_batch(Some(41)), Some(Note::Batch { number: 42 }));
+        journal.take(Note::Batch { number: 42 });
+        journal.seconds(1);
+        assert_eq!([None, Some(41)].map(|taken| journal.book.next_batch(taken)), [None, None]);
     }
 
     /// A writer that is killed loses nothing of who is there, and does not take the last word for an hour's.
@@ -400,11 +463,10 @@ mod tests {
         journal.take(Note::Began { boot_ms: journal.now_ms });
         journal.came("stays", false, Use::Quiet);
         assert_eq!(journal.handed(), [2 + 1, 3 + 2 + 1 + 3_601, 0, 0]);
-        let uses = vec![(InstanceId::new("busy"), Use::Active)];
-        journal.second(Changes { came: vec![(who("busy"), false)], uses, ..Changes::default() });
-        assert_eq!(journal.handed(), [10, 3_602 + 1, 0, 0], "what it did meanwhile is not known");
-        journal.seconds(20);
-        assert_eq!(journal.handed(), [20, 40, 0, 59], "and the third has ended");
+        journal.came("busy", false, Use::Active);
+        assert_eq!(journal.handed(), [12, 3_602 + 1, 0, 0], "what it did meanwhile is not known");
+        journal.seconds(60);
+        assert_eq!(journal.handed(), [60, 120, 0, 59], "and the third has ended");
     }
 
     #[test]
@@ -423,7 +485,7 @@ mod tests {
                     _ => journal.seconds(step),
                 }
             }
-            if step % 5 == 0 && parts.book.next_batch().is_some() {
+            if step % 5 == 0 && parts.book.next_batch(Some(parts.book.batch().number)).is_some() {
                 let more = parts.handed();
                 sum = std::array::from_fn(|i| sum[i] + more[i]);
             }

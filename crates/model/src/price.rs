@@ -144,7 +144,7 @@ pub struct Tariff {
 
 /// AWS App Runner in us-east-1, us-east-2, us-west-2 and eu-west-1, as its page of prices had it in 2026.
 pub const APP_RUNNER: Tariff = Tariff {
-    name: "App Runner",
+    name: "App Runner in us-east-1",
     vcpu_hour: NanoUsd(64_000_000),
     gb_hour: NanoUsd(7_000_000),
     auto_deploy_month: NanoUsd(1_000_000_000),
@@ -159,7 +159,7 @@ pub const APP_RUNNER_TOKYO: Tariff = Tariff {
     ..APP_RUNNER
 };
 
-/// What App Runner charges in a region.
+/// What App Runner charges in a region, where that is known, and else what it does in us-east-1.
 pub fn app_runner(region: &str) -> Tariff {
     if region == "ap-northeast-1" { APP_RUNNER_TOKYO } else { APP_RUNNER }
 }

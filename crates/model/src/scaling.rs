@@ -107,6 +107,12 @@ impl Window {
         }
     }
 
+    /// The same over two seconds, of which nothing is known to have come in what was not seen: a few at once are no rate.
+    fn rate_of_a_while(&self) -> f64 {
+        let came = self.since(SHORT_MS * 2).map_or(0, |(first, last)| last.arrived - first.arrived);
+        came as f64 * 1_000.0 / (SHORT_MS * 2) as f64
+    }
+
     fn mean(&self, ms: u64, of: impl Fn(&Sample) -> f64) -> f64 {
         let Some((first, _)) = self.since(ms) else { return 0.0 };
         let newer = self.samples.iter().filter(|one| one.at >= first.at);
@@ -171,7 +177,7 @@ pub fn decide(
         let capacity = fleet.ready.saturating_add(fleet.starting).saturating_mul(policy.target);
         let asked = last.in_flight.saturating_add(last.waiting);
         let burst = if asked > capacity || last.waiting > 0 { burst(window, last) / target } else { 0.0 };
-        let rate = |most: u32| window.rate(SHORT_MS * 2) / (f64::from(most.max(1)) * FILL);
+        let rate = |most: u32| window.rate_of_a_while() / (f64::from(most.max(1)) * FILL);
         let rate = policy.requests_per_second.map_or(0.0, rate);
         let need = calm.max(burst).max(rate).ceil().min(f64::from(u32::MAX)) as u32;
         // Whatever the figures say: a line that stays, with nothing on its way, waits for one more.
@@ -264,6 +270,12 @@ mod tests {
         service.policy.requests_per_second = Some(100);
         assert_eq!(service.sees(5_000, [400, 400], 1, 0), 5, "with some room");
         assert_eq!(service.sees(QUIET_MS + 4_000, [50, 50], 1, 0), 1);
+        let mut fresh = Service::new(service.policy, 1);
+        assert_eq!(
+            fresh.sees(SAMPLE_MS * 2, [400, 400], 1, 0),
+            1,
+            "nineteen in a moment are no four hundred"
+        );
     }
 
     #[test]

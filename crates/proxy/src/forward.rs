@@ -50,13 +50,19 @@ pub(crate) async fn answer(
     let http1 = request.version() != Version::HTTP_2;
     let (method, path) = (request.method().as_str(), request.uri().path());
     let mut exchange = Exchange::begin(&client.event_loop, &client, method, path);
-    let mut told = Told { secure: headers::came_securely(&client, request.headers()), hsts: false };
+    let secure = headers::came_securely(&client, request.headers());
+    let traced = request.headers().get(X_APRON_TRACE).is_some_and(|asked| asked != "0");
+    let mut told = Told { secure, hsts: false, traced };
     let mut response = match carry(&client, request, upgrade, &mut exchange, &mut told).await {
         Ok(Outcome::Carried(carried)) => carried.finish(&client, exchange),
         Ok(Outcome::Elsewhere(location)) => own(https::redirect(location), exchange),
         Err(cause) => {
             exchange.cause(cause);
-            own(reply::response(cause, how), exchange)
+            let mut refused = reply::response(cause, how);
+            if traced {
+                refused.headers_mut().insert(X_APRON_TRACE, exchange.trace(None));
+            }
+            own(refused, exchange)
         }
     };
     https::add_hsts(response.headers_mut(), told.secure, told.hsts);
@@ -119,6 +125,8 @@ struct Told {
     secure: bool,
     /// The service wants browsers to come by TLS only.
     hsts: bool,
+    /// Where the time of the request went.
+    traced: bool,
 }
 
 async fn carry(
@@ -132,7 +140,6 @@ async fn carry(
     let overloaded = event_loop.requests.get() >= REQUESTS_MAX;
     let active = Active::new(client);
     let (mut parts, incoming) = request.into_parts();
-    let traced = parts.headers.get(X_APRON_TRACE).is_some_and(|asked| asked != "0");
     let nonce = || event_loop.request_ids.nonce();
     let asked = upgrade::asked(&mut parts, upgrade, !incoming.is_end_stream(), nonce);
     let host_header = headers::host(&parts).ok_or(Cause::BadRequest)?;
@@ -222,7 +229,7 @@ async fn carry(
     let idle = Duration::from_secs(policy.idle_timeout_s.into());
     let tag = sent.ticket.upstream.instance.tag;
     event_loop.waker.answered(tag);
-    let trace = traced.then(|| exchange.trace(event_loop.waker.stages(tag, begun)));
+    let trace = told.traced.then(|| exchange.trace(event_loop.waker.stages(tag, begun)));
     let cookie = (policy.affinity && wanted != Some(tag)).then(|| affinity::cookie(tag, told.secure));
     Ok(Outcome::Carried(Box::new(Carried { sent, websocket, upload, waits, idle, cookie, trace, active })))
 }

@@ -4,6 +4,8 @@
 //! per service and per loop: each loop writes to numbers of its own, so that no core waits for another's, and whoever
 //! reads adds them up. They live outside the route table, so a new table never resets them.
 
+mod trace;
+
 use crate::access_log::{AccessLog, Line, PATH_BYTES_MAX};
 use crate::balance::Instance;
 use crate::client::Client;
@@ -11,9 +13,7 @@ use crate::event_loop::EventLoop;
 use crate::reply::Cause;
 use crate::route::Service;
 use crate::wall::{self, Iso8601};
-use apron_activity::channel::{STAGES, Stages};
 use apron_model::routes::AccessLog as Wanted;
-use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -139,22 +139,6 @@ impl Exchange {
         if self.seen.text.is_some() {
             self.seen.first_byte = Some(self.seen.begun.elapsed());
         }
-    }
-
-    /// Where its time went so far, as Server-Timing says such things (milliseconds): in line, for a connection, until the
-    /// answer began; and of a start that it waited for when each stage was reached.
-    pub(crate) fn trace(&self, start: Option<Stages>) -> HeaderValue {
-        let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        let mut text = String::new();
-        for (name, reached) in STAGES.iter().zip(start.unwrap_or_default()).filter(|_| start.is_some()) {
-            text.push_str(&format!("start-{name};dur={reached}, "));
-        }
-        for (name, time) in [("line", self.seen.queued), ("connect", self.seen.connected)] {
-            text.extend(time.map(|time| format!("{name};dur={:.3}, ", ms(time))));
-        }
-        text.push_str(&format!("first-byte;dur={:.3}", ms(self.seen.begun.elapsed())));
-        // Names of ours and numbers are always a valid value.
-        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
     }
 
     /// Whether it is being carried: dropped meanwhile, it was broken off.

@@ -13,7 +13,7 @@ use crate::route::Service;
 use apron_activity::channel::{Channel, FromNode, Stages};
 use apron_activity::{Region, Wakefulness};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
@@ -29,9 +29,9 @@ const RETRY_MIN: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_millis(500);
 /// One that could not be woken is not asked for again for so long, while others may be.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
-/// Starts that are remembered, for so long: requests that waited for them are answered by then.
-const STARTS_MAX: usize = 64;
-const START_KEPT: Duration = Duration::from_secs(30);
+/// Starts that are remembered, each until another one comes after so long: longer than a request waits.
+const STARTS_MAX: usize = 2_000;
+const START_KEPT: Duration = Duration::from_secs(180);
 /// A connection that lasted so long was one.
 const STABLE: Duration = Duration::from_secs(1);
 
@@ -48,17 +48,16 @@ pub(crate) struct Waker {
     behind: Notify,
     /// What could not be woken, and when that was said.
     refused: RefCell<BTreeMap<u64, Instant>>,
-    /// What was started for requests of this loop, the latest last.
-    starts: RefCell<VecDeque<Start>>,
+    /// What was started for requests of this loop lately, by the instances' tags.
+    starts: RefCell<BTreeMap<u64, Start>>,
 }
 
 /// A start that requests waited for.
 struct Start {
-    tag: u64,
     stages: Stages,
     at: Instant,
     /// The node knows of the first answer.
-    told: bool,
+    is_told: bool,
 }
 
 impl Waker {
@@ -100,22 +99,18 @@ impl Waker {
 
     fn started(&self, tag: u64, stages: Stages) {
         let mut starts = self.starts.borrow_mut();
-        starts.retain(|start| start.tag != tag && start.at.elapsed() < START_KEPT);
-        if starts.len() == STARTS_MAX {
-            starts.pop_front();
+        starts.retain(|_, start| start.at.elapsed() < START_KEPT);
+        // Of more than so many at once the others are not told of.
+        if starts.len() < STARTS_MAX {
+            starts.insert(tag, Start { stages, at: Instant::now(), is_told: false });
         }
-        starts.push_back(Start { tag, stages, at: Instant::now(), told: false });
     }
 
     /// An instance has begun an answer: if it was started for one, the node hears of the first.
     pub(crate) fn answered(&self, tag: u64) {
         let mut starts = self.starts.borrow_mut();
-        if starts.is_empty() {
-            return;
-        }
-        starts.retain(|start| start.at.elapsed() < START_KEPT);
-        if let Some(start) = starts.iter_mut().find(|start| start.tag == tag && !start.told) {
-            start.told = true;
+        if let Some(start) = starts.get_mut(&tag).filter(|start| !start.is_told) {
+            start.is_told = true;
             // What cannot be said is missing in its waterfall, and nowhere else.
             let _ = self.channel.borrow().as_ref().map(|channel| channel.get_ref().answered(tag));
         }
@@ -124,7 +119,7 @@ impl Waker {
     /// How the start of an instance went that came after this.
     pub(crate) fn stages(&self, tag: u64, since: Instant) -> Option<Stages> {
         let starts = self.starts.borrow();
-        starts.iter().find(|start| start.tag == tag && start.at >= since).map(|start| start.stages)
+        starts.get(&tag).filter(|start| start.at >= since).map(|start| start.stages)
     }
 
     fn is_refused(&self, tag: u64) -> bool {

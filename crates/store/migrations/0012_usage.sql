@@ -1,4 +1,5 @@
--- What instances used, added up by day; see usage.rs. Rows outlive their service: those of a forgotten one have no name.
+-- What instances used, added up by day; see usage.rs. Rows outlive their service: those of forgotten ones stand under
+-- `deleted:` and the region.
 CREATE TABLE usage (
     service TEXT NOT NULL,
     instance TEXT NOT NULL,
@@ -11,6 +12,8 @@ CREATE TABLE usage (
     PRIMARY KEY (service, instance, day)
 );
 CREATE INDEX usage_day ON usage (day);
+-- What is to be folded, among much that is.
+CREATE INDEX usage_of_instances ON usage (day) WHERE instance <> '';
 -- How a service stands to its cap.
 ALTER TABLE service ADD COLUMN cap TEXT NOT NULL DEFAULT 'below';
 -- What its instances were told last of what becomes of them while they are idle.

@@ -175,8 +175,8 @@ impl Store {
     async fn service_forget(&self, id: &str) -> Result<(), StoreError> {
         self.operations_forget(id, i64::MAX).await?;
         let mut tx = self.write().await?;
-        query("DELETE FROM service WHERE id = $1").bind(id).execute(&mut tx).await?;
         usage::forget_service(&mut tx, id).await?;
+        query("DELETE FROM service WHERE id = $1").bind(id).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }

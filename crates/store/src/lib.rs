@@ -45,4 +45,4 @@ pub use resource::{ConnectionSecret, ResourceCursor, ResourceFilter, ResourceWri
 pub use service::{RoutesSeen, ServiceCursor, ServiceRoutes, ServiceRoutesChanged, ServiceSummary};
 pub use slot::SlotsRead;
 pub use upload::{Upload, UploadKind};
-pub use usage::UsageRow;
+pub use usage::{FORGOTTEN, UsageRow};

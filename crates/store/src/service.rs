@@ -188,13 +188,17 @@ impl Store {
         Ok(())
     }
 
-    /// Services that have a cap, or stand to one.
+    /// Services that have a cap, or stand to one. One that cannot be read is left out.
     pub async fn service_list_capped(&self) -> Result<Vec<Service>, StoreError> {
         let capped = query(concat_select!(
             "WHERE deleted_at IS NULL AND (tags LIKE '%\"apron:cap-usd-month\"%' OR cap <> 'below')"
         ));
         let rows = capped.fetch_all(&mut *self.read().await?).await?;
-        rows.iter().map(service).collect()
+        let readable = |row| {
+            let read = service(row);
+            read.inspect_err(|error| tracing::error!(%error, "the cap of a service is not heeded")).ok()
+        };
+        Ok(rows.iter().filter_map(readable).collect())
     }
 
     /// A page of the services that use an auto scaling configuration, oldest first.

@@ -6,7 +6,7 @@ use crate::error::StoreError;
 use crate::meta;
 use crate::open::Store;
 use crate::rows::{Columns, Connection, Tx, int};
-use crate::sql::query;
+use crate::sql::{query, query_scalar};
 use apron_model::ids::{BuildId, InstanceId, ServiceId};
 use apron_model::limits;
 use apron_model::meter::{Handed, Row, Taken};
@@ -15,10 +15,35 @@ use apron_model::price::Usage;
 use apron_model::time::WallTime;
 use std::ops::RangeInclusive;
 
+/// Adds rows to those of all instances, under this service; one text that is known at compile time.
+macro_rules! concat_fold {
+    ($service:literal, $rows:literal) => {
+        concat!(
+            "INSERT INTO usage (service, instance, day, active_unit_ms, provisioned_mib_ms, asleep_mib_ms, short_unit_ms, build_ms)
+             SELECT ",
+            $service,
+            ", '', day, CAST(SUM(active_unit_ms) AS BIGINT), CAST(SUM(provisioned_mib_ms) AS BIGINT),
+                CAST(SUM(asleep_mib_ms) AS BIGINT), CAST(SUM(short_unit_ms) AS BIGINT), CAST(SUM(build_ms) AS BIGINT)
+             FROM usage ",
+            $rows,
+            " GROUP BY service, day
+             ON CONFLICT (service, instance, day) DO UPDATE SET
+                active_unit_ms = usage.active_unit_ms + excluded.active_unit_ms,
+                provisioned_mib_ms = usage.provisioned_mib_ms + excluded.provisioned_mib_ms,
+                asleep_mib_ms = usage.asleep_mib_ms + excluded.asleep_mib_ms,
+                short_unit_ms = usage.short_unit_ms + excluded.short_unit_ms,
+                build_ms = usage.build_ms + excluded.build_ms"
+        )
+    };
+}
+
+/// Of whom rows are whose service is forgotten: this, and the region.
+pub const FORGOTTEN: &str = "deleted:";
+
 /// What one service, or one instance of it, used on a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRow {
-    /// Empty: of services that are forgotten.
+    /// Begins with `FORGOTTEN`: of services that are.
     pub service: ServiceId,
     /// Empty: all instances.
     pub instance: InstanceId,
@@ -99,67 +124,58 @@ impl Store {
                     CAST(SUM(short_unit_ms) AS BIGINT) AS short_unit_ms,
                     CAST(SUM(build_ms) AS BIGINT) AS build_ms
              FROM usage LEFT JOIN service ON service.id = usage.service
-             WHERE day BETWEEN $1 AND $2 AND ($3 OR usage.service > $4)
-                 AND (service.region IS NULL OR service.region = $6)
-             GROUP BY usage.service ORDER BY usage.service LIMIT $5",
+             WHERE day BETWEEN $1 AND $2 AND usage.service > $3
+                 AND (service.region = $4 OR usage.service = $5)
+             GROUP BY usage.service ORDER BY usage.service LIMIT $6",
         )
         .bind(i64::from(*days.start()))
         .bind(i64::from(*days.end()))
-        .bind(after.is_none())
         .bind(after.map_or("", ServiceId::as_str))
-        .bind(i64::from(limit))
         .bind(region)
+        .bind(format!("{FORGOTTEN}{region}"))
+        .bind(i64::from(limit))
         .fetch_all(&mut *self.read().await?)
         .await?;
         rows.iter().map(|row| read(&Columns { table: "usage", row })).collect()
     }
 
-    /// Counts the instances of old days as one, and forgets days that are older still. Bounded: the rest has its turn the
-    /// next time.
+    /// Counts the instances of old days as one, and forgets days that are older still: a day at a time, so that others come
+    /// between.
     pub async fn usage_fold(&self, now: WallTime) -> Result<(), StoreError> {
-        let day = |kept: u32| i64::from((now.day()).saturating_sub(kept));
-        let mut tx = self.write().await?;
-        query(
-            "DELETE FROM usage WHERE (service, instance, day) IN
-               (SELECT service, instance, day FROM usage WHERE day < $1 LIMIT $2)",
-        )
-        .bind(day(limits::USAGE_DAYS_KEPT))
-        .bind(limits::PURGE_ROWS_MAX as i64)
-        .execute(&mut tx)
-        .await?;
-        let old = query("SELECT * FROM usage WHERE day < $1 AND instance <> '' ORDER BY day LIMIT $2")
-            .bind(day(limits::USAGE_INSTANCE_DAYS_KEPT))
-            .bind(limits::PURGE_ROWS_MAX as i64)
-            .fetch_all(&mut tx)
-            .await?;
-        for row in &old {
-            let row = read(&Columns { table: "usage", row })?;
-            move_to(&mut tx, &row, row.service.as_str()).await?;
+        let before = |kept: u32| i64::from(now.day().saturating_sub(kept));
+        let oldest = "SELECT MIN(day) FROM usage WHERE day < $1";
+        while let Some(day) = self.usage_day(oldest, before(limits::USAGE_DAYS_KEPT)).await? {
+            let mut tx = self.write().await?;
+            query("DELETE FROM usage WHERE day = $1").bind(day).execute(&mut tx).await?;
+            tx.commit().await?;
         }
-        tx.commit().await?;
+        let oldest = "SELECT MIN(day) FROM usage WHERE day < $1 AND instance <> ''";
+        while let Some(day) = self.usage_day(oldest, before(limits::USAGE_INSTANCE_DAYS_KEPT)).await? {
+            let mut tx = self.write().await?;
+            query(concat_fold!("service", "WHERE day = $1 AND instance <> ''"))
+                .bind(day)
+                .execute(&mut tx)
+                .await?;
+            query("DELETE FROM usage WHERE day = $1 AND instance <> ''").bind(day).execute(&mut tx).await?;
+            tx.commit().await?;
+        }
         Ok(())
     }
-}
 
-/// What a service used that is being forgotten stays in the sums of all.
-pub(crate) async fn forget_service(tx: &mut Tx, service: &str) -> Result<(), StoreError> {
-    let rows = query("SELECT * FROM usage WHERE service = $1").bind(service).fetch_all(tx).await?;
-    for row in &rows {
-        let row = read(&Columns { table: "usage", row })?;
-        move_to(tx, &row, "").await?;
+    async fn usage_day(&self, oldest: &'static str, before: i64) -> Result<Option<i64>, StoreError> {
+        let day = query_scalar::<Option<i64>>(oldest).bind(before);
+        Ok(day.fetch_one(&mut *self.read().await?).await?)
     }
-    Ok(())
 }
 
-/// Adds a row to that of all instances of a service, and removes it.
-async fn move_to(tx: &mut Tx, row: &UsageRow, service: &str) -> Result<(), StoreError> {
-    query("DELETE FROM usage WHERE service = $1 AND instance = $2 AND day = $3")
-        .bind(row.service.as_str())
-        .bind(row.instance.as_str())
-        .bind(i64::from(row.day))
+/// What a service used that is being forgotten stays in the sums of its region.
+pub(crate) async fn forget_service(tx: &mut Tx, service: &str) -> Result<(), StoreError> {
+    query(concat_fold!("'deleted:' || (SELECT region FROM service WHERE id = $1)", "WHERE service = $1"))
+        .bind(service)
         .execute(tx)
         .await?;
-    add(tx, (service, "", row.day), row.usage, row.build_ms).await
+    query("DELETE FROM usage WHERE service = $1").bind(service).execute(tx).await?;
+    Ok(())
 }
 
 async fn add(

@@ -57,8 +57,7 @@ struct Effort {
     speed: u32,
 }
 
-const USUAL: Effort =
-    Effort { rounds: 3, seconds: 6, starts: 20, rollouts: 100, minutes: 10, speed: 2 };
+const USUAL: Effort = Effort { rounds: 3, seconds: 6, starts: 20, rollouts: 100, minutes: 10, speed: 2 };
 /// For a look in between; its figures are not written to the page.
 const QUICK: Effort = Effort { rounds: 1, seconds: 2, starts: 3, rollouts: 5, minutes: 1, speed: 4 };
 

@@ -112,6 +112,7 @@ fn one(answer: &GetUsageResponse, service: &ServiceUsage) -> Result<()> {
     let charge = &service.charge;
     let mut facts = vec![
         ["active".to_owned(), active],
+        ["minimum of a minute per start".to_owned(), amount(&service.usage.minimum_vcpu_seconds, "vCPU")?],
         ["provisioned".to_owned(), provisioned],
         ["asleep".to_owned(), asleep],
         ["App Runner, CPU".to_owned(), usd(&charge.cpu)?.to_string()],
@@ -154,15 +155,20 @@ fn cap(service: &ServiceUsage) -> String {
 
 /// Active, provisioned, asleep.
 fn amounts(usage: &Usage) -> Result<[String; 3]> {
-    let hours = |seconds: &str, unit: &str| -> Result<String> {
-        let seconds: f64 = seconds.parse().with_context(|| format!("the platform says '{seconds}'"))?;
-        Ok(format!("{:.2} {unit}-h", seconds / 3_600.0))
-    };
     Ok([
-        hours(&usage.active_vcpu_seconds, "vCPU")?,
-        hours(&usage.provisioned_gb_seconds, "GB")?,
-        hours(&usage.asleep_gb_seconds, "GB")?,
+        amount(&usage.active_vcpu_seconds, "vCPU")?,
+        amount(&usage.provisioned_gb_seconds, "GB")?,
+        amount(&usage.asleep_gb_seconds, "GB")?,
     ])
+}
+
+/// Seconds of something, or hours of it where there are many.
+fn amount(seconds: &str, unit: &str) -> Result<String> {
+    let seconds: f64 = seconds.parse().with_context(|| format!("the platform says '{seconds}'"))?;
+    Ok(match seconds < 3_600.0 {
+        true => format!("{seconds:.0} {unit}-s"),
+        false => format!("{:.2} {unit}-h", seconds / 3_600.0),
+    })
 }
 
 fn usd(text: &str) -> Result<NanoUsd> {
@@ -185,8 +191,10 @@ mod tests {
     }
 
     #[test]
-    fn money_comes_as_text() {
+    fn money_and_amounts_come_as_text() {
         assert_eq!(usd("10.500000000").unwrap().to_string(), "$10.50");
-        assert!(usd("x").is_err());
+        assert!(usd("x").is_err() && amount("x", "GB").is_err());
+        assert_eq!(amount("12.345", "GB").unwrap(), "12 GB-s");
+        assert_eq!(amount("5400.000", "vCPU").unwrap(), "1.50 vCPU-h");
     }
 }

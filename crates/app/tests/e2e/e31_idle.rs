@@ -2,6 +2,7 @@
 
 use crate::support::processes::Seen;
 use crate::support::{Platform, eventually, http, streams};
+use apron_wire::apprunner::{CreateAutoScalingConfigurationRequest, OperationStatus, UpdateServiceRequest};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -210,4 +211,31 @@ fn a_service_at_zero_is_started_by_who_asks() {
     // Its owner sees it come and go as one instance, that is neither replaced nor restarted.
     let events = site.platform.run(&["logs", "site", "--events"]);
     assert!(!events.contains("exit code") && events.matches("Starting 1 instance").count() == 1, "{events}");
+}
+
+/// AWS's model has no MinSize of 0; here it means what it says.
+#[test]
+fn a_minimum_of_none_is_taken_and_means_none() {
+    let site = Site::idle("off", STOPPED_SOON);
+    let platform = &site.platform;
+    let arn = platform.arn("site");
+    let made = platform.call(&CreateAutoScalingConfigurationRequest {
+        auto_scaling_configuration_name: "none".to_owned(),
+        min_size: Some(0),
+        ..CreateAutoScalingConfigurationRequest::new("none")
+    });
+    let scaling = made.expect("a configuration").auto_scaling_configuration;
+    assert_eq!(scaling.min_size, Some(0), "as it was written");
+    let update = UpdateServiceRequest {
+        auto_scaling_configuration_arn: scaling.auto_scaling_configuration_arn,
+        ..UpdateServiceRequest::new(&arn)
+    };
+    let application = platform.application("site");
+    platform.call(&update).expect("an update");
+    assert_eq!(platform.ended(&arn, MINUTE), OperationStatus::Succeeded);
+    assert_eq!(platform.application("site"), application, "without a restart");
+    // The tag says more than the configuration, until it is taken away.
+    platform.run(&["tag", "site", "--remove", "apron:idle"]);
+    site.stopped();
+    site.get("/");
 }

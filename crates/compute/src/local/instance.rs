@@ -177,7 +177,7 @@ impl Instance {
             Order::End { run, reason } => self.end(run, reason),
             Order::Sleep => self.sleep().await,
             Order::Wake => self.wake().await,
-            Order::Answered => self.answered(),
+            Order::Answered(at) => self.answered(at),
         }
     }
 

@@ -27,7 +27,7 @@ use apron_activity::channel::{FromNode, Listener};
 use apron_model::idle::{IdlePolicy, Rung, Standing};
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::{Health, Waterfall};
-use apron_model::meter::Changes;
+use apron_model::meter::Change;
 use clients::{Clients, Ready, Said};
 use member::{Member, Woken};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -45,8 +45,8 @@ use tokio::sync::mpsc;
 const LOOK: Duration = Duration::from_millis(100);
 /// How often those that sleep are, should a message have been lost.
 const LOOK_ASLEEP: Duration = Duration::from_secs(1);
-/// Without a message instances are not looked at more often.
-const TURN: Duration = Duration::from_millis(50);
+/// Who sleeps is looked at so much too early where others are looked at anyway: so they come to be looked at together.
+const TOGETHER: Duration = Duration::from_millis(100);
 /// A node that has just begun waits so long for a proxy before it takes silence for idleness.
 const STRANGE_FOR: Duration = Duration::from_secs(10);
 /// Instances of an earlier node that are waited for at a time: as many as there may be.
@@ -99,7 +99,7 @@ struct Inner {
     /// To be said to loops that waited for an instance that has left.
     unsaid: Vec<(u64, FromNode)>,
     /// What those who have left used since it was last asked for.
-    left: Changes,
+    left: Vec<Change>,
 }
 
 impl Ladder {
@@ -118,7 +118,7 @@ impl Ladder {
             adopted: None,
             orphans: BTreeMap::new(),
             unsaid: Vec::new(),
-            left: Changes::default(),
+            left: Vec::new(),
         };
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let shared = Arc::new(Shared { inner: Mutex::new(inner), bell, over: AtomicBool::new(false) });
@@ -148,7 +148,7 @@ impl Ladder {
     }
 
     /// What has changed in the use of instances since this was last asked.
-    pub(crate) fn changes(&self) -> Changes {
+    pub(crate) fn changes(&self) -> Vec<Change> {
         let mut inner = self.shared.inner();
         let mut changes = std::mem::take(&mut inner.left);
         inner.members.values_mut().for_each(|member| member.note(&mut changes));
@@ -226,6 +226,11 @@ impl Place {
         self.change(|member, _| member.start_failed());
     }
 
+    /// There is no process of it, for now, though it is to have one.
+    pub(crate) fn ended(&self) {
+        self.change(|member, _| member.ended());
+    }
+
     pub(crate) fn policy(&self, policy: IdlePolicy) {
         self.change(|member, _| member.enrolment.policy = policy);
     }
@@ -300,9 +305,9 @@ impl Inner {
 
     /// Its process is counted to the end, unless nobody has asked for that for long.
     fn went(&mut self, member: &mut Member) {
-        if self.left.went.len() < LEFT_MAX {
+        if self.left.len() < LEFT_MAX {
             member.note(&mut self.left);
-            self.left.went.push(member.enrolment.id.clone());
+            self.left.push(Change::Went(member.enrolment.id.clone()));
         }
     }
 
@@ -317,13 +322,14 @@ impl Inner {
         }
         let Inner { members, cgroups, memory, .. } = self;
         for member in members.values_mut() {
-            if member.look_at <= now {
+            // Of a thousand that sleep, each with a time of its own, one would come every millisecond.
+            let early = if member.is_awake_for_proxies() { Duration::ZERO } else { TOGETHER };
+            if member.look_at <= now + early {
                 member.look(cgroups, memory.as_ref(), clients, now);
             }
             next = next.min(member.look_at);
         }
-        // Each has its own time: of a thousand that sleep one would come every millisecond.
-        next.max(now + TURN)
+        next
     }
 }
 
@@ -387,9 +393,8 @@ fn answer(inner: &mut Inner, clients: &mut Clients, client: u64, said: Said, now
             }
         }
         Said::Answered(key) => {
-            if let Some(member) = members.get(&key) {
-                // For its waterfall: where its task has much to do, that goes without.
-                let _ = member.enrolment.orders.try_send(Order::Answered);
+            if let Some(member) = members.get_mut(&key) {
+                member.answered(now);
             }
         }
     }

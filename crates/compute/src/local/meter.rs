@@ -6,7 +6,7 @@
 
 use crate::local::durable;
 use crate::local::machine::Machine;
-use apron_model::meter::{Book, Changes, Handed, Note, Taken};
+use apron_model::meter::{Book, Change, Handed, Note, Taken};
 use apron_model::time::WallTime;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -64,14 +64,15 @@ impl Meter {
         book.take(&Note::Began { boot_ms: boot_ms() });
         let (path, file) = (path.to_owned(), None);
         let mut journal = Journal { path, meter, book, file, bytes: 0, bytes_max: 0 };
-        journal.begin_anew()?;
+        // On a full disk all else is to go on: it makes room.
+        journal.begin_anew().unwrap_or_else(|error| journal.not_kept(&error));
         Ok(Meter(Mutex::new(journal)))
     }
 
     /// A second is over, in which this changed. Blocking, on the disk.
-    fn second(&self, changes: Changes) {
+    fn second(&self, changes: Vec<Change>) {
         let mut journal = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if journal.book.is_empty() && changes == Changes::default() {
+        if journal.book.is_empty() && changes.is_empty() {
             return;
         }
         let note = Note::Second { boot_ms: boot_ms(), wall: wall(), changes };
@@ -79,7 +80,7 @@ impl Meter {
         if let Err(error) = journal.keep(&note) {
             // Of a disk that stays full each second would say so.
             if journal.file.take().is_some() {
-                tracing::error!(path = %journal.path.display(), %error, "what instances use cannot be kept");
+                journal.not_kept(&error);
             }
         }
     }
@@ -90,10 +91,9 @@ impl Meter {
     /// The disk: nothing is handed on that could be forgotten here.
     pub(crate) fn hand(&self, taken: Option<&Taken>) -> io::Result<Handed> {
         let mut journal = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = journal.book.batch().number;
-        // After a restore of a backup somebody may say an earlier number, but only of what is not there any more.
-        let is_taken = number == 0 || taken.is_some_and(|t| t.meter == journal.meter && t.number == number);
-        if is_taken && let Some(note) = journal.book.next_batch() {
+        // Of another meter's batches none was of this one.
+        let taken = taken.filter(|taken| taken.meter == journal.meter).map(|taken| taken.number);
+        if let Some(note) = journal.book.next_batch(taken) {
             journal.book.take(&note);
             let kept =
                 journal.keep(&note).and_then(|()| journal.file.as_ref().map_or(Ok(()), File::sync_data));
@@ -118,6 +118,10 @@ impl Journal {
         file.write_all(&line)?;
         self.bytes += line.len() as u64;
         Ok(())
+    }
+
+    fn not_kept(&self, error: &io::Error) {
+        tracing::error!(path = %self.path.display(), %error, "what instances use cannot be kept");
     }
 
     /// Writes the file anew, with all that is known.
@@ -187,11 +191,11 @@ mod tests {
     use apron_model::ids::{InstanceId, ServiceId};
     use apron_model::meter::{Metered, Use};
 
-    fn came(instance: &str) -> Changes {
+    fn came(instance: &str) -> Vec<Change> {
         let instance = InstanceId::new(instance);
         let service = ServiceId::new("web");
         let who = Metered { instance: instance.clone(), service, cpu_units: 1_024, memory_mib: 2_048 };
-        Changes { came: vec![(who, true)], uses: vec![(instance, Use::Active)], ..Changes::default() }
+        vec![Change::Came(who, true), Change::Uses(instance, Use::Active)]
     }
 
     fn path() -> PathBuf {

@@ -71,6 +71,7 @@ async fn an_application_has_sockets_of_its_own_kind_only() {
         hostname: "inside".into(),
         oom_score_adj: 0,
         limits: Limits { cpu_units: 1024, memory_bytes: 256 << 20, pids: 64 },
+        boost: 1,
         files: Vec::new(),
         mounts: Vec::new(),
         cgroup: format!("{}/one", world.cgroup),

@@ -153,6 +153,27 @@ async fn an_idle_instance_has_a_sixtieth_of_its_cpu_until_it_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_throttled_stays_so_with_the_next_node() {
+    let mut world = World::new();
+    let observed = started(&world, "n1", policy(Rung::Throttled, 200, 30_000)).await;
+    let mut asker = Asker::of(&world, &observed);
+    assert_eq!(asker.request(|| get(observed.address.unwrap(), "/burn").unwrap()), "burning");
+    asker.until(Wakefulness::Throttled);
+    world.kill();
+    world.start();
+    asker.again(&world);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let share = world.share("n1", Duration::from_secs(3)) / 0.5;
+    assert!(share < 0.1, "{share} of what it would have");
+    assert!(asker.slots.take(asker.slots.read()));
+    asker.slots.touch();
+    asker.wake();
+    let share = world.share("n1", Duration::from_secs(2)) / 0.5;
+    assert!(share > 0.5, "{share} of what it is to have");
+    asker.slots.release();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_starts_has_more_cpu_until_it_is_healthy() {
     let world = World::new();
     let mut spec = world.spec("b1", &["serve"]);

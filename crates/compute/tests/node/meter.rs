@@ -52,9 +52,9 @@ async fn what_an_instance_uses_is_known_to_the_second_also_by_the_next_node() {
     std::thread::sleep(Duration::from_secs(3));
     let standing = world.client.standing(&ServiceId::new("service")).await.unwrap();
     assert_eq!((standing.len(), standing[0].awake, standing[0].requests), (1, Some(Awake::Requests), 1));
-    let [active, ..] = seconds(world.used(&mut taken).await, &spec);
+    let [active, there, ..] = seconds(world.used(&mut taken).await, &spec);
     let so_far = began.elapsed();
-    assert!(is_near(active, so_far), "{active} s in {so_far:?}");
+    assert!(is_near(active, so_far) && is_near(there, so_far), "{active} and {there} s in {so_far:?}");
 
     world.kill();
     world.start();
@@ -74,8 +74,9 @@ async fn what_an_instance_uses_is_known_to_the_second_also_by_the_next_node() {
     world.start();
     std::thread::sleep(Duration::from_secs(2));
     let asleep = began.elapsed() - provisioned;
-    let [rest, _, slept, short] = seconds(world.used(&mut taken).await, &spec);
+    let [rest, there_too, slept, short] = seconds(world.used(&mut taken).await, &spec);
     assert!(is_near(active + rest, busy), "{active} and {rest} s in {busy:?}");
+    assert!(is_near(there + there_too, provisioned), "{there} and {there_too} s in {provisioned:?}");
     assert!(is_near(slept, asleep), "{slept} s in {asleep:?}");
     let whole = active + rest + short;
     assert!(is_near(whole, Duration::from_secs(60)), "{whole} s of a start that was that short");

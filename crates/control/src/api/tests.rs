@@ -163,7 +163,7 @@ pub(super) async fn platform(directory: &Directory) -> Platform {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::open(&store).await.unwrap());
     let driver = Arc::new(World::new());
     Platform {
-        node: Arc::new(Meter { store: store.clone(), driver, clock: Arc::clone(&clock) }),
+        node: Arc::new(Meter::new(store.clone(), driver, Arc::clone(&clock), Hints::default())),
         clock,
         store,
         logs: Logs::open(&directory.0.join("logs"), Limits::STANDARD).unwrap(),

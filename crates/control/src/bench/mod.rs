@@ -184,7 +184,7 @@ impl Bench {
         let hints = Hints::default();
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
         let driver = Arc::new(self.world.gated(self.gate.passage()));
-        let node = Meter { store: store.clone(), driver: Arc::clone(&driver), clock: Arc::clone(&clock) };
+        let node = Meter::new(store.clone(), Arc::clone(&driver), Arc::clone(&clock), hints.clone());
         let epoch = Epoch::new(store.epoch_raise(0).await?);
         let proxies = Proxies::new(Arc::clone(&clock), epoch.get(), store.proxy_list().await?);
         let registry = RegistryConfig { plain_http: Vec::new(), mirrors: BTreeMap::new(), credentials: None };

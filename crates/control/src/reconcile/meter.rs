@@ -2,6 +2,7 @@
 //! as they may are held, and throttled.
 
 use crate::clock::Clock;
+use crate::engine::Hints;
 use apron_compute::driver::{Driver, DriverError};
 use apron_model::extension;
 use apron_model::idle::Standing;
@@ -14,18 +15,24 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// More often would write more: each instance that is there has a row in each batch.
 const EVERY: Duration = Duration::from_secs(60);
+/// For calls they are brought up to date no more often, and no longer waited for.
+const ASKED_EVERY: Duration = Duration::from_secs(5);
+const ASKED_WAIT_MAX: Duration = Duration::from_secs(3);
 /// Batches that are taken one behind the other: what a node has added up while control was away for long.
 const BATCHES_MAX: usize = 100;
 
 pub(crate) struct Meter<D> {
-    pub(crate) store: Store,
-    pub(crate) driver: Arc<D>,
-    pub(crate) clock: Arc<dyn Clock>,
+    store: Store,
+    driver: Arc<D>,
+    clock: Arc<dyn Clock>,
+    hints: Hints,
+    /// When the sums were brought up to date for a call.
+    asked: Mutex<Option<Instant>>,
 }
 
 /// What calls ask of the driver, whichever it is.
@@ -42,11 +49,24 @@ impl<D: Driver> Node for Meter<D> {
     }
 
     fn meter(&self) -> BoxFuture<'_, ()> {
-        self.take().map(drop).boxed()
+        async {
+            // Who asks meanwhile waits for the same.
+            let mut asked = self.asked.lock().await;
+            if asked.is_none_or(|at| at.elapsed() >= ASKED_EVERY) {
+                // Late, it goes on with the next turn.
+                let _ = timeout(ASKED_WAIT_MAX, self.take()).await;
+                *asked = Some(Instant::now());
+            }
+        }
+        .boxed()
     }
 }
 
 impl<D: Driver> Meter<D> {
+    pub(crate) fn new(store: Store, driver: Arc<D>, clock: Arc<dyn Clock>, hints: Hints) -> Meter<D> {
+        Meter { store, driver, clock, hints, asked: Mutex::default() }
+    }
+
     pub(crate) async fn run(self: Arc<Meter<D>>, mut shutdown: watch::Receiver<bool>) {
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -101,6 +121,8 @@ impl<D: Driver> Meter<D> {
             if cap != service.cap {
                 let said = said(&service, cap);
                 self.store.service_cap_put(&service.id, cap, &said, self.clock.wall()).await?;
+                self.hints.instances();
+                self.hints.operation();
             }
         }
         Ok(())

@@ -143,12 +143,13 @@ fn policy(service: &Service, wall: WallTime) -> Policy {
     let tags = extension::scale(&service.tags);
     let scaling = &service.config.scaling;
     let least = tags.least.and_then(|schedule| schedule.least(wall));
+    // One that is near its cap gets no more than it has.
+    let most = if service.cap == Cap::Below { u32::MAX } else { service.wanted };
     Policy {
         target: scaling.max_concurrency.min(tags.concurrency_hard.unwrap_or(u32::MAX)),
         requests_per_second: tags.requests_per_second,
-        min: service.instances(scaling, least.unwrap_or(0)),
-        // One that is near its cap gets no more than it has.
-        max: service.instances(scaling, if service.cap == Cap::Below { u32::MAX } else { service.wanted }),
+        min: service.instances(scaling, least.unwrap_or(0).min(most)),
+        max: service.instances(scaling, most),
     }
 }
 
@@ -300,6 +301,8 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(world.look(SAMPLE_MS), None);
         }
+        world.service.tags.insert("apron:min-size-schedule".to_owned(), "* * * * * = 3".to_owned());
+        assert_eq!(world.look(SAMPLE_MS), None, "nor by the clock");
         world.service.cap = Cap::Below;
         assert_eq!(world.look(SAMPLE_MS), Some(3));
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 impl Rig {
     fn meter(&self) -> Meter<World> {
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
-        Meter { store: self.store.clone(), driver: Arc::new(self.world.clone()), clock }
+        Meter::new(self.store.clone(), Arc::new(self.world.clone()), clock, crate::Hints::default())
     }
 
     /// One instance of 1 vCPU is active for so long.

@@ -26,33 +26,39 @@ async fn sums(store: &Store) -> Vec<(String, u64)> {
 
 pub(super) async fn usage_is_added_once_and_folded(database: Database) {
     let store = database.open().await;
+    let mut draw = draw();
+    let mut services = Vec::new();
+    for name in ["one", "other"] {
+        services.push(created(&store, &mut draw, name, 10).await.0.id);
+    }
+    services.sort();
+    let [a, b] = [0, 1].map(|at| services[at].as_str());
     assert_eq!(store.usage_taken().await.unwrap(), None);
     let old = TODAY - limits::USAGE_INSTANCE_DAYS_KEPT - 1;
     let gone = TODAY - limits::USAGE_DAYS_KEPT - 1;
     let rows = vec![
-        row("a", "1", TODAY, 10),
-        row("a", "2", TODAY, 20),
-        row("a", "1", old, 100),
-        row("a", "2", old, 200),
-        row("b", "3", TODAY, 1_000),
-        row("b", "3", gone, 7),
+        row(a, "1", TODAY, 10),
+        row(a, "2", TODAY, 20),
+        row(a, "1", old, 100),
+        row(a, "2", old, 200),
+        row(b, "3", TODAY, 1_000),
+        row(b, "3", gone, 7),
     ];
     let first = handed("m", 1, rows);
     store.usage_add(&first).await.unwrap();
     store.usage_add(&first).await.unwrap();
-    let mut all = vec![("a".to_owned(), 330), ("b".to_owned(), 1_007)];
+    let mut all = vec![(a.to_owned(), 330), (b.to_owned(), 1_007)];
     assert_eq!(sums(&store).await, all, "once");
     assert_eq!(store.usage_taken().await.unwrap(), Some(Taken { meter: "m".to_owned(), number: 1 }));
-    store.usage_add(&handed("m", 2, vec![row("a", "1", TODAY, 3)])).await.unwrap();
-    store.usage_add(&handed("other", 1, vec![row("a", "1", TODAY, 4)])).await.unwrap();
+    store.usage_add(&handed("m", 2, vec![row(a, "1", TODAY, 3)])).await.unwrap();
+    store.usage_add(&handed("other", 1, vec![row(a, "1", TODAY, 4)])).await.unwrap();
     all[0].1 += 7;
     assert_eq!(sums(&store).await, all, "another meter has numbers of its own");
 
-    let page = store.usage_list("us-east-1", 0..=TODAY, Some(&ServiceId::new("a")), 1).await.unwrap();
-    assert_eq!((page.len(), page[0].service.as_str(), page[0].usage.active_unit_ms), (1, "b", 1_007));
-    let a = ServiceId::new("a");
+    let page = store.usage_list("us-east-1", 0..=TODAY, Some(&services[0]), 1).await.unwrap();
+    assert_eq!((page.len(), page[0].service.as_str(), page[0].usage.active_unit_ms), (1, b, 1_007));
     let days = async || {
-        let rows = store.usage_of(&a, old..=TODAY).await.unwrap();
+        let rows = store.usage_of(&services[0], old..=TODAY).await.unwrap();
         let row = |row: &UsageRow| (row.day, row.instance.to_string(), row.usage.active_unit_ms);
         rows.iter().map(row).collect::<Vec<_>>()
     };
@@ -63,24 +69,19 @@ pub(super) async fn usage_is_added_once_and_folded(database: Database) {
     all[1].1 -= 7;
     assert_eq!(sums(&store).await, all, "and what is older still is forgotten");
 
-    // A service that is forgotten stays in the sums of all.
-    let (b, _) = created(&store, &mut draw(), "web", 10).await;
-    store.usage_add(&handed("other", 2, vec![row(b.id.as_str(), "4", TODAY, 5)])).await.unwrap();
+    // A service that is forgotten stays in the sums of its region.
     let delete = |row: &mut Service| {
         (row.state, row.deleted_at, row.purge_at) = (State::Deleted, Some(WallTime(3)), Some(Timestamp(4)));
         Ok::<_, ()>(())
     };
-    store.service_act(&b.id, delete).await.unwrap();
-    assert_eq!(store.purge(Timestamp(4), &[]).await.unwrap().services, [b.id]);
-    all.insert(0, (String::new(), 5));
+    store.service_act(&services[1], delete).await.unwrap();
+    assert_eq!(store.purge(Timestamp(4), &[]).await.unwrap().services, [services[1].clone()]);
+    all[1].0 = format!("{FORGOTTEN}us-east-1");
+    all.sort();
     assert_eq!(sums(&store).await, all);
-    let (c, _) = created(&store, &mut draw(), "web", 10).await;
-    store.usage_add(&handed("other", 3, vec![row(c.id.as_str(), "5", TODAY, 1)])).await.unwrap();
-    let elsewhere = store.usage_list("eu-west-1", 0..=TODAY, None, 100).await.unwrap();
-    assert!(!elsewhere.iter().any(|row| row.service == c.id), "{elsewhere:?}");
-    assert_eq!(sums(&store).await.len(), all.len() + 1);
+    assert_eq!(store.usage_list("eu-west-1", 0..=TODAY, None, 100).await.unwrap(), []);
     store.close().await;
-    assert_eq!(database.open().await.usage_taken().await.unwrap().unwrap().number, 3);
+    assert_eq!(database.open().await.usage_taken().await.unwrap().unwrap().meter, "other");
 }
 
 pub(super) async fn what_was_built_is_recorded_with_its_end(database: Database) {
@@ -103,19 +104,41 @@ pub(super) async fn what_was_built_is_recorded_with_its_end(database: Database) 
 
 pub(super) async fn who_reaches_a_cap_is_told_at_once(database: Database) {
     let store = database.open().await;
-    let (service, _) = created(&store, &mut draw(), "web", 10).await;
+    let mut draw = draw();
+    let (service, id) = created(&store, &mut draw, "web", 10).await;
+    store.operation_advance(&id, &mut draw).await.unwrap();
+    let build = store.build_list_wanted().await.unwrap().remove(0);
+    store.build_fact_put(&build.id, &BuildFact::Done(fixture::outcome())).await.unwrap();
+    store.operation_advance(&id, &mut draw).await.unwrap();
     assert_eq!(store.service_list_capped().await.unwrap(), []);
-    let tag = |service: &mut Service| {
-        service.tags.insert("apron:cap-usd-month".to_owned(), "10".to_owned());
-        Ok::<_, ()>(())
+    let counter = async || store.slot_list(&service.id).await.unwrap()[0].generation.counter;
+    let first = counter().await;
+    let tag = async |key: &'static str, value: &'static str| {
+        let act = |service: &mut Service| {
+            service.tags.insert(key.to_owned(), value.to_owned());
+            Ok::<_, ()>(())
+        };
+        store.service_act(&service.id, act).await.unwrap();
     };
-    store.service_act(&service.id, tag).await.unwrap();
-    assert_eq!(store.service_list_capped().await.unwrap().len(), 1);
-    for _ in 0..2 {
-        store.service_cap_put(&service.id, Cap::Throttled, "enough", WallTime(5)).await.unwrap();
+    tag("apron:cap-usd-month", "10").await;
+    assert_eq!((store.service_list_capped().await.unwrap().len(), counter().await), (1, first), "not yet");
+    for cap in [Cap::Held, Cap::Throttled, Cap::Throttled] {
+        store.service_cap_put(&service.id, cap, "enough", WallTime(5)).await.unwrap();
     }
     let capped = store.service_get(&service.id).await.unwrap().unwrap();
     assert!(capped.idle().is_capped && capped.cap == Cap::Throttled);
+    assert_eq!(counter().await, first + 1, "instances are told of what concerns them");
     let said = store.line_list(100).await.unwrap();
-    assert_eq!(said.iter().filter(|line| line.line == Line::Event("enough".to_owned())).count(), 1);
+    assert_eq!(said.iter().filter(|line| line.line == Line::Event("enough".to_owned())).count(), 2);
+    tag("apron:idle", "freeze").await;
+    assert_eq!(counter().await, first + 2);
+    tag("team", "red").await;
+    let none_at_rest = |service: &mut Service| {
+        service.tags.remove("apron:idle");
+        service.config.scaling.min_size = 0;
+        Ok::<_, ()>(())
+    };
+    assert_eq!(counter().await, first + 2);
+    store.service_act(&service.id, none_at_rest).await.unwrap();
+    assert_eq!(counter().await, first + 3);
 }

@@ -90,6 +90,7 @@ impl Steps {
             user: String::new(),
             hostname: "build".to_owned(),
             limits: work.context.limits,
+            boost: 1,
             oom_score_adj: OOM_SCORE_ADJ,
             files,
             mounts,

@@ -95,6 +95,10 @@ fn launch(dir: &Path, status: &mut File) -> Result<Never, LaunchError> {
     lock(&directory, &launch.id)?;
     let cgroups = Cgroups::detect().map_err(cgroup_error)?;
     cgroups.create(&launch.cgroup, &launch.limits).map_err(cgroup_error)?;
+    // Where this machine's own CPU is limited there may not be as much: version 1 refuses what is above its parent.
+    if launch.boost > 1 {
+        let _ = cgroups.unthrottle(&launch.cgroup, &launch.limits.boosted(launch.boost));
+    }
     cgroups.join(&launch.shim_cgroup, std::process::id() as i32).map_err(failed("join the shims"))?;
     let out_of_memory = File::open(cgroups.out_of_memory_file(&launch.cgroup))
         .map_err(failed("watch the container's memory"))?;

@@ -71,6 +71,9 @@ pub struct Launch {
     pub user: String,
     pub hostname: String,
     pub limits: Limits,
+    /// So many times the CPU of its limits it has until somebody takes that away, where the machine has it.
+    #[serde(default)]
+    pub boost: u32,
     /// 0 to 1000: whom the kernel ends first when the machine runs out of memory.
     pub oom_score_adj: u16,
     pub files: Vec<ExtraFile>,
@@ -94,6 +97,7 @@ impl fmt::Debug for Launch {
             .field("cwd", &self.cwd)
             .field("user", &self.user)
             .field("limits", &self.limits)
+            .field("boost", &self.boost)
             .field("cgroup", &self.cgroup)
             .finish_non_exhaustive()
     }

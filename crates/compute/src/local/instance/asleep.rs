@@ -1,6 +1,6 @@
 //! Its place on the ladder; and how it comes to sleep without a process, and wakes from that.
 
-use super::birth::{self, elapsed_ms};
+use super::birth;
 use super::state::{Adopted, Event, State};
 use super::{BACKOFF_MS_MIN, Instance, STABLE, send};
 use crate::local::container::cgroup::Limits;
@@ -132,8 +132,8 @@ impl Instance {
     }
 
     /// Who it was started for has been answered.
-    pub(super) fn answered(&self) {
-        let elapsed = elapsed_ms(self.began);
+    pub(super) fn answered(&self, at: Instant) {
+        let elapsed = u32::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u32::MAX);
         self.show(|shown| {
             let Waterfall { healthy_ms, first_byte_ms, .. } = &mut shown.waterfall;
             if healthy_ms.is_some() {

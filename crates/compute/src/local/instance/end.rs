@@ -52,6 +52,9 @@ impl Instance {
         if !self.does_not_rise() {
             self.off_the_ladder();
         }
+        if let Some(place) = &self.place {
+            place.ended();
+        }
         self.enter(State::Waiting);
         self.machine.news.tell(Hint::Output(self.wanted.spec.id.clone()));
         self.show(|shown| {

@@ -22,8 +22,8 @@ pub(in crate::local) enum Order {
     /// Nothing has been to do for it for long: it is to have no process until it is woken. Of the ladder.
     Sleep,
     Wake,
-    /// Its first answer since it was started for a request has begun. Of the ladder.
-    Answered,
+    /// Its first answer since it was started for a request began then. Of the ladder.
+    Answered(Instant),
 }
 
 /// What the task's own work reports.

@@ -154,7 +154,7 @@ pub fn judge(old: &InstanceSpec, new: &InstanceSpec) -> Result<Option<Change>, S
     } == *old;
     if !same_container {
         return Err(format!(
-            "of instance {} only size, health check and idle policy can change; wish a new instance",
+            "of instance {} only size, health check, startup boost, grace and idle policy can change; wish a new instance",
             new.id
         ));
     }
@@ -259,9 +259,7 @@ pub(crate) mod tests {
         newer.health.interval_s = 9;
         assert_eq!(judge(&old, &newer), Ok(Some(Change { recheck: true })));
         newer.env.insert("A".into(), "b".into());
-        assert!(
-            judge(&old, &newer).unwrap_err().contains("only size, health check and idle policy can change")
-        );
+        assert!(judge(&old, &newer).unwrap_err().contains("only size, health check, startup boost"));
     }
 
     #[test]

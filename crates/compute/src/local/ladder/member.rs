@@ -4,11 +4,11 @@ use super::clients::Clients;
 use super::{AGAIN_AFTER, Enrolment, LOOK, LOOK_ASLEEP};
 use crate::local::container::cgroup::{CgroupError, Cgroups, Limits};
 use crate::local::instance::state::Order;
-use apron_activity::channel::{FromNode, Stages};
+use apron_activity::channel::{FromNode, NOT_REACHED, Stages};
 use apron_activity::{Wakefulness, Watched, Watcher, key};
 use apron_model::idle::{self, Awake, Idleness, Rung, Standing};
 use apron_model::instance::{Health, Waterfall};
-use apron_model::meter::{Changes, Metered, Use};
+use apron_model::meter::{Change, Metered, Use};
 use apron_model::time::Timestamp;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -43,12 +43,18 @@ pub(super) struct Member {
     cpu: Option<Cpu>,
     /// Until then it may be starting.
     boosted_until: Instant,
+    /// Its CPU could not be set, and is tried again then.
+    cpu_again_at: Instant,
+    /// Nothing has been said of its health since its start.
+    starts: bool,
     /// What keeps it awake, by the last look.
     awake: Option<Awake>,
     /// It had something to do since its use was last noted.
     used: bool,
     /// How its start went, for those who wait for it.
     stages: Option<Stages>,
+    /// It was started for a request, and nobody has said that it answers.
+    awaits_answer: bool,
     /// How its use was noted last, at which size. None: not by this node.
     noted: Option<(Use, Limits)>,
 }
@@ -105,6 +111,7 @@ impl Member {
             key: key(&enrolment.id, enrolment.address),
             enrolment,
             healthy,
+            starts: !healthy,
             look_at: now,
             is_awake: watch::Sender::new(rung == Rung::Active),
             rung,
@@ -115,17 +122,23 @@ impl Member {
             waiting: BTreeSet::new(),
             failed: false,
             started: false,
-            cpu: None,
+            cpu: match rung {
+                Rung::Throttled => Some(Cpu::Cut),
+                Rung::Frozen => Some(Cpu::Whole),
+                Rung::Active | Rung::Zero => None,
+            },
             boosted_until: now,
+            cpu_again_at: now,
             awake: None,
             used: false,
             stages: None,
+            awaits_answer: false,
             noted: None,
         }
     }
 
     /// Adds how its use has changed since it was last noted.
-    pub(super) fn note(&mut self, changes: &mut Changes) {
+    pub(super) fn note(&mut self, changes: &mut Vec<Change>) {
         let was_used = std::mem::take(&mut self.used);
         let used = match self.rung {
             Rung::Zero if !self.started => Use::Asleep,
@@ -138,10 +151,10 @@ impl Member {
             let memory_mib = (limits.memory_bytes >> 20) as u32;
             let (instance, service, cpu_units) = (id.clone(), service.clone(), limits.cpu_units);
             let metered = Metered { instance, service, cpu_units, memory_mib };
-            changes.came.push((metered, std::mem::take(is_new)));
+            changes.push(Change::Came(metered, std::mem::take(is_new)));
         }
         if before.is_none_or(|(noted, _)| noted != used) {
-            changes.uses.push((id.clone(), used));
+            changes.push(Change::Uses(id.clone(), used));
         }
     }
 
@@ -153,6 +166,7 @@ impl Member {
             awake: self.awake,
             quiet_ms: now.saturating_duration_since(self.since).as_millis() as u64,
             requests: self.cell.as_ref().map_or(0, Watched::requests),
+            is_starting: self.started,
         }
     }
 
@@ -177,7 +191,7 @@ impl Member {
         self.heed_cpu(cgroups, now);
         let before = std::mem::replace(&mut self.looked_at, now);
         let busy = self.is_busy();
-        self.used |= busy != Busy::No || !self.healthy;
+        self.used |= busy != Busy::No || self.starts;
         self.awake = self.why_awake(busy, self.is_unseen() || clients.any_elsewhere());
         self.look_at = now + if self.rung == Rung::Active { LOOK } else { LOOK_ASLEEP };
         if let Some(awake) = self.awake {
@@ -220,13 +234,15 @@ impl Member {
     /// One that is awake has its whole CPU, unless its service has reached its cap, and while it starts more of it. A start
     /// is not cut: it would not end in the time that it has.
     fn heed_cpu(&mut self, cgroups: &Cgroups, now: Instant) {
-        if self.rung != Rung::Active {
+        if self.rung != Rung::Active && !self.started || now < self.cpu_again_at {
             return;
         }
+        let is_capped = self.enrolment.policy.is_capped;
         let cpu = match self.cpu {
             Some(Cpu::More) if !self.healthy && now < self.boosted_until => Cpu::More,
-            Some(Cpu::Cut) if !self.healthy => Cpu::Cut,
-            _ if self.healthy && self.enrolment.policy.is_capped => Cpu::Cut,
+            // It may be ill because of that; but it has cost enough.
+            Some(Cpu::Cut) if is_capped => Cpu::Cut,
+            _ if is_capped && self.healthy => Cpu::Cut,
             _ => Cpu::Whole,
         };
         if self.cpu != Some(cpu) {
@@ -234,6 +250,7 @@ impl Member {
                 Ok(()) => self.cpu = Some(cpu),
                 Err(error) => {
                     tracing::warn!(instance = %self.enrolment.id, %error, "it has not the CPU that it is to have");
+                    self.cpu_again_at = now + AGAIN_AFTER;
                 }
             }
         }
@@ -264,6 +281,16 @@ impl Member {
             }
         }
         self.cpu = Some(cpu);
+        Ok(())
+    }
+
+    /// The same for one that is to end: in an orderly way, which takes CPU, whatever its cap says.
+    fn lift_to_end(&mut self, cgroups: &Cgroups) -> Result<(), CgroupError> {
+        self.lift(cgroups)?;
+        if self.cpu == Some(Cpu::Cut) {
+            self.give(Cpu::Whole, cgroups)?;
+            self.cpu = Some(Cpu::Whole);
+        }
         Ok(())
     }
 
@@ -368,7 +395,7 @@ impl Member {
             return;
         }
         // Who is frozen hears no signal.
-        if let Err(error) = self.lift(cgroups) {
+        if let Err(error) = self.lift_to_end(cgroups) {
             return self.not_done("stopped", &error, now);
         }
         match self.enrolment.orders.try_send(Order::Sleep) {
@@ -432,6 +459,7 @@ impl Member {
 
     pub(super) fn hears(&mut self, health: &Health, waterfall: &Waterfall) {
         let has_verdict = !matches!(health, Health::Starting { .. });
+        self.starts &= !has_verdict;
         if self.rung != Rung::Zero {
             self.healthy = *health == Health::Healthy;
         } else if self.started && has_verdict {
@@ -439,12 +467,29 @@ impl Member {
             self.healthy = *health == Health::Healthy;
             self.started = false;
             self.stages = Some(stages(waterfall));
+            self.awaits_answer = true;
             let now = Instant::now();
             self.is_up(now);
             // For those who wait.
             self.look_at = now;
         }
         // What was said of a process that is being stopped says nothing of the next one.
+    }
+
+    /// A proxy has the beginning of an answer. Whoever says so again says nothing new.
+    pub(super) fn answered(&mut self, now: Instant) {
+        if std::mem::take(&mut self.awaits_answer) {
+            // For its waterfall: where its task has much to do, that goes without.
+            let _ = self.enrolment.orders.try_send(Order::Answered(now));
+        }
+    }
+
+    pub(super) fn is_awake_for_proxies(&self) -> bool {
+        self.rung == Rung::Active
+    }
+
+    pub(super) fn ended(&mut self) {
+        (self.started, self.starts) = (false, false);
     }
 
     pub(super) fn is_at_zero(&self) -> bool {
@@ -455,6 +500,7 @@ impl Member {
     pub(super) fn started(&mut self, limits: Limits) {
         self.enrolment.limits = limits;
         self.started = self.rung == Rung::Zero;
+        self.starts = true;
         self.is_boosted();
         self.used = true;
         self.is_awake.send_replace(true);
@@ -487,13 +533,15 @@ impl Member {
 
     pub(super) fn resized(&mut self, limits: Limits, cgroups: &Cgroups) -> Result<(), CgroupError> {
         self.enrolment.limits = limits;
-        self.give(self.cpu.unwrap_or(Cpu::Whole), cgroups)
+        // What is frozen has its whole CPU, and what it has later is set with the wake.
+        let cpu = if self.rung == Rung::Frozen { Cpu::Whole } else { self.cpu.unwrap_or(Cpu::Whole) };
+        self.give(cpu, cgroups)
     }
 
     /// It is not the ladder's any more, and awake.
     pub(super) fn leave(&mut self, cgroups: &Cgroups) {
         // Of a container that has ended there may be nothing left to be woken.
-        if let Err(error) = self.lift(cgroups) {
+        if let Err(error) = self.lift_to_end(cgroups) {
             tracing::debug!(instance = %self.enrolment.id, %error, "was not woken at its end");
         }
         self.rung = Rung::Active;
@@ -505,7 +553,7 @@ fn stages(waterfall: &Waterfall) -> Stages {
     let Waterfall { queued_ms, namespace_ms, mount_ms, exec_ms, listening_ms, healthy_ms, first_byte_ms: _ } =
         *waterfall;
     [queued_ms, namespace_ms, mount_ms, exec_ms, listening_ms, healthy_ms]
-        .map(|ms| u16::try_from(ms.unwrap_or(0)).unwrap_or(u16::MAX))
+        .map(|ms| ms.map_or(NOT_REACHED, |ms| u16::try_from(ms).unwrap_or(NOT_REACHED).min(NOT_REACHED - 1)))
 }
 
 fn wakefulness(rung: Rung) -> Wakefulness {

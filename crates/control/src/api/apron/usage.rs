@@ -10,7 +10,7 @@ use apron_model::limits;
 use apron_model::price::{self, Cap, Charge, NanoUsd};
 use apron_model::service::Service;
 use apron_model::time::{DAY_MS, WallTime, day_name};
-use apron_store::UsageRow;
+use apron_store::{FORGOTTEN, UsageRow};
 use apron_wire::Error;
 use apron_wire::apron::{
     CapState, DayUsage, GetUsageRequest, GetUsageResponse, InstanceUsage, ServiceUsage, Usage, UsageCharge,
@@ -37,12 +37,14 @@ impl Period {
         let from = WallTime(from.0 / DAY_MS * DAY_MS);
         let to = match input.end_time {
             None => now,
-            Some(end) => now.min(WallTime((wall_ms(end) / DAY_MS + 1) * DAY_MS - 1)),
+            Some(end) => {
+                now.min(WallTime((wall_ms(end) / DAY_MS).saturating_add(1).saturating_mul(DAY_MS) - 1))
+            }
         };
         if from > to {
             return Err(failure::invalid("StartTime lies behind EndTime, or in the future."));
         }
-        if to.day() - from.day() > limits::USAGE_DAYS_KEPT {
+        if now.day() - from.day() > limits::USAGE_DAYS_KEPT {
             let days = limits::USAGE_DAYS_KEPT;
             return Err(failure::invalid(format!(
                 "Usage is kept for {days} days, and StartTime lies further back."
@@ -59,7 +61,9 @@ impl Period {
 pub(super) async fn get(context: Context<'_>, input: GetUsageRequest) -> Result<GetUsageResponse, Error> {
     let period = Period::of(&input, context.platform.clock.wall())?;
     // What it cannot say now is missing, and is there the next time.
-    context.platform.node.meter().await;
+    if input.next_token.is_none() {
+        context.platform.node.meter().await;
+    }
     let (services, next_token) = match &input.service_arn {
         Some(arn) => (vec![of_one(context, arn, &period).await?], None),
         None => of_all(context, &input, &period).await?,
@@ -91,9 +95,9 @@ async fn of_all(
     });
     let mut services = Vec::with_capacity(rows.len());
     for row in &rows {
-        let known = match row.service.as_str() {
-            "" => None,
-            _ => store.service_get(&row.service).await.map_err(failure::store)?,
+        let known = match row.service.as_str().starts_with(FORGOTTEN) {
+            true => None,
+            false => store.service_get(&row.service).await.map_err(failure::store)?,
         };
         services.push(service_usage(context, known.as_ref(), row, period));
     }
