@@ -61,6 +61,7 @@ fn text(rules: &Text) -> Value {
         "arn:aws:iam::123456789012:role/service-role/demo",
         "arn:aws:kms:us-east-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef",
         "123456789012",
+        "1.5",
         &long,
     ];
     let fits = |candidate: &&str| crate::shape::text_rules_broken(rules, candidate).is_empty();
