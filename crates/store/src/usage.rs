@@ -15,24 +15,44 @@ use apron_model::price::Usage;
 use apron_model::time::WallTime;
 use std::ops::RangeInclusive;
 
-/// Adds rows to those of all instances, under this service; one text that is known at compile time.
-macro_rules! concat_fold {
-    ($service:literal, $rows:literal) => {
+/// Adds these rows to those that are there; one text that is known at compile time.
+macro_rules! concat_add {
+    ($($rows:expr),+) => {
         concat!(
-            "INSERT INTO usage (service, instance, day, active_unit_ms, provisioned_mib_ms, asleep_mib_ms, short_unit_ms, build_ms)
-             SELECT ",
-            $service,
-            ", '', day, CAST(SUM(active_unit_ms) AS BIGINT), CAST(SUM(provisioned_mib_ms) AS BIGINT),
-                CAST(SUM(asleep_mib_ms) AS BIGINT), CAST(SUM(short_unit_ms) AS BIGINT), CAST(SUM(build_ms) AS BIGINT)
-             FROM usage ",
-            $rows,
-            " GROUP BY service, day
-             ON CONFLICT (service, instance, day) DO UPDATE SET
+            "INSERT INTO usage (service, instance, day, active_unit_ms, provisioned_mib_ms, asleep_mib_ms, short_unit_ms, build_ms) ",
+            $($rows),+,
+            " ON CONFLICT (service, instance, day) DO UPDATE SET
                 active_unit_ms = usage.active_unit_ms + excluded.active_unit_ms,
                 provisioned_mib_ms = usage.provisioned_mib_ms + excluded.provisioned_mib_ms,
                 asleep_mib_ms = usage.asleep_mib_ms + excluded.asleep_mib_ms,
                 short_unit_ms = usage.short_unit_ms + excluded.short_unit_ms,
                 build_ms = usage.build_ms + excluded.build_ms"
+        )
+    };
+}
+
+/// The sums of rows, by the names of their columns.
+macro_rules! sums {
+    () => {
+        "CAST(SUM(active_unit_ms) AS BIGINT) AS active_unit_ms,
+         CAST(SUM(provisioned_mib_ms) AS BIGINT) AS provisioned_mib_ms,
+         CAST(SUM(asleep_mib_ms) AS BIGINT) AS asleep_mib_ms,
+         CAST(SUM(short_unit_ms) AS BIGINT) AS short_unit_ms,
+         CAST(SUM(build_ms) AS BIGINT) AS build_ms"
+    };
+}
+
+/// Adds rows to those of all instances, under this service.
+macro_rules! concat_fold {
+    ($service:literal, $rows:literal) => {
+        concat_add!(
+            "SELECT ",
+            $service,
+            ", '', day, ",
+            sums!(),
+            " FROM usage ",
+            $rows,
+            " GROUP BY service, day"
         )
     };
 }
@@ -116,18 +136,14 @@ impl Store {
         after: Option<&ServiceId>,
         limit: u32,
     ) -> Result<Vec<UsageRow>, StoreError> {
-        let rows = query(
-            "SELECT usage.service, '' AS instance, MIN(day) AS day,
-                    CAST(SUM(active_unit_ms) AS BIGINT) AS active_unit_ms,
-                    CAST(SUM(provisioned_mib_ms) AS BIGINT) AS provisioned_mib_ms,
-                    CAST(SUM(asleep_mib_ms) AS BIGINT) AS asleep_mib_ms,
-                    CAST(SUM(short_unit_ms) AS BIGINT) AS short_unit_ms,
-                    CAST(SUM(build_ms) AS BIGINT) AS build_ms
-             FROM usage LEFT JOIN service ON service.id = usage.service
+        let rows = query(concat!(
+            "SELECT usage.service, '' AS instance, MIN(day) AS day, ",
+            sums!(),
+            " FROM usage LEFT JOIN service ON service.id = usage.service
              WHERE day BETWEEN $1 AND $2 AND usage.service > $3
                  AND (service.region = $4 OR usage.service = $5)
              GROUP BY usage.service ORDER BY usage.service LIMIT $6",
-        )
+        ))
         .bind(i64::from(*days.start()))
         .bind(i64::from(*days.end()))
         .bind(after.map_or("", ServiceId::as_str))
@@ -185,26 +201,17 @@ async fn add(
     build_ms: u64,
 ) -> Result<(), StoreError> {
     let Usage { active_unit_ms, provisioned_mib_ms, asleep_mib_ms, short_unit_ms } = usage;
-    query(
-        "INSERT INTO usage (service, instance, day, active_unit_ms, provisioned_mib_ms, asleep_mib_ms, short_unit_ms, build_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-         ON CONFLICT (service, instance, day) DO UPDATE SET
-            active_unit_ms = usage.active_unit_ms + excluded.active_unit_ms,
-            provisioned_mib_ms = usage.provisioned_mib_ms + excluded.provisioned_mib_ms,
-            asleep_mib_ms = usage.asleep_mib_ms + excluded.asleep_mib_ms,
-            short_unit_ms = usage.short_unit_ms + excluded.short_unit_ms,
-            build_ms = usage.build_ms + excluded.build_ms",
-    )
-    .bind(service)
-    .bind(instance)
-    .bind(i64::from(day))
-    .bind(int(active_unit_ms))
-    .bind(int(provisioned_mib_ms))
-    .bind(int(asleep_mib_ms))
-    .bind(int(short_unit_ms))
-    .bind(int(build_ms))
-    .execute(tx)
-    .await?;
+    query(concat_add!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"))
+        .bind(service)
+        .bind(instance)
+        .bind(i64::from(day))
+        .bind(int(active_unit_ms))
+        .bind(int(provisioned_mib_ms))
+        .bind(int(asleep_mib_ms))
+        .bind(int(short_unit_ms))
+        .bind(int(build_ms))
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
