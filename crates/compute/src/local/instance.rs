@@ -79,6 +79,8 @@ pub(super) struct Instance {
     /// Work of the present state; dropped, and so ended, with it.
     work: JoinSet<()>,
     began: Instant,
+    /// How far its present start has come. Others see it as it goes on, or, of one that rises, when it has.
+    waterfall: Waterfall,
     backoff_ms: u64,
     watch: Option<WatchId>,
     /// While its container runs, or sleeps.
@@ -117,6 +119,7 @@ impl Instance {
             events_to,
             work: JoinSet::new(),
             began,
+            waterfall: Waterfall::default(),
             backoff_ms: BACKOFF_MS_MIN,
             watch: None,
             place: None,
@@ -156,7 +159,7 @@ impl Instance {
             (Adopted::Nothing, Some(_)) => self.clear(Duration::ZERO),
             (Adopted::Alive(alive), None) => {
                 tracing::info!(instance = %self.wanted.spec.id, pid = alive.pid(), "adopted");
-                self.running(*alive, self.wanted.health(), Waterfall::default());
+                self.running(*alive, self.wanted.health());
             }
             (Adopted::Exited(exit), None) => self.exited(exit),
             (Adopted::Nothing, None) => self.start(self.began),
@@ -298,20 +301,19 @@ impl Instance {
         self.began = began;
         self.size = Some(self.wanted.spec.size);
         self.end_reason = None;
+        self.waterfall = Waterfall::default();
         // Who sleeps is as good as running.
-        let hidden = self.rises;
-        self.show(|shown| {
-            shown.waterfall = Waterfall::default();
-            if hidden {
-                return;
-            }
-            match std::mem::replace(&mut shown.phase, Phase::Creating) {
-                Phase::Exited(exit) => shown.last_exit = Some(exit),
-                Phase::Failed(fault) if !fault.permanent => shown.phase = Phase::Failed(fault),
-                Phase::Failed(_) | Phase::Creating | Phase::Running | Phase::Stopping => {}
-            }
-            shown.health = Health::Starting { hint: None };
-        });
+        if !self.rises {
+            self.show(|shown| {
+                shown.waterfall = Waterfall::default();
+                match std::mem::replace(&mut shown.phase, Phase::Creating) {
+                    Phase::Exited(exit) => shown.last_exit = Some(exit),
+                    Phase::Failed(fault) if !fault.permanent => shown.phase = Phase::Failed(fault),
+                    Phase::Failed(_) | Phase::Creating | Phase::Running | Phase::Stopping => {}
+                }
+                shown.health = Health::Starting { hint: None };
+            });
+        }
         let (machine, spec, address) = (self.machine.clone(), self.wanted.spec.clone(), self.wanted.address);
         let pair = self.pair.clone();
         self.work(async move |events| {
@@ -325,14 +327,14 @@ impl Instance {
         if let Some(removing) = self.wanted.removing {
             return self.stop(Arc::new(born.alive), removing);
         }
-        let waterfall = Waterfall {
+        self.waterfall = Waterfall {
             queued_ms: Some(born.queued_ms),
             namespace_ms: Some(born.namespace_ms),
             mount_ms: Some(born.mount_ms),
             exec_ms: Some(born.exec_ms),
             ..Waterfall::default()
         };
-        self.running(born.alive, Health::Starting { hint: None }, waterfall);
+        self.running(born.alive, Health::Starting { hint: None });
         if self.wanted.layers != born.layers {
             let mut next = self.wanted.clone();
             next.layers = born.layers;
@@ -364,20 +366,20 @@ impl Instance {
         self.show(|shown| shown.phase = Phase::Failed(fault.bounded()));
     }
 
-    fn running(&mut self, alive: Alive, health: Health, waterfall: Waterfall) {
+    fn running(&mut self, alive: Alive, health: Health) {
         let alive = Arc::new(alive);
-        let hidden = self.rises;
-        self.show(|shown| {
-            shown.phase = Phase::Running;
-            shown.waterfall = waterfall;
-            if !hidden {
+        if !self.rises {
+            let waterfall = self.waterfall;
+            self.show(|shown| {
+                shown.phase = Phase::Running;
+                shown.waterfall = waterfall;
                 shown.health = health.clone();
-            }
-        });
+            });
+        }
         match &self.place {
             Some(place) => place.started(Limits::of(self.size.unwrap_or(self.wanted.spec.size))),
             // The birth of one that was found running was not seen.
-            None => self.enrol(health == Health::Healthy, waterfall.exec_ms.is_some()),
+            None => self.enrol(health == Health::Healthy, self.waterfall.exec_ms.is_some()),
         }
         let id = &self.wanted.spec.id;
         if self.watch.is_none() {
@@ -437,33 +439,41 @@ impl Instance {
         let elapsed = elapsed_ms(self.began);
         let health = match news {
             health::News::Listening => {
-                return self.show(|shown| shown.waterfall.listening_ms = Some(elapsed));
+                self.waterfall.listening_ms = Some(elapsed);
+                return self.show_stages();
             }
             health::News::Health(health) => bounded(health),
         };
-        let healthy = health == Health::Healthy;
+        // An adopted container's birth was not seen.
+        let seen = self.waterfall.exec_ms.is_some() && self.waterfall.healthy_ms.is_none();
+        if health == Health::Healthy && seen {
+            self.waterfall.healthy_ms = Some(elapsed);
+        }
         let next = self.wanted.with_health(&health);
         // Before anything else: somebody may be waiting for it.
         if let Some(place) = &self.place {
-            let known = self.shown.lock().unwrap_or_else(PoisonError::into_inner).waterfall;
-            place.hears(&health, &Waterfall { healthy_ms: healthy.then_some(elapsed), ..known });
+            place.hears(&health, &self.waterfall);
         }
         self.rises &= matches!(health, Health::Starting { .. });
-        let hidden = self.rises;
-        self.show(|shown| {
-            if !hidden {
-                shown.health = health;
-            }
-            // An adopted container's birth was not seen.
-            let seen = shown.waterfall.exec_ms.is_some() && shown.waterfall.healthy_ms.is_none();
-            if healthy && seen {
-                shown.waterfall.healthy_ms = Some(elapsed);
-            }
-        });
+        if !self.rises {
+            let waterfall = self.waterfall;
+            self.show(|shown| {
+                shown.phase = Phase::Running;
+                (shown.health, shown.waterfall) = (health, waterfall);
+            });
+        }
         if let Some(next) = next {
             self.keep_if_possible(next).await;
         }
         drop(alive);
+    }
+
+    /// Shows the stages of a start that is shown.
+    fn show_stages(&self) {
+        if !self.rises {
+            let waterfall = self.waterfall;
+            self.show(|shown| shown.waterfall = waterfall);
+        }
     }
 
     async fn restart(&mut self) {

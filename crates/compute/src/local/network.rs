@@ -406,9 +406,8 @@ fn attach(link: &Link) -> Result<(), NetworkError> {
     nix::sched::setns(&netns, nix::sched::CloneFlags::CLONE_NEWNET)
         .map_err(|e| kernel("enter the network namespace", e))?;
     with_netlink(async |handle| {
-        for interface in ["all", "default", "eth0"] {
-            sysctl("ipv6", interface, "disable_ipv6", "1")?;
-        }
+        // Of all interfaces, and of those that come: `addrconf_disable_ipv6` in the kernel's net/ipv6/addrconf.c.
+        sysctl("ipv6", "all", "disable_ipv6", "1")?;
         // Ports below 1024 are the instance's own; a program without root may listen on 80, as in Docker.
         let low_ports = Path::new("/proc/sys/net/ipv4/ip_unprivileged_port_start");
         fs::write(low_ports, "0").map_err(|e| kernel("open low ports", e))?;

@@ -1,7 +1,7 @@
 //! Platforms side by side, and their ends, whole or half made.
 
 use super::{Namespace, Outside, Platform, check_refused, command, netns, serve};
-use apron_compute::local::instance::listening::{Readiness, listeners, readiness};
+use apron_compute::local::instance::listening::{Readiness, Sockets, readiness};
 use apron_compute::local::network::cidr::Cidr;
 use apron_compute::local::network::{Names, NetworkError, purge};
 use std::net::TcpListener;
@@ -109,9 +109,9 @@ fn listeners_of_a_namespace_are_told_apart() {
         let port = local.local_addr().unwrap().port();
         (local, port)
     });
-    let found = listeners(namespace.tid).unwrap();
+    let found = Sockets::of(namespace.tid).listeners().unwrap();
     assert_eq!(found.len(), 1, "nothing of the host's: {found:?}");
-    let hint = |wanted: u16| match readiness(&listeners(namespace.tid).unwrap(), wanted) {
+    let hint = |wanted: u16| match readiness(&Sockets::of(namespace.tid).listeners().unwrap(), wanted) {
         Readiness::Listening => "listening".to_owned(),
         Readiness::NotYet { hint } => hint,
     };

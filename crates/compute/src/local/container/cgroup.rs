@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Processes and threads of one instance. Bounds a fork bomb; a large Java or Node server has some hundreds.
@@ -106,8 +107,17 @@ enum Layout {
 }
 
 impl Cgroups {
-    /// Finds out what this host has. Cheap; nothing is changed.
+    /// Finds out what this host has, once in the life of a process. Nothing is changed.
     pub fn detect() -> Result<Cgroups, CgroupError> {
+        // The list of mounts has two rows for each instance.
+        static FOUND: OnceLock<Cgroups> = OnceLock::new();
+        match FOUND.get() {
+            Some(found) => Ok(found.clone()),
+            None => Cgroups::look().map(|found| FOUND.get_or_init(|| found).clone()),
+        }
+    }
+
+    fn look() -> Result<Cgroups, CgroupError> {
         let path = Path::new("/proc/self/mountinfo");
         let mounts = fs::read_to_string(path).map_err(|source| io_error("read", path, source))?;
         let layout = layout(&mounts)?;

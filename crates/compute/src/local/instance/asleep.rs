@@ -5,7 +5,7 @@ use super::state::{Adopted, Event, State};
 use super::{BACKOFF_MS_MIN, Instance, STABLE, send};
 use crate::local::container::cgroup::Limits;
 use crate::local::ladder::{Enrolment, Place};
-use apron_model::instance::{Fault, Health, Phase, Waterfall};
+use apron_model::instance::{Fault, Health, Phase};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +52,7 @@ impl Instance {
         place.failed();
         self.rises = false;
         self.wanted.asleep = false;
+        self.show_stages();
         true
     }
 
@@ -132,14 +133,12 @@ impl Instance {
     }
 
     /// Who it was started for has been answered.
-    pub(super) fn answered(&self, at: Instant) {
+    pub(super) fn answered(&mut self, at: Instant) {
         let elapsed = u32::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u32::MAX);
-        self.show(|shown| {
-            let Waterfall { healthy_ms, first_byte_ms, .. } = &mut shown.waterfall;
-            if healthy_ms.is_some() {
-                first_byte_ms.get_or_insert(elapsed);
-            }
-        });
+        if self.waterfall.healthy_ms.is_some() && self.waterfall.first_byte_ms.is_none() {
+            self.waterfall.first_byte_ms = Some(elapsed);
+            self.show_stages();
+        }
     }
 
     async fn keep_awake(&mut self) {

@@ -9,7 +9,7 @@
 
 mod probe;
 
-use crate::local::instance::listening::{self, Readiness};
+use crate::local::instance::listening::{self, Readiness, Sockets};
 use apron_model::instance::{Health, HealthCheck};
 use apron_model::limits;
 use probe::{Answer, Failing, probe};
@@ -22,6 +22,8 @@ use tokio::time::{Instant, sleep};
 /// The listening socket is looked for this often at first, and ever less often for a slow program.
 const LISTENING_POLL_MS_MIN: u64 = 2;
 const LISTENING_POLL_MS_MAX: u64 = 100;
+/// What a program that does not listen yet is waited for is told after this time: most listen before it.
+const HINT_AFTER: Duration = Duration::from_millis(500);
 /// A failed check of an instance that was never healthy is repeated after this time at first, doubled up to
 /// the interval: the first healthy answer is what a deployment waits for.
 const FIRST_RETRY_MS: u64 = 50;
@@ -144,8 +146,11 @@ pub async fn watch(
     news: mpsc::Sender<News>,
 ) {
     let asked = check.clone();
-    let look =
-        move || listening::listeners(pid).map(|found| listening::readiness(&found, address.port())).ok();
+    let mut sockets = None;
+    let look = move || {
+        let sockets = sockets.get_or_insert_with(|| Sockets::of(pid));
+        sockets.listeners().map(|found| listening::readiness(&found, address.port())).ok()
+    };
     let ask = move || {
         let check = asked.clone();
         async move { probe(&check, address).await }
@@ -157,7 +162,7 @@ async fn watch_with<F: Future<Output = Answer>>(
     check: HealthCheck,
     counts_from: Instant,
     known: Health,
-    look: impl Fn() -> Option<Readiness>,
+    look: impl FnMut() -> Option<Readiness>,
     ask: impl Fn() -> F,
     mut awake: Option<watch::Receiver<bool>>,
     news: mpsc::Sender<News>,
@@ -212,14 +217,17 @@ async fn watch_with<F: Future<Output = Answer>>(
 /// Polls until something listens on the port. An error means that nobody wants to know any more.
 async fn wait_for_listener(
     verdict: &mut Verdict,
-    look: impl Fn() -> Option<Readiness>,
+    mut look: impl FnMut() -> Option<Readiness>,
     news: &mpsc::Sender<News>,
 ) -> Result<(), ()> {
     let mut pause_ms = LISTENING_POLL_MS_MIN;
+    let hints_from = Instant::now() + HINT_AFTER;
     loop {
         match look() {
             Some(Readiness::Listening) => return Ok(()),
-            Some(Readiness::NotYet { hint }) if verdict.hint(hint.clone()) => {
+            Some(Readiness::NotYet { hint })
+                if Instant::now() >= hints_from && verdict.hint(hint.clone()) =>
+            {
                 news.send(News::Health(verdict.health().clone())).await.map_err(drop)?;
             }
             // Nothing new, or the process is gone: its exit is reported elsewhere and ends this watch.
@@ -318,7 +326,7 @@ mod tests {
         let asked = RefCell::new(Vec::new());
         let look = || {
             looks.set(looks.get() + 1);
-            Some(if began.elapsed() < Duration::from_millis(300) {
+            Some(if began.elapsed() < Duration::from_millis(700) {
                 Readiness::NotYet { hint: "nothing listens yet".into() }
             } else {
                 Readiness::Listening
@@ -345,10 +353,33 @@ mod tests {
         let answers = News::Health(Health::Starting { hint: None });
         assert_eq!(seen, [starting, News::Listening, answers, News::Health(Health::Healthy)]);
         let asked = asked.into_inner();
-        assert!(asked[0] < Duration::from_millis(400), "{asked:?}");
+        assert!(asked[0] < Duration::from_millis(800), "{asked:?}");
         assert_eq!(asked[1] - asked[0], Duration::from_millis(FIRST_RETRY_MS));
         assert_eq!(asked[2] - asked[1], Duration::from_secs(5));
         assert!(looks.get() < 40, "{} looks", looks.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_quick_start_no_hint_is_told() {
+        let (sender, mut news) = mpsc::channel(64);
+        let began = Instant::now();
+        let look = || {
+            Some(if began.elapsed() < Duration::from_millis(300) {
+                Readiness::NotYet { hint: "nothing listens yet".into() }
+            } else {
+                Readiness::Listening
+            })
+        };
+        let ask = || std::future::ready(Ok(()));
+        let unknown = Health::Starting { hint: None };
+        let watching = watch_with(check(HealthProtocol::Tcp), began, unknown, look, ask, None, sender);
+        let reading = async {
+            let seen = [news.recv().await, news.recv().await];
+            news.close();
+            seen
+        };
+        let ((), seen) = tokio::join!(watching, reading);
+        assert_eq!(seen, [Some(News::Listening), Some(News::Health(Health::Healthy))]);
     }
 
     #[tokio::test(start_paused = true)]
