@@ -224,6 +224,7 @@ mod tests {
         assert_eq!(meter.hand(None).unwrap(), first, "and also by the next");
         let taken = Taken { meter: first.meter.clone(), number: first.batch.number };
         assert_eq!(meter.hand(Some(&taken)).unwrap(), first, "there is no more");
+        std::thread::sleep(Duration::from_millis(20));
         meter.second(came("b"));
         let next = meter.hand(Some(&taken)).unwrap();
         assert_eq!(next.batch.number, first.batch.number + 1);
@@ -266,6 +267,8 @@ mod tests {
         meter.0.lock().unwrap().file = Some(OpenOptions::new().write(true).open("/dev/full").unwrap());
         meter.second(came("a"));
         assert!(meter.0.lock().unwrap().file.is_none());
+        // What took no time was not used.
+        std::thread::sleep(Duration::from_millis(20));
         meter.second(came("b"));
         let handed = Meter::open(&path).unwrap().hand(None).unwrap();
         let who: Vec<&str> = handed.batch.rows.iter().map(|row| row.instance.as_str()).collect();

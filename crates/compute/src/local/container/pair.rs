@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Ids of one pair; images use all 16 bits.
 pub const IDS: u32 = 65_536;
@@ -30,8 +30,6 @@ pub const READY_DEFAULT: usize = 2;
 /// below 2^31, because some programs keep ids in a signed number.
 const FIRST_ID: u32 = 0x7000_0000;
 const BLOCKS: u32 = 4096;
-/// Making namespaces takes milliseconds; under a flood of network namespaces seconds were seen.
-const STEP_WAIT: Duration = Duration::from_secs(10);
 /// Pause before the pool is filled again after it could not be.
 const REFILL_RETRY: Duration = Duration::from_secs(5);
 const NSFS_MAGIC: i64 = 0x6e73_6673;
@@ -41,8 +39,8 @@ pub enum PairError {
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// The kernel refused: user namespaces are switched off, or a limit of them is reached.
-    #[error("cannot make a {what} namespace: {source}")]
-    Namespace { what: &'static str, source: io::Error },
+    #[error("cannot make a user and a network namespace: {source}")]
+    Namespace { source: io::Error },
     #[error("all {BLOCKS} ranges of user ids are in use")]
     NoIdsLeft,
 }
@@ -293,22 +291,19 @@ fn existing(dir: &Path) -> Result<Vec<u32>, PairError> {
     Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// A child unshares and this process writes the id maps, as the kernel demands of two sides.
+/// A child is in them while this process writes the id maps and holds them.
 fn make_namespaces(pair: &Pair) -> Result<(), PairError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&pair.dir)
         .map_err(|source| io_error("make", &pair.dir, source))?;
-    let mut child = NamespaceChild::start()?;
-    child.wait_for_step("user")?;
+    let child = NamespaceChild::start()?;
     for file in ["uid_map", "gid_map"] {
         let path = PathBuf::from(format!("/proc/{}/{file}", child.pid));
         let map = format!("0 {} {IDS}", pair.first_id);
         fs::write(&path, map).map_err(|source| io_error("write", &path, source))?;
     }
-    child.let_go()?;
-    child.wait_for_step("network")?;
     hold(pair, child.pid)?;
     let marker = pair.marker();
     fs::write(&marker, "").map_err(|source| io_error("make", &marker, source))
@@ -373,63 +368,38 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> PairError {
     PairError::Io { action, path: path.to_path_buf(), source }
 }
 
-/// The process that enters the new namespaces. It is ended when this value goes.
+/// A process in new namespaces, which does nothing. It is ended when this value goes.
+///
+/// It shares the node's memory, files and all: with a copy, the kernel copies the tables of a large process, and then each
+/// page that the node writes to.
 struct NamespaceChild {
     pid: i32,
-    from_child: OwnedFd,
-    to_child: OwnedFd,
+    /// It lives on it, so it goes after the child.
+    _stack: Box<[u128; STACK_WORDS]>,
 }
+
+/// 16 KiB, in words of the alignment that the processor's calls want.
+const STACK_WORDS: usize = 1024;
 
 impl NamespaceChild {
     fn start() -> Result<NamespaceChild, PairError> {
-        let failed = |source: nix::Error| PairError::Namespace { what: "user", source: source.into() };
-        let (from_child, child_out) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed)?;
-        let (child_in, to_child) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed)?;
-        let (out, input) = (child_out.as_raw_fd(), child_in.as_raw_fd());
-        let parent = std::process::id() as i32;
-        // SAFETY: the node has threads, so until it ends the child makes system calls only: no allocation, no
-        // lock, no destructor.
-        match unsafe { libc::fork() } {
-            -1 => Err(failed(nix::Error::last())),
-            // SAFETY: this is the child, and both are its open descriptors.
-            0 => unsafe { namespace_child(parent, out, input) },
-            pid => Ok(NamespaceChild { pid, from_child, to_child }),
-        }
-    }
-
-    /// The child says a step's errno as four bytes.
-    fn wait_for_step(&mut self, what: &'static str) -> Result<(), PairError> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let failed = |source: io::Error| PairError::Namespace { what, source };
-        let deadline = Instant::now() + STEP_WAIT;
-        let mut errno = [0u8; 4];
-        let mut length = 0;
-        while length < errno.len() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let ready = poll(&mut [PollFd::new(self.from_child.as_fd(), PollFlags::POLLIN)], timeout);
-            let read = match ready {
-                Ok(0) => return Err(failed(io::ErrorKind::TimedOut.into())),
-                Ok(_) => nix::unistd::read(&self.from_child, &mut errno[length..]),
-                Err(error) => Err(error),
-            };
-            match read {
-                Ok(0) => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => length += count,
-                Err(nix::Error::EINTR) => {}
-                Err(error) => return Err(failed(error.into())),
-            }
-        }
-        match i32::from_ne_bytes(errno) {
-            0 => Ok(()),
-            errno => Err(failed(io::Error::from_raw_os_error(errno))),
-        }
-    }
-
-    fn let_go(&mut self) -> Result<(), PairError> {
-        nix::unistd::write(&self.to_child, b"g")
-            .map(|_| ())
-            .map_err(|source| PairError::Namespace { what: "user", source: source.into() })
+        let failed = |source: nix::Error| PairError::Namespace { source: source.into() };
+        let mut stack = Box::new([0u128; STACK_WORDS]);
+        let top = stack.as_mut_ptr_range().end.cast();
+        // The kernel makes the user namespace first, so that the network namespace belongs to it: clone(2).
+        let flags =
+            libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_NEWUSER | libc::CLONE_NEWNET | libc::SIGCHLD;
+        let parent = std::process::id() as usize as *mut libc::c_void;
+        // What is sent to the node's group is not for the child, which has the node's handlers.
+        let all = nix::sys::signal::SigSet::all();
+        let before = all.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).map_err(failed)?;
+        // SAFETY: the stack is the child's alone, and outlives it. The child makes system calls only, of which none can fail:
+        // no allocation, no lock, no errno, which would be this thread's.
+        let pid = unsafe { libc::clone(namespace_child, top, flags, parent) };
+        let made = nix::Error::result(pid);
+        before.thread_set_mask().map_err(failed)?;
+        let pid = made.map_err(failed)?;
+        Ok(NamespaceChild { pid, _stack: stack })
     }
 }
 
@@ -443,72 +413,18 @@ impl Drop for NamespaceChild {
     }
 }
 
-/// # Safety
-/// Runs in a fresh fork of `parent`, which has threads; both descriptors are open.
-unsafe fn namespace_child(parent: i32, out: i32, input: i32) -> ! {
-    // SAFETY: nothing but system calls on our own stack.
-    unsafe {
-        // The node's lock and sockets must not outlive the node in here.
-        close_all_but(out, input);
-        die_with(parent);
-        say(out, libc::unshare(libc::CLONE_NEWUSER));
-        let mut byte = 0u8;
-        if libc::read(input, (&raw mut byte).cast(), 1) != 1 {
-            libc::_exit(1);
-        }
-        // Now uid 0 of the new user namespace, so that the network namespace belongs to it.
-        if libc::syscall(libc::SYS_setresgid, 0, 0, 0) != 0
-            || libc::syscall(libc::SYS_setresuid, 0, 0, 0) != 0
-        {
-            say(out, -1);
-        }
-        // A change of user takes the signal for a parent's death back.
-        die_with(parent);
-        say(out, libc::unshare(libc::CLONE_NEWNET));
-        // The parent holds the namespaces, then ends this process.
-        loop {
-            libc::pause();
-        }
-    }
-}
-
-/// # Safety
-/// As `namespace_child`. Nothing else of the process may use a descriptor afterwards.
-unsafe fn close_all_but(one: i32, other: i32) {
-    let (low, high) = (one.min(other) as u32, one.max(other) as u32);
-    for (first, last) in [(0, low.wrapping_sub(1)), (low + 1, high - 1), (high + 1, u32::MAX)] {
-        // Empty ranges: nothing below 0, and neighbours. The kernel is newer than the call, so it cannot fail.
-        if first <= last && !(first == 0 && low == 0) {
-            // SAFETY: no memory is involved.
-            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-        }
-    }
-}
-
-/// Ends this process with its parent, also when that has ended already.
-///
-/// # Safety
-/// As `namespace_child`.
-unsafe fn die_with(parent: i32) {
+/// Waits to be ended, by its parent or with it.
+extern "C" fn namespace_child(parent: *mut libc::c_void) -> i32 {
     // SAFETY: no memory is involved.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != parent {
-            libc::_exit(1);
+        // As a number of the namespace that the process is in, which is the parent's. It may have ended before the call.
+        if libc::getppid() as usize == parent as usize {
+            loop {
+                libc::pause();
+            }
         }
-    }
-}
-
-/// # Safety
-/// As `namespace_child`.
-unsafe fn say(out: i32, result: i32) {
-    // SAFETY: errno is this thread's own, and the buffer is on our stack.
-    unsafe {
-        let errno = if result == 0 { 0 } else { *libc::__errno_location() };
-        libc::write(out, errno.to_ne_bytes().as_ptr().cast(), 4);
-        if errno != 0 {
-            libc::_exit(1);
-        }
+        libc::_exit(1)
     }
 }
 
