@@ -6,6 +6,7 @@ use apron_model::idle::Standing;
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::{InstanceSpec, Observed};
 use apron_model::meter::{Handed, Taken};
+use apron_model::scaling::Readings;
 use futures_util::Stream;
 use std::future::Future;
 use std::time::Duration;
@@ -73,6 +74,8 @@ pub trait Driver: Send + Sync + 'static {
         &self,
         service: &ServiceId,
     ) -> impl Future<Output = Result<Vec<Standing>, DriverError>> + Send;
+    /// What the instances of these services that are awake and healthy have used so far, and use now.
+    fn readings(&self, services: &[ServiceId]) -> impl Future<Output = Result<Readings, DriverError>> + Send;
     /// What instances used. The same again, until its number is said to be taken.
     fn usage(&self, taken: Option<&Taken>) -> impl Future<Output = Result<Handed, DriverError>> + Send;
     /// The service is gone for good: what is kept between its builds goes too. An unknown one is a success.

@@ -5,6 +5,7 @@
 //! so a test sees every phase and needs no clock. Around each effect the driver passes a gate, so that a caller that
 //! is dropped at any of its await points is cut before or behind the effect.
 
+mod driver;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use apron_model::ids::{Digest, Generation, InstanceId, ServiceId};
 use apron_model::instance::{Exit, Fault, Health, InstanceSpec, Observed, Phase, Waterfall};
 use apron_model::limits;
 use apron_model::meter::{Batch, Handed, Row, Taken};
+use apron_model::scaling::Readings;
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, stream};
 use std::collections::{BTreeMap, VecDeque};
@@ -124,6 +126,7 @@ struct State {
     /// What instances used, and what of it is handed on.
     used: Vec<Row>,
     batch: Batch,
+    readings: Readings,
     ensured: u64,
     removed: u64,
     built: u64,
@@ -138,6 +141,11 @@ struct Instance {
 }
 
 impl World {
+    /// From now on instances use that much.
+    pub fn reads(&self, readings: Readings) {
+        self.state().readings = readings;
+    }
+
     pub fn new() -> World {
         World::default()
     }
@@ -422,176 +430,4 @@ impl Instance {
 
 fn exit(code: i32, last_lines: Vec<String>) -> Exit {
     Exit { code: Some(code), signal: None, out_of_memory: false, reason: None, last_lines }
-}
-
-impl Driver for World {
-    fn can(&self) -> Can {
-        Can { resize_in_place: true, stable_addresses: true }
-    }
-
-    async fn ensure(&self, want: &InstanceSpec) -> Result<(), DriverError> {
-        self.pass().await;
-        {
-            let mut state = self.reachable()?;
-            if let Some(Behaviour::Refused { reason }) = state.behaviours.get(&want.image) {
-                return Err(DriverError::Refused(reason.clone()));
-            }
-            state.ensured += 1;
-            state.note(Effect::Ensured { id: want.id.clone(), generation: want.generation });
-            match state.instances.get_mut(&want.id) {
-                Some(known) if known.observed.generation >= want.generation => {}
-                Some(known) => {
-                    known.spec = want.clone();
-                    known.observed.generation = want.generation;
-                }
-                None => {
-                    let instance = state.make(want);
-                    state.instances.insert(want.id.clone(), instance);
-                }
-            }
-        }
-        self.hint(&Hint::Instances);
-        self.pass().await;
-        self.answered()
-    }
-
-    async fn remove(&self, id: &InstanceId, _grace: Duration) -> Result<(), DriverError> {
-        self.pass().await;
-        {
-            let mut state = self.reachable()?;
-            if let Some(reason) = &state.removes_nothing {
-                return Err(DriverError::Refused(reason.clone()));
-            }
-            state.removed += 1;
-            state.note(Effect::Removed(id.clone()));
-            if let Some(instance) = state.instances.get_mut(id) {
-                instance.observed.phase = Phase::Stopping;
-                instance.looks = 0;
-            }
-        }
-        self.hint(&Hint::Instances);
-        self.pass().await;
-        self.answered()
-    }
-
-    async fn list(&self) -> Result<Vec<Observed>, DriverError> {
-        self.pass().await;
-        let (list, moving) = {
-            let mut state = self.reachable()?;
-            let State { instances, behaviours, room, .. } = &mut *state;
-            let before = instances.len();
-            instances.retain(|_, instance| instance.observed.phase != Phase::Stopping || instance.looks == 0);
-            let mut moving = instances.len() != before;
-            let mut started = instances.values().filter(|instance| instance.is_started()).count();
-            for instance in instances.values_mut() {
-                if !instance.is_started() {
-                    if room.is_some_and(|room| started >= room) {
-                        moving |= instance.lacks_memory();
-                        continue;
-                    }
-                    started += 1;
-                }
-                let behaviour = behaviours.get(&instance.spec.image).unwrap_or(&Behaviour::Healthy);
-                moving |= instance.step(behaviour);
-            }
-            let list = instances.values().map(|instance| instance.observed.clone()).collect();
-            (list, moving)
-        };
-        if moving {
-            self.hint(&Hint::Instances);
-        }
-        self.pass().await;
-        self.answered().map(|()| list)
-    }
-
-    async fn changes(&self) -> Result<impl Stream<Item = Hint> + Send, DriverError> {
-        let (sender, receiver) = mpsc::channel(HINTS_MAX);
-        self.reachable()?.listeners.push(sender);
-        Ok(stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) }))
-    }
-
-    async fn output(&self, id: &InstanceId, from: u64) -> Result<Output, DriverError> {
-        let state = self.reachable()?;
-        let Some(instance) = state.instances.get(id) else {
-            return Err(DriverError::Refused(format!("no instance {id}")));
-        };
-        let lines: Vec<OutputLine> = instance.output.iter().skip(from as usize).cloned().collect();
-        Ok(Output { next: from + lines.len() as u64, lines })
-    }
-
-    /// Time does not pass here, so nothing goes to sleep.
-    async fn standing(&self, service: &ServiceId) -> Result<Vec<Standing>, DriverError> {
-        let state = self.reachable()?;
-        let of_service = state.instances.values().filter(|instance| instance.spec.service == *service);
-        let standing = |instance: &Instance| Standing {
-            instance: instance.spec.id.clone(),
-            rung: Rung::Active,
-            policy: instance.spec.idle,
-            awake: None,
-            quiet_ms: 0,
-            requests: 0,
-            is_starting: false,
-        };
-        Ok(of_service.map(standing).collect())
-    }
-
-    async fn usage(&self, taken: Option<&Taken>) -> Result<Handed, DriverError> {
-        self.pass().await;
-        let handed = {
-            let mut state = self.reachable()?;
-            let (number, taken) = (state.batch.number, taken.map(|taken| taken.number));
-            let is_taken = number == 0 || taken.is_some_and(|taken| taken >= number);
-            if is_taken && !state.used.is_empty() {
-                let number = number.max(taken.unwrap_or(0)) + 1;
-                state.batch = Batch { number, rows: std::mem::take(&mut state.used) };
-            }
-            Handed { meter: "simulated".to_owned(), batch: state.batch.clone() }
-        };
-        self.pass().await;
-        self.answered().map(|()| handed)
-    }
-
-    /// Builds of this world keep nothing.
-    async fn forget_service(&self, _id: &ServiceId) -> Result<(), DriverError> {
-        self.reachable().map(drop)
-    }
-
-    async fn build(&self, spec: &BuildSpec) -> Result<impl Stream<Item = BuildEvent> + Send, DriverError> {
-        self.pass().await;
-        let source = match &spec.source {
-            SourceLocation::Git { url, .. } => url.clone(),
-            SourceLocation::Upload { digest } => digest.as_str().to_owned(),
-        };
-        let mut state = self.reachable()?;
-        state.built += 1;
-        let missing = Fault::permanent(format!("the repository {source} does not exist"));
-        let end = match state.builds.get_mut(&source) {
-            None => Some(BuildEvent::Failed(missing)),
-            Some(BuildScript::Makes(outcome)) => Some(BuildEvent::Done(outcome.clone())),
-            Some(BuildScript::Fails(fault)) => Some(BuildEvent::Failed(fault.clone())),
-            Some(BuildScript::Interrupted { times: 0, then }) => Some(BuildEvent::Done(then.clone())),
-            Some(BuildScript::Interrupted { times, .. }) => {
-                *times -= 1;
-                None
-            }
-            Some(BuildScript::Hangs) => {
-                let line = BuildEvent::Line("waiting".to_owned());
-                drop(state);
-                let hanging = Hanging::new(self);
-                let never = stream::poll_fn(move |_| {
-                    let _until_dropped = &hanging;
-                    Poll::Pending
-                });
-                return Ok(futures_util::future::Either::Left(futures_util::StreamExt::chain(
-                    stream::iter([line]),
-                    never,
-                )));
-            }
-        };
-        let lines = [
-            BuildEvent::Line(format!("building {source}")),
-            BuildEvent::Stage { name: "build".to_owned(), ms: 1 },
-        ];
-        Ok(futures_util::future::Either::Right(stream::iter(lines.into_iter().chain(end))))
-    }
 }

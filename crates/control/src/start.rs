@@ -11,6 +11,7 @@ use crate::reconcile::meter::Meter;
 use crate::reconcile::output::{self, Collector};
 use crate::reconcile::routes::{Known, Routes};
 use crate::reconcile::scale::Scale;
+use crate::reconcile::uses::Reader;
 use crate::{Platform, api};
 use apron_compute::driver::Driver;
 use apron_compute::local::client::Client;
@@ -175,6 +176,7 @@ pub(crate) async fn start<D: Driver>(
         hints.clone(),
         epoch.clone(),
     );
+    let (reader, reading) = Reader::new(Arc::clone(&driver));
     let routes = Routes {
         store: store.clone(),
         clock: Arc::clone(&shared_clock),
@@ -186,6 +188,7 @@ pub(crate) async fn start<D: Driver>(
         known: Known::default(),
         scale: Scale::default(),
         due: Default::default(),
+        reading,
     };
     let publisher =
         Publisher { proxies, store: store.clone(), hints: hints.clone(), epoch, proxy_uid: config.proxy_uid };
@@ -208,6 +211,7 @@ pub(crate) async fn start<D: Driver>(
     spawn(&mut tasks, "driver hints", instances::listen(driver, hints, output_sender, shutdown.clone()));
     spawn(&mut tasks, "routes", routes.run(shutdown.clone()));
     spawn(&mut tasks, "publisher", publisher.run(listener, shutdown.clone()));
+    spawn(&mut tasks, "uses", reader.run(shutdown.clone()));
     spawn(&mut tasks, "meter", meter.run(shutdown.clone()));
     spawn(&mut tasks, "housekeeping", housekeeping.run(shutdown.clone()));
     spawn(&mut tasks, "checkpoints", housekeeping::checkpoint(store.clone(), shutdown.clone()));

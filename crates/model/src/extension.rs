@@ -14,6 +14,7 @@ use crate::idle::{IdlePolicy, Rung};
 use crate::instance::InstanceSize;
 use crate::limits;
 use crate::routes::{AccessLog, AppProtocol, Balance, HttpsPolicy, Network, RoutePolicy};
+use crate::scaling::Targets;
 use crate::schedule::{Schedule, ScheduleError};
 use keys::{
     ACCESS_LOG, AFFINITY, ALLOW_ADDRESSES, APP_PROTOCOL, BALANCE, BODY_MAX, BOOST, CAP, CONCURRENCY_HARD,
@@ -54,8 +55,8 @@ pub enum Takes {
     Addresses,
     /// Times of cron, each with a number.
     Schedule,
-    /// `requests=` and a number.
-    Requests,
+    /// Figures to scale on, each at most once: `requests=50 cpu=70`.
+    Targets,
     /// Three lengths of time in milliseconds, each no shorter than the one before.
     Times,
 }
@@ -72,9 +73,10 @@ impl fmt::Display for Takes {
             Takes::Schedule => {
                 f.write_str("times of cron, each with a number, such as 0 7 * * 1-5 = 3; 0 19 * * 1-5 = 1")
             }
-            Takes::Requests => write!(
+            Takes::Targets => write!(
                 f,
-                "requests=N, N from 1 to {}; other figures than requests in a second are not supported yet",
+                "one or more of cpu=N and memory=N, percent from 1 to 100, and requests=N, a second, from 1 to {}, such as \
+                 cpu=70 requests=50",
                 limits::SCALE_ON_REQUESTS_MAX
             ),
             Takes::Times => write!(
@@ -124,8 +126,8 @@ pub struct ScaleTags {
     pub least: Option<Schedule>,
     /// Requests that an instance gets at a time at most.
     pub concurrency_hard: Option<u32>,
-    /// Requests that an instance is meant for in a second.
-    pub requests_per_second: Option<u32>,
+    /// What an instance is meant for, beside requests at a time.
+    pub also: Targets,
 }
 
 /// What the tags say of an instance; part of the revision that is made while they say it.
@@ -185,6 +187,7 @@ enum Value<'a> {
     Addresses(Vec<Network>),
     Schedule(Schedule),
     Times([u64; 3]),
+    Targets(Targets),
 }
 
 /// A key of ours, or one that was meant to be: keys of tags have a case, and who writes another does not mean another.
@@ -279,10 +282,7 @@ fn value(takes: Takes, text: &str) -> Option<Value<'_>> {
         }
         // A schedule has more to say of what is wrong with it.
         Takes::Number { .. } | Takes::Schedule => None,
-        Takes::Requests => {
-            let most = limits::SCALE_ON_REQUESTS_MAX;
-            value(Takes::Number { min: 1, max: most }, text.strip_prefix("requests=")?)
-        }
+        Takes::Targets => targets(text).map(Value::Targets),
         Takes::Times => {
             let whole =
                 |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok());
@@ -300,6 +300,24 @@ fn value(takes: Takes, text: &str) -> Option<Value<'_>> {
     }
 }
 
+fn targets(text: &str) -> Option<Targets> {
+    let mut targets = Targets::default();
+    for word in text.split_ascii_whitespace() {
+        let (name, number) = word.split_once('=')?;
+        let (target, max) = match name {
+            "requests" => (&mut targets.requests, limits::SCALE_ON_REQUESTS_MAX),
+            "cpu" => (&mut targets.cpu, 100),
+            "memory" => (&mut targets.memory, 100),
+            _ => return None,
+        };
+        let Some(Value::Number(number)) = value(Takes::Number { min: 1, max }, number) else { return None };
+        if target.replace(number).is_some() {
+            return None;
+        }
+    }
+    (targets != Targets::default()).then_some(targets)
+}
+
 impl Extensions {
     fn take(&mut self, key: Key, value: Value<'_>) {
         let instance = &mut self.instance;
@@ -312,7 +330,7 @@ impl Extensions {
             Value::Number(mib) if key == MEMORY => instance.memory_mib = Some(mib),
             Value::Number(seconds) if key == HEALTH_CHECK_GRACE => instance.health_check_grace_s = seconds,
             Value::Number(times) if key == BOOST => instance.startup_boost = Some(times),
-            Value::Number(requests) if key == SCALE_ON => self.scale.requests_per_second = Some(requests),
+            Value::Targets(targets) => self.scale.also = targets,
             Value::Number(usd) if key == CAP => self.cap_usd_month = Some(usd),
             Value::Number(instances) if key == MAX_SIZE => self.scale.max_size = Some(instances),
             Value::Word(word) if key == IDLE => {
@@ -373,6 +391,7 @@ fn take_policy(policy: &mut RoutePolicy, key: Key, value: Value<'_>) {
         | Value::Flag(_)
         | Value::Number(_)
         | Value::Addresses(_)
+        | Value::Targets(_)
         | Value::Schedule(_)
         | Value::Times(_) => {
             unreachable!("the table has a key that nobody reads: {}", key.tag)

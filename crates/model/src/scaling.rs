@@ -8,9 +8,12 @@
 //! at once, and for as many as the rate of this second needs. A longer one keeps some room while load grows slowly.
 //! Fewer are wanted only when for a whole quiet time no moment wanted more.
 
+use crate::ids::{InstanceId, ServiceId};
+use crate::instance::InstanceSize;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::AddAssign;
 use std::time::Duration;
 
 /// How often proxies tell what they see.
@@ -24,6 +27,9 @@ const LONG_MS: u64 = 6_000;
 const QUIET_MS: u64 = 20_000;
 /// Of the target: what instances may be filled to on average before one more is wanted.
 const FILL: f64 = 0.85;
+/// Use within a tenth of its target is no reason for another number of instances: it never stands still. As the tolerance of
+/// Kubernetes' HorizontalPodAutoscaler.
+const USE_TOLERANCE: f64 = 0.1;
 /// A line that is seen so often in a row is no chance: chance fills instances for a moment.
 const LINE_SAMPLES: usize = 3;
 /// A line is to be gone in this time once the instances are there.
@@ -38,8 +44,78 @@ pub struct Policy {
     pub min: u32,
     /// MaxSize.
     pub max: u32,
-    /// Requests in a second that an instance is meant for too, where that is said.
-    pub requests_per_second: Option<u32>,
+    pub also: Targets,
+}
+
+/// What an instance is meant for too, where that is said. The figure that needs the most instances counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Requests in a second.
+    pub requests: Option<u32>,
+    /// Percent of the CPU that it has.
+    pub cpu: Option<u32>,
+    /// Percent of its memory.
+    pub memory: Option<u32>,
+}
+
+impl Targets {
+    /// Whether what instances use has to be known.
+    pub fn heeds_use(&self) -> bool {
+        self.cpu.is_some() || self.memory.is_some()
+    }
+}
+
+/// What an instance uses of what it has, 1.0 being all of it; or the sum of several: 1.5 is as much as one and a half of them
+/// have.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Used {
+    /// Of the last seconds.
+    pub cpu: f64,
+    pub memory: f64,
+}
+
+impl AddAssign for Used {
+    fn add_assign(&mut self, more: Used) {
+        self.cpu += more.cpu;
+        self.memory += more.memory;
+    }
+}
+
+/// What a node counts of instances that are awake and healthy, at a moment. Who sleeps needs nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readings {
+    /// By the node's clock.
+    pub at_ms: u64,
+    pub instances: Vec<Reading>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    pub instance: InstanceId,
+    pub service: ServiceId,
+    /// What it has.
+    pub size: InstanceSize,
+    /// Of CPUs, since its container was started.
+    pub cpu_us: u64,
+    /// Now, without caches of files that the kernel gives back first: the working set of Kubernetes.
+    pub memory_bytes: u64,
+}
+
+impl Readings {
+    /// What instances used since the readings before, of those that are in both and had the same container.
+    pub fn since(&self, before: &Readings) -> BTreeMap<InstanceId, Used> {
+        let ms = self.at_ms.saturating_sub(before.at_ms);
+        let earlier: BTreeMap<&InstanceId, u64> =
+            before.instances.iter().map(|one| (&one.instance, one.cpu_us)).collect();
+        let used = |one: &Reading| {
+            let cpu_us = one.cpu_us.checked_sub(*earlier.get(&one.instance)?)?;
+            let has_us = ms as f64 * f64::from(one.size.cpu_units) * 1_000.0 / 1_024.0;
+            let has_bytes = f64::from(one.size.memory_mib) * 1_048_576.0;
+            let used = Used { cpu: cpu_us as f64 / has_us, memory: one.memory_bytes as f64 / has_bytes };
+            (used.cpu.is_finite() && used.memory.is_finite()).then(|| (one.instance.clone(), used))
+        };
+        self.instances.iter().filter_map(used).collect()
+    }
 }
 
 /// What all proxies together saw by a moment.
@@ -166,6 +242,7 @@ impl Scaler {
 pub fn decide(
     policy: &Policy,
     window: &Window,
+    used: Used,
     fleet: Fleet,
     before: &Scaler,
     now: Timestamp,
@@ -178,8 +255,11 @@ pub fn decide(
         let asked = last.in_flight.saturating_add(last.waiting);
         let burst = if asked > capacity || last.waiting > 0 { burst(window, last) / target } else { 0.0 };
         let rate = |most: u32| window.rate_of_a_while() / (f64::from(most.max(1)) * FILL);
-        let rate = policy.requests_per_second.map_or(0.0, rate);
-        let need = calm.max(burst).max(rate).ceil().min(f64::from(u32::MAX)) as u32;
+        let rate = policy.also.requests.map_or(0.0, rate);
+        let cpu = use_of(used.cpu, policy.also.cpu, fleet.ready);
+        let memory = use_of(used.memory, policy.also.memory, fleet.ready);
+        let need = [calm, burst, rate, cpu, memory].into_iter().fold(0.0, f64::max);
+        let need = need.ceil().min(f64::from(u32::MAX)) as u32;
         // Whatever the figures say: a line that stays, with nothing on its way, waits for one more.
         let stays = |one: &Sample| one.waiting > 0 && one.asleep == 0;
         let stays = window.samples.iter().rev().take_while(|one| stays(one)).count() >= LINE_SAMPLES;
@@ -194,6 +274,15 @@ pub fn decide(
     });
     let wanted = scaler.most(need, now).clamp(policy.min, policy.max.max(policy.min));
     (scaler, wanted)
+}
+
+/// Instances that so much use needs, at a target in percent: the arithmetic of Kubernetes' HorizontalPodAutoscaler, where what
+/// the mean of the instances is of the target makes their number.
+fn use_of(used: f64, target: Option<u32>, ready: u32) -> f64 {
+    let Some(target) = target else { return 0.0 };
+    let need = used * 100.0 / f64::from(target.max(1));
+    let ready = f64::from(ready);
+    if (need - ready).abs() <= ready * USE_TOLERANCE { ready } else { need }
 }
 
 /// Requests at a time that the present rate makes, and what it takes to be rid of the line soon.
@@ -218,7 +307,8 @@ fn burst(window: &Window, last: &Sample) -> f64 {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { target: 10, min: 1, max: 25, requests_per_second: None };
+    const NO_OTHER: Targets = Targets { requests: None, cpu: None, memory: None };
+    const POLICY: Policy = Policy { target: 10, min: 1, max: 25, also: NO_OTHER };
 
     /// A service under a load, told of every `SAMPLE_MS`.
     struct Service {
@@ -227,13 +317,15 @@ mod tests {
         scaler: Scaler,
         fleet: Fleet,
         seen: Sample,
+        used: Used,
     }
 
     impl Service {
         fn new(policy: Policy, ready: u32) -> Service {
             let scaler = Scaler::new(ready, Timestamp(0));
             let fleet = Fleet { ready, ..Fleet::default() };
-            Service { policy, window: Window::default(), scaler, fleet, seen: Sample::default() }
+            let (window, seen, used) = Default::default();
+            Service { policy, window, scaler, fleet, seen, used }
         }
 
         /// For so long: so many come in a second, so many are answered, so many are at work, so many wait.
@@ -246,7 +338,7 @@ mod tests {
                 (self.seen.in_flight, self.seen.waiting) = (in_flight, waiting);
                 self.window.push(self.seen);
                 let (scaler, count) =
-                    decide(&self.policy, &self.window, self.fleet, &self.scaler, self.seen.at);
+                    decide(&self.policy, &self.window, self.used, self.fleet, &self.scaler, self.seen.at);
                 (self.scaler, wanted) = (scaler, count);
             }
             wanted
@@ -267,7 +359,7 @@ mod tests {
         // They are so short that there is hardly ever one at work.
         let mut service = Service::new(POLICY, 1);
         assert_eq!(service.sees(5_000, [400, 400], 1, 0), 1);
-        service.policy.requests_per_second = Some(100);
+        service.policy.also.requests = Some(100);
         assert_eq!(service.sees(5_000, [400, 400], 1, 0), 5, "with some room");
         assert_eq!(service.sees(QUIET_MS + 4_000, [50, 50], 1, 0), 1);
         let mut fresh = Service::new(service.policy, 1);
@@ -276,6 +368,52 @@ mod tests {
             1,
             "nineteen in a moment are no four hundred"
         );
+    }
+
+    #[test]
+    fn use_is_what_was_counted_between_two_readings() {
+        let reading = |instance: &str, cpu_us, mib: u64| Reading {
+            instance: InstanceId::new(instance),
+            service: ServiceId::new("web"),
+            size: InstanceSize { cpu_units: 512, memory_mib: 1_024 },
+            cpu_us,
+            memory_bytes: mib << 20,
+        };
+        let before = Readings { at_ms: 1_000, instances: vec![reading("a", 500_000, 1), reading("b", 9, 1)] };
+        let instances = vec![reading("a", 1_250_000, 256), reading("b", 8, 512), reading("c", 7, 512)];
+        let now = Readings { at_ms: 3_000, instances };
+        let used = Used { cpu: 0.75, memory: 0.25 };
+        assert_eq!(
+            now.since(&before),
+            BTreeMap::from([(InstanceId::new("a"), used)]),
+            "b has a new container, c was not there"
+        );
+        let at_once = Readings { at_ms: 1_000, ..now };
+        assert_eq!(at_once.since(&before), BTreeMap::new(), "no time is no time to use anything in");
+        let mut both = used;
+        both += used;
+        assert_eq!(both, Used { cpu: 1.5, memory: 0.5 });
+    }
+
+    #[test]
+    fn use_can_be_a_reason_too() {
+        let also = Targets { cpu: Some(70), memory: Some(80), requests: None };
+        let mut service = Service::new(Policy { also, ..POLICY }, 2);
+        let mut with = |cpu: f64, memory: f64, ready: u32| {
+            (service.used, service.fleet.ready) = (Used { cpu, memory }, ready);
+            service.scaler = Scaler::new(0, service.seen.at);
+            service.sees(SAMPLE_MS, [0, 0], 0, 0)
+        };
+        assert_eq!(with(2.0, 0.2, 2), 3, "two that are full, at 70 of a hundred each");
+        assert_eq!(with(1.5, 0.2, 2), 2, "a little above is no reason");
+        assert_eq!(with(1.6, 0.2, 2), 3);
+        assert_eq!(with(0.6, 1.9, 2), 3, "memory is one as well");
+        assert_eq!(with(3.6, 0.2, 6), 6, "nor is a little below");
+        assert_eq!(with(2.9, 0.2, 6), 5);
+        assert_eq!(with(0.0, 0.0, 6), 1, "they sleep");
+        service.policy.also = NO_OTHER;
+        service.used = Used { cpu: 9.0, memory: 9.0 };
+        assert_eq!(service.sees(QUIET_MS + 1_000, [0, 0], 0, 0), 1, "nobody asked for it");
     }
 
     #[test]
@@ -299,7 +437,8 @@ mod tests {
         service.seen.at = Timestamp(SAMPLE_MS);
         (service.seen.in_flight, service.seen.waiting) = (10, 30);
         service.window.push(service.seen);
-        let (_, wanted) = decide(&POLICY, &service.window, service.fleet, &service.scaler, service.seen.at);
+        let Service { window, fleet, scaler, seen, used, .. } = service;
+        let (_, wanted) = decide(&POLICY, &window, used, fleet, &scaler, seen.at);
         assert_eq!(wanted, 4, "40 at 10 each, and nobody knows how long they take");
     }
 

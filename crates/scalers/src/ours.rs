@@ -2,7 +2,7 @@
 
 use super::trace::Policy;
 use super::world::{self, Autoscaler, Rules};
-use apron_model::scaling::{self, Fleet, Sample, Scaler, Window};
+use apron_model::scaling::{self, Fleet, Sample, Scaler, Targets, Used, Window};
 use apron_model::time::Timestamp;
 
 /// Proxies tell every `scaling::SAMPLE_MS`, and control looks as often by a clock of its own: on average in the middle.
@@ -24,7 +24,7 @@ impl Ours {
     pub fn told_late(policy: Policy, told_late_ms: u64) -> Ours {
         let Policy { target, min, max } = policy;
         let scaler = Scaler::new(min, Timestamp(0));
-        let policy = scaling::Policy { target, min, max, requests_per_second: None };
+        let policy = scaling::Policy { target, min, max, also: Targets::default() };
         Ours { policy, window: Window::default(), scaler, told_late_ms }
     }
 }
@@ -48,8 +48,9 @@ impl Autoscaler for Ours {
         let world::Sample { arrived, answered, waiting, now, ready, starting, .. } = *sample;
         let at = Timestamp(now_ms);
         self.window.push(Sample { at, arrived, answered, in_flight: now - waiting, waiting, asleep: 0 });
+        let fleet = Fleet { ready, starting, ill: 0 };
         let (scaler, wanted) =
-            scaling::decide(&self.policy, &self.window, Fleet { ready, starting, ill: 0 }, &self.scaler, at);
+            scaling::decide(&self.policy, &self.window, Used::default(), fleet, &self.scaler, at);
         self.scaler = scaler;
         wanted
     }

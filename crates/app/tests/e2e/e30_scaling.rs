@@ -4,7 +4,7 @@ use crate::support::processes::Seen;
 use crate::support::{Platform, eventually, http};
 use apron_wire::apprunner::{
     CreateAutoScalingConfigurationRequest, CreateServiceRequest, ImageRepository, ImageRepositoryType,
-    OperationStatus, SourceConfiguration, UpdateServiceRequest,
+    OperationStatus, SourceConfiguration, Tag, UpdateServiceRequest,
 };
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,14 @@ fn scaling(platform: &Platform, [min, max]: [i32; 2]) -> Option<String> {
     made.auto_scaling_configuration.auto_scaling_configuration_arn
 }
 
+fn image() -> SourceConfiguration {
+    SourceConfiguration {
+        image_repository: Some(ImageRepository::new("site:1", ImageRepositoryType::EcrPublic)),
+        auto_deployments_enabled: Some(false),
+        ..SourceConfiguration::default()
+    }
+}
+
 /// Instances that the proxy's table names.
 fn routed(platform: &Platform) -> usize {
     let text = std::fs::read(platform.data.join("proxy/routes.json")).unwrap_or_default();
@@ -38,13 +46,7 @@ fn routed(platform: &Platform) -> usize {
 fn load_brings_instances_and_its_end_takes_them_away() {
     let platform = Platform::start();
     platform.import("site:1", &[]);
-    let image = ImageRepository::new("site:1", ImageRepositoryType::EcrPublic);
-    let source = SourceConfiguration {
-        image_repository: Some(image),
-        auto_deployments_enabled: Some(false),
-        ..SourceConfiguration::default()
-    };
-    let mut create = CreateServiceRequest::new("site", source);
+    let mut create = CreateServiceRequest::new("site", image());
     create.auto_scaling_configuration_arn = scaling(&platform, [1, 3]);
     let arn = platform.call(&create).expect("a service").service.service_arn;
     assert_eq!(platform.ended(&arn, MINUTE), OperationStatus::Succeeded);
@@ -107,5 +109,43 @@ fn load_brings_instances_and_its_end_takes_them_away() {
     eventually(MINUTE, "two instances", || match pids(&platform) {
         now if now.len() == 2 && now.is_superset(&left) => Ok(()),
         now => Err(format!("there are {now:?}, and was {left:?}")),
+    });
+}
+
+/// One client that keeps a CPU busy: at no time is there more than one request, which alone would bring nothing.
+#[test]
+fn use_of_the_cpu_brings_instances() {
+    let platform = Platform::start();
+    platform.import("site:1", &[]);
+    let tag = |key: &str, value: &str| Tag { key: Some(key.to_owned()), value: Some(value.to_owned()) };
+    let mut create = CreateServiceRequest::new("site", image());
+    create.tags = Some(vec![tag("apron:cpu", "256"), tag("apron:scale-on", "cpu=60")]);
+    let arn = platform.call(&create).expect("a service").service.service_arn;
+    assert_eq!(platform.ended(&arn, MINUTE), OperationStatus::Succeeded);
+    let count = || platform.applications("site").into_iter().filter(Seen::alive).count();
+    assert_eq!(count(), 1);
+    let (address, host) = (&platform.apps, platform.alias("site"));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let answer = http::get(address, &host, "/cpu?200").expect("an answer");
+                assert_eq!(answer.status, 200, "{}\n{}", answer.head, answer.body);
+            }
+        });
+        let began = Instant::now();
+        let came = eventually(MINUTE, "two instances", || match count() {
+            2 => Ok(began.elapsed()),
+            count => Err(format!("there are {count}")),
+        });
+        println!("COUNT: from 1 to 2 instances by use in {:.2} s", came.as_secs_f64());
+        // They use as much together as the one did, and need no third.
+        std::thread::sleep(Duration::from_secs(8));
+        assert_eq!(count(), 2);
+        over.store(true, Ordering::Relaxed);
+    });
+    eventually(MINUTE * 2, "one instance", || match count() {
+        1 => Ok(()),
+        count => Err(format!("there are {count}")),
     });
 }

@@ -7,6 +7,7 @@ use apron_model::idle::Standing;
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::{Fault, InstanceSpec, Observed};
 use apron_model::meter::{Handed, Taken};
+use apron_model::scaling::Readings;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use std::path::{Path, PathBuf};
@@ -132,6 +133,7 @@ fn unexpected(answer: &FromNode) -> DriverError {
         FromNode::OutputGrew(_) => "output grew",
         FromNode::Build(_) => "build",
         FromNode::Standing(_) => "standing",
+        FromNode::Readings(_) => "readings",
         FromNode::Usage(_) => "usage",
     };
     unreachable(format_args!("it gave an answer to another question: {name}"))
@@ -170,6 +172,7 @@ impl Driver for Client {
                 | FromNode::Output(_)
                 | FromNode::Build(_)
                 | FromNode::Standing(_)
+                | FromNode::Readings(_)
                 | FromNode::Usage(_) => return None,
             };
             Some((hint, connection))
@@ -186,6 +189,13 @@ impl Driver for Client {
     async fn standing(&self, service: &ServiceId) -> Result<Vec<Standing>, DriverError> {
         match self.ask(&ToNode::Standing { service: service.clone() }).await? {
             FromNode::Standing(standing) => Ok(standing),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn readings(&self, services: &[ServiceId]) -> Result<Readings, DriverError> {
+        match self.ask(&ToNode::Readings { services: services.to_vec() }).await? {
+            FromNode::Readings(readings) => Ok(readings),
             other => Err(unexpected(&other)),
         }
     }

@@ -19,7 +19,7 @@
 mod clients;
 mod member;
 
-use crate::local::container::cgroup::{CgroupError, Cgroups, Limits};
+use crate::local::container::cgroup::{CgroupError, Cgroups, Limits, Usage};
 use crate::local::instance::registry::INSTANCES_MAX;
 use crate::local::instance::state::Order;
 use apron_activity::Watcher;
@@ -28,6 +28,7 @@ use apron_model::idle::{IdlePolicy, Rung, Standing};
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::{Health, Waterfall};
 use apron_model::meter::Change;
+use apron_model::scaling::{Reading, Readings};
 use clients::{Clients, Ready, Said};
 use member::{Member, Woken};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -85,6 +86,8 @@ struct Shared {
     /// Rings when there is something to look at.
     bell: EventFd,
     over: AtomicBool,
+    /// Readings count their time from here.
+    born: Instant,
 }
 
 struct Inner {
@@ -121,7 +124,12 @@ impl Ladder {
             left: Vec::new(),
         };
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let shared = Arc::new(Shared { inner: Mutex::new(inner), bell, over: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            inner: Mutex::new(inner),
+            bell,
+            over: AtomicBool::new(false),
+            born: Instant::now(),
+        });
         let thread = std::thread::Builder::new().name("ladder".to_owned()).spawn({
             let shared = shared.clone();
             let clients = Clients::new(listener, users, identity);
@@ -160,6 +168,25 @@ impl Ladder {
         let (inner, now) = (self.shared.inner(), Instant::now());
         let of_service = inner.members.values().filter(|member| member.enrolment.service == *service);
         of_service.map(|member| member.standing(now)).collect()
+    }
+
+    /// What the instances of these services use that are awake and healthy. Reads files, without the lock.
+    pub(crate) fn readings(&self, services: &[ServiceId]) -> Readings {
+        let services: BTreeSet<&ServiceId> = services.iter().collect();
+        let (cgroups, awake) = {
+            let inner = self.shared.inner();
+            let of_services =
+                inner.members.values().filter(|member| services.contains(&member.enrolment.service));
+            let awake: Vec<_> = of_services.filter_map(Member::measured).collect();
+            (inner.cgroups.clone(), awake)
+        };
+        let reading = |(instance, service, cgroup, limits): (_, _, String, Limits)| {
+            // One that has just ended has none.
+            let Usage { cpu_us, memory_bytes } = cgroups.usage(&cgroup).ok()?;
+            Some(Reading { instance, service, size: limits.size(), cpu_us, memory_bytes })
+        };
+        let at_ms = self.shared.born.elapsed().as_millis() as u64;
+        Readings { at_ms, instances: awake.into_iter().filter_map(reading).collect() }
     }
 
     /// Every instance of the node before this one has its task.

@@ -11,6 +11,7 @@ use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::instance::{InstanceSpec, Observed};
 use apron_model::limits;
 use apron_model::meter::{Handed, Taken};
+use apron_model::scaling::Readings;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -46,6 +47,10 @@ pub enum ToNode {
     Standing {
         service: ServiceId,
     },
+    /// What the instances of these services use.
+    Readings {
+        services: Vec<ServiceId>,
+    },
     /// What instances used since what was taken.
     Usage {
         taken: Option<Taken>,
@@ -74,6 +79,7 @@ pub enum FromNode {
     OutputGrew(InstanceId),
     Build(BuildEvent),
     Standing(Vec<Standing>),
+    Readings(Readings),
     Usage(Handed),
 }
 

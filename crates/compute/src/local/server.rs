@@ -98,6 +98,11 @@ async fn connection(stream: UnixStream, node: &Node, control_uid: u32) -> io::Re
                 let standing = node.machine.ladder.standing(&service);
                 reply(&mut stream, &FromNode::Standing(standing)).await?;
             }
+            ToNode::Readings { services } => {
+                let machine = node.machine.clone();
+                let read = spawn_blocking(move || machine.ladder.readings(&services)).await?;
+                reply(&mut stream, &FromNode::Readings(read)).await?;
+            }
             ToNode::Usage { taken } => {
                 let machine = node.machine.clone();
                 let handed = spawn_blocking(move || machine.meter.hand(taken.as_ref())).await?;

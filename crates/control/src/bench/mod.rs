@@ -22,6 +22,7 @@ use crate::reconcile::meter::Meter;
 use crate::reconcile::output::Collector;
 use crate::reconcile::routes::{Known, Routes};
 use crate::reconcile::scale::Scale;
+use crate::reconcile::uses::Reader;
 use apron_compute::sim::World;
 use apron_images::content::Content;
 use apron_images::manifest::{CONFIG_TYPE, Descriptor, host_architecture};
@@ -229,6 +230,7 @@ impl Bench {
                 known: Known::default(),
                 scale: Scale::default(),
                 due: Default::default(),
+                reading: Reader::new(Arc::clone(&driver)).1,
             },
             collector: Collector::new(store.clone(), Arc::clone(&driver), logs.clone()),
             housekeeping: Housekeeping {

@@ -11,6 +11,7 @@ pub(crate) mod meter;
 pub(crate) mod output;
 pub(crate) mod routes;
 pub(crate) mod scale;
+pub(crate) mod uses;
 
 use std::time::Duration;
 

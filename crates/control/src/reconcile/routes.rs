@@ -5,6 +5,7 @@
 //! looked at, which the rows that were read and the same proxies tell.
 
 use super::scale::{self, Scale};
+use super::uses::Reading;
 use crate::clock::Clock;
 use crate::engine::{Epoch, Hints, draw};
 use crate::publish::{Drained, Proxies};
@@ -41,6 +42,8 @@ pub(crate) struct Routes {
     pub(crate) scale: Scale,
     /// Whose load is to be looked at.
     pub(crate) due: BTreeSet<ServiceId>,
+    /// What instances use, of services that scale on it.
+    pub(crate) reading: Reading,
 }
 
 /// The rows as they were read last.
@@ -58,6 +61,8 @@ pub(crate) struct Known {
     changed: BTreeSet<ServiceId>,
     /// Those whose number of instances is looked at also without load.
     scaled: BTreeSet<ServiceId>,
+    /// Those that scale on what their instances use.
+    read: BTreeSet<ServiceId>,
     /// Some are not there any more.
     gone: bool,
 }
@@ -79,6 +84,11 @@ impl Known {
             self.scaled.insert(service.id.clone());
         } else {
             self.scaled.remove(&service.id);
+        }
+        if service.deleted_at.is_none() && scale::heeds_use(&service) {
+            self.read.insert(service.id.clone());
+        } else {
+            self.read.remove(&service.id);
         }
         for error in extension::policy(&service.tags).1 {
             // Its place in the table says the least that the tag could say; calls refuse such a one.
@@ -124,6 +134,10 @@ impl Routes {
                 () = self.hints.for_routes() => None,
                 () = sleep_until(pass_at) => None,
                 () = self.hints.for_load() => Some(false),
+                Ok(()) = self.reading.uses.changed() => {
+                    self.due.extend(self.known.read.iter().cloned());
+                    Some(false)
+                }
                 _ = samples.tick(), if !self.scale.is_idle() || !self.known.scaled.is_empty() => Some(true),
                 _ = shutdown.changed() => return,
             };
@@ -171,7 +185,8 @@ impl Routes {
                 continue;
             };
             let (row, slots) = &self.known.services[at];
-            let wanted = self.scale.look(row, slots, self.proxies.load(&service), now);
+            let load = self.proxies.load(&service);
+            let wanted = self.scale.look(row, slots, load, &self.reading.uses.borrow(), now);
             if wanted.is_some() {
                 self.mend_one(&service, wanted).await?;
                 mended += 1;
@@ -193,6 +208,14 @@ impl Routes {
             self.known.take(row, &self.apps_domain);
         }
         self.known.seen = Some(changed.seen);
+        let read = &self.known.read;
+        self.reading.services.send_if_modified(|known| {
+            let differs = known != read;
+            if differs {
+                known.clone_from(read);
+            }
+            differs
+        });
         let generation = self.publish();
         self.forget_dead().await?;
         let mut waiting = false;

@@ -3,13 +3,14 @@
 //! The decision is `model::scaling`'s; here is what it is made from, and for which services at all: those that are asked
 //! for something, and those that have more instances than at rest. All others cost nothing.
 
+use super::uses::Uses;
 use apron_model::extension;
 use apron_model::ids::ServiceId;
 use apron_model::instance::Phase;
 use apron_model::price::Cap;
 use apron_model::reconcile::{Slot, SlotWish};
 use apron_model::routes::{self, Load};
-use apron_model::scaling::{self, Fleet, Policy, SAMPLE_MS, Sample, Scaler, Window};
+use apron_model::scaling::{self, Fleet, Policy, SAMPLE_MS, Sample, Scaler, Used, Window};
 use apron_model::service::{Service, State};
 use apron_model::time::{Timestamp, WallTime};
 use std::collections::BTreeMap;
@@ -57,6 +58,7 @@ impl Scale {
         service: &Service,
         slots: &[Slot],
         load: Load,
+        uses: &Uses,
         (now, wall): (Timestamp, WallTime),
     ) -> Option<u32> {
         if service.state != State::Running || service.active.is_none() {
@@ -91,13 +93,14 @@ impl Scale {
         let scaling = &service.config.scaling;
         let policy = policy(service, wall);
         let (least, most) = (policy.min, policy.max);
-        let mut fleet = fleet(service, slots);
+        let (mut fleet, used) = fleet(service, slots, uses);
         // A line before one that is being woken is no reason for another one.
         let woken = load.asleep.min(fleet.ready);
         fleet.ready -= woken;
         fleet.starting += woken;
         let wanted;
-        (watched.scaler, wanted) = scaling::decide(&policy, &watched.window, fleet, &watched.scaler, now);
+        (watched.scaler, wanted) =
+            scaling::decide(&policy, &watched.window, used, fleet, &watched.scaler, now);
 
         // Between the bounds that is the same, and below it is what a deployment with a lower MinSize has to know.
         let need = watched.scaler.need().min(most);
@@ -138,6 +141,11 @@ pub(crate) fn is_due(service: &Service) -> bool {
     is_large || extension::scale(&service.tags).least.is_some()
 }
 
+/// Whether what its instances use has to be known, to scale on it.
+pub(crate) fn heeds_use(service: &Service) -> bool {
+    service.state == State::Running && extension::scale(&service.tags).also.heeds_use()
+}
+
 /// What is asked for now. Nothing is meant for more requests at a time than it gets at most.
 fn policy(service: &Service, wall: WallTime) -> Policy {
     let tags = extension::scale(&service.tags);
@@ -147,14 +155,15 @@ fn policy(service: &Service, wall: WallTime) -> Policy {
     let most = if service.cap == Cap::Below { u32::MAX } else { service.wanted };
     Policy {
         target: scaling.max_concurrency.min(tags.concurrency_hard.unwrap_or(u32::MAX)),
-        requests_per_second: tags.requests_per_second,
+        also: tags.also,
         min: service.instances(scaling, least.unwrap_or(0).min(most)),
         max: service.instances(scaling, most),
     }
 }
 
-fn fleet(service: &Service, slots: &[Slot]) -> Fleet {
-    let mut fleet = Fleet::default();
+/// Its instances, and what those use together that get requests.
+fn fleet(service: &Service, slots: &[Slot], uses: &Uses) -> (Fleet, Used) {
+    let (mut fleet, mut used) = (Fleet::default(), Used::default());
     for slot in slots {
         let routed = match slot.wish {
             SlotWish::Run => Some(slot.revision) == service.active,
@@ -163,19 +172,21 @@ fn fleet(service: &Service, slots: &[Slot]) -> Fleet {
         };
         if routed && slot.serves() {
             fleet.ready += 1;
+            used += uses.get(&slot.id).copied().unwrap_or_default();
         } else if routed && routes::comes(slot) {
             fleet.starting += 1;
         } else if routed && slot.fact.as_ref().is_some_and(|fact| fact.phase == Phase::Running) {
             fleet.ill += 1;
         }
     }
-    fleet
+    (fleet, used)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use apron_model::fixture;
+    use apron_model::ids::InstanceId;
     use apron_model::instance::Health;
 
     struct World {
@@ -183,6 +194,7 @@ mod tests {
         service: Service,
         slots: Vec<Slot>,
         load: Load,
+        uses: Uses,
         now: Timestamp,
     }
 
@@ -198,6 +210,7 @@ mod tests {
                 service,
                 slots: Vec::new(),
                 load: Load::default(),
+                uses: Uses::new(),
                 now: Timestamp(100_000),
             };
             world.has(1);
@@ -217,7 +230,7 @@ mod tests {
         fn look(&mut self, ms: u64) -> Option<u32> {
             self.now = self.now + Duration::from_millis(ms);
             let wall = WallTime(self.now.0);
-            self.scale.look(&self.service, &self.slots, self.load, (self.now, wall))
+            self.scale.look(&self.service, &self.slots, self.load, &self.uses, (self.now, wall))
         }
     }
 
@@ -307,6 +320,31 @@ mod tests {
         assert_eq!(world.look(SAMPLE_MS), Some(3));
     }
 
+    /// Without a request: a worker that is kept awake, say.
+    #[test]
+    fn what_instances_use_brings_others_and_they_go_when_it_is_over() {
+        let mut world = World::new();
+        assert!(!heeds_use(&world.service));
+        world.service.tags.insert("apron:scale-on".to_owned(), "cpu=50".to_owned());
+        assert!(heeds_use(&world.service));
+        world.uses.insert(world.slots[0].id.clone(), Used { cpu: 0.9, memory: 0.1 });
+        world.uses.insert(InstanceId::new("of-another-service"), Used { cpu: 9.0, memory: 9.0 });
+        assert_eq!(world.look(3_000), Some(2));
+        world.has(2);
+        for slot in &world.slots {
+            world.uses.insert(slot.id.clone(), Used { cpu: 0.5, memory: 0.1 });
+        }
+        for _ in 0..20 {
+            assert_eq!(world.look(3_000), None);
+        }
+        world.slots[1].wish = SlotWish::Drain { since: None, until: world.now };
+        assert_eq!(world.look(3_000), None, "who drains is not counted");
+        world.slots[1].wish = SlotWish::Run;
+        world.uses.clear();
+        let fewer = (0..20).find_map(|_| world.look(3_000));
+        assert_eq!(fewer, Some(1), "all of them sleep");
+    }
+
     /// With a target beyond what they get, full instances and a line would be no reason for another one.
     #[test]
     fn what_instances_get_at_most_is_what_they_are_meant_for() {
@@ -354,12 +392,21 @@ mod tests {
         world.slots[1].fact = None;
         let refused = apron_model::reconcile::refused(&world.slots[2], "no memory".to_owned());
         world.slots[2].fact = Some(refused);
-        assert_eq!(fleet(&world.service, &world.slots), Fleet { ready: 1, starting: 1, ill: 0 });
+        assert_eq!(
+            fleet(&world.service, &world.slots, &world.uses).0,
+            Fleet { ready: 1, starting: 1, ill: 0 }
+        );
         let mut unwell = fixture::healthy(&world.slots[2]);
         unwell.health = Health::Unhealthy { reason: "500".to_owned() };
         world.slots[2].fact = Some(unwell);
-        assert_eq!(fleet(&world.service, &world.slots), Fleet { ready: 1, starting: 1, ill: 1 });
+        assert_eq!(
+            fleet(&world.service, &world.slots, &world.uses).0,
+            Fleet { ready: 1, starting: 1, ill: 1 }
+        );
         world.slots[0].wish = SlotWish::Stop;
-        assert_eq!(fleet(&world.service, &world.slots), Fleet { ready: 0, starting: 1, ill: 1 });
+        assert_eq!(
+            fleet(&world.service, &world.slots, &world.uses).0,
+            Fleet { ready: 0, starting: 1, ill: 1 }
+        );
     }
 }

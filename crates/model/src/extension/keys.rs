@@ -89,9 +89,9 @@ pub const IDLE: Key = Key {
 
 pub const SCALE_ON: Key = Key {
     tag: "apron:scale-on",
-    takes: Takes::Requests,
+    takes: Takes::Targets,
     acts: Acts::AtOnce,
-    says: "requests in a second that an instance is meant for, beside those at a time",
+    says: "what an instance is meant for, beside requests at a time: percent of its CPU, of its memory, requests in a second",
 };
 
 pub const BOOST: Key = Key {

@@ -47,12 +47,26 @@ fn idle_tags_say_how_far_and_when() {
 }
 
 #[test]
-fn other_figures_to_scale_on_are_refused() {
-    let of = |value| scale(&tags(&[("apron:scale-on", value)])).requests_per_second;
-    assert_eq!(of("requests=50"), Some(50));
-    for wrong in ["cpu=70", "requests=0", "requests=", "requests", "50", ""] {
+fn figures_to_scale_on_may_be_several() {
+    let of = |value| scale(&tags(&[("apron:scale-on", value)])).also;
+    let none = Targets::default();
+    assert_eq!(of("requests=50"), Targets { requests: Some(50), ..none });
+    assert_eq!(of("memory=80  cpu=70"), Targets { cpu: Some(70), memory: Some(80), requests: None });
+    for wrong in [
+        "gpu=70",
+        "cpu=70%",
+        "cpu=0",
+        "cpu=101",
+        "requests=0",
+        "requests=",
+        "cpu",
+        "50",
+        "",
+        " ",
+        "cpu=1 cpu=2",
+    ] {
         let refused = read(&tags(&[("apron:scale-on", wrong)])).unwrap_err().to_string();
-        assert!(refused.contains("requests=N") && of(wrong).is_none(), "{refused}");
+        assert!(refused.ends_with("such as cpu=70 requests=50") && of(wrong) == none, "{refused}");
     }
 }
 
@@ -65,7 +79,7 @@ fn every_key_of_the_table_is_read_and_documented() {
             Takes::Number { min, .. } => min.to_string(),
             Takes::Addresses => "::1 10.0.0.0/8".to_owned(),
             Takes::Schedule => "0 7 * * * = 2".to_owned(),
-            Takes::Requests => "requests=50".to_owned(),
+            Takes::Targets => "requests=50 cpu=70".to_owned(),
             Takes::Times => "100/100/604800000".to_owned(),
         };
         assert!(read(&tags(&[(key.tag, &value)])).is_ok(), "{}", key.tag);

@@ -66,16 +66,20 @@ impl Limits {
             pids: PIDS_MAX,
         }
     }
+
+    /// That these are the limits of.
+    pub fn size(&self) -> InstanceSize {
+        let memory_mib = u32::try_from(self.memory_bytes / (1024 * 1024)).unwrap_or(u32::MAX);
+        InstanceSize { cpu_units: self.cpu_units, memory_mib }
+    }
 }
 
 /// What an instance used since it was started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub cpu_us: u64,
-    /// Now, caches included.
+    /// Now, without caches of files that the kernel gives back first.
     pub memory_bytes: u64,
-    /// Processes that the kernel killed for the memory limit.
-    pub oom_kills: u64,
 }
 
 /// A cgroup as it looks below `/sys/fs/cgroup` of its container.
@@ -247,23 +251,24 @@ impl Cgroups {
     }
 
     pub fn usage(&self, path: &str) -> Result<Usage, CgroupError> {
-        let oom = read(&self.out_of_memory_file(path))?;
-        let oom_kills = field(&oom, "oom_kill").unwrap_or(0);
-        match &self.layout {
+        let (cpu_us, memory, caches) = match &self.layout {
             Layout::V2 { root } => {
                 let at = below(root, path);
                 let cpu_us = field(&read(&at.join("cpu.stat"))?, "usage_usec").unwrap_or(0);
-                Ok(Usage { cpu_us, memory_bytes: read_number(&at.join("memory.current"))?, oom_kills })
+                let caches = field(&read(&at.join("memory.stat"))?, "inactive_file");
+                (cpu_us, read_number(&at.join("memory.current"))?, caches)
             }
             Layout::V1 { controllers, .. } => {
-                let memory = below(&controllers["memory"], path).join("memory.usage_in_bytes");
-                let cpu = match controllers.get("cpuacct") {
+                let at = below(&controllers["memory"], path);
+                let cpu_us = match controllers.get("cpuacct") {
                     Some(mount) => read_number(&below(mount, path).join("cpuacct.usage"))? / 1000,
                     None => 0,
                 };
-                Ok(Usage { cpu_us: cpu, memory_bytes: read_number(&memory)?, oom_kills })
+                let caches = field(&read(&at.join("memory.stat"))?, "total_inactive_file");
+                (cpu_us, read_number(&at.join("memory.usage_in_bytes"))?, caches)
             }
-        }
+        };
+        Ok(Usage { cpu_us, memory_bytes: memory.saturating_sub(caches.unwrap_or(0)) })
     }
 
     /// The file whose line `oom_kill N` counts processes killed for the memory limit.

@@ -7,6 +7,7 @@ use crate::local::instance::state::Order;
 use apron_activity::channel::{FromNode, NOT_REACHED, Stages};
 use apron_activity::{Wakefulness, Watched, Watcher, key};
 use apron_model::idle::{self, Awake, Idleness, Rung, Standing};
+use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::{Health, Waterfall};
 use apron_model::meter::{Change, Metered, Use};
 use apron_model::time::Timestamp;
@@ -156,6 +157,13 @@ impl Member {
         if before.is_none_or(|(noted, _)| noted != used) {
             changes.push(Change::Uses(id.clone(), used));
         }
+    }
+
+    /// Whose use counts, and where it is read: it is awake, and gets requests.
+    pub(super) fn measured(&self) -> Option<(InstanceId, ServiceId, String, Limits)> {
+        let Enrolment { id, service, cgroup, limits, .. } = &self.enrolment;
+        let counts = self.rung == Rung::Active && self.healthy;
+        counts.then(|| (id.clone(), service.clone(), cgroup.clone(), *limits))
     }
 
     pub(super) fn standing(&self, now: Instant) -> Standing {

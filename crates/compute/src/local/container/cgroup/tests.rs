@@ -55,7 +55,8 @@ fn a_memory_limit_below_what_is_used_is_refused_and_nobody_killed() {
     assert_eq!(said, "full\n");
     cgroups.set_limits(&path, &Limits { memory_bytes: 4 << 20, ..limits }).unwrap_err();
     assert_eq!(cgroups.pids(&path).unwrap(), [user.id() as i32]);
-    assert_eq!(cgroups.usage(&path).unwrap().oom_kills, 0);
+    let events = read(&cgroups.out_of_memory_file(&path)).unwrap();
+    assert_eq!(field(&events, "oom_kill"), Some(0), "{events}");
     cgroups.set_limits(&path, &Limits { memory_bytes: 128 << 20, ..limits }).unwrap();
     drop(user.stdin.take());
     user.wait().unwrap();
@@ -90,7 +91,6 @@ fn a_real_cgroup_limits_freezes_kills_and_goes() {
     cgroups.join(&path, child.id() as i32).unwrap();
     assert_eq!(cgroups.pids(&path).unwrap(), [child.id() as i32]);
     assert_eq!(cgroups.list(&parent), ["one"]);
-    assert_eq!(cgroups.usage(&path).unwrap().oom_kills, 0);
     cgroups.freeze(&path).unwrap();
     let killer = std::thread::scope(|scope| {
         let killing = scope.spawn(|| cgroups.kill_all(&path));
@@ -102,6 +102,48 @@ fn a_real_cgroup_limits_freezes_kills_and_goes() {
     cgroups.remove(&parent).unwrap();
     cgroups.kill_all(&path).unwrap();
     assert!(cgroups.list(&parent).is_empty());
+}
+
+/// Needs root.
+#[test]
+fn use_is_counted_without_caches() {
+    let cgroups = Cgroups::detect().unwrap();
+    let path = format!("/apron-test-use-{}", std::process::id());
+    // Beside this program: a directory for temporary files may be in memory.
+    let file = std::env::current_exe().unwrap().with_extension(format!("{}.cache", std::process::id()));
+    struct Guard<'a>(&'a Cgroups, &'a str, &'a Path);
+    impl Drop for Guard<'_> {
+        fn drop(&mut self) {
+            let _ = self.0.kill_all(self.1);
+            let _ = self.0.remove(self.1);
+            let _ = fs::remove_file(self.2);
+        }
+    }
+    let _guard = Guard(&cgroups, &path, &file);
+    cgroups.create(&path, &Limits { cpu_units: 1024, memory_bytes: 256 << 20, pids: 10 }).unwrap();
+    // Writes a file of 64 MiB, which stays in the cache, and then 32 MiB of its own.
+    let script = "import sys,time; sys.stdin.readline(); open(sys.argv[1],'wb').write(bytes(64<<20)); \
+                  own=b'x'*(32<<20); end=time.process_time()+.2\nwhile time.process_time()<end: pass\n\
+                  print('done',flush=True); sys.stdin.readline()";
+    let mut user = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(&file)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    cgroups.join(&path, user.id() as i32).unwrap();
+    let mut input = user.stdin.take().unwrap();
+    io::Write::write_all(&mut input, b"begin\n").unwrap();
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(user.stdout.take().unwrap()), &mut said)
+        .unwrap();
+    assert_eq!(said, "done\n");
+    let usage = cgroups.usage(&path).unwrap();
+    drop(input);
+    user.wait().unwrap();
+    assert!((200_000..10_000_000).contains(&usage.cpu_us), "{usage:?}");
+    assert!((32 << 20..72 << 20).contains(&usage.memory_bytes), "{usage:?}");
 }
 
 /// Needs root. Each process forks the next and ends, so that whoever reads the list and then kills comes too
