@@ -75,6 +75,24 @@ pub struct Standing {
     pub is_starting: bool,
 }
 
+/// Instances of a service, counted as App Runner counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// They have a process, at work or idle: what MinSize is about.
+    pub provisioned: u32,
+    /// They process requests: its metric `ActiveInstances`.
+    pub active: u32,
+}
+
+/// Counts the instances that stand so.
+pub fn counts(standing: &[Standing]) -> Counts {
+    let of = |counts: &dyn Fn(&Standing) -> bool| standing.iter().filter(|one| counts(one)).count() as u32;
+    Counts {
+        provisioned: of(&|one| one.rung != Rung::Zero),
+        active: of(&|one| one.rung == Rung::Active && one.awake == Some(Awake::Requests)),
+    }
+}
+
 impl Standing {
     /// Why it stands where it does, and what comes next, in a sentence or two.
     pub fn reason(&self) -> String {
@@ -229,5 +247,9 @@ mod tests {
         assert_eq!(lowest.reason(), "Nothing has been to do for 12.3 s; it goes no further down.");
         let busy = Standing { rung: Rung::Active, awake: Some(Awake::Requests), requests: 3, ..standing };
         assert_eq!(busy.reason(), "3 requests are at work in it.");
+        let zero = Standing { rung: Rung::Zero, ..busy.clone() };
+        let starts = Standing { awake: Some(Awake::Starting), ..busy.clone() };
+        assert_eq!(counts(&[busy, zero, starts, lowest]), Counts { provisioned: 3, active: 1 });
+        assert_eq!(counts(&[]), Counts::default());
     }
 }

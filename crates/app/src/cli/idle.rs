@@ -22,7 +22,7 @@ pub(super) async fn why_awake(client: &Client, name: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn word(rung: IdleRung) -> &'static str {
+pub(super) fn word(rung: IdleRung) -> &'static str {
     match rung {
         IdleRung::Active => "awake",
         IdleRung::Throttled => "throttled",

@@ -38,6 +38,9 @@ pub(super) async fn status(client: &Client, name: &str) -> Result<ExitCode> {
         status.operation.as_ref().map(|open| format!("{} {}: {}", open.r#type, open.status, open.step)),
     );
     fact("failure", status.reason);
+    if let (Some(provisioned), Some(active)) = (status.provisioned_instances, status.active_instances) {
+        fact("instances", Some(format!("{provisioned} provisioned, {active} active")));
+    }
     print(&table(&facts));
     for revision in &status.revisions {
         print(&revision_line(revision));
@@ -62,6 +65,9 @@ fn revision_line(revision: &RevisionStatus) -> String {
 fn instance_line(instance: &InstanceStatus) -> String {
     let id: String = instance.instance_id.chars().take(8).collect();
     let mut line = format!("{id} {} {}", instance.phase, instance.health);
+    if let Some(rung) = instance.rung {
+        line.push_str(&format!(" {}", super::idle::word(rung)));
+    }
     if let Some(address) = &instance.address {
         line.push_str(&format!("  {address}"));
     }

@@ -98,8 +98,18 @@ fn a_frozen_instance_answers_as_if_it_had_not_been() {
         });
     });
     assert_eq!(site.platform.application("site"), application, "the same process all the time");
+    site.frozen();
+    let status = site.platform.run(&["status", "site"]);
+    assert!(status.contains("1 provisioned, 0 active") && status.contains(" frozen"), "{status}");
     // It slept through none of that: requests that take long keep it awake.
-    site.get("/slow?1500");
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| site.get("/slow?1500"));
+        eventually(MINUTE, "an active instance", || match site.platform.run(&["status", "site"]) {
+            said if said.contains("1 provisioned, 1 active") => Ok(()),
+            said if slow.is_finished() => panic!("{said}"),
+            said => Err(said),
+        });
+    });
 
     // A WebSocket on which little is said stays open while the instance sleeps, and what is said wakes it.
     let (address, host) = (&site.platform.apps, &site.host);
@@ -197,7 +207,9 @@ fn a_service_at_zero_is_started_by_who_asks() {
     // Control sees a service that runs, and does nothing about it.
     site.stopped();
     std::thread::sleep(Duration::from_secs(6));
-    assert!(site.platform.run(&["status", "site"]).to_uppercase().contains("RUNNING"));
+    let status = site.platform.run(&["status", "site"]);
+    assert!(status.to_uppercase().contains("RUNNING"), "{status}");
+    assert!(status.contains("0 provisioned, 0 active") && status.contains(" stopped"), "{status}");
     site.stopped();
     for role in ["control", "node", "control", "proxy"] {
         site.stopped();

@@ -819,6 +819,13 @@ pub struct DescribeStatusResponse {
     pub url: Option<String>,
     /// The revisions that are kept.
     pub revisions: Vec<RevisionStatus>,
+    /// Instances that have a process, at work or idle, as App Runner's MinSize counts them; absent while the
+    /// node does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provisioned_instances: Option<i32>,
+    /// Those of them that process requests, as App Runner's metric of this name; absent likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_instances: Option<i32>,
     /// The operation that is open; absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<OpenOperation>,
@@ -1211,6 +1218,9 @@ pub struct InstanceStatus {
     pub address: Option<String>,
     /// How often it was started anew after it had ended.
     pub restarts: i32,
+    /// How far it sleeps; absent while it is started anew, and while the node does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rung: Option<IdleRung>,
     /// How long its latest start took.
     pub waterfall: Waterfall,
 }
@@ -2540,6 +2550,8 @@ mod shapes {
         Member { name: "Reason", required: false, shape: &STRING_SHAPE },
         Member { name: "Url", required: false, shape: &STRING_SHAPE },
         Member { name: "Revisions", required: true, shape: &REVISION_STATUS_LIST },
+        Member { name: "ProvisionedInstances", required: false, shape: &INTEGER },
+        Member { name: "ActiveInstances", required: false, shape: &INTEGER },
         Member { name: "Operation", required: false, shape: &OPEN_OPERATION },
     ]);
     pub(super) static GET_AUDIT_LOG_REQUEST: Shape = Shape::Structure(&[
@@ -2654,6 +2666,7 @@ mod shapes {
         Member { name: "Reason", required: false, shape: &STRING_SHAPE },
         Member { name: "Address", required: false, shape: &APPLICATION_ADDRESS_SHAPE },
         Member { name: "Restarts", required: true, shape: &INTEGER },
+        Member { name: "Rung", required: false, shape: &IDLE_RUNG_SHAPE },
         Member { name: "Waterfall", required: true, shape: &WATERFALL },
     ]);
     pub(super) static INSTANCE_STATUS_LIST: Shape =

@@ -34,7 +34,7 @@ fn instance(standing: &Standing) -> IdleInstance {
     }
 }
 
-fn rung(rung: Rung) -> IdleRung {
+pub(super) fn rung(rung: Rung) -> IdleRung {
     match rung {
         Rung::Active => IdleRung::Active,
         Rung::Throttled => IdleRung::Throttled,

@@ -5,7 +5,8 @@ use crate::api::apprunner::lookup;
 use crate::api::apprunner::view::int;
 use crate::api::call::Context;
 use crate::api::failure;
-use apron_model::ids::OperationId;
+use apron_model::idle::{self, Rung};
+use apron_model::ids::{InstanceId, OperationId};
 use apron_model::instance::{self, Exit, Health, Phase};
 use apron_model::reconcile::Slot;
 use apron_model::service::{Revision, Service, Status, status};
@@ -14,6 +15,7 @@ use apron_wire::apron::{
     DescribeStatusRequest, DescribeStatusResponse, InstanceHealth, InstancePhase, InstanceStatus,
     OpenOperation, RevisionStatus, ServiceStatus, Waterfall,
 };
+use std::collections::BTreeMap;
 
 pub(super) async fn describe(
     context: Context<'_>,
@@ -27,12 +29,21 @@ pub(super) async fn describe(
         None => None,
         Some(id) => open_operation(context, id).await?,
     };
+    // The rest can be told without it.
+    let standing = context.platform.node.standing(&service.id).await.ok();
+    let rungs: Rungs = standing.iter().flatten().map(|one| (&one.instance, one.rung)).collect();
+    let counts = standing.as_deref().map(idle::counts);
     let names = &context.platform.names;
     Ok(DescribeStatusResponse {
         status: service_status(status(&service)),
         reason: service.last_failure.clone(),
         url: service.config.public.then(|| names.url(&service)),
-        revisions: revisions.iter().map(|revision| revision_status(&service, revision, &slots)).collect(),
+        revisions: revisions
+            .iter()
+            .map(|revision| revision_status(&service, revision, &slots, &rungs))
+            .collect(),
+        provisioned_instances: counts.map(|counts| int(counts.provisioned)),
+        active_instances: counts.map(|counts| int(counts.active)),
         operation: open,
     })
 }
@@ -59,7 +70,10 @@ fn service_status(status: Status) -> ServiceStatus {
     }
 }
 
-fn revision_status(service: &Service, revision: &Revision, slots: &[Slot]) -> RevisionStatus {
+/// How far instances sleep.
+type Rungs<'a> = BTreeMap<&'a InstanceId, Rung>;
+
+fn revision_status(service: &Service, revision: &Revision, slots: &[Slot], rungs: &Rungs) -> RevisionStatus {
     RevisionStatus {
         number: int(revision.number),
         state: revision::state(service, revision, slots),
@@ -68,12 +82,13 @@ fn revision_status(service: &Service, revision: &Revision, slots: &[Slot]) -> Re
         instances: slots
             .iter()
             .filter(|slot| slot.revision == revision.number)
-            .map(instance_status)
+            .map(|slot| instance_status(slot, rungs.get(&slot.id).copied()))
             .collect(),
     }
 }
 
-fn instance_status(slot: &Slot) -> InstanceStatus {
+fn instance_status(slot: &Slot, rung: Option<Rung>) -> InstanceStatus {
+    let rung = rung.map(super::idle::rung);
     let Some(fact) = &slot.fact else {
         return InstanceStatus {
             instance_id: slot.id.to_string(),
@@ -82,6 +97,7 @@ fn instance_status(slot: &Slot) -> InstanceStatus {
             reason: None,
             address: None,
             restarts: 0,
+            rung,
             waterfall: Waterfall::default(),
         };
     };
@@ -106,6 +122,7 @@ fn instance_status(slot: &Slot) -> InstanceStatus {
         reason: phase_reason.or(health_reason).or_else(before),
         address: fact.address.map(|address| address.to_string()),
         restarts: int(fact.restarts),
+        rung,
         waterfall: waterfall(&fact.waterfall),
     }
 }
