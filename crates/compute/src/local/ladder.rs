@@ -18,6 +18,7 @@
 
 mod clients;
 mod member;
+mod reclaim;
 
 use crate::local::container::cgroup::{CgroupError, Cgroups, Limits, Usage};
 use crate::local::instance::registry::INSTANCES_MAX;
@@ -32,6 +33,7 @@ use apron_model::scaling::{Reading, Readings};
 use clients::{Clients, Ready, Said};
 use member::{Member, Woken};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use reclaim::Reclaimer;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
@@ -92,6 +94,7 @@ struct Shared {
 
 struct Inner {
     cgroups: Cgroups,
+    reclaimer: Reclaimer,
     /// Where proxies count. None: nobody knows what they do, and everybody stays awake.
     memory: Option<Watcher>,
     members: HashMap<u64, Member>,
@@ -115,6 +118,7 @@ impl Ladder {
     ) -> io::Result<Ladder> {
         let identity = memory.as_ref().map(Watcher::identity);
         let inner = Inner {
+            reclaimer: Reclaimer::start(cgroups.clone())?,
             cgroups,
             memory,
             members: HashMap::new(),
@@ -347,12 +351,16 @@ impl Inner {
                 waiting.into_iter().for_each(|client| clients.say(client, FromNode::NotWoken(key)));
             }
         }
-        let Inner { members, cgroups, memory, .. } = self;
+        let Inner { members, cgroups, memory, reclaimer, .. } = self;
         for member in members.values_mut() {
             // Of a thousand that sleep, each with a time of its own, one would come every millisecond.
             let early = if member.is_awake_for_proxies() { Duration::ZERO } else { TOGETHER };
             if member.look_at <= now + early {
+                let was_frozen = member.is_frozen();
                 member.look(cgroups, memory.as_ref(), clients, now);
+                if member.is_frozen() && !was_frozen {
+                    reclaimer.frozen(&member.enrolment.cgroup);
+                }
             }
             next = next.min(member.look_at);
         }

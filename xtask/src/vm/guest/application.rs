@@ -1,5 +1,5 @@
 //! The application of the virtual machine's test: a web server in one static file. With FILL set it uses memory
-//! until it is stopped.
+//! until it is stopped. It holds 32 MiB, and answers how much of that is as it wrote it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,6 +10,7 @@ unsafe extern "C" {
 }
 
 const SIGTERM: i32 = 15;
+const HELD_BYTES: usize = 32 << 20;
 
 extern "C" fn end(_signal: i32) {
     // SAFETY: _exit may be called from a signal handler.
@@ -25,19 +26,32 @@ fn main() -> std::io::Result<()> {
             all.push(vec![1u8; 1 << 20]);
         }
     }
+    let held: Vec<u8> = (0..HELD_BYTES).map(byte).collect();
     let port = std::env::var("PORT").unwrap_or_else(|_| "8080".to_owned());
     for stream in TcpListener::bind(format!("0.0.0.0:{port}"))?.incoming() {
         // A client that only looks whether it may connect is no reason to end.
-        let _ = stream.and_then(answer);
+        let _ = stream.and_then(|stream| answer(stream, &held));
     }
     Ok(())
 }
 
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+/// Pages that differ, so that swap cannot take them for one.
+fn byte(at: usize) -> u8 {
+    (at.wrapping_mul(2_654_435_761) >> 13) as u8
+}
+
+fn answer(mut stream: TcpStream, held: &[u8]) -> std::io::Result<()> {
+    let mut path = None;
     for line in BufReader::new(&stream).lines() {
-        if line?.is_empty() {
-            let revision = std::env::var("APRON_REVISION").unwrap_or_default();
-            let body = format!("revision {revision}\n");
+        let line = line?;
+        path = path.or_else(|| line.split(' ').nth(1).map(str::to_owned));
+        if line.is_empty() {
+            let body = match path.as_deref() {
+                Some("/held") => {
+                    format!("held {}\n", held.iter().enumerate().filter(|(at, is)| byte(*at) == **is).count())
+                }
+                _ => format!("revision {}\n", std::env::var("APRON_REVISION").unwrap_or_default()),
+            };
             let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length";
             return stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes());
         }

@@ -34,8 +34,8 @@ eventually() {
 # value FILE NAME: the rest of the line `NAME: value`.
 value() { sed -n "s/^$2:[[:space:]]*//p" "$1"; }
 
-# get SERVICE: what it answers through the proxy.
-get() { curl --silent --show-error --fail --max-time 20 --header "Host: $1.apron.localhost" $apps/; }
+# get SERVICE [PATH]: what it answers through the proxy.
+get() { curl --silent --show-error --fail --max-time 20 --header "Host: $1.apron.localhost" "$apps/${2-}"; }
 
 # instance: the cgroup of the only instance, which has a process.
 instance() {
@@ -156,6 +156,22 @@ for _ in 1 2 3; do
 done
 is "the instance's pid after it was frozen" "$pid" "$(cat "$cgroup/cgroup.procs")"
 step "an instance without requests is frozen, uses no CPU, and answers"
+[ "$(cat "$cgroup/memory.current")" -gt $((32 * 1024 * 1024)) ] || fail "without swap its memory has gone"
+dd if=/dev/zero of=/swap bs=1M count=128 status=none
+chmod 600 /swap
+mkswap /swap >/dev/null
+swapon /swap
+in_swap() { [ "$(cat "$cgroup/memory.swap.current")" -gt $((24 * 1024 * 1024)) ]; }
+for _ in 1 2; do
+    is "the memory of a frozen instance" "held $((32 * 1024 * 1024))" "$(get web held)"
+    eventually 20 in_swap
+    [ "$(cat "$cgroup/memory.current")" -lt $((16 * 1024 * 1024)) ] || fail "it has $(cat "$cgroup/memory.current") in memory"
+done
+is "memory.swap.max" 0 "$(cat "$cgroup/memory.swap.max")"
+is "the memory of a frozen instance" "held $((32 * 1024 * 1024))" "$(get web held)"
+is "the instance's pid after its memory was in swap" "$pid" "$(cat "$cgroup/cgroup.procs")"
+swapoff /swap
+step "where there is swap, the memory of a frozen instance goes there, and comes back"
 apron tag web apron:idle=zero
 for _ in 1 2 3; do
     eventually 60 test ! -e "$cgroup"

@@ -10,6 +10,7 @@
 //! refuses that while a cgroup right below the root hands the controller on; `prepare` makes one that does.
 
 mod cpu;
+mod reclaim;
 mod v2;
 
 use apron_model::instance::InstanceSize;

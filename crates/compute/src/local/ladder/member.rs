@@ -159,6 +159,10 @@ impl Member {
         }
     }
 
+    pub(super) fn is_frozen(&self) -> bool {
+        self.rung == Rung::Frozen
+    }
+
     /// Whose use counts, and where it is read: it is awake, and gets requests.
     pub(super) fn measured(&self) -> Option<(InstanceId, ServiceId, String, Limits)> {
         let Enrolment { id, service, cgroup, limits, .. } = &self.enrolment;
