@@ -116,7 +116,9 @@ pub struct Book {
     rows: BTreeMap<Key, Usage>,
     batch: Batch,
     began_ms: u64,
+    /// The last second that was noted, and the day that it was of.
     seen_ms: u64,
+    day: u32,
 }
 
 type Key = (ServiceId, InstanceId, u32);
@@ -131,8 +133,8 @@ struct Open {
     until_ms: u64,
     /// How long the present process has been active, of the least that is charged for. None: it has none.
     active_ms: Option<u64>,
-    /// By who writes now.
-    seen: bool,
+    /// Since when, by who writes now.
+    seen_ms: Option<u64>,
 }
 
 impl Book {
@@ -140,12 +142,14 @@ impl Book {
     pub fn take(&mut self, note: &Note) {
         match note {
             Note::Began { boot_ms } => {
+                self.pass_all();
                 self.began_ms = *boot_ms;
                 self.seen_ms = *boot_ms;
-                self.open.values_mut().for_each(|open| open.seen = false);
+                self.open.values_mut().for_each(|open| open.seen_ms = None);
             }
             Note::Second { boot_ms, wall, changes } => self.second(*boot_ms, *wall, changes),
             Note::Batch { number } => {
+                self.pass_all();
                 let rest = self.rows.keys().nth(BATCH_MAX).cloned();
                 let rest = rest.map(|key| self.rows.split_off(&key)).unwrap_or_default();
                 let rows = std::mem::replace(&mut self.rows, rest).into_iter().map(rows::row).collect();
@@ -154,67 +158,83 @@ impl Book {
         }
     }
 
+    /// What nothing changed for is accounted for when that is over, or when it is to be handed on.
     fn second(&mut self, boot_ms: u64, wall: WallTime, changes: &[Change]) {
         let day = wall.day();
+        if day != self.day {
+            self.pass_all();
+            self.day = day;
+        }
         for change in changes {
             match change {
-                Change::Came(who, is_new) => self.came(who, *is_new, boot_ms, day),
-                Change::Uses(instance, used) => self.uses(instance, *used, day),
+                Change::Came(who, is_new) => self.came(who, *is_new, boot_ms),
+                Change::Uses(instance, used) => self.uses(instance, *used),
                 Change::Went(instance) => {
-                    self.pass(instance, boot_ms, day);
-                    self.close(instance, day);
+                    self.pass(instance, boot_ms);
+                    self.close(instance);
                 }
             }
         }
-        let seen: Vec<InstanceId> =
-            self.open.iter().filter(|(_, open)| open.seen).map(|(id, _)| id.clone()).collect();
-        seen.iter().for_each(|instance| self.pass(instance, boot_ms, day));
         self.seen_ms = boot_ms;
         if boot_ms.saturating_sub(self.began_ms) >= MISSED_MS {
-            let missed: Vec<InstanceId> =
-                self.open.iter().filter(|(_, open)| !open.seen).map(|(id, _)| id.clone()).collect();
-            missed.iter().for_each(|instance| self.close(instance, day));
+            let missed = self.open.iter().filter(|(_, open)| open.seen_ms.is_none());
+            let missed: Vec<InstanceId> = missed.map(|(id, _)| id.clone()).collect();
+            missed.iter().for_each(|instance| self.close(instance));
         }
     }
 
-    fn came(&mut self, who: &Metered, is_new: bool, boot_ms: u64, day: u32) {
+    fn came(&mut self, who: &Metered, is_new: bool, boot_ms: u64) {
+        self.pass(&who.instance, self.seen_ms);
         if is_new {
-            self.close(&who.instance, day);
+            self.close(&who.instance);
         }
         // Of this second all is counted: a started second is one. While nobody was there none was noted.
         let until_ms = self.seen_ms.max(boot_ms.saturating_sub(SECOND_MS));
         let active_ms = is_new.then_some(0);
-        let new = Open { who: who.clone(), used: None, until_ms, active_ms, seen: true };
+        let new = Open { who: who.clone(), used: None, until_ms, active_ms, seen_ms: None };
         let open = self.open.entry(who.instance.clone()).or_insert(new);
-        (open.who, open.seen) = (who.clone(), true);
+        open.who = who.clone();
+        open.seen_ms.get_or_insert(boot_ms);
     }
 
-    fn pass(&mut self, instance: &InstanceId, boot_ms: u64, day: u32) {
+    /// Accounts for all that are there until the last second.
+    fn pass_all(&mut self) {
+        let all: Vec<InstanceId> = self.open.keys().cloned().collect();
+        all.iter().for_each(|instance| self.pass(instance, self.seen_ms));
+    }
+
+    fn pass(&mut self, instance: &InstanceId, until_ms: u64) {
         let began_ms = self.began_ms;
         let Some(open) = self.open.get_mut(instance) else { return };
-        let (who, usage) = (open.who.clone(), open.pass(began_ms, boot_ms));
-        self.add(&who, day, usage);
+        // Of one that came in this second nothing before it is known by who writes now: it is as it is from here on.
+        if open.seen_ms.is_some_and(|seen| seen <= until_ms) {
+            let (who, usage) = (open.who.clone(), open.pass(began_ms, until_ms));
+            self.add(&who, usage);
+        }
     }
 
-    fn uses(&mut self, instance: &InstanceId, used: Use, day: u32) {
+    /// From this second on.
+    fn uses(&mut self, instance: &InstanceId, used: Use) {
+        self.pass(instance, self.seen_ms);
         let Some(open) = self.open.get_mut(instance) else { return };
         let before = open.used.replace(used);
         if used == Use::Asleep {
             let (who, short) = (open.who.clone(), open.end());
-            self.add(&who, day, short);
+            self.add(&who, short);
         } else if before == Some(Use::Asleep) {
             open.active_ms = Some(0);
         }
     }
 
-    fn close(&mut self, instance: &InstanceId, day: u32) {
+    fn close(&mut self, instance: &InstanceId) {
         if let Some(mut open) = self.open.remove(instance) {
             let short = open.end();
-            self.add(&open.who, day, short);
+            self.add(&open.who, short);
         }
     }
 
-    fn add(&mut self, who: &Metered, day: u32, usage: Usage) {
+    fn add(&mut self, who: &Metered, usage: Usage) {
+        let day = self.day;
         if usage == Usage::default() {
             return;
         }
@@ -251,11 +271,18 @@ impl Book {
         let present = self.batch.number;
         let is_taken = present == 0 || taken.is_some_and(|taken| taken >= present);
         let number = present.max(taken.unwrap_or(0)) + 1;
-        (is_taken && !self.rows.is_empty()).then_some(Note::Batch { number })
+        let has_more = !self.rows.is_empty() || self.open.values().any(|open| open.waits(self.seen_ms));
+        (is_taken && has_more).then_some(Note::Batch { number })
     }
 }
 
 impl Open {
+    /// Whether something until then is not accounted for.
+    fn waits(&self, until_ms: u64) -> bool {
+        let is_seen = self.seen_ms.is_some_and(|seen| seen <= until_ms);
+        is_seen && self.used.is_some() && self.until_ms < until_ms
+    }
+
     /// Time has passed, in which somebody wrote since `began_ms`.
     fn pass(&mut self, began_ms: u64, boot_ms: u64) -> Usage {
         let from_ms = std::mem::replace(&mut self.until_ms, boot_ms);
@@ -525,7 +552,7 @@ mod tests {
         assert_eq!(days, [20_000, 20_001]);
         for instance in 0..ROWS_MAX + 50 {
             let usage = Usage { active_unit_ms: 1, ..Usage::default() };
-            journal.book.add(&who(&instance.to_string()), 7, usage);
+            journal.book.add(&who(&instance.to_string()), usage);
         }
         assert_eq!(journal.book.rows.len(), ROWS_MAX + 1, "all others are one");
         journal.handed();
