@@ -28,6 +28,16 @@ pub const THROTTLED_SHARE: u32 = 60;
 /// Without a request for so long, in ms, an instance goes to each rung.
 pub const AFTER_MS: [u64; 3] = [1_000, 30_000, 900_000];
 
+/// Frozen for so long, an instance gives its memory back where that costs a wake more time. One that is asked every minute keeps
+/// it.
+const MEMORY_AFTER: Duration = Duration::from_secs(60);
+
+/// Whether the memory of an instance that has been frozen for so long is to be given back. None: it is not frozen, or has none
+/// left to give.
+pub fn gives_memory_back(frozen_for: Option<Duration>) -> bool {
+    frozen_for.is_some_and(|time| time >= MEMORY_AFTER)
+}
+
 /// What a service says about its idle instances: the tags `apron:idle` and `apron:idle-after-ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdlePolicy {
@@ -88,8 +98,8 @@ pub struct Counts {
 pub fn counts(standing: &[Standing]) -> Counts {
     let of = |counts: &dyn Fn(&Standing) -> bool| standing.iter().filter(|one| counts(one)).count() as u32;
     Counts {
-        provisioned: of(&|one| one.rung != Rung::Zero),
-        active: of(&|one| one.rung == Rung::Active && one.awake == Some(Awake::Requests)),
+        provisioned: of(&|one| one.rung != Rung::Zero || one.is_starting),
+        active: of(&|one| one.requests > 0 || one.awake == Some(Awake::Requests)),
     }
 }
 
@@ -232,6 +242,13 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_given_back_after_a_while() {
+        let after = |time| gives_memory_back(Some(time));
+        assert!(!gives_memory_back(None) && !after(MEMORY_AFTER - Duration::from_millis(1)));
+        assert!(after(MEMORY_AFTER));
+    }
+
+    #[test]
     fn why_it_stands_there() {
         let standing = Standing {
             instance: InstanceId::new("a"),
@@ -248,8 +265,13 @@ mod tests {
         let busy = Standing { rung: Rung::Active, awake: Some(Awake::Requests), requests: 3, ..standing };
         assert_eq!(busy.reason(), "3 requests are at work in it.");
         let zero = Standing { rung: Rung::Zero, ..busy.clone() };
-        let starts = Standing { awake: Some(Awake::Starting), ..busy.clone() };
-        assert_eq!(counts(&[busy, zero, starts, lowest]), Counts { provisioned: 3, active: 1 });
+        let zero = Standing { requests: 0, awake: None, ..zero };
+        let comes = Standing { is_starting: true, ..zero.clone() };
+        let starts = Standing { awake: Some(Awake::Starting), requests: 0, ..busy.clone() };
+        let kept = Standing { awake: Some(Awake::Wanted), requests: 1, ..busy.clone() };
+        let idle = Standing { requests: 0, ..kept.clone() };
+        let all = [busy, zero, comes, starts, kept, idle, lowest];
+        assert_eq!(counts(&all), Counts { provisioned: 6, active: 2 });
         assert_eq!(counts(&[]), Counts::default());
     }
 }

@@ -30,6 +30,11 @@ const FILL: f64 = 0.85;
 /// Use within a tenth of its target is no reason for another number of instances: it never stands still. As the tolerance of
 /// Kubernetes' HorizontalPodAutoscaler.
 const USE_TOLERANCE: f64 = 0.1;
+/// The CPU that an instance uses before this time since it is healthy says little of what it will use: many compile, or fill
+/// caches. As `--horizontal-pod-autoscaler-initial-readiness-delay` of Kubernetes.
+const CPU_READY_MS: u64 = 30_000;
+/// Readings further apart are not of the last seconds.
+const READINGS_APART_MS_MAX: u64 = 10_000;
 /// A line that is seen so often in a row is no chance: chance fills instances for a moment.
 const LINE_SAMPLES: usize = 3;
 /// A line is to be gone in this time once the instances are there.
@@ -69,22 +74,33 @@ impl Targets {
 /// have.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Used {
-    /// Of the last seconds.
+    /// Of the last seconds, by those of which it is known.
     pub cpu: f64,
+    /// Now, likewise.
     pub memory: f64,
+    /// Instances of which it is not known.
+    pub cpu_unknown: u32,
+    pub memory_unknown: u32,
+}
+
+impl Used {
+    /// Of one instance that nobody has told of.
+    pub const UNKNOWN: Used = Used { cpu: 0.0, memory: 0.0, cpu_unknown: 1, memory_unknown: 1 };
 }
 
 impl AddAssign for Used {
     fn add_assign(&mut self, more: Used) {
         self.cpu += more.cpu;
         self.memory += more.memory;
+        self.cpu_unknown += more.cpu_unknown;
+        self.memory_unknown += more.memory_unknown;
     }
 }
 
-/// What a node counts of instances that are awake and healthy, at a moment. Who sleeps needs nothing.
+/// What a node counts of instances that are healthy, at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readings {
-    /// By the node's clock.
+    /// Since its machine began.
     pub at_ms: u64,
     pub instances: Vec<Reading>,
 }
@@ -95,6 +111,10 @@ pub struct Reading {
     pub service: ServiceId,
     /// What it has.
     pub size: InstanceSize,
+    /// Since when it is healthy, by the same clock; one of another time is another process, or not known to be the same.
+    pub healthy_at_ms: u64,
+    /// It has its whole CPU. Who sleeps needs nothing.
+    pub is_awake: bool,
     /// Of CPUs, since its container was started.
     pub cpu_us: u64,
     /// Now, without caches of files that the kernel gives back first: the working set of Kubernetes.
@@ -102,19 +122,31 @@ pub struct Reading {
 }
 
 impl Readings {
-    /// What instances used since the readings before, of those that are in both and had the same container.
+    /// What each instance used since the readings before.
     pub fn since(&self, before: &Readings) -> BTreeMap<InstanceId, Used> {
         let ms = self.at_ms.saturating_sub(before.at_ms);
-        let earlier: BTreeMap<&InstanceId, u64> =
-            before.instances.iter().map(|one| (&one.instance, one.cpu_us)).collect();
-        let used = |one: &Reading| {
-            let cpu_us = one.cpu_us.checked_sub(*earlier.get(&one.instance)?)?;
-            let has_us = ms as f64 * f64::from(one.size.cpu_units) * 1_000.0 / 1_024.0;
-            let has_bytes = f64::from(one.size.memory_mib) * 1_048_576.0;
-            let used = Used { cpu: cpu_us as f64 / has_us, memory: one.memory_bytes as f64 / has_bytes };
-            (used.cpu.is_finite() && used.memory.is_finite()).then(|| (one.instance.clone(), used))
+        let is_recent = (1..=READINGS_APART_MS_MAX).contains(&ms);
+        let earlier: BTreeMap<&InstanceId, &Reading> =
+            before.instances.iter().map(|one| (&one.instance, one)).collect();
+        let cpu = |one: &Reading| {
+            let before = earlier.get(&one.instance).filter(|_| is_recent)?;
+            let is_same = (before.healthy_at_ms, before.size) == (one.healthy_at_ms, one.size);
+            let is_ready = self.at_ms.saturating_sub(one.healthy_at_ms) >= CPU_READY_MS;
+            let cpu_us = one.cpu_us.checked_sub(before.cpu_us).filter(|_| is_same && is_ready)?;
+            let has_us = ms as f64 * f64::from(one.size.cpu_units.max(1)) * 1_000.0 / 1_024.0;
+            Some(cpu_us as f64 / has_us)
         };
-        self.instances.iter().filter_map(used).collect()
+        let used = |one: &Reading| {
+            if !one.is_awake {
+                return Used::default();
+            }
+            let memory = one.memory_bytes as f64 / (f64::from(one.size.memory_mib.max(1)) * 1_048_576.0);
+            match cpu(one) {
+                Some(cpu) => Used { cpu, memory, ..Used::default() },
+                None => Used { memory, cpu_unknown: 1, ..Used::default() },
+            }
+        };
+        self.instances.iter().map(|one| (one.instance.clone(), used(one))).collect()
     }
 }
 
@@ -256,8 +288,8 @@ pub fn decide(
         let burst = if asked > capacity || last.waiting > 0 { burst(window, last) / target } else { 0.0 };
         let rate = |most: u32| window.rate_of_a_while() / (f64::from(most.max(1)) * FILL);
         let rate = policy.also.requests.map_or(0.0, rate);
-        let cpu = use_of(used.cpu, policy.also.cpu, fleet.ready);
-        let memory = use_of(used.memory, policy.also.memory, fleet.ready);
+        let cpu = use_of((used.cpu, used.cpu_unknown), policy.also.cpu, fleet.ready);
+        let memory = use_of((used.memory, used.memory_unknown), policy.also.memory, fleet.ready);
         let need = [calm, burst, rate, cpu, memory].into_iter().fold(0.0, f64::max);
         let need = need.ceil().min(f64::from(u32::MAX)) as u32;
         // Whatever the figures say: a line that stays, with nothing on its way, waits for one more.
@@ -277,12 +309,20 @@ pub fn decide(
 }
 
 /// Instances that so much use needs, at a target in percent: the arithmetic of Kubernetes' HorizontalPodAutoscaler, where what
-/// the mean of the instances is of the target makes their number.
-fn use_of(used: f64, target: Option<u32>, ready: u32) -> f64 {
+/// the mean of the instances is of the target makes their number. Those of which nothing is known are as if they used nothing
+/// before there are more, and as if they used what they are meant to before there are fewer.
+fn use_of((used, unknown): (f64, u32), target: Option<u32>, ready: u32) -> f64 {
     let Some(target) = target else { return 0.0 };
-    let need = used * 100.0 / f64::from(target.max(1));
+    let least = used * 100.0 / f64::from(target.max(1));
+    let most = least + f64::from(unknown);
     let ready = f64::from(ready);
-    if (need - ready).abs() <= ready * USE_TOLERANCE { ready } else { need }
+    if least > ready * (1.0 + USE_TOLERANCE) {
+        least
+    } else if most < ready * (1.0 - USE_TOLERANCE) {
+        most
+    } else {
+        ready
+    }
 }
 
 /// Requests at a time that the present rate makes, and what it takes to be rid of the line soon.
@@ -376,31 +416,48 @@ mod tests {
             instance: InstanceId::new(instance),
             service: ServiceId::new("web"),
             size: InstanceSize { cpu_units: 512, memory_mib: 1_024 },
+            healthy_at_ms: 100_000,
+            is_awake: true,
             cpu_us,
             memory_bytes: mib << 20,
         };
-        let before = Readings { at_ms: 1_000, instances: vec![reading("a", 500_000, 1), reading("b", 9, 1)] };
-        let instances = vec![reading("a", 1_250_000, 256), reading("b", 8, 512), reading("c", 7, 512)];
-        let now = Readings { at_ms: 3_000, instances };
-        let used = Used { cpu: 0.75, memory: 0.25 };
-        assert_eq!(
-            now.since(&before),
-            BTreeMap::from([(InstanceId::new("a"), used)]),
-            "b has a new container, c was not there"
-        );
-        let at_once = Readings { at_ms: 1_000, ..now };
-        assert_eq!(at_once.since(&before), BTreeMap::new(), "no time is no time to use anything in");
-        let mut both = used;
-        both += used;
-        assert_eq!(both, Used { cpu: 1.5, memory: 0.5 });
+        let used = |before: &Reading, now: &Reading, ms: u64| {
+            let before = Readings { at_ms: 131_000, instances: vec![before.clone()] };
+            let now = Readings { at_ms: before.at_ms + ms, instances: vec![now.clone()] };
+            now.since(&before).into_values().collect::<Vec<_>>()
+        };
+        let (before, now) = (reading("a", 500_000, 1), reading("a", 1_250_000, 256));
+        let known = Used { cpu: 0.75, memory: 0.25, ..Used::default() };
+        let unknown = Used { memory: 0.25, cpu_unknown: 1, ..Used::default() };
+        let of = |before: &Reading, now: &Reading| used(before, now, 2_000);
+        assert_eq!(of(&before, &now), [known]);
+        assert_eq!(of(&reading("b", 500_000, 1), &now), [unknown], "it was not there");
+        let restarted = Reading { healthy_at_ms: 100_500, ..now.clone() };
+        assert_eq!(of(&before, &restarted), [unknown], "another process");
+        let resized = Reading { size: InstanceSize { cpu_units: 256, memory_mib: 1_024 }, ..now.clone() };
+        assert_eq!(of(&before, &resized), [unknown], "it had more");
+        let young = |one: &Reading| Reading { healthy_at_ms: 110_000, ..one.clone() };
+        assert_eq!(of(&young(&before), &young(&now)), [unknown], "it has just begun");
+        assert_eq!(of(&before, &Reading { cpu_us: 7, ..now.clone() }), [unknown], "a new cgroup");
+        for ms in [0, READINGS_APART_MS_MAX + 1] {
+            assert_eq!(used(&before, &now, ms), [unknown], "{ms} ms");
+        }
+        assert_eq!(of(&before, &Reading { is_awake: false, ..now.clone() }), [Used::default()]);
+        let asleep = Reading { is_awake: false, ..before.clone() };
+        assert_eq!(of(&asleep, &now), [known], "it was counted all the same");
+        let mut both = known;
+        both += Used::UNKNOWN;
+        assert_eq!(both, Used { cpu_unknown: 1, memory_unknown: 1, ..known });
     }
 
     #[test]
     fn use_can_be_a_reason_too() {
         let also = Targets { cpu: Some(70), memory: Some(80), requests: None };
         let mut service = Service::new(Policy { also, ..POLICY }, 2);
+        let unknown = std::cell::Cell::new(0);
         let mut with = |cpu: f64, memory: f64, ready: u32| {
-            (service.used, service.fleet.ready) = (Used { cpu, memory }, ready);
+            let used = Used { cpu, memory, cpu_unknown: unknown.get(), ..Used::default() };
+            (service.used, service.fleet.ready) = (used, ready);
             service.scaler = Scaler::new(0, service.seen.at);
             service.sees(SAMPLE_MS, [0, 0], 0, 0)
         };
@@ -411,8 +468,13 @@ mod tests {
         assert_eq!(with(3.6, 0.2, 6), 6, "nor is a little below");
         assert_eq!(with(2.9, 0.2, 6), 5);
         assert_eq!(with(0.0, 0.0, 6), 1, "they sleep");
+        unknown.set(3);
+        assert_eq!(with(2.9, 0.0, 6), 6, "of half of them nothing is known: none goes");
+        assert_eq!(with(1.0, 0.0, 6), 5, "but one is too many, whatever they use");
+        assert_eq!(with(3.0, 0.0, 4), 4, "nor does another come for those");
+        assert_eq!(with(4.0, 0.0, 4), 6);
         service.policy.also = NO_OTHER;
-        service.used = Used { cpu: 9.0, memory: 9.0 };
+        service.used = Used { cpu: 9.0, memory: 9.0, ..Used::default() };
         assert_eq!(service.sees(QUIET_MS + 1_000, [0, 0], 0, 0), 1, "nobody asked for it");
     }
 

@@ -23,13 +23,14 @@ mod reclaim;
 use crate::local::container::cgroup::{CgroupError, Cgroups, Limits, Usage};
 use crate::local::instance::registry::INSTANCES_MAX;
 use crate::local::instance::state::Order;
+use crate::local::meter::boot_ms;
 use apron_activity::Watcher;
 use apron_activity::channel::{FromNode, Listener};
 use apron_model::idle::{IdlePolicy, Rung, Standing};
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::{Health, Waterfall};
 use apron_model::meter::Change;
-use apron_model::scaling::{Reading, Readings};
+use apron_model::scaling::Readings;
 use clients::{Clients, Ready, Said};
 use member::{Member, Woken};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -88,8 +89,6 @@ struct Shared {
     /// Rings when there is something to look at.
     bell: EventFd,
     over: AtomicBool,
-    /// Readings count their time from here.
-    born: Instant,
 }
 
 struct Inner {
@@ -128,12 +127,7 @@ impl Ladder {
             left: Vec::new(),
         };
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let shared = Arc::new(Shared {
-            inner: Mutex::new(inner),
-            bell,
-            over: AtomicBool::new(false),
-            born: Instant::now(),
-        });
+        let shared = Arc::new(Shared { inner: Mutex::new(inner), bell, over: AtomicBool::new(false) });
         let thread = std::thread::Builder::new().name("ladder".to_owned()).spawn({
             let shared = shared.clone();
             let clients = Clients::new(listener, users, identity);
@@ -174,23 +168,24 @@ impl Ladder {
         of_service.map(|member| member.standing(now)).collect()
     }
 
-    /// What the instances of these services use that are awake and healthy. Reads files, without the lock.
+    /// What the instances of these services use that are healthy. Reads files, without the lock.
     pub(crate) fn readings(&self, services: &[ServiceId]) -> Readings {
         let services: BTreeSet<&ServiceId> = services.iter().collect();
-        let (cgroups, awake) = {
+        let (cgroups, mut found) = {
             let inner = self.shared.inner();
             let of_services =
                 inner.members.values().filter(|member| services.contains(&member.enrolment.service));
-            let awake: Vec<_> = of_services.filter_map(Member::measured).collect();
-            (inner.cgroups.clone(), awake)
+            let found: Vec<_> = of_services.filter_map(Member::reading).collect();
+            (inner.cgroups.clone(), found)
         };
-        let reading = |(instance, service, cgroup, limits): (_, _, String, Limits)| {
-            // One that has just ended has none.
-            let Usage { cpu_us, memory_bytes } = cgroups.usage(&cgroup).ok()?;
-            Some(Reading { instance, service, size: limits.size(), cpu_us, memory_bytes })
-        };
-        let at_ms = self.shared.born.elapsed().as_millis() as u64;
-        Readings { at_ms, instances: awake.into_iter().filter_map(reading).collect() }
+        // What cannot be read is not known.
+        found.retain_mut(|(reading, cgroup)| {
+            let Some(cgroup) = cgroup else { return true };
+            let Ok(Usage { cpu_us, memory_bytes }) = cgroups.usage(cgroup) else { return false };
+            (reading.cpu_us, reading.memory_bytes) = (cpu_us, memory_bytes);
+            true
+        });
+        Readings { at_ms: boot_ms(), instances: found.into_iter().map(|(reading, _)| reading).collect() }
     }
 
     /// Every instance of the node before this one has its task.
@@ -356,9 +351,8 @@ impl Inner {
             // Of a thousand that sleep, each with a time of its own, one would come every millisecond.
             let early = if member.is_awake_for_proxies() { Duration::ZERO } else { TOGETHER };
             if member.look_at <= now + early {
-                let was_frozen = member.is_frozen();
                 member.look(cgroups, memory.as_ref(), clients, now);
-                if member.is_frozen() && !was_frozen {
+                if member.gives_memory_back(now) {
                     reclaimer.frozen(&member.enrolment.cgroup);
                 }
             }

@@ -172,7 +172,7 @@ fn wall() -> WallTime {
 }
 
 /// Milliseconds since the machine began, also those in which it was suspended.
-fn boot_ms() -> u64 {
+pub(crate) fn boot_ms() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid for writes; the clock exists on every kernel that has cgroups.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };

@@ -64,7 +64,7 @@ impl<D: Driver> Instances<D> {
         loop {
             let began = Instant::now();
             let passed = self.pass().await;
-            tokio::time::sleep(began.elapsed().min(REST_MAX)).await;
+            let rest = began.elapsed().min(REST_MAX);
             let pause = match passed {
                 Ok(acted) => {
                     failures = 0;
@@ -79,9 +79,13 @@ impl<D: Driver> Instances<D> {
                 }
             };
             // After a failure hints do not shorten the pause: they would come as fast as it fails.
+            let hinted = async {
+                tokio::time::sleep(rest).await;
+                self.hints.for_instances().await;
+            };
             tokio::select! {
-                () = self.hints.for_instances(), if failures == 0 => {}
-                () = tokio::time::sleep(pause) => {}
+                () = hinted, if failures == 0 => {}
+                () = tokio::time::sleep(pause.max(rest)) => {}
                 _ = shutdown.changed() => return,
             }
         }

@@ -135,7 +135,7 @@ impl Routes {
                 () = sleep_until(pass_at) => None,
                 () = self.hints.for_load() => Some(false),
                 Ok(()) = self.reading.uses.changed() => {
-                    self.due.extend(self.known.read.iter().cloned());
+                    self.due.extend(self.reading.uses.borrow_and_update().awake.iter().cloned());
                     Some(false)
                 }
                 _ = samples.tick(), if !self.scale.is_idle() || !self.known.scaled.is_empty() => Some(true),

@@ -172,7 +172,7 @@ fn fleet(service: &Service, slots: &[Slot], uses: &Uses) -> (Fleet, Used) {
         };
         if routed && slot.serves() {
             fleet.ready += 1;
-            used += uses.get(&slot.id).copied().unwrap_or_default();
+            used += uses.instances.get(&slot.id).copied().unwrap_or(Used::UNKNOWN);
         } else if routed && routes::comes(slot) {
             fleet.starting += 1;
         } else if routed && slot.fact.as_ref().is_some_and(|fact| fact.phase == Phase::Running) {
@@ -210,7 +210,7 @@ mod tests {
                 service,
                 slots: Vec::new(),
                 load: Load::default(),
-                uses: Uses::new(),
+                uses: Uses::default(),
                 now: Timestamp(100_000),
             };
             world.has(1);
@@ -327,12 +327,16 @@ mod tests {
         assert!(!heeds_use(&world.service));
         world.service.tags.insert("apron:scale-on".to_owned(), "cpu=50".to_owned());
         assert!(heeds_use(&world.service));
-        world.uses.insert(world.slots[0].id.clone(), Used { cpu: 0.9, memory: 0.1 });
-        world.uses.insert(InstanceId::new("of-another-service"), Used { cpu: 9.0, memory: 9.0 });
+        let using = |cpu| Used { cpu, memory: 0.1, ..Used::default() };
+        world.uses.instances.insert(world.slots[0].id.clone(), using(0.9));
+        world.uses.instances.insert(InstanceId::new("of-another-service"), using(9.0));
         assert_eq!(world.look(3_000), Some(2));
         world.has(2);
+        for _ in 0..20 {
+            assert_eq!(world.look(3_000), None, "of the second nothing is known yet");
+        }
         for slot in &world.slots {
-            world.uses.insert(slot.id.clone(), Used { cpu: 0.5, memory: 0.1 });
+            world.uses.instances.insert(slot.id.clone(), using(0.5));
         }
         for _ in 0..20 {
             assert_eq!(world.look(3_000), None);
@@ -340,9 +344,13 @@ mod tests {
         world.slots[1].wish = SlotWish::Drain { since: None, until: world.now };
         assert_eq!(world.look(3_000), None, "who drains is not counted");
         world.slots[1].wish = SlotWish::Run;
-        world.uses.clear();
+        let instances = std::mem::take(&mut world.uses.instances);
+        for _ in 0..20 {
+            assert_eq!(world.look(3_000), None, "the node does not answer");
+        }
+        world.uses.instances = instances.into_keys().map(|id| (id, Used::default())).collect();
         let fewer = (0..20).find_map(|_| world.look(3_000));
-        assert_eq!(fewer, Some(1), "all of them sleep");
+        assert_eq!(fewer, Some(0), "all of them sleep");
     }
 
     /// With a target beyond what they get, full instances and a line would be no reason for another one.

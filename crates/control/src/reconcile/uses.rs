@@ -14,8 +14,13 @@ pub(crate) const EVERY: Duration = Duration::from_secs(3);
 /// A node that answers no sooner has said nothing.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Of the instances that are awake, by the last two readings.
-pub(crate) type Uses = BTreeMap<InstanceId, Used>;
+/// By the last two readings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Uses {
+    pub(crate) instances: BTreeMap<InstanceId, Used>,
+    /// Services with an instance that is awake: those that all sleep are not worth a look.
+    pub(crate) awake: BTreeSet<ServiceId>,
+}
 
 pub(crate) struct Reader<D> {
     driver: Arc<D>,
@@ -23,6 +28,8 @@ pub(crate) struct Reader<D> {
     services: watch::Receiver<BTreeSet<ServiceId>>,
     uses: watch::Sender<Uses>,
     last: Option<Readings>,
+    /// It was said why there is none.
+    failed: bool,
 }
 
 /// The other end of a reader.
@@ -34,8 +41,8 @@ pub(crate) struct Reading {
 impl<D: Driver> Reader<D> {
     pub(crate) fn new(driver: Arc<D>) -> (Reader<D>, Reading) {
         let (services_to, services) = watch::channel(BTreeSet::new());
-        let (uses, uses_from) = watch::channel(Uses::new());
-        let reader = Reader { driver, services, uses, last: None };
+        let (uses, uses_from) = watch::channel(Uses::default());
+        let reader = Reader { driver, services, uses, last: None, failed: false };
         (reader, Reading { services: services_to, uses: uses_from })
     }
 
@@ -43,13 +50,13 @@ impl<D: Driver> Reader<D> {
     pub(crate) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
         loop {
             let next = Instant::now() + EVERY;
-            tokio::select! {
-                some = self.services.wait_for(|services| !services.is_empty()) => if some.is_err() { return },
-                _ = shutdown.changed() => return,
-            }
             self.pass().await;
+            let read = async {
+                sleep_until(next).await;
+                self.services.wait_for(|services| !services.is_empty()).await.is_ok()
+            };
             tokio::select! {
-                () = sleep_until(next) => {}
+                goes_on = read => if !goes_on { return },
                 _ = shutdown.changed() => return,
             }
         }
@@ -57,20 +64,38 @@ impl<D: Driver> Reader<D> {
 
     /// Without an answer nothing is known, and nothing that was is held on to.
     pub(crate) async fn pass(&mut self) {
-        let services: Vec<ServiceId> = self.services.borrow().iter().cloned().collect();
-        let read = timeout(WAIT_MAX, self.driver.readings(&services)).await;
-        let late = |_| Err(DriverError::Unreachable("the node".to_owned()));
-        let readings = read.unwrap_or_else(late).ok();
+        let services: Vec<ServiceId> = self.services.borrow_and_update().iter().cloned().collect();
+        let readings = if services.is_empty() { None } else { self.read(&services).await };
         let uses = match (&readings, &self.last) {
-            (Some(now), Some(before)) => now.since(before),
-            _ => Uses::new(),
+            (Some(now), Some(before)) => {
+                let awake = now.instances.iter().filter(|one| one.is_awake);
+                Uses { instances: now.since(before), awake: awake.map(|one| one.service.clone()).collect() }
+            }
+            _ => Uses::default(),
         };
         self.last = readings;
         self.uses.send_if_modified(|last| {
-            let news = !uses.is_empty() || !last.is_empty();
+            let differs = *last != uses;
             *last = uses;
-            news
+            differs
         });
+    }
+
+    async fn read(&mut self, services: &[ServiceId]) -> Option<Readings> {
+        let late = || DriverError::Unreachable(format!("the node, within {} s,", WAIT_MAX.as_secs()));
+        let read = timeout(WAIT_MAX, self.driver.readings(services)).await;
+        match read.unwrap_or_else(|_| Err(late())) {
+            Ok(readings) => {
+                self.failed = false;
+                Some(readings)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    tracing::warn!(error = %crate::chain(&error), "what instances use is not known");
+                }
+                None
+            }
+        }
     }
 }
 
@@ -86,30 +111,53 @@ mod tests {
         let world = World::default();
         let reads = |at_ms, cpu_us| {
             let size = InstanceSize { cpu_units: 1_024, memory_mib: 1_024 };
-            let read = |service: &str| Read {
+            let read = |service: &str, is_awake| Read {
                 instance: InstanceId::new(format!("of-{service}")),
                 service: ServiceId::new(service),
                 size,
+                healthy_at_ms: 1_000,
+                is_awake,
                 cpu_us,
                 memory_bytes: 512 << 20,
             };
-            world.reads(Readings { at_ms, instances: vec![read("web"), read("other")] });
+            let instances = vec![read("web", true), read("quiet", false), read("other", true)];
+            world.reads(Readings { at_ms, instances });
         };
         let (mut reader, mut reading) = Reader::new(Arc::new(world.clone()));
-        reading.services.send_replace(BTreeSet::from([ServiceId::new("web")]));
-        reads(1_000, 0);
+        let [web, quiet] = ["web", "quiet"].map(ServiceId::new);
+        let of_both = BTreeSet::from([web.clone(), quiet]);
+        reading.services.send_replace(of_both.clone());
+        let cpu = |uses: &Uses| {
+            let web = uses.instances.get(&InstanceId::new("of-web"));
+            web.map(|used| (used.cpu, used.cpu_unknown))
+        };
+        reads(61_000, 0);
         reader.pass().await;
-        assert!(!reading.uses.has_changed().unwrap(), "one reading tells nothing");
-        reads(3_000, 1_500_000);
+        assert_eq!(cpu(&reading.uses.borrow_and_update()), None, "one reading tells nothing");
+        reads(63_000, 1_500_000);
         reader.pass().await;
-        let used = Used { cpu: 0.75, memory: 0.5 };
-        assert_eq!(*reading.uses.borrow_and_update(), Uses::from([(InstanceId::new("of-web"), used)]));
+        {
+            let uses = reading.uses.borrow_and_update();
+            assert_eq!(cpu(&uses), Some((0.75, 0)));
+            assert_eq!(uses.instances.get(&InstanceId::new("of-quiet")), Some(&Used::default()));
+            assert_eq!((uses.instances.len(), &uses.awake), (2, &BTreeSet::from([web])));
+        }
         world.set_unreachable(true);
         reader.pass().await;
-        assert!(reading.uses.borrow_and_update().is_empty(), "it is old by now");
+        assert_eq!(*reading.uses.borrow_and_update(), Uses::default(), "it is old by now");
         world.set_unreachable(false);
-        reads(9_000, 1_600_000);
+        reads(66_000, 1_600_000);
         reader.pass().await;
-        assert!(reading.uses.borrow().is_empty(), "nor is a mean over a silence one");
+        assert_eq!(cpu(&reading.uses.borrow()), None, "nor is a mean over a silence one");
+        reads(68_000, 1_700_000);
+        reader.pass().await;
+        assert_eq!(cpu(&reading.uses.borrow()), Some((0.05, 0)));
+        reading.services.send_replace(BTreeSet::new());
+        reader.pass().await;
+        assert_eq!(*reading.uses.borrow(), Uses::default(), "nobody is read");
+        reading.services.send_replace(of_both);
+        reads(70_000, 1_800_000);
+        reader.pass().await;
+        assert_eq!(cpu(&reading.uses.borrow()), None);
     }
 }

@@ -164,7 +164,8 @@ swapon /swap
 in_swap() { [ "$(cat "$cgroup/memory.swap.current")" -gt $((24 * 1024 * 1024)) ]; }
 for _ in 1 2; do
     is "the memory of a frozen instance" "held $((32 * 1024 * 1024))" "$(get web held)"
-    eventually 20 in_swap
+    # A minute after it was frozen.
+    eventually 90 in_swap
     [ "$(cat "$cgroup/memory.current")" -lt $((16 * 1024 * 1024)) ] || fail "it has $(cat "$cgroup/memory.current") in memory"
 done
 is "memory.swap.max" 0 "$(cat "$cgroup/memory.swap.max")"

@@ -68,7 +68,7 @@ impl Limits {
         }
     }
 
-    /// That these are the limits of.
+    /// The size that has these limits.
     pub fn size(&self) -> InstanceSize {
         let memory_mib = u32::try_from(self.memory_bytes / (1024 * 1024)).unwrap_or(u32::MAX);
         InstanceSize { cpu_units: self.cpu_units, memory_mib }

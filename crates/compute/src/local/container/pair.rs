@@ -375,17 +375,13 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> PairError {
 struct NamespaceChild {
     pid: i32,
     /// It lives on it, so it goes after the child.
-    _stack: Box<[u128; STACK_WORDS]>,
+    _stack: Stack,
 }
-
-/// 16 KiB, in words of the alignment that the processor's calls want.
-const STACK_WORDS: usize = 1024;
 
 impl NamespaceChild {
     fn start() -> Result<NamespaceChild, PairError> {
         let failed = |source: nix::Error| PairError::Namespace { source: source.into() };
-        let mut stack = Box::new([0u128; STACK_WORDS]);
-        let top = stack.as_mut_ptr_range().end.cast();
+        let stack = Stack::new().map_err(|source| PairError::Namespace { source })?;
         // The kernel makes the user namespace first, so that the network namespace belongs to it: clone(2).
         let flags =
             libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_NEWUSER | libc::CLONE_NEWNET | libc::SIGCHLD;
@@ -393,13 +389,13 @@ impl NamespaceChild {
         // What is sent to the node's group is not for the child, which has the node's handlers.
         let all = nix::sys::signal::SigSet::all();
         let before = all.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).map_err(failed)?;
-        // SAFETY: the stack is the child's alone, and outlives it. The child makes system calls only, of which none can fail:
-        // no allocation, no lock, no errno, which would be this thread's.
-        let pid = unsafe { libc::clone(namespace_child, top, flags, parent) };
-        let made = nix::Error::result(pid);
-        before.thread_set_mask().map_err(failed)?;
-        let pid = made.map_err(failed)?;
-        Ok(NamespaceChild { pid, _stack: stack })
+        // SAFETY: the stack is the child's alone, and outlives it. The child makes system calls only, by libc's `syscall`: no
+        // allocation, no lock, and no errno, which would be this thread's, since none of them fails.
+        let pid = unsafe { libc::clone(namespace_child, stack.top(), flags, parent) };
+        let child = nix::Error::result(pid).map(|pid| NamespaceChild { pid, _stack: stack });
+        // It cannot fail with a mask that the kernel gave.
+        let _ = before.thread_set_mask();
+        child.map_err(failed)
     }
 }
 
@@ -408,23 +404,71 @@ impl Drop for NamespaceChild {
         // SAFETY: the pid is our own child's, which nobody else reaps.
         unsafe {
             libc::kill(self.pid, libc::SIGKILL);
-            libc::waitpid(self.pid, std::ptr::null_mut(), 0);
+            while libc::waitpid(self.pid, std::ptr::null_mut(), 0) < 0
+                && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+            {}
         }
     }
 }
 
 /// Waits to be ended, by its parent or with it.
 extern "C" fn namespace_child(parent: *mut libc::c_void) -> i32 {
-    // SAFETY: no memory is involved.
+    // SAFETY: no memory is involved. `pause` of libc would be a cancellation point, and write to the thread's block.
     unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
         // As a number of the namespace that the process is in, which is the parent's. It may have ended before the call.
-        if libc::getppid() as usize == parent as usize {
+        if libc::syscall(libc::SYS_getppid) as usize == parent as usize {
             loop {
-                libc::pause();
+                libc::syscall(libc::SYS_ppoll, 0, 0, 0, 0, 0);
             }
         }
-        libc::_exit(1)
+        libc::syscall(libc::SYS_exit_group, 1);
+    }
+    1
+}
+
+/// Memory for the calls of a child that shares all other, with a page below it that nobody may touch.
+struct Stack {
+    lowest: *mut libc::c_void,
+}
+
+impl Stack {
+    const BYTES: usize = 16 * 1024;
+    const GUARD_BYTES: usize = 4096;
+
+    fn new() -> io::Result<Stack> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        // SAFETY: the kernel chooses where, so nothing that is there is touched; the guard is a part of what it gave.
+        unsafe {
+            let lowest = libc::mmap(
+                std::ptr::null_mut(),
+                Stack::GUARD_BYTES + Stack::BYTES,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                -1,
+                0,
+            );
+            if lowest == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            let stack = Stack { lowest };
+            if libc::mprotect(lowest, Stack::GUARD_BYTES, libc::PROT_NONE) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(stack)
+        }
+    }
+
+    /// Where it begins: it grows towards lower addresses.
+    fn top(&self) -> *mut libc::c_void {
+        self.lowest.wrapping_byte_add(Stack::GUARD_BYTES + Stack::BYTES)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, of this length; whoever lived on it has ended.
+        unsafe { libc::munmap(self.lowest, Stack::GUARD_BYTES + Stack::BYTES) };
     }
 }
 

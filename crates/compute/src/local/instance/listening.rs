@@ -8,11 +8,12 @@
 //! walk of the machine's whole table of connections for each reading: two milliseconds on a machine of 24 GiB, a hundred
 //! times as much. They are read where the kernel lacks the other way.
 
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 use std::fs;
 use std::io::{self, Read};
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// The socket table of a namespace is read up to this size; a row has 150 bytes.
 const TABLE_BYTES_MAX: u64 = 1024 * 1024;
@@ -21,7 +22,7 @@ const LISTEN: u32 = 10;
 const LISTEN_PRINTED: &str = "0A";
 /// Of one message of the kernel's answer; it fills 32 KiB at most.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
-/// An answer has few messages. One that goes on has been written by a program that opens sockets faster than they are told.
+/// Of one answer. What is beyond it, tens of thousands of sockets, is not looked at.
 const ANSWERS_MAX: usize = 64;
 /// Ports named in a hint; the rest are counted.
 const PORTS_NAMED_MAX: usize = 5;
@@ -42,32 +43,30 @@ pub enum Readiness {
     NotYet { hint: String },
 }
 
-/// How the listening sockets of one network namespace are asked for.
-pub enum Sockets {
-    /// A socket that was made in the namespace, which stays while it is open.
-    Diag(OwnedFd),
-    /// By a process in the namespace.
-    Tables { pid: i32 },
+/// How the listening sockets of one process's network namespace are asked for.
+pub struct Sockets {
+    pid: i32,
+    /// Made in the namespace, which stays while it is open. None: the kernel lacks this way.
+    diag: Option<OwnedFd>,
 }
 
 impl Sockets {
     /// Of the network namespace that process `pid` is in.
     pub fn of(pid: i32) -> Sockets {
-        match diag_socket(pid) {
-            Ok(socket) => Sockets::Diag(socket),
-            Err(_) => Sockets::Tables { pid },
-        }
+        Sockets { pid, diag: diag_socket(pid).ok() }
     }
 
-    /// The listening TCP sockets.
+    /// The listening TCP sockets, as many of them as an answer may have.
+    ///
+    /// # Errors
+    /// The process has gone, whoever else is in its namespace; or the kernel does not say.
     pub fn listeners(&mut self) -> io::Result<Vec<Listener>> {
-        let mut found = match self {
-            Sockets::Tables { pid } => read_tables(*pid)?,
-            Sockets::Diag(socket) => {
-                let both =
-                    ask(socket, libc::AF_INET).and_then(|four| Ok((four, ask(socket, libc::AF_INET6)?)));
-                let (mut found, six) = both?;
-                found.extend(six);
+        let mut found = match &self.diag {
+            None => read_tables(self.pid)?,
+            Some(diag) => {
+                fs::metadata(format!("/proc/{}", self.pid))?;
+                let mut found = ask(diag, libc::AF_INET)?;
+                found.extend(ask(diag, libc::AF_INET6)?);
                 found
             }
         };
@@ -81,18 +80,13 @@ fn diag_socket(pid: i32) -> io::Result<OwnedFd> {
     let namespace = fs::File::open(format!("/proc/{pid}/ns/net"))?;
     let made = std::thread::Builder::new().name("sock-diag".to_owned()).spawn(move || {
         nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: no pointers.
-        let socket = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG) };
-        if socket < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel just gave it to us.
-        Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag)
     })?;
-    let socket = made.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
-    ask(&socket, libc::AF_INET)?;
-    Ok(socket)
+    let made = made.join().map_err(|_| io::Error::from(io::ErrorKind::Other))?;
+    let diag = made?;
+    ask(&diag, libc::AF_INET)?;
+    Ok(diag)
 }
 
 /// `struct nlmsghdr`, `linux/netlink.h`.
@@ -107,7 +101,7 @@ const PORT_AT: usize = 4;
 const ADDRESS_AT: usize = 8;
 
 /// The kernel answers while it is asked, so that nothing is waited for.
-fn ask(socket: &OwnedFd, family: i32) -> io::Result<Vec<Listener>> {
+fn ask(diag: &OwnedFd, family: i32) -> io::Result<Vec<Listener>> {
     const LENGTH: usize = HEADER_BYTES + REQUEST_BYTES;
     let mut request = [0u8; LENGTH];
     request[..4].copy_from_slice(&(LENGTH as u32).to_ne_bytes());
@@ -117,28 +111,19 @@ fn ask(socket: &OwnedFd, family: i32) -> io::Result<Vec<Listener>> {
     request[HEADER_BYTES] = family as u8;
     request[HEADER_BYTES + 1] = libc::IPPROTO_TCP as u8;
     request[HEADER_BYTES + 4..HEADER_BYTES + 8].copy_from_slice(&(1u32 << LISTEN).to_ne_bytes());
-    // Of an answer that was not read to its end.
     let mut answer = vec![0u8; ANSWER_BYTES_MAX];
-    while receive(socket, &mut answer).is_ok() {}
-    // SAFETY: the pointer and length are of one buffer, which the kernel reads.
-    let sent = unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), LENGTH, 0) };
-    if sent != LENGTH as isize {
-        return Err(io::Error::last_os_error());
-    }
+    let mut receive = || recv(diag.as_raw_fd(), &mut answer, MsgFlags::empty());
+    // Of an answer that was not read to its end.
+    (0..ANSWERS_MAX).take_while(|_| receive().is_ok()).for_each(drop);
+    send(diag.as_raw_fd(), &request, MsgFlags::empty())?;
     let mut found = Vec::new();
     for _ in 0..ANSWERS_MAX {
-        let length = receive(socket, &mut answer)?;
+        let length = recv(diag.as_raw_fd(), &mut answer, MsgFlags::empty())?;
         if messages(&answer[..length], &mut found)? {
-            return Ok(found);
+            break;
         }
     }
-    Err(io::ErrorKind::InvalidData.into())
-}
-
-fn receive(socket: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the pointer and length are of one buffer, which the kernel writes.
-    let length = unsafe { libc::recv(socket.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), 0) };
-    usize::try_from(length).map_err(|_| io::Error::last_os_error())
+    Ok(found)
 }
 
 /// Takes the sockets of one part of an answer. True when it was the last.
@@ -283,19 +268,17 @@ mod tests {
     #[test]
     fn the_kernel_tells_of_listeners() {
         let own = std::process::id() as i32;
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let open = ["0.0.0.0:0", "127.0.0.1:0", "[::]:0", "[::1]:0"].map(|at| TcpListener::bind(at).unwrap());
         let connected = std::net::TcpStream::connect(open[1].local_addr().unwrap()).unwrap();
         let listener = |at: std::net::SocketAddr| Listener { address: at.ip(), port: at.port() };
-        let diag = diag_socket(own).map(Sockets::Diag).unwrap();
-        for mut sockets in [diag, Sockets::Tables { pid: own }] {
+        let diag = Sockets { pid: own, diag: Some(diag_socket(own).unwrap()) };
+        for mut sockets in [diag, Sockets { pid: own, diag: None }] {
             for round in ["once", "again"] {
                 let found = sockets.listeners().unwrap();
                 for socket in &open {
                     let at = listener(socket.local_addr().unwrap());
                     assert!(found.contains(&at), "{round}: {at:?} is not among {found:?}");
                 }
-                assert!(!found.contains(&listener(closed)), "it was closed");
                 assert!(!found.contains(&listener(connected.local_addr().unwrap())), "it does not listen");
             }
         }
@@ -303,8 +286,9 @@ mod tests {
 
     #[test]
     fn a_long_answer_is_read_to_its_end() {
-        let open: Vec<TcpListener> = (0..600).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let mut sockets = diag_socket(std::process::id() as i32).map(Sockets::Diag).unwrap();
+        let open: Vec<TcpListener> = (0..300).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let own = std::process::id() as i32;
+        let mut sockets = Sockets { pid: own, diag: Some(diag_socket(own).unwrap()) };
         let found = sockets.listeners().unwrap();
         for socket in &open {
             let port = socket.local_addr().unwrap().port();
@@ -314,6 +298,16 @@ mod tests {
                 found.len()
             );
         }
+    }
+
+    #[test]
+    fn of_a_process_that_has_gone_nothing_is_told() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let mut sockets = Sockets::of(child.id() as i32);
+        assert!(sockets.diag.is_some() && sockets.listeners().is_ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(sockets.listeners().is_err());
     }
 
     #[test]

@@ -4,12 +4,13 @@ use super::clients::Clients;
 use super::{AGAIN_AFTER, Enrolment, LOOK, LOOK_ASLEEP};
 use crate::local::container::cgroup::{CgroupError, Cgroups, Limits};
 use crate::local::instance::state::Order;
+use crate::local::meter::boot_ms;
 use apron_activity::channel::{FromNode, NOT_REACHED, Stages};
 use apron_activity::{Wakefulness, Watched, Watcher, key};
 use apron_model::idle::{self, Awake, Idleness, Rung, Standing};
-use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::{Health, Waterfall};
 use apron_model::meter::{Change, Metered, Use};
+use apron_model::scaling::Reading;
 use apron_model::time::Timestamp;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -28,6 +29,10 @@ pub(super) struct Member {
     pub(super) look_at: Instant,
     pub(super) is_awake: watch::Sender<bool>,
     rung: Rung,
+    /// Since when it is healthy, by the machine's clock.
+    healthy_at_ms: Option<u64>,
+    /// Until its memory has been given back.
+    frozen_at: Option<Instant>,
     /// Nothing has kept it awake since then, or a little later.
     since: Instant,
     looked_at: Instant,
@@ -116,6 +121,8 @@ impl Member {
             look_at: now,
             is_awake: watch::Sender::new(rung == Rung::Active),
             rung,
+            healthy_at_ms: healthy.then(boot_ms),
+            frozen_at: (rung == Rung::Frozen).then_some(now),
             since: now,
             looked_at: now,
             cell: None,
@@ -159,15 +166,28 @@ impl Member {
         }
     }
 
-    pub(super) fn is_frozen(&self) -> bool {
-        self.rung == Rung::Frozen
+    /// Whether its memory is to be given back: once, when it has been frozen for a while.
+    pub(super) fn gives_memory_back(&mut self, now: Instant) -> bool {
+        let gives = idle::gives_memory_back(self.frozen_at.map(|at| now.saturating_duration_since(at)));
+        if gives {
+            self.frozen_at = None;
+        }
+        gives
     }
 
-    /// Whose use counts, and where it is read: it is awake, and gets requests.
-    pub(super) fn measured(&self) -> Option<(InstanceId, ServiceId, String, Limits)> {
+    /// What is known of its use, and the cgroup where the rest is read, unless it has no process.
+    pub(super) fn reading(&self) -> Option<(Reading, Option<String>)> {
         let Enrolment { id, service, cgroup, limits, .. } = &self.enrolment;
-        let counts = self.rung == Rung::Active && self.healthy;
-        counts.then(|| (id.clone(), service.clone(), cgroup.clone(), *limits))
+        let reading = Reading {
+            instance: id.clone(),
+            service: service.clone(),
+            size: limits.size(),
+            healthy_at_ms: self.healthy_at_ms?,
+            is_awake: self.rung == Rung::Active,
+            cpu_us: 0,
+            memory_bytes: 0,
+        };
+        Some((reading, (self.rung != Rung::Zero).then(|| cgroup.clone())))
     }
 
     pub(super) fn standing(&self, now: Instant) -> Standing {
@@ -398,6 +418,7 @@ impl Member {
             return;
         }
         self.cpu = Some(Cpu::Whole);
+        self.frozen_at = Some(now);
     }
 
     /// It is asleep for proxies already; now its process ends.
@@ -411,7 +432,10 @@ impl Member {
             return self.not_done("stopped", &error, now);
         }
         match self.enrolment.orders.try_send(Order::Sleep) {
-            Ok(()) => (self.rung, self.started) = (Rung::Zero, false),
+            Ok(()) => {
+                (self.rung, self.started) = (Rung::Zero, false);
+                self.frozen_at = None;
+            }
             // Its task has much to do: some other time.
             Err(_) => self.is_up(now),
         }
@@ -454,6 +478,7 @@ impl Member {
     fn is_up(&mut self, now: Instant) {
         self.rung = Rung::Active;
         self.failed = false;
+        self.frozen_at = None;
         self.since = now;
         self.look_at = now + LOOK;
         self.say(Wakefulness::Awake);
@@ -473,10 +498,11 @@ impl Member {
         let has_verdict = !matches!(health, Health::Starting { .. });
         self.starts &= !has_verdict;
         if self.rung != Rung::Zero {
-            self.healthy = *health == Health::Healthy;
+            self.is_healthy(*health == Health::Healthy);
         } else if self.started && has_verdict {
             // Well or not, it is as any other that has just been started: others decide who gets requests.
-            self.healthy = *health == Health::Healthy;
+            self.healthy_at_ms = None;
+            self.is_healthy(*health == Health::Healthy);
             self.started = false;
             self.stages = Some(stages(waterfall));
             self.awaits_answer = true;
@@ -486,6 +512,11 @@ impl Member {
             self.look_at = now;
         }
         // What was said of a process that is being stopped says nothing of the next one.
+    }
+
+    fn is_healthy(&mut self, healthy: bool) {
+        self.healthy = healthy;
+        self.healthy_at_ms = if healthy { Some(self.healthy_at_ms.unwrap_or_else(boot_ms)) } else { None };
     }
 
     /// A proxy has the beginning of an answer. Whoever says so again says nothing new.

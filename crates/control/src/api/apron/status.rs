@@ -16,6 +16,11 @@ use apron_wire::apron::{
     OpenOperation, RevisionStatus, ServiceStatus, Waterfall,
 };
 use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Who asks for the status when something hangs is to have an answer.
+const NODE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 pub(super) async fn describe(
     context: Context<'_>,
@@ -30,8 +35,10 @@ pub(super) async fn describe(
         Some(id) => open_operation(context, id).await?,
     };
     // The rest can be told without it.
-    let standing = context.platform.node.standing(&service.id).await.ok();
-    let rungs: Rungs = standing.iter().flatten().map(|one| (&one.instance, one.rung)).collect();
+    let standing = timeout(NODE_WAIT_MAX, context.platform.node.standing(&service.id)).await;
+    let standing = standing.ok().and_then(Result::ok);
+    let stand = standing.iter().flatten().filter(|one| !one.is_starting);
+    let rungs: Rungs = stand.map(|one| (&one.instance, one.rung)).collect();
     let counts = standing.as_deref().map(idle::counts);
     let names = &context.platform.names;
     Ok(DescribeStatusResponse {

@@ -1,9 +1,10 @@
 //! What a frozen cgroup has in memory goes to swap, where the machine has some. Version 2 only: version 1 has no way to ask for
 //! it, and counts swap with memory under one limit.
 
-use super::{CgroupError, Cgroups, Layout, below, read_number, write};
+use super::{CgroupError, Cgroups, Layout, below, read_number, v2, write};
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// Asked for at a time. Between two of them it is seen whether somebody has thawed it: a page that has just gone is a page that
 /// has to be fetched.
@@ -15,33 +16,41 @@ impl Cgroups {
         matches!(self.layout, Layout::V2 { .. })
     }
 
-    /// Puts what the cgroup has in memory into swap, while it is frozen. Without room in swap nothing is done: then only caches
-    /// of files could go, which the kernel takes by itself when it needs them. It goes on with what is left in memory, and what
-    /// it touches is fetched; from then on it may use no swap, as before.
-    pub fn swap_out(&self, path: &str) -> Result<(), CgroupError> {
+    /// Puts what the cgroup has in memory into swap, while it is frozen and `goes_on` says so. Without room in swap nothing is
+    /// done: then only caches of files could go, which the kernel takes by itself when it needs them. It goes on with what is
+    /// left in memory, and what it touches is fetched; from then on it may use no swap, as before.
+    ///
+    /// In swap it may have as much as in memory. One that has used more of both than its limit of memory keeps what it has.
+    ///
+    /// # Errors
+    /// A file of the cgroup, which may have gone.
+    pub fn swap_out(&self, path: &str, goes_on: impl Fn() -> bool) -> Result<(), CgroupError> {
         let Layout::V2 { root } = &self.layout else { return Ok(()) };
-        if !has_swap(&fs::read_to_string("/proc/meminfo").unwrap_or_default()) {
+        let at = below(root, path);
+        let (used, most) = (v2::used(&at)?, read_number(&at.join("memory.max"))?);
+        if used > most || !has_swap(&fs::read_to_string("/proc/meminfo").unwrap_or_default()) {
             return Ok(());
         }
-        let at = below(root, path);
         let limit = at.join("memory.swap.max");
-        write(&limit, "max")?;
-        let done = (|| {
-            let steps = read_number(&at.join("memory.current"))? / STEP_BYTES + 1;
-            for _ in 0..steps {
-                if !self.is_freezing(path) {
-                    break;
+        write(&limit, &most.to_string())?;
+        let mut steps = 0..used / STEP_BYTES + 1;
+        let mut next = || match steps.next() {
+            Some(_) if goes_on() && self.is_freezing(path) => match reclaim(&at.join("memory.reclaim")) {
+                // Less than asked for, or nothing, was left to take.
+                Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
+                    Ok(false)
                 }
-                match reclaim(&at.join("memory.reclaim")) {
-                    // Less than asked for, or nothing, was left to take.
-                    Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
-                        break;
-                    }
-                    other => other?,
-                }
+                other => other.map(|()| true),
+            },
+            _ => Ok(false),
+        };
+        let done = loop {
+            match next() {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
             }
-            Ok(())
-        })();
+        };
         // What is there stays there.
         write(&limit, "0").and(done)
     }
@@ -49,7 +58,7 @@ impl Cgroups {
 
 /// Rather what the application wrote than its program, which would be read from a disk. Linux before 6.9 does not take that
 /// wish.
-fn reclaim(file: &std::path::Path) -> Result<(), CgroupError> {
+fn reclaim(file: &Path) -> Result<(), CgroupError> {
     match write(file, &format!("{STEP_BYTES} swappiness=200")) {
         Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
             write(file, &STEP_BYTES.to_string())

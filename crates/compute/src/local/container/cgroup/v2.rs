@@ -76,9 +76,16 @@ pub(super) fn weight_of(shares: u64) -> u64 {
     (shares * CPU_WEIGHT_DEFAULT / CPU_SHARES_DEFAULT).clamp(1, 10_000)
 }
 
-/// The kernel would kill what is above a new limit; version 1 refuses such a limit, and so do we.
+/// What the cgroup has in memory and in swap.
+pub(super) fn used(at: &Path) -> Result<u64, CgroupError> {
+    // A kernel that does not count swap has no such file.
+    let in_swap = read_number(&at.join("memory.swap.current")).unwrap_or(0);
+    Ok(read_number(&at.join("memory.current"))?.saturating_add(in_swap))
+}
+
+/// The kernel would kill what is above a new limit; version 1 refuses such a limit, and so do we. What is in swap comes back.
 pub(super) fn set_memory(at: &Path, bytes: u64) -> Result<(), CgroupError> {
-    let used = || read_number(&at.join("memory.current"));
+    let used = || used(at);
     let above = used()?.saturating_sub(bytes);
     if above > 0 {
         // Missing before Linux 5.19, and an error when less was freed than asked; what counts is what is left.

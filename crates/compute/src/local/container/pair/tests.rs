@@ -40,7 +40,8 @@ fn the_namespaces_are_new_and_one_belongs_to_the_other() {
     let number = |file: &fs::File| std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap());
     let (user, net) = (of(child.pid, "user"), of(child.pid, "net"));
     let own = std::process::id() as i32;
-    assert_ne!([number(&user), number(&net)], [number(&of(own, "user")), number(&of(own, "net"))]);
+    assert_ne!(number(&user), number(&of(own, "user")));
+    assert_ne!(number(&net), number(&of(own, "net")));
     // `NS_GET_USERNS` of linux/nsfs.h.
     // SAFETY: no pointers; what comes is a new descriptor.
     let owner = unsafe {
@@ -61,7 +62,9 @@ fn the_process_that_makes_a_pair_ends_with_its_parent() {
         }
         let pid = child.pid;
         // It sleeps when it has said with whom it ends.
+        let began = Instant::now();
         while !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") S ") {
+            assert!(began.elapsed() < Duration::from_secs(5));
             std::thread::yield_now();
         }
         // As if this process had been killed here.
