@@ -1,5 +1,7 @@
 //! One instance on the ladder: what is known of it, and each step up and down.
 
+mod told;
+
 use super::clients::Clients;
 use super::{AGAIN_AFTER, Enrolment, LOOK, LOOK_ASLEEP};
 use crate::local::container::cgroup::{CgroupError, Cgroups, Limits};
@@ -7,10 +9,9 @@ use crate::local::instance::state::Order;
 use crate::local::meter::boot_ms;
 use apron_activity::channel::{FromNode, NOT_REACHED, Stages};
 use apron_activity::{Wakefulness, Watched, Watcher, key};
-use apron_model::idle::{self, Awake, Idleness, Rung, Standing};
+use apron_model::idle::{self, Awake, Idleness, Rung};
 use apron_model::instance::{Health, Waterfall};
-use apron_model::meter::{Change, Metered, Use};
-use apron_model::scaling::Reading;
+use apron_model::meter::Use;
 use apron_model::time::Timestamp;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -145,27 +146,6 @@ impl Member {
         }
     }
 
-    /// Adds how its use has changed since it was last noted.
-    pub(super) fn note(&mut self, changes: &mut Vec<Change>) {
-        let was_used = std::mem::take(&mut self.used);
-        let used = match self.rung {
-            Rung::Zero if !self.started => Use::Asleep,
-            _ if was_used => Use::Active,
-            _ => Use::Quiet,
-        };
-        let Enrolment { id, service, limits, is_new, .. } = &mut self.enrolment;
-        let before = self.noted.replace((used, *limits));
-        if before.is_none_or(|(_, noted)| noted != *limits) {
-            let memory_mib = (limits.memory_bytes >> 20) as u32;
-            let (instance, service, cpu_units) = (id.clone(), service.clone(), limits.cpu_units);
-            let metered = Metered { instance, service, cpu_units, memory_mib };
-            changes.push(Change::Came(metered, std::mem::take(is_new)));
-        }
-        if before.is_none_or(|(noted, _)| noted != used) {
-            changes.push(Change::Uses(id.clone(), used));
-        }
-    }
-
     /// Whether its memory is to be given back: once, when it has been frozen for a while.
     pub(super) fn gives_memory_back(&mut self, now: Instant) -> bool {
         let gives = idle::gives_memory_back(self.frozen_at.map(|at| now.saturating_duration_since(at)));
@@ -173,33 +153,6 @@ impl Member {
             self.frozen_at = None;
         }
         gives
-    }
-
-    /// What is known of its use, and the cgroup where the rest is read, unless it has no process.
-    pub(super) fn reading(&self) -> Option<(Reading, Option<String>)> {
-        let Enrolment { id, service, cgroup, limits, .. } = &self.enrolment;
-        let reading = Reading {
-            instance: id.clone(),
-            service: service.clone(),
-            size: limits.size(),
-            healthy_at_ms: self.healthy_at_ms?,
-            is_awake: self.rung == Rung::Active,
-            cpu_us: 0,
-            memory_bytes: 0,
-        };
-        Some((reading, (self.rung != Rung::Zero).then(|| cgroup.clone())))
-    }
-
-    pub(super) fn standing(&self, now: Instant) -> Standing {
-        Standing {
-            instance: self.enrolment.id.clone(),
-            rung: self.rung,
-            policy: self.enrolment.policy,
-            awake: self.awake,
-            quiet_ms: now.saturating_duration_since(self.since).as_millis() as u64,
-            requests: self.cell.as_ref().map_or(0, Watched::requests),
-            is_starting: self.started,
-        }
     }
 
     /// Looks for its cell in the memory in which proxies count.
