@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A run takes one to two minutes on an idle host with two cores. The unit in the machine gives up before this
+/// A run takes three to four minutes on an idle host with two cores. The unit in the machine gives up before this
 /// and powers off; this is for one that hangs before it or after it.
 const SECONDS_MAX: &str = "600";
 /// The script's last line when all is well.
