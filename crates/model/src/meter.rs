@@ -118,6 +118,7 @@ pub struct Book {
     began_ms: u64,
     /// The last second that was noted, and the day that it was of.
     seen_ms: u64,
+    #[serde(default)]
     day: u32,
 }
 
@@ -194,7 +195,11 @@ impl Book {
         let new = Open { who: who.clone(), used: None, until_ms, active_ms, seen_ms: None };
         let open = self.open.entry(who.instance.clone()).or_insert(new);
         open.who = who.clone();
-        open.seen_ms.get_or_insert(boot_ms);
+        if open.seen_ms.is_none() {
+            open.seen_ms = Some(boot_ms);
+            // Of before the machine began anew: that clock said more.
+            open.until_ms = open.until_ms.min(boot_ms);
+        }
     }
 
     /// Accounts for all that are there until the last second.
@@ -538,6 +543,20 @@ mod tests {
         let mut on: Book = serde_json::from_str(&half).unwrap();
         journal.notes[read..].iter().for_each(|note| on.take(note));
         assert_eq!(on, journal.book);
+    }
+
+    #[test]
+    fn who_sleeps_while_the_machine_begins_anew_is_counted_on() {
+        let mut journal = Journal::begun();
+        journal.now_ms = 1_000_000 * SECOND;
+        journal.came("a", true, Use::Quiet);
+        journal.uses("a", Use::Asleep);
+        journal.handed();
+        journal.now_ms = 20 * SECOND;
+        journal.take(Note::Began { boot_ms: journal.now_ms });
+        journal.came("a", false, Use::Asleep);
+        journal.seconds(30);
+        assert_eq!(journal.handed(), [0, 0, 30, 0]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Trace {
     pub policy: Policy,
     /// From the wish to the first request that an instance can take.
     pub start_ms: u64,
-    /// So much longer for each other one that starts at the time: they share a machine.
+    /// So much longer for each other one that is started before it, and not there yet: they share a machine.
     pub start_each_ms: f64,
     /// From then on it is slow for so long: half as fast.
     pub warm_ms: u64,

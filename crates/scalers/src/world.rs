@@ -309,9 +309,9 @@ impl World<'_> {
     fn scale(&mut self, wanted: u32) {
         let here = |one: &Instance| !one.drains;
         let count = self.instances.iter().filter(|one| here(one)).count() as u32;
-        let others = (self.starting() + wanted.saturating_sub(count)).saturating_sub(1);
-        let longer_ms = self.trace.start_each_ms * f64::from(others);
-        for _ in count..wanted {
+        let starting = self.starting();
+        for one in 0..wanted.saturating_sub(count) {
+            let longer_ms = self.trace.start_each_ms * f64::from(starting + one);
             let ready_ms = self.now_ms + self.trace.start_ms + longer_ms as u64;
             self.instances.push(Instance { ready_ms, requests: Vec::new(), drains: false });
         }
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_start_at_once_take_longer() {
+    fn those_that_start_at_once_come_one_behind_the_other() {
         let trace = Trace { start_ms: 100, start_each_ms: 10.0, ..TRACES[0] };
         let mut world = World {
             trace: &trace,
@@ -485,6 +485,6 @@ mod tests {
         world.scale(2);
         world.scale(4);
         let ready: Vec<u64> = world.instances.iter().map(|one| one.ready_ms).collect();
-        assert_eq!(ready, [0, 1_100, 1_120, 1_120]);
+        assert_eq!(ready, [0, 1_100, 1_110, 1_120]);
     }
 }

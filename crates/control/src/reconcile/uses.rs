@@ -51,12 +51,18 @@ impl<D: Driver> Reader<D> {
         loop {
             let next = Instant::now() + EVERY;
             self.pass().await;
-            let read = async {
+            // Not before what was told of the last of them is taken back.
+            let nobody = self.last.is_none() && !self.failed;
+            let services = &mut self.services;
+            let turn = async {
+                if nobody {
+                    return services.wait_for(|services| !services.is_empty()).await.is_ok();
+                }
                 sleep_until(next).await;
-                self.services.wait_for(|services| !services.is_empty()).await.is_ok()
+                true
             };
             tokio::select! {
-                goes_on = read => if !goes_on { return },
+                goes_on = turn => if !goes_on { return },
                 _ = shutdown.changed() => return,
             }
         }
@@ -65,7 +71,12 @@ impl<D: Driver> Reader<D> {
     /// Without an answer nothing is known, and nothing that was is held on to.
     pub(crate) async fn pass(&mut self) {
         let services: Vec<ServiceId> = self.services.borrow_and_update().iter().cloned().collect();
-        let readings = if services.is_empty() { None } else { self.read(&services).await };
+        let readings = if services.is_empty() {
+            self.failed = false;
+            None
+        } else {
+            self.read(&services).await
+        };
         let uses = match (&readings, &self.last) {
             (Some(now), Some(before)) => {
                 let awake = now.instances.iter().filter(|one| one.is_awake);
@@ -106,7 +117,7 @@ mod tests {
     use apron_model::instance::InstanceSize;
     use apron_model::scaling::Reading as Read;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_is_used_is_told_while_the_node_answers() {
         let world = World::default();
         let reads = |at_ms, cpu_us| {
@@ -152,12 +163,16 @@ mod tests {
         reads(68_000, 1_700_000);
         reader.pass().await;
         assert_eq!(cpu(&reading.uses.borrow()), Some((0.05, 0)));
+        // And it is taken back when nobody is to be read any more.
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(reader.run(stopped));
         reading.services.send_replace(BTreeSet::new());
-        reader.pass().await;
-        assert_eq!(*reading.uses.borrow(), Uses::default(), "nobody is read");
+        let forgotten = reading.uses.wait_for(|uses| *uses == Uses::default());
+        timeout(EVERY * 3, forgotten).await.expect("nobody is read").unwrap();
         reading.services.send_replace(of_both);
-        reads(70_000, 1_800_000);
-        reader.pass().await;
-        assert_eq!(cpu(&reading.uses.borrow()), None);
+        let known = reading.uses.wait_for(|uses| cpu(uses).is_some());
+        assert_eq!(cpu(&timeout(EVERY * 3, known).await.expect("a second reading").unwrap()), Some((0.0, 1)));
+        stop.send_replace(true);
+        running.await.unwrap();
     }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use apron_scalers::trace::{Arrival, Policy, TRACES, Trace};
 use apron_scalers::world;
 use apron_scalers::{SEED, ours::Ours};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -184,16 +185,24 @@ fn starts(seen: &Seen, wishes: &BTreeMap<String, f64>, began_ms: f64) -> Vec<(f6
     seen.routed_ms.iter().filter_map(start).collect()
 }
 
-/// What a start takes alone, and how much longer with each other one at the time: the line through the starts that has the
-/// least squares. None: there is no start.
+/// What a start takes alone, and how much longer with each other one that was there before it: the line through the starts
+/// that has the least squares. None: there is no start.
 fn fit(starts: &[(f64, f64)]) -> Option<(f64, f64)> {
-    let others = |wish_ms: f64| {
+    // Of those that came in one table each was before half of the others.
+    let others = |wish_ms: f64, routed_ms: f64| {
         let at_the_time =
             starts.iter().filter(|(other, routed)| *other <= wish_ms + AT_ONCE_MS && *routed > wish_ms);
-        at_the_time.count() as f64 - 1.0
+        let before: f64 = at_the_time
+            .map(|(_, routed)| match routed.total_cmp(&routed_ms) {
+                Ordering::Less => 1.0,
+                Ordering::Equal => 0.5,
+                Ordering::Greater => 0.0,
+            })
+            .sum();
+        before - 0.5
     };
     let points: Vec<(f64, f64)> =
-        starts.iter().map(|(wish, routed)| (others(*wish), routed - wish)).collect();
+        starts.iter().map(|(wish, routed)| (others(*wish, *routed), routed - wish)).collect();
     let mean = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
     let (others, took) = (mean(&|point| point.0), mean(&|point| point.1));
     let spread = mean(&|point| (point.0 - others).powi(2));
@@ -228,7 +237,7 @@ pub(super) fn text(all: &[Lived], speed: u32) -> Result<String> {
         "\nTwo of the traces on a real platform, {speed} times as fast, every request at its time: `examples/static-binary` \
          with `/work`, which takes as long as the trace says and is slower in proportion beyond the target. The simulation \
          gets the same requests, and the start time that instances had in that run, from the wish in control's row to the \
-         proxy's table, alone and for each other one that started at the time; its figures are means of {} runs, in which control hears of the load more or less late. Waits are the proxy's own count; \
+         proxy's table, alone and for each other one that was on its way before it; its figures are means of {} runs, in which control hears of the load more or less late. Waits are the proxy's own count; \
          answers are timed by the clients, from when a request was due. A request is late when no client was free or awake \
          within 10 ms. Instance-seconds are those of instances that the node has and was not told to end, looked at \
          every 20 ms.\n\n\
@@ -333,9 +342,10 @@ mod tests {
     }
 
     #[test]
-    fn those_that_start_at_once_take_longer() {
+    fn those_that_start_at_once_come_one_behind_the_other() {
         let one = (0.0, 50.0);
-        let three = [(1_000.0, 1_070.0), (1_000.0, 1_070.0), (1_001.0, 1_071.0)];
+        // The last two in one table.
+        let three = [(1_000.0, 1_050.0), (1_000.0, 1_065.0), (1_000.0, 1_065.0)];
         let (alone, each) = fit(&[&[one], &three[..]].concat()).unwrap();
         assert!((alone - 50.0).abs() < 1e-6 && (each - 10.0).abs() < 1e-6, "{alone} {each}");
     }

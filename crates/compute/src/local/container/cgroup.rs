@@ -195,8 +195,8 @@ impl Cgroups {
         match &self.layout {
             Layout::V2 { root } => {
                 let at = below(root, path);
-                v2::set_memory(&at, limits.memory_bytes)?;
                 write_if_there(&at.join("memory.swap.max"), "0")?;
+                v2::set_memory(&at, limits.memory_bytes)?;
                 write(&at.join("pids.max"), &limits.pids.to_string())
             }
             Layout::V1 { controllers, .. } => {

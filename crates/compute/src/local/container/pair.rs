@@ -434,7 +434,8 @@ struct Stack {
 
 impl Stack {
     const BYTES: usize = 16 * 1024;
-    const GUARD_BYTES: usize = 4096;
+    /// The largest page that a kernel has.
+    const GUARD_BYTES: usize = 64 * 1024;
 
     fn new() -> io::Result<Stack> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;

@@ -86,8 +86,10 @@ pub(super) fn used(at: &Path) -> Result<u64, CgroupError> {
 /// The kernel would kill what is above a new limit; version 1 refuses such a limit, and so do we. What is in swap comes back.
 pub(super) fn set_memory(at: &Path, bytes: u64) -> Result<(), CgroupError> {
     let used = || used(at);
+    // One that has never had a limit says so by a word.
+    let lowers = read_number(&at.join("memory.max")).is_ok_and(|present| bytes < present);
     let above = used()?.saturating_sub(bytes);
-    if above > 0 {
+    if lowers && above > 0 {
         // Missing before Linux 5.19, and an error when less was freed than asked; what counts is what is left.
         let _ = write(&at.join("memory.reclaim"), &above.to_string());
         if used()? > bytes {
