@@ -74,7 +74,7 @@ pub trait Driver: Send + Sync + 'static {
         &self,
         service: &ServiceId,
     ) -> impl Future<Output = Result<Vec<Standing>, DriverError>> + Send;
-    /// What the instances of these services that are awake and healthy have used so far, and use now.
+    /// What the instances of these services that are healthy have used so far and use now, and which of them are awake.
     fn readings(&self, services: &[ServiceId]) -> impl Future<Output = Result<Readings, DriverError>> + Send;
     /// What instances used. The same again, until its number is said to be taken.
     fn usage(&self, taken: Option<&Taken>) -> impl Future<Output = Result<Handed, DriverError>> + Send;

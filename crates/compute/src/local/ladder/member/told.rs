@@ -3,6 +3,7 @@
 use super::{Enrolment, Member};
 use apron_activity::Watched;
 use apron_model::idle::{Rung, Standing};
+use apron_model::instance::InstanceSize;
 use apron_model::meter::{Change, Metered, Use};
 use apron_model::scaling::Reading;
 use std::time::Instant;
@@ -19,8 +20,8 @@ impl Member {
         let Enrolment { id, service, limits, is_new, .. } = &mut self.enrolment;
         let before = self.noted.replace((used, *limits));
         if before.is_none_or(|(_, noted)| noted != *limits) {
-            let memory_mib = (limits.memory_bytes >> 20) as u32;
-            let (instance, service, cpu_units) = (id.clone(), service.clone(), limits.cpu_units);
+            let InstanceSize { cpu_units, memory_mib } = limits.size();
+            let (instance, service) = (id.clone(), service.clone());
             let metered = Metered { instance, service, cpu_units, memory_mib };
             changes.push(Change::Came(metered, std::mem::take(is_new)));
         }
