@@ -456,7 +456,7 @@ async fn says_why_it_does_not_serve() {
     let failed = world.wait("c5", "failed", |o| matches!(o.phase, Phase::Failed(_))).await;
     let Phase::Failed(fault) = &failed.phase else { unreachable!() };
     assert!(fault.reason.contains("not in the content store"), "{fault:?}");
-    assert_eq!(failed.restarts, 0, "a start that failed is no exit");
+    assert_eq!(failed.last_exit, None, "a start that failed is no exit");
     let refused = world.wait("c8", "refused", |o| matches!(o.health, Health::Unhealthy { .. })).await;
     assert_eq!(refused.health, Health::Unhealthy { reason: "GET /missing answered 404".into() });
     // The end of its output is cut to what may travel, and travels once.

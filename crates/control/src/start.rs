@@ -176,7 +176,7 @@ pub(crate) async fn start<D: Driver>(
         hints.clone(),
         epoch.clone(),
     );
-    let (reader, reading) = Reader::new(Arc::clone(&driver));
+    let (reader, handle) = Reader::new(Arc::clone(&driver));
     let routes = Routes {
         store: store.clone(),
         clock: Arc::clone(&shared_clock),
@@ -188,7 +188,7 @@ pub(crate) async fn start<D: Driver>(
         known: Known::default(),
         scale: Scale::default(),
         due: Default::default(),
-        reading,
+        reader: handle,
     };
     let publisher =
         Publisher { proxies, store: store.clone(), hints: hints.clone(), epoch, proxy_uid: config.proxy_uid };

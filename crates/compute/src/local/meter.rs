@@ -5,12 +5,13 @@
 //! costs nothing while the node lives: the file is begun anew with the next one. What is handed on is on the disk before.
 
 use crate::local::durable;
+use crate::local::kernel::random_hex;
 use crate::local::machine::Machine;
 use apron_model::meter::{Book, Change, Handed, Note, Taken};
 use apron_model::time::WallTime;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -59,7 +60,7 @@ impl Meter {
         }
         let (meter, mut book) = match known {
             Some(Begun { meter, book }) => (meter, book),
-            None => (random()?, Book::default()),
+            None => (random_hex::<8>()?, Book::default()),
         };
         book.take(&Note::Began { boot_ms: boot_ms() });
         let (path, file) = (path.to_owned(), None);
@@ -179,12 +180,6 @@ pub(crate) fn boot_ms() -> u64 {
     time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
 }
 
-fn random() -> io::Result<String> {
-    let mut random = [0; 8];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    Ok(format!("{:016x}", u64::from_ne_bytes(random)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,7 +194,7 @@ mod tests {
     }
 
     fn path() -> PathBuf {
-        let name = random().unwrap();
+        let name = random_hex::<8>().unwrap();
         std::env::temp_dir().join(format!("apron-meter-{name}"))
     }
 

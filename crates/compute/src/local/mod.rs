@@ -8,6 +8,7 @@ pub mod client;
 pub mod container;
 pub mod durable;
 pub mod instance;
+mod kernel;
 mod ladder;
 mod machine;
 mod meter;

@@ -13,6 +13,7 @@ use crate::local::durable;
 use crate::local::instance::disk;
 use crate::local::instance::registry::Instances;
 use crate::local::instance::wanted::WantedList;
+use crate::local::kernel::random_hex;
 use crate::local::ladder::Ladder;
 use crate::local::machine::{self, Machine, News, Unpacks};
 use crate::local::meter::{self, Meter};
@@ -32,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -360,9 +361,7 @@ fn make_id(data_dir: &Path) -> io::Result<String> {
     if let Some(id) = read_id(data_dir)? {
         return Ok(id);
     }
-    let mut random = [0; 4];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let id = format!("{:08x}", u32::from_ne_bytes(random));
+    let id = random_hex::<4>()?;
     durable::write(&data_dir.join("id"), format!("{id}\n").as_bytes())?;
     Ok(id)
 }

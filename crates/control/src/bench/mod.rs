@@ -230,7 +230,7 @@ impl Bench {
                 known: Known::default(),
                 scale: Scale::default(),
                 due: Default::default(),
-                reading: Reader::new(Arc::clone(&driver)).1,
+                reader: Reader::new(Arc::clone(&driver)).1,
             },
             collector: Collector::new(store.clone(), Arc::clone(&driver), logs.clone()),
             housekeeping: Housekeeping {

@@ -5,7 +5,7 @@
 //! looked at, which the rows that were read and the same proxies tell.
 
 use super::scale::{self, Scale};
-use super::uses::Reading;
+use super::uses::ReaderHandle;
 use crate::clock::Clock;
 use crate::engine::{Epoch, Hints, draw};
 use crate::publish::{Drained, Proxies};
@@ -43,7 +43,7 @@ pub(crate) struct Routes {
     /// Whose load is to be looked at.
     pub(crate) due: BTreeSet<ServiceId>,
     /// What instances use, of services that scale on it.
-    pub(crate) reading: Reading,
+    pub(crate) reader: ReaderHandle,
 }
 
 /// The rows as they were read last.
@@ -134,8 +134,8 @@ impl Routes {
                 () = self.hints.for_routes() => None,
                 () = sleep_until(pass_at) => None,
                 () = self.hints.for_load() => Some(false),
-                Ok(()) = self.reading.uses.changed() => {
-                    self.due.extend(self.reading.uses.borrow_and_update().awake.iter().cloned());
+                Ok(()) = self.reader.uses.changed() => {
+                    self.due.extend(self.reader.uses.borrow_and_update().awake.iter().cloned());
                     Some(false)
                 }
                 _ = samples.tick(), if !self.scale.is_idle() || !self.known.scaled.is_empty() => Some(true),
@@ -186,7 +186,7 @@ impl Routes {
             };
             let (row, slots) = &self.known.services[at];
             let load = self.proxies.load(&service);
-            let wanted = self.scale.look(row, slots, load, &self.reading.uses.borrow(), now);
+            let wanted = self.scale.look(row, slots, load, &self.reader.uses.borrow(), now);
             if wanted.is_some() {
                 self.mend_one(&service, wanted).await?;
                 mended += 1;
@@ -209,7 +209,7 @@ impl Routes {
         }
         self.known.seen = Some(changed.seen);
         let read = &self.known.read;
-        self.reading.services.send_if_modified(|known| {
+        self.reader.services.send_if_modified(|known| {
             let differs = known != read;
             if differs {
                 known.clone_from(read);

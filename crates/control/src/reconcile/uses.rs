@@ -33,17 +33,17 @@ pub(crate) struct Reader<D> {
 }
 
 /// The other end of a reader.
-pub(crate) struct Reading {
+pub(crate) struct ReaderHandle {
     pub(crate) services: watch::Sender<BTreeSet<ServiceId>>,
     pub(crate) uses: watch::Receiver<Uses>,
 }
 
 impl<D: Driver> Reader<D> {
-    pub(crate) fn new(driver: Arc<D>) -> (Reader<D>, Reading) {
+    pub(crate) fn new(driver: Arc<D>) -> (Reader<D>, ReaderHandle) {
         let (services_to, services) = watch::channel(BTreeSet::new());
         let (uses, uses_from) = watch::channel(Uses::default());
         let reader = Reader { driver, services, uses, last: None, failed: false };
-        (reader, Reading { services: services_to, uses: uses_from })
+        (reader, ReaderHandle { services: services_to, uses: uses_from })
     }
 
     /// Costs nothing while there is nobody to be read.
@@ -115,14 +115,14 @@ mod tests {
     use super::*;
     use apron_compute::sim::World;
     use apron_model::instance::InstanceSize;
-    use apron_model::scaling::Reading as Read;
+    use apron_model::scaling::Reading;
 
     #[tokio::test(start_paused = true)]
     async fn what_is_used_is_told_while_the_node_answers() {
         let world = World::default();
         let reads = |at_ms, cpu_us| {
             let size = InstanceSize { cpu_units: 1_024, memory_mib: 1_024 };
-            let read = |service: &str, is_awake| Read {
+            let read = |service: &str, is_awake| Reading {
                 instance: InstanceId::new(format!("of-{service}")),
                 service: ServiceId::new(service),
                 size,

@@ -9,6 +9,7 @@ use crate::local::container::launch::{ExtraFile, Launch};
 use crate::local::container::pair::Pair;
 use crate::local::durable;
 use crate::local::instance::disk;
+use crate::local::kernel::memory_kib;
 use crate::local::machine::Machine;
 use apron_images::manifest::RunDefaults;
 use apron_images::process::Cancel;
@@ -18,7 +19,7 @@ use apron_model::ids::Digest;
 use apron_model::instance::{Command, Fault, InstanceSpec};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -300,9 +301,7 @@ fn files(hostname: &str, address: Ipv4Addr, gateway: Ipv4Addr) -> Vec<ExtraFile>
 
 /// Memory that the kernel could give away now; `None` when it does not say.
 pub(crate) fn memory_available_mib() -> Option<u64> {
-    let text = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
+    memory_kib("MemAvailable").map(|kib| kib / 1024)
 }
 
 fn refuse_without_memory(available: Option<u64>, limit_mib: u64, free_min_mib: u64) -> Result<(), Fault> {

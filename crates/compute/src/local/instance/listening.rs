@@ -46,14 +46,20 @@ pub enum Readiness {
 /// How the listening sockets of one process's network namespace are asked for.
 pub struct Sockets {
     pid: i32,
-    /// Made in the namespace, which stays while it is open. None: the kernel lacks this way.
-    diag: Option<OwnedFd>,
+    /// None: the kernel lacks this way.
+    diag: Option<Diag>,
+}
+
+struct Diag {
+    /// Made in the namespace, which stays while it is open.
+    socket: OwnedFd,
+    answer: Vec<u8>,
 }
 
 impl Sockets {
     /// Of the network namespace that process `pid` is in.
     pub fn of(pid: i32) -> Sockets {
-        Sockets { pid, diag: diag_socket(pid).ok() }
+        Sockets { pid, diag: Diag::of(pid).ok() }
     }
 
     /// The listening TCP sockets, as many of them as an answer may have.
@@ -61,32 +67,18 @@ impl Sockets {
     /// # Errors
     /// The process has gone, whoever else is in its namespace; or the kernel does not say.
     pub fn listeners(&mut self) -> io::Result<Vec<Listener>> {
-        let mut found = match &self.diag {
+        let mut found = match &mut self.diag {
             None => read_tables(self.pid)?,
             Some(diag) => {
                 fs::metadata(format!("/proc/{}", self.pid))?;
-                let mut found = ask(diag, libc::AF_INET)?;
-                found.extend(ask(diag, libc::AF_INET6)?);
+                let mut found = diag.ask(libc::AF_INET)?;
+                found.extend(diag.ask(libc::AF_INET6)?);
                 found
             }
         };
         found.sort();
         Ok(found)
     }
-}
-
-/// Made by a thread that enters the namespace and ends there. One answer tells whether the kernel has this way.
-fn diag_socket(pid: i32) -> io::Result<OwnedFd> {
-    let namespace = fs::File::open(format!("/proc/{pid}/ns/net"))?;
-    let made = std::thread::Builder::new().name("sock-diag".to_owned()).spawn(move || {
-        nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag)
-    })?;
-    let made = made.join().map_err(|_| io::Error::from(io::ErrorKind::Other))?;
-    let diag = made?;
-    ask(&diag, libc::AF_INET)?;
-    Ok(diag)
 }
 
 /// `struct nlmsghdr`, `linux/netlink.h`.
@@ -100,30 +92,48 @@ const BY_FAMILY: u16 = 20;
 const PORT_AT: usize = 4;
 const ADDRESS_AT: usize = 8;
 
-/// The kernel answers while it is asked, so that nothing is waited for.
-fn ask(diag: &OwnedFd, family: i32) -> io::Result<Vec<Listener>> {
-    const LENGTH: usize = HEADER_BYTES + REQUEST_BYTES;
-    let mut request = [0u8; LENGTH];
-    request[..4].copy_from_slice(&(LENGTH as u32).to_ne_bytes());
-    request[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
-    request[6..8].copy_from_slice(&flags.to_ne_bytes());
-    request[HEADER_BYTES] = family as u8;
-    request[HEADER_BYTES + 1] = libc::IPPROTO_TCP as u8;
-    request[HEADER_BYTES + 4..HEADER_BYTES + 8].copy_from_slice(&(1u32 << LISTEN).to_ne_bytes());
-    let mut answer = vec![0u8; ANSWER_BYTES_MAX];
-    let mut receive = || recv(diag.as_raw_fd(), &mut answer, MsgFlags::empty());
-    // Of an answer that was not read to its end.
-    (0..ANSWERS_MAX).take_while(|_| receive().is_ok()).for_each(drop);
-    send(diag.as_raw_fd(), &request, MsgFlags::empty())?;
-    let mut found = Vec::new();
-    for _ in 0..ANSWERS_MAX {
-        let length = recv(diag.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-        if messages(&answer[..length], &mut found)? {
-            break;
-        }
+impl Diag {
+    /// The socket is made by a thread that enters the namespace and ends there. One answer tells whether the kernel has this way.
+    fn of(pid: i32) -> io::Result<Diag> {
+        let namespace = fs::File::open(format!("/proc/{pid}/ns/net"))?;
+        let made = std::thread::Builder::new().name("sock-diag".to_owned()).spawn(move || {
+            nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag)
+        })?;
+        let made = made.join().map_err(|_| io::Error::from(io::ErrorKind::Other))?;
+        let mut diag = Diag { socket: made?, answer: vec![0; ANSWER_BYTES_MAX] };
+        diag.ask(libc::AF_INET)?;
+        Ok(diag)
     }
-    Ok(found)
+
+    /// The kernel answers while it is asked, so that nothing is waited for.
+    fn ask(&mut self, family: i32) -> io::Result<Vec<Listener>> {
+        const LENGTH: usize = HEADER_BYTES + REQUEST_BYTES;
+        let mut request = [0u8; LENGTH];
+        request[..4].copy_from_slice(&(LENGTH as u32).to_ne_bytes());
+        request[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+        request[6..8].copy_from_slice(&flags.to_ne_bytes());
+        request[HEADER_BYTES] = family as u8;
+        request[HEADER_BYTES + 1] = libc::IPPROTO_TCP as u8;
+        request[HEADER_BYTES + 4..HEADER_BYTES + 8].copy_from_slice(&(1u32 << LISTEN).to_ne_bytes());
+        // Of an answer that was not read to its end.
+        (0..ANSWERS_MAX).take_while(|_| self.receive().is_ok()).for_each(drop);
+        send(self.socket.as_raw_fd(), &request, MsgFlags::empty())?;
+        let mut found = Vec::new();
+        for _ in 0..ANSWERS_MAX {
+            let length = self.receive()?;
+            if messages(&self.answer[..length], &mut found)? {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        Ok(recv(self.socket.as_raw_fd(), &mut self.answer, MsgFlags::empty())?)
+    }
 }
 
 /// Takes the sockets of one part of an answer. True when it was the last.
@@ -271,7 +281,7 @@ mod tests {
         let open = ["0.0.0.0:0", "127.0.0.1:0", "[::]:0", "[::1]:0"].map(|at| TcpListener::bind(at).unwrap());
         let connected = std::net::TcpStream::connect(open[1].local_addr().unwrap()).unwrap();
         let listener = |at: std::net::SocketAddr| Listener { address: at.ip(), port: at.port() };
-        let diag = Sockets { pid: own, diag: Some(diag_socket(own).unwrap()) };
+        let diag = Sockets { pid: own, diag: Some(Diag::of(own).unwrap()) };
         for mut sockets in [diag, Sockets { pid: own, diag: None }] {
             for round in ["once", "again"] {
                 let found = sockets.listeners().unwrap();
@@ -288,7 +298,7 @@ mod tests {
     fn a_long_answer_is_read_to_its_end() {
         let open: Vec<TcpListener> = (0..300).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let own = std::process::id() as i32;
-        let mut sockets = Sockets { pid: own, diag: Some(diag_socket(own).unwrap()) };
+        let mut sockets = Sockets { pid: own, diag: Some(Diag::of(own).unwrap()) };
         let found = sockets.listeners().unwrap();
         for socket in &open {
             let port = socket.local_addr().unwrap().port();

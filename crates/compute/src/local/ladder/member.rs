@@ -26,7 +26,6 @@ const BOOST_MAX: Duration = Duration::from_secs(5 * 60);
 pub(super) struct Member {
     pub(super) key: u64,
     pub(super) enrolment: Enrolment,
-    pub(super) healthy: bool,
     pub(super) look_at: Instant,
     pub(super) is_awake: watch::Sender<bool>,
     rung: Rung,
@@ -117,7 +116,6 @@ impl Member {
         Member {
             key: key(&enrolment.id, enrolment.address),
             enrolment,
-            healthy,
             starts: !healthy,
             look_at: now,
             is_awake: watch::Sender::new(rung == Rung::Active),
@@ -224,10 +222,10 @@ impl Member {
         }
         let is_capped = self.enrolment.policy.is_capped;
         let cpu = match self.cpu {
-            Some(Cpu::More) if !self.healthy && now < self.boosted_until => Cpu::More,
+            Some(Cpu::More) if !self.is_healthy() && now < self.boosted_until => Cpu::More,
             // It may be ill because of that; but it has cost enough.
             Some(Cpu::Cut) if is_capped => Cpu::Cut,
-            _ if is_capped && self.healthy => Cpu::Cut,
+            _ if is_capped && self.is_healthy() => Cpu::Cut,
             _ => Cpu::Whole,
         };
         if self.cpu != Some(cpu) {
@@ -282,7 +280,7 @@ impl Member {
     fn why_awake(&self, busy: Busy, unknown: bool) -> Option<Awake> {
         if self.enrolment.policy.lowest == Rung::Active {
             Some(Awake::Wanted)
-        } else if !self.healthy {
+        } else if !self.is_healthy() {
             Some(Awake::Starting)
         } else if busy != Busy::No {
             Some(Awake::Requests)
@@ -451,11 +449,11 @@ impl Member {
         let has_verdict = !matches!(health, Health::Starting { .. });
         self.starts &= !has_verdict;
         if self.rung != Rung::Zero {
-            self.is_healthy(*health == Health::Healthy);
+            self.set_healthy(*health == Health::Healthy);
         } else if self.started && has_verdict {
             // Well or not, it is as any other that has just been started: others decide who gets requests.
             self.healthy_at_ms = None;
-            self.is_healthy(*health == Health::Healthy);
+            self.set_healthy(*health == Health::Healthy);
             self.started = false;
             self.stages = Some(stages(waterfall));
             self.awaits_answer = true;
@@ -467,8 +465,11 @@ impl Member {
         // What was said of a process that is being stopped says nothing of the next one.
     }
 
-    fn is_healthy(&mut self, healthy: bool) {
-        self.healthy = healthy;
+    fn is_healthy(&self) -> bool {
+        self.healthy_at_ms.is_some()
+    }
+
+    fn set_healthy(&mut self, healthy: bool) {
         self.healthy_at_ms = if healthy { Some(self.healthy_at_ms.unwrap_or_else(boot_ms)) } else { None };
     }
 

@@ -2,7 +2,7 @@
 //! it, and counts swap with memory under one limit.
 
 use super::{CgroupError, Cgroups, Layout, below, read_number, v2, write};
-use std::fs;
+use crate::local::kernel::memory_kib;
 use std::io;
 use std::path::Path;
 
@@ -28,58 +28,38 @@ impl Cgroups {
         let Layout::V2 { root } = &self.layout else { return Ok(()) };
         let at = below(root, path);
         let (used, most) = (v2::used(&at)?, read_number(&at.join("memory.max"))?);
-        if used > most || !has_swap(&fs::read_to_string("/proc/meminfo").unwrap_or_default()) {
+        if used > most || memory_kib("SwapFree").unwrap_or(0) == 0 {
             return Ok(());
         }
         let limit = at.join("memory.swap.max");
         write(&limit, &most.to_string())?;
-        let mut steps = 0..used / STEP_BYTES + 1;
-        let mut next = || match steps.next() {
-            Some(_) if goes_on() && self.is_freezing(path) => match reclaim(&at.join("memory.reclaim")) {
-                // Less than asked for, or nothing, was left to take.
-                Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
-                    Ok(false)
-                }
-                other => other.map(|()| true),
-            },
-            _ => Ok(false),
-        };
-        let done = loop {
-            match next() {
-                Ok(true) => {}
-                Ok(false) => break Ok(()),
-                Err(error) => break Err(error),
+        let mut last = Ok(true);
+        for _ in 0..used / STEP_BYTES + 1 {
+            if !matches!(last, Ok(true)) || !goes_on() || !self.is_freezing(path) {
+                break;
             }
-        };
+            last = reclaim(&at.join("memory.reclaim"));
+        }
         // What is there stays there.
-        write(&limit, "0").and(done)
+        write(&limit, "0").and(last.map(drop))
     }
 }
 
+/// One step. False: less than asked for, or nothing, was left to take.
+///
 /// Rather what the application wrote than its program, which would be read from a disk. Linux before 6.9 does not take that
 /// wish.
-fn reclaim(file: &Path) -> Result<(), CgroupError> {
-    match write(file, &format!("{STEP_BYTES} swappiness=200")) {
-        Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
-            write(file, &STEP_BYTES.to_string())
-        }
-        other => other,
+fn reclaim(file: &Path) -> Result<bool, CgroupError> {
+    let kind = |error: &CgroupError| match error {
+        CgroupError::Io { source, .. } => Some(source.kind()),
+        _ => None,
+    };
+    let mut done = write(file, &format!("{STEP_BYTES} swappiness=200"));
+    if done.as_ref().is_err_and(|error| kind(error) == Some(io::ErrorKind::InvalidInput)) {
+        done = write(file, &STEP_BYTES.to_string());
     }
-}
-
-fn has_swap(meminfo: &str) -> bool {
-    let free = meminfo.lines().find_map(|line| line.strip_prefix("SwapFree:"));
-    free.and_then(|kib| kib.split_whitespace().next()?.parse().ok()).is_some_and(|kib: u64| kib > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn swap_is_there_when_some_is_free() {
-        assert!(has_swap("MemFree: 1 kB\nSwapTotal:  8 kB\nSwapFree:         4 kB\n"));
-        assert!(!has_swap("SwapTotal:  8 kB\nSwapFree:         0 kB\n"));
-        assert!(!has_swap(""));
+    match done {
+        Err(error) if kind(&error) == Some(io::ErrorKind::WouldBlock) => Ok(false),
+        other => other.map(|()| true),
     }
 }
