@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// An answer of an example application is one line.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A request that was answered with 200.
 pub(super) struct Asked {
@@ -41,8 +41,9 @@ pub(super) fn post(service: &str, body: &str) -> String {
     )
 }
 
+/// A connection on which no wait for a byte is longer than an answer may take.
 pub(super) fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
+    let stream = TcpStream::connect(address).context("connect")?;
     stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
     stream.set_nodelay(true)?;
     Ok(stream)

@@ -4,7 +4,7 @@ use super::interrupt;
 use super::platform::Platform;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const SLEEP_TIME_MAX: Duration = Duration::from_secs(60);
@@ -37,26 +37,39 @@ pub(super) struct Instance {
     cgroup: String,
 }
 
-/// Where the node keeps its list of what it was told to run, one file for each instance.
-pub(super) fn wanted(platform: &Platform) -> Result<PathBuf> {
-    Ok(platform.data()?.join("node/wanted"))
+/// What the node was told to run, below the data of a platform: a file for each instance, named by its id.
+pub(super) struct Wanted {
+    pub(super) id: String,
+    file: PathBuf,
+}
+
+impl Wanted {
+    pub(super) fn list(data: &Path) -> Result<Vec<Wanted>> {
+        let mut list = Vec::new();
+        for entry in std::fs::read_dir(data.join("node/wanted")).context("cannot read what the node runs")? {
+            let file = entry?.path();
+            let id = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".json"));
+            if let Some(id) = id.map(str::to_owned) {
+                list.push(Wanted { id, file });
+            }
+        }
+        Ok(list)
+    }
+
+    /// None: it has gone meanwhile.
+    pub(super) fn read(&self) -> Option<Value> {
+        serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()
+    }
 }
 
 /// Every instance that the node was told to run.
 pub(super) fn all(platform: &Platform) -> Result<Vec<Instance>> {
     let parent = platform.cgroup()?;
     let mut instances = Vec::new();
-    for entry in std::fs::read_dir(wanted(platform)?)? {
-        let path = entry?.path();
-        let Some(id) = path.file_stem().filter(|_| path.extension().is_some_and(|kind| kind == "json"))
-        else {
-            continue;
-        };
-        // One that goes meanwhile is none.
-        let Ok(text) = std::fs::read(&path) else { continue };
-        let wish: Value = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    for wanted in Wanted::list(&platform.data()?)? {
+        let Some(wish) = wanted.read() else { continue };
         let service = wish["spec"]["service_name"].as_str().context("a wish without its service")?;
-        let cgroup = format!("{parent}/{}", id.to_string_lossy());
+        let cgroup = format!("{parent}/{}", wanted.id);
         instances.push(Instance { service: service.to_owned(), cgroup });
     }
     Ok(instances)

@@ -1,6 +1,7 @@
 //! A steady load on one service: so many requests per second, on kept connections and on new ones, each of which
 //! must be answered 200. Nothing is tried again.
 
+use super::asks;
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +15,6 @@ const KEPT: u32 = 8;
 const NEW: u32 = 2;
 /// One request in so many is a POST with a path of its own.
 const POST_EVERY: u64 = 10;
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 /// Failures that are kept to be shown.
 pub(super) const FAILURES_MAX: usize = 20;
@@ -149,10 +149,7 @@ impl Client {
 }
 
 pub(super) fn connect(address: SocketAddr) -> Result<BufReader<TcpStream>> {
-    let stream = TcpStream::connect(address).context("connect")?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
-    Ok(BufReader::new(stream))
+    Ok(BufReader::new(asks::connect(address)?))
 }
 
 /// Reads one answer, which must be a 200. False: the server closes the connection after it.

@@ -1,7 +1,7 @@
 //! From one idle instance to three, under forty requests at once.
 
 use super::super::asks::{self, Asked, ms};
-use super::super::instances::{self, Rung};
+use super::super::instances::{self, Rung, Wanted};
 use super::super::platform::Platform;
 use super::super::spread::Spread;
 use super::super::{Effort, Outcome, Verdict, interrupt};
@@ -9,7 +9,7 @@ use super::{PYTHON, own_start, scale};
 use anyhow::{Context, Result, anyhow, ensure};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -85,8 +85,8 @@ fn alone(platform: &Platform) -> Result<()> {
 }
 
 fn burst(platform: &Platform, own: f64) -> Result<Burst> {
-    let list = instances::wanted(platform)?;
-    let before = count(&list)?;
+    let data = platform.data()?;
+    let before = Wanted::list(&data)?.len();
     let (over, seen) = (AtomicBool::new(false), Mutex::new(Seen::default()));
     let barrier = Barrier::new(CLIENTS + 1);
     let decided = std::thread::scope(|scope| {
@@ -94,7 +94,7 @@ fn burst(platform: &Platform, own: f64) -> Result<Burst> {
             scope.spawn(|| client(platform, &barrier, &over, &seen));
         }
         barrier.wait();
-        let decided = watch(&list, before, &over);
+        let decided = watch(&data, before, &over);
         let began = Instant::now();
         while !over.load(Ordering::Relaxed) && began.elapsed() < BURST_TIME_MAX {
             std::thread::sleep(WATCH_PAUSE);
@@ -121,21 +121,14 @@ fn burst(platform: &Platform, own: f64) -> Result<Burst> {
 }
 
 /// When the node's list had more entries than these.
-fn watch(list: &PathBuf, before: usize, over: &AtomicBool) -> Result<Instant> {
+fn watch(data: &Path, before: usize, over: &AtomicBool) -> Result<Instant> {
     let began = Instant::now();
-    while count(list)? <= before {
+    while Wanted::list(data)?.len() <= before {
         let late = over.load(Ordering::Relaxed) || began.elapsed() >= BURST_TIME_MAX;
         ensure!(!late, "no further instance was wished");
         std::thread::sleep(WATCH_PAUSE);
     }
     Ok(Instant::now())
-}
-
-fn count(list: &PathBuf) -> Result<usize> {
-    let json = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| entry.path().extension().is_some_and(|kind| kind == "json"))
-    };
-    Ok(std::fs::read_dir(list)?.map(json).filter(|json| *json).count())
 }
 
 /// Asks again and again until all instances have served, or one request has failed.

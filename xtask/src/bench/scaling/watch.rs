@@ -4,11 +4,12 @@
 //! ends at once when it is told to. Its start begins with the wish in control's row and is over when the proxy's table
 //! names it.
 
+use crate::bench::instances::Wanted;
 use crate::bench::interrupt;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Between two looks.
@@ -26,13 +27,12 @@ pub(super) struct Seen {
 
 /// Looks at the data directory of a platform that runs one service, from `began` on.
 pub(super) fn watch(data: &Path, began: Instant, time: Duration) -> Result<Seen> {
-    let wanted = data.join("node/wanted");
     let routes = data.join("proxy/routes.json");
-    let mut count = Count::new(instances(&wanted)?);
+    let mut count = Count::new(instances(data)?);
     while began.elapsed() < time {
         interrupt::check()?;
         std::thread::sleep(LOOK_PAUSE);
-        let now = instances(&wanted)?;
+        let now = instances(data)?;
         let routed = if count.awaits_any() { routed(&routes) } else { BTreeSet::new() };
         count.look(began.elapsed().min(time).as_secs_f64(), now, &routed);
     }
@@ -40,20 +40,10 @@ pub(super) fn watch(data: &Path, began: Instant, time: Duration) -> Result<Seen>
 }
 
 /// Instances that the node has and was not told to end.
-fn instances(wanted: &Path) -> Result<BTreeSet<String>> {
-    let mut all = BTreeSet::new();
-    for entry in std::fs::read_dir(wanted).context("cannot read the node's wanted instances")? {
-        let path = entry?.path();
-        all.extend(instance(&path));
-    }
-    Ok(all)
-}
-
-/// None: it is to end, or its file went away since the directory was read.
-fn instance(path: &PathBuf) -> Option<String> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
-    let wanted: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    wanted["removing"].is_null().then(|| name.to_owned())
+fn instances(data: &Path) -> Result<BTreeSet<String>> {
+    let stays = |wanted: &Wanted| wanted.read().is_some_and(|wish| wish["removing"].is_null());
+    let all = Wanted::list(data)?.into_iter().filter(stays);
+    Ok(all.map(|wanted| wanted.id).collect())
 }
 
 /// Instances in the proxy's table, which is replaced in one step.
@@ -121,9 +111,10 @@ mod tests {
     #[test]
     fn files_say_who_is_wanted_and_who_is_routed() {
         let directory = crate::bench::process::Directory::new("watch").unwrap();
-        directory.write("a.json", "{\"removing\":null}").unwrap();
-        directory.write("b.json", "{\"removing\":{\"grace_ms\":1}}").unwrap();
-        directory.write("c.tmp", "").unwrap();
+        std::fs::create_dir_all(directory.0.join("node/wanted")).unwrap();
+        directory.write("node/wanted/a.json", "{\"removing\":null}").unwrap();
+        directory.write("node/wanted/b.json", "{\"removing\":{\"grace_ms\":1}}").unwrap();
+        directory.write("node/wanted/c.tmp", "").unwrap();
         assert_eq!(instances(&directory.0).unwrap(), set(&["a"]));
         let routes = "{\"table\":{\"services\":[{\"instances\":[{\"id\":\"a\"}]},{\"instances\":[]}]}}";
         let path = directory.write("routes", routes).unwrap();
