@@ -205,6 +205,7 @@ pub fn read(tags: &BTreeMap<String, String>) -> Result<Extensions, ExtensionErro
         let (key, value) = parse(tag, text)?;
         extensions.take(key, value);
     }
+    extensions.balance(tags);
     Ok(extensions)
 }
 
@@ -219,6 +220,7 @@ pub fn policy(tags: &BTreeMap<String, String>) -> (RoutePolicy, Vec<ExtensionErr
             Err(error) => wrong.push(error),
         }
     }
+    extensions.balance(tags);
     // When all others are read, so that none of them opens again what one closes.
     for error in &wrong {
         if let ExtensionError::Value { tag, .. } = error {
@@ -319,6 +321,14 @@ fn targets(text: &str) -> Option<Targets> {
 }
 
 impl Extensions {
+    /// Instances that come because of what others use are to have a part of that: left alone until those have MaxConcurrency
+    /// requests at a time, they would help nobody.
+    fn balance(&mut self, tags: &BTreeMap<String, String>) {
+        if self.scale.also != Targets::default() && !tags.contains_key(BALANCE.tag) {
+            self.policy.balance = Balance::Spread;
+        }
+    }
+
     fn take(&mut self, key: Key, value: Value<'_>) {
         let instance = &mut self.instance;
         match value {

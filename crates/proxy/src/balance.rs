@@ -163,17 +163,19 @@ pub(crate) struct Rule {
 pub(crate) struct Claim<'a> {
     pub(crate) instance: &'a Arc<Instance>,
     pub(crate) trial: Trial,
+    /// One that is asleep and would have been the better choice: the next request is to find it awake.
+    pub(crate) sleeper: Option<&'a Arc<Instance>>,
 }
 
 /// Takes a place at the instance that is best for the next request. `avoid` are the keys of those that just failed;
 /// `rotation` is where to begin among equals. None: all are full.
 pub(crate) fn claim<'a>(service: &'a Service, rotation: usize, avoid: &[u64]) -> Option<Claim<'a>> {
     for _ in 0..TRIES_MAX {
-        let Choice { instance, seen, standing } =
+        let Choice { instance, seen, standing, sleeper } =
             choose(&service.instances, service.rule(), rotation, avoid, now_ms)?;
         let Some(trial) = instance.ejection.begin(standing, now_ms) else { continue };
         if instance.slots.take(seen) {
-            return Some(Claim { instance, trial });
+            return Some(Claim { instance, trial, sleeper });
         }
         instance.ejection.abandoned(trial, now_ms);
     }
@@ -191,7 +193,7 @@ pub(crate) fn claim_at(service: &Service, tag: u64) -> Option<Claim<'_>> {
         }
         let trial = instance.ejection.begin(Standing::In, now_ms)?;
         if instance.slots.take(seen) {
-            return Some(Claim { instance, trial });
+            return Some(Claim { instance, trial, sleeper: None });
         }
         instance.ejection.abandoned(trial, now_ms);
     }
@@ -207,6 +209,7 @@ struct Choice<'a> {
     /// The counts that the choice rests on.
     seen: Seen,
     standing: Standing,
+    sleeper: Option<&'a Arc<Instance>>,
 }
 
 fn choose<'a>(
@@ -223,6 +226,7 @@ fn choose<'a>(
     };
     let (head, tail) = instances.split_at(start);
     let (mut best, mut best_ejected): (Option<Ranked>, Option<Ranked>) = (None, None);
+    let mut asleep: Option<(Rank, &Arc<Instance>)> = None;
     let mut some_are_in = false;
     for instance in tail.iter().chain(head).filter(|instance| !avoid.contains(&instance.key)) {
         let standing = instance.ejection.standing(now_ms);
@@ -230,21 +234,28 @@ fn choose<'a>(
         let (seen, share) = (instance.slots.read(), instance.share(rule.target, now_ms));
         // A line that waits would otherwise flood one that is cold in the moment it comes.
         let max = if share < rule.target { rule.target } else { rule.ceiling };
-        if !instance.slots.has_room(seen, max) || instance.is_asleep() {
+        if !instance.slots.has_room(seen, max) {
             continue;
         }
         let rank = rank(rule, seen.in_flight(), share);
+        if instance.is_asleep() {
+            asleep = asleep.filter(|(known, _)| *known <= rank).or(Some((rank, instance)));
+            continue;
+        }
         let place = if standing == Standing::Out { &mut best_ejected } else { &mut best };
         if place.as_ref().is_none_or(|(known, _)| rank < *known) {
-            *place = Some((rank, Choice { instance, seen, standing }));
+            *place = Some((rank, Choice { instance, seen, standing, sleeper: None }));
         }
     }
-    if some_are_in {
-        return best.map(|(_, choice)| choice);
-    }
-    // Without any that is in, ejection would only make it worse: all are used, and none as a probe.
-    let (_, choice) = best.into_iter().chain(best_ejected).min_by_key(|(rank, _)| *rank)?;
-    Some(Choice { standing: Standing::Out, ..choice })
+    let (rank, choice) = if some_are_in {
+        best?
+    } else {
+        // Without any that is in, ejection would only make it worse: all are used, and none as a probe.
+        let (rank, choice) = best.into_iter().chain(best_ejected).min_by_key(|(rank, _)| *rank)?;
+        (rank, Choice { standing: Standing::Out, ..choice })
+    };
+    let sleeper = asleep.filter(|(better, _)| *better < rank).map(|(_, instance)| instance);
+    Some(Choice { sleeper, ..choice })
 }
 
 /// An active instance with room goes first, then an idle one, then one that starts slowly and is beyond its share;
@@ -386,6 +397,35 @@ mod tests {
         assert_eq!(chosen(&all, SPREAD, 0, &[all[1].key]), Some(0));
         fail(&all[1]);
         assert_eq!(chosen(&all, SPREAD, 0, &[]), Some(0));
+    }
+
+    /// It gets no request, but is asked for as soon as it would be the one to get it.
+    #[test]
+    fn one_that_sleeps_is_roused_when_it_would_have_been_chosen() {
+        let file = apron_activity::counts_memory().unwrap();
+        let mut instances = Instances::new(Arc::new(Region::from_fd(&file).unwrap()));
+        let all = loaded(&mut instances, &[0, 0]);
+        let node = apron_activity::Watcher::open(&file).unwrap();
+        let watched = node.watch(all[1].tag).unwrap();
+        watched.say(Wakefulness::Asleep);
+        let chosen = |rule: Rule| {
+            let choice = choose(&all, rule, 1, &[], || 1).unwrap();
+            assert!(Arc::ptr_eq(choice.instance, &all[0]));
+            choice.sleeper.map(|sleeper| sleeper.tag)
+        };
+        let asleep = Some(all[1].tag);
+        assert_eq!([chosen(PACK), chosen(SPREAD)], [None, None], "an idle one that is awake is as good");
+        count(&all[0], 1);
+        assert_eq!([chosen(PACK), chosen(SPREAD)], [None, asleep]);
+        count(&all[0], PACK.target - 1);
+        assert_eq!(
+            [chosen(PACK), chosen(SPREAD)],
+            [asleep, asleep],
+            "all that are awake are at their target"
+        );
+        watched.say(Wakefulness::Awake);
+        let choice = choose(&all, PACK, 0, &[], || 1).unwrap();
+        assert!(Arc::ptr_eq(choice.instance, &all[1]) && choice.sleeper.is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! How far an instance is to be had stands beside its counts (`apron_activity`), so a request to one that is awake costs one
 //! load. One that is throttled serves, and the node is told of the request. One that is asleep gets none: the request goes
 //! into the service's line, the node is asked to wake as many instances as the line needs, and the line goes on when it has.
+//! Where another one takes the request that the sleeper would have had, were it awake, the node is asked for it all the same.
 //!
 //! Every loop has a connection of its own, so that what one has to say is sent by the turn that has it to say. A connection
 //! that breaks is made anew, and what was asked is asked again; until then a line is looked at as often as any other.
@@ -84,7 +85,13 @@ impl Waker {
     pub(crate) fn wake_for_line(&self, service: &Service) {
         let needed = service.queue.waiting().div_ceil(service.rule().target) as usize;
         let asleep = service.instances.iter().filter(|one| one.is_asleep() && !self.is_refused(one.tag));
-        for instance in asleep.take(needed) {
+        asleep.take(needed).for_each(|instance| self.rouse(instance));
+    }
+
+    /// Asks for an instance that is asleep, for requests that are to come. Once: it takes its time.
+    pub(crate) fn rouse(&self, instance: &Instance) {
+        let is_asked = self.asked.borrow().contains(&instance.tag);
+        if !is_asked && !self.is_refused(instance.tag) {
             // Should the message be lost, the node finds this when it looks.
             instance.slots.touch();
             self.ask(instance.tag);

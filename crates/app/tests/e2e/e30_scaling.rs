@@ -7,6 +7,7 @@ use apron_wire::apprunner::{
     OperationStatus, SourceConfiguration, Tag, UpdateServiceRequest,
 };
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -125,12 +126,19 @@ fn use_of_the_cpu_brings_instances() {
     let count = || platform.applications("site").into_iter().filter(Seen::alive).count();
     assert_eq!(count(), 1);
     let (address, host) = (&platform.apps, platform.alias("site"));
-    let over = AtomicBool::new(false);
+    let (over, served) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
+    let ask = |path| {
+        let answer = http::get(address, &host, path).expect("an answer");
+        assert_eq!(answer.status, 200, "{}\n{}", answer.head, answer.body);
+        answer.body
+    };
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                let answer = http::get(address, &host, "/cpu?200").expect("an answer");
-                assert_eq!(answer.status, 200, "{}\n{}", answer.head, answer.body);
+                ask("/cpu?200");
+                // Two, so that instances that take turns take them with the one above too.
+                let names = ["/read?/etc/hostname"; 2].map(ask);
+                served.lock().expect("nobody panicked").extend(names);
             }
         });
         let began = Instant::now();
@@ -139,7 +147,11 @@ fn use_of_the_cpu_brings_instances() {
             count => Err(format!("there are {count}")),
         });
         println!("COUNT: from 1 to 2 instances by use in {:.2} s", came.as_secs_f64());
-        // They use as much together as the one did, and need no third.
+        // The second one has its part of the requests; together they use as much as the one did, and need no third.
+        eventually(MINUTE, "answers of both", || match served.lock().expect("nobody panicked").len() {
+            2 => Ok(()),
+            _ => Err("one has them all".to_owned()),
+        });
         std::thread::sleep(Duration::from_secs(8));
         assert_eq!(count(), 2);
         over.store(true, Ordering::Relaxed);

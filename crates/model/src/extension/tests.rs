@@ -46,6 +46,18 @@ fn idle_tags_say_how_far_and_when() {
     assert_eq!(read(&both).unwrap().idle, idle(&both));
 }
 
+/// Requests come to the instances that such a figure brings, unless it is said that they are not to.
+#[test]
+fn who_scales_on_use_spreads_its_requests() {
+    let check = |pairs: &[(&str, &str)], expect| {
+        assert_eq!(policy(&tags(pairs)).0.balance, expect, "{pairs:?}");
+        assert_eq!(read(&tags(pairs)).unwrap().policy.balance, expect, "{pairs:?}");
+    };
+    check(&[], Balance::Pack);
+    check(&[("apron:scale-on", "cpu=70")], Balance::Spread);
+    check(&[("apron:scale-on", "requests=70"), ("apron:balance", "pack")], Balance::Pack);
+}
+
 #[test]
 fn figures_to_scale_on_may_be_several() {
     let of = |value| scale(&tags(&[("apron:scale-on", value)])).also;
