@@ -68,14 +68,19 @@ impl Watched {
         state.load(SeqCst) & TOUCHED != 0 && state.fetch_and(!TOUCHED, SeqCst) & TOUCHED != 0
     }
 
-    /// Whether any proxy has a request there or in line for it, or may have one that is not counted here.
+    /// Whether a process that ends has requests in line that any instance of the service may serve.
+    pub fn is_waited_for(&self) -> bool {
+        self.cell().lanes.load(SeqCst) & WAITS_ANY != 0
+    }
+
+    /// Whether any proxy has a request there, or may have one that is not counted here.
     pub fn is_busy(&self) -> bool {
         let cell = self.cell();
         // What a proxy counts alone, for want of this cell, nobody else sees.
         if self.mapped.memory().alone.load(SeqCst) & !cell.users.load(SeqCst) != 0 {
             return true;
         }
-        cell.lanes.load(SeqCst) & WAITS_ANY != 0 || self.requests() > 0
+        self.requests() > 0
     }
 
     /// Those that proxies have there, quiet tunnels apart.
@@ -84,13 +89,22 @@ impl Watched {
         // In this order: a tunnel that ends in between makes it busy for a moment, and never idle.
         let lanes = cell.lanes.load(SeqCst);
         let tunnels = cell.tunnels.load(SeqCst);
-        let count = |lanes: u64, lane: u32| (lanes >> (lane * LANE_BITS) & COUNT) as u32;
         (0..LANES).map(|lane| count(lanes, lane).saturating_sub(count(tunnels, lane))).sum()
+    }
+
+    /// Tunnels that proxies have there, quiet or not.
+    pub fn tunnels(&self) -> u32 {
+        let tunnels = self.cell().tunnels.load(SeqCst);
+        (0..LANES).map(|lane| count(tunnels, lane)).sum()
     }
 
     fn cell(&self) -> &Cell {
         &self.mapped.memory().cells[self.place]
     }
+}
+
+fn count(lanes: u64, lane: u32) -> u32 {
+    (lanes >> (lane * LANE_BITS) & COUNT) as u32
 }
 
 impl Drop for Watched {
@@ -144,6 +158,7 @@ mod tests {
         assert!(watched.take_touched() && !watched.take_touched());
         slots.tunnel(true);
         assert!(!watched.is_busy());
+        assert_eq!(watched.tunnels(), 1);
         assert!(take(&slots), "beside the tunnel");
         assert!(watched.is_busy());
         slots.tunnel(false);
@@ -152,7 +167,7 @@ mod tests {
         slots.release();
         assert!(!watched.is_busy());
         slots.mark(true);
-        assert!(watched.is_busy(), "somebody is in line");
+        assert!(!watched.is_busy() && watched.is_waited_for());
     }
 
     #[test]

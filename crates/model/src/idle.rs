@@ -56,6 +56,14 @@ impl Default for IdlePolicy {
     }
 }
 
+impl IdlePolicy {
+    /// The same for an instance that has tunnels, or has not: they stay open over a freeze, and would not over a stop.
+    fn with(self, tunnels: bool) -> IdlePolicy {
+        let lowest = if tunnels { self.lowest.min(Rung::Frozen) } else { self.lowest };
+        IdlePolicy { lowest, ..self }
+    }
+}
+
 /// What keeps an instance awake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,8 +89,14 @@ pub struct Standing {
     pub quiet_ms: u64,
     /// That proxies have there; in line are others.
     pub requests: u32,
+    /// WebSockets and the like that are open.
+    #[serde(default)]
+    pub tunnels: u32,
     /// It has no process yet that may be asked, and is to have one.
     pub is_starting: bool,
+    /// It was to be started, and that was in vain.
+    #[serde(default)]
+    pub has_failed: bool,
 }
 
 /// Instances of a service, counted as App Runner counts them.
@@ -97,9 +111,10 @@ pub struct Counts {
 /// Counts the instances that stand so.
 pub fn counts(standing: &[Standing]) -> Counts {
     let of = |counts: &dyn Fn(&Standing) -> bool| standing.iter().filter(|one| counts(one)).count() as u32;
+    let is_there = |one: &Standing| one.rung != Rung::Zero || one.is_starting;
     Counts {
-        provisioned: of(&|one| one.rung != Rung::Zero || one.is_starting),
-        active: of(&|one| one.requests > 0 || one.awake == Some(Awake::Requests)),
+        provisioned: of(&is_there),
+        active: of(&|one| is_there(one) && (one.requests > 0 || one.awake == Some(Awake::Requests))),
     }
 }
 
@@ -110,6 +125,10 @@ impl Standing {
         let quiet = seconds(*quiet_ms);
         let mut reason = match (awake, requests) {
             _ if self.is_starting => "It is being started for a request.".to_owned(),
+            _ if self.has_failed => {
+                return "Its last start failed: it sleeps again in a moment, and the next request tries it."
+                    .to_owned();
+            }
             _ if *rung == Rung::Zero => return "It has no process until the next request.".to_owned(),
             (Some(Awake::Wanted), _) => "The tag apron:idle=off keeps it awake.".to_owned(),
             (Some(Awake::Starting), _) => {
@@ -123,14 +142,19 @@ impl Standing {
             (Some(Awake::UnknownProxy), _) => {
                 "A proxy that may have requests for it cannot be heard.".to_owned()
             }
-            (None, _) => match next(policy, *rung) {
+            (None, _) => match next(&policy.with(self.tunnels > 0), *rung) {
                 Some((below, after_ms)) => match after_ms.saturating_sub(*quiet_ms) {
-                    0 => format!("Nothing has been to do for {quiet}; it is about to be {below}."),
+                    0 => format!("It has had nothing to do for {quiet}, and is about to be {below}."),
                     left => {
-                        format!("Nothing has been to do for {quiet}; it is {below} in {}.", seconds(left))
+                        format!("It has had nothing to do for {quiet}, and is {below} in {}.", seconds(left))
                     }
                 },
-                None => format!("Nothing has been to do for {quiet}; it goes no further down."),
+                None if next(policy, *rung).is_some() => {
+                    format!(
+                        "It has had nothing to do for {quiet}; open WebSockets keep it from being stopped."
+                    )
+                }
+                None => format!("It has had nothing to do for {quiet}, and stays as it is."),
             },
         };
         if policy.is_capped {
@@ -160,6 +184,8 @@ pub struct Idleness {
     pub awake: Option<Awake>,
     /// When the last thing that kept it awake ended.
     pub since: Timestamp,
+    /// WebSockets and the like are open that say nothing.
+    pub has_tunnels: bool,
 }
 
 /// What to do with an instance, and when to look again if nothing happens before.
@@ -174,6 +200,7 @@ pub fn decide(policy: &IdlePolicy, seen: &Idleness, now: Timestamp) -> Decision 
     if seen.awake.is_some() {
         return Decision { rung: Rung::Active, look_at: None };
     }
+    let policy = policy.with(seen.has_tunnels);
     let quiet = now - seen.since;
     let mut decision = Decision { rung: Rung::Active, look_at: None };
     for (rung, after_ms) in [Rung::Throttled, Rung::Frozen, Rung::Zero].into_iter().zip(policy.after_ms) {
@@ -200,7 +227,7 @@ mod tests {
 
     fn check(policy: IdlePolicy, rung: Rung, quiet_ms: u64, expect: Rung, look_in_ms: Option<u64>) {
         let (since, now) = (Timestamp(5_000), Timestamp(5_000 + quiet_ms));
-        let decision = decide(&policy, &Idleness { rung, awake: None, since }, now);
+        let decision = decide(&policy, &Idleness { rung, awake: None, since, has_tunnels: false }, now);
         let look_at = look_in_ms.map(|ms| Timestamp(now.0 + ms));
         assert_eq!(decision, Decision { rung: expect, look_at }, "{policy:?} {rung:?} after {quiet_ms} ms");
     }
@@ -226,6 +253,13 @@ mod tests {
     }
 
     #[test]
+    fn what_has_a_tunnel_is_frozen_and_not_stopped() {
+        let seen = Idleness { rung: Rung::Frozen, awake: None, since: Timestamp(0), has_tunnels: true };
+        let decision = decide(&ALL_WAY, &seen, Timestamp(10_000_000));
+        assert_eq!(decision, Decision { rung: Rung::Frozen, look_at: None });
+    }
+
+    #[test]
     fn what_sleeps_is_not_woken_by_a_look() {
         check(ALL_WAY, Rung::Frozen, 0, Rung::Frozen, Some(1_000));
     }
@@ -234,7 +268,7 @@ mod tests {
     fn anything_to_do_wakes_it() {
         for awake in [Awake::Wanted, Awake::Starting, Awake::Requests, Awake::UnknownProxy] {
             for rung in [Rung::Active, Rung::Throttled, Rung::Frozen, Rung::Zero] {
-                let seen = Idleness { rung, awake: Some(awake), since: Timestamp(0) };
+                let seen = Idleness { rung, awake: Some(awake), since: Timestamp(0), has_tunnels: false };
                 let decision = decide(&ALL_WAY, &seen, Timestamp(10_000_000));
                 assert_eq!(decision, Decision { rung: Rung::Active, look_at: None }, "{awake:?} {rung:?}");
             }
@@ -257,11 +291,18 @@ mod tests {
             awake: None,
             quiet_ms: 12_300,
             requests: 0,
+            tunnels: 0,
             is_starting: false,
+            has_failed: false,
         };
-        assert_eq!(standing.reason(), "Nothing has been to do for 12.3 s; it is frozen in 17.7 s.");
+        assert_eq!(standing.reason(), "It has had nothing to do for 12.3 s, and is frozen in 17.7 s.");
         let lowest = Standing { rung: Rung::Frozen, ..standing.clone() };
-        assert_eq!(lowest.reason(), "Nothing has been to do for 12.3 s; it goes no further down.");
+        assert_eq!(lowest.reason(), "It has had nothing to do for 12.3 s, and stays as it is.");
+        let held = Standing { policy: ALL_WAY, tunnels: 2, ..lowest.clone() };
+        assert_eq!(
+            held.reason(),
+            "It has had nothing to do for 12.3 s; open WebSockets keep it from being stopped."
+        );
         let busy = Standing { rung: Rung::Active, awake: Some(Awake::Requests), requests: 3, ..standing };
         assert_eq!(busy.reason(), "3 requests are at work in it.");
         let zero = Standing { rung: Rung::Zero, ..busy.clone() };
@@ -270,7 +311,8 @@ mod tests {
         let starts = Standing { awake: Some(Awake::Starting), requests: 0, ..busy.clone() };
         let kept = Standing { awake: Some(Awake::Wanted), requests: 1, ..busy.clone() };
         let idle = Standing { requests: 0, ..kept.clone() };
-        let all = [busy, zero, comes, starts, kept, idle, lowest];
+        let waited_for = Standing { awake: Some(Awake::Requests), has_failed: true, ..zero.clone() };
+        let all = [busy, zero, comes, starts, kept, idle, lowest, waited_for];
         assert_eq!(counts(&all), Counts { provisioned: 6, active: 2 });
         assert_eq!(counts(&[]), Counts::default());
     }

@@ -103,7 +103,7 @@ fn event(slot: &Slot, before: &Observed, now: &Observed) -> Option<String> {
     let id = &now.id;
     if let Some(exit) = exit {
         let output = exit.last_line().map(|line| format!(". Last output: {line}")).unwrap_or_default();
-        return Some(format!("Instance {id} stopped and is started anew. {}{output}", exit.how()));
+        return Some(format!("Instance {id} stopped and is to be started anew. {}{output}", exit.how()));
     }
     match (&before.phase, &before.health, &now.phase, &now.health) {
         (Phase::Failed(then), _, Phase::Failed(fault), _) if then.reason == fault.reason => None,
@@ -296,7 +296,7 @@ mod tests {
         // An operation tells of a first start and of its failure.
         assert_eq!(told(&mut slot, &[starting.clone(), exited.clone(), healthy.clone()]), [""; 0]);
         let stopped = format!(
-            "Instance {} stopped and is started anew. Container exit code: 3. Last output: bad luck",
+            "Instance {} stopped and is to be started anew. Container exit code: 3. Last output: bad luck",
             slot.id
         );
         let well = format!("Instance {} is healthy again.", slot.id);

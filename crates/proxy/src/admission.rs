@@ -226,13 +226,21 @@ async fn stand(
         }
         let newest = service.queue.service();
         let serves = newest.as_ref().is_some_and(|service| !service.instances.is_empty());
-        let comes = newest.is_some_and(|service| service.coming);
+        let comes = newest.as_ref().is_some_and(|service| service.coming);
         let is_late = end == deadline;
         match (serves, comes) {
-            (true, _) if is_late => return Err(Refusal::Final(Cause::QueueTimedOut)),
+            (true, _) if is_late => return Err(Refusal::Final(timed_out(newest.as_deref()))),
             (false, comes) if is_late || !comes => return Err(Refusal::Final(Cause::NoCapacity)),
             _ => {}
         }
+    }
+}
+
+/// Why a request found no place in time at instances that there are.
+fn timed_out(service: Option<&Service>) -> Cause {
+    match service {
+        Some(service) if service.instances.iter().all(|instance| instance.is_asleep()) => Cause::WakeTimedOut,
+        _ => Cause::QueueTimedOut,
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) enum Cause {
     NoCapacity,
     /// All instances were asleep, and the start of one failed.
     NotWoken,
+    /// All instances were asleep, and the one that was started did not serve for as long as the request could wait.
+    WakeTimedOut,
     QueueFull,
     /// All instances were busy for as long as the request could wait.
     QueueTimedOut,
@@ -94,7 +96,7 @@ const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
 
 impl Cause {
-    pub(crate) const ALL: [Cause; 27] = [
+    pub(crate) const ALL: [Cause; 28] = [
         Cause::BadRequest,
         Cause::UriTooLong,
         Cause::HeadTooLarge,
@@ -110,6 +112,7 @@ impl Cause {
         Cause::NotDeployed,
         Cause::NoCapacity,
         Cause::NotWoken,
+        Cause::WakeTimedOut,
         Cause::QueueFull,
         Cause::QueueTimedOut,
         Cause::Overloaded,
@@ -215,6 +218,13 @@ impl Cause {
                 UNAVAILABLE,
                 later,
                 "An instance of this service was to be started for this request, and could not be.",
+            ),
+            Cause::WakeTimedOut => facts(
+                "wake_timed_out",
+                504,
+                UNAVAILABLE,
+                None,
+                "The instance that was started for this request did not serve for as long as the request could wait.",
             ),
             Cause::QueueFull => facts(
                 "queue_full",

@@ -55,9 +55,6 @@ const BACKOFF_MS_MIN: u64 = 1_000;
 const BACKOFF_MS_MAX: u64 = 60_000;
 /// A container that ran this long begins the backoff anew when it exits.
 const STABLE: Duration = Duration::from_secs(60);
-/// One that was woken from having no process is hidden no longer than this: it may never be healthy. Slow starters are,
-/// within a minute.
-const RISE_MAX: Duration = Duration::from_secs(60);
 /// Between the end of a removed container and the removal of its output: the last lines can be fetched.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
@@ -251,13 +248,14 @@ impl Instance {
                 self.news(alive, news).await;
             }
             (State::Running { .. }, Event::Resize) => self.resize(true).await,
-            (State::Running { .. }, Event::Due) => self.is_late(),
+            (State::Running { .. }, Event::Due) => self.is_late().await,
             (State::Running { since, .. }, Event::Ended(found)) => {
                 if since.elapsed() >= STABLE {
                     self.backoff_ms = BACKOFF_MS_MIN;
                 }
                 self.ended(found).await;
             }
+            (State::Waiting, Event::Due) if self.falls_asleep() => self.fall_asleep().await,
             (State::Waiting, Event::Due) => self.restart().await,
             (State::Stopping { .. }, Event::Ended(_) | Event::Due) if self.wanted.removing.is_none() => {
                 self.rest(Duration::ZERO);
@@ -416,11 +414,13 @@ impl Instance {
         let address = SocketAddr::from((self.wanted.address, self.wanted.spec.port));
         let pid = alive.pid();
         let awake = self.place.as_ref().and_then(Place::awake);
-        if self.rises {
-            let patience = RISE_MAX.max(Duration::from_millis(self.wanted.spec.health_grace_ms));
+        if self.rises || self.falls_asleep() {
+            let patience = self.patience();
             self.work(async move |events| {
-                sleep_until((since + patience).into()).await;
-                send(&events, Event::Due).await;
+                for time in patience {
+                    sleep_until((since + time).into()).await;
+                    send(&events, Event::Due).await;
+                }
             });
         }
         self.work(async move |events| send(&events, Event::Ended(alive.ended().await)).await);

@@ -252,6 +252,11 @@ impl Place {
         self.change(|member, _| member.start_failed());
     }
 
+    /// After a start in vain it sleeps again.
+    pub(crate) fn rests(&self) {
+        self.change(|member, _| member.rests());
+    }
+
     /// There is no process of it, for now, though it is to have one.
     pub(crate) fn ended(&self) {
         self.change(|member, _| member.ended());

@@ -108,7 +108,9 @@ impl Driver for World {
             awake: None,
             quiet_ms: 0,
             requests: 0,
+            tunnels: 0,
             is_starting: false,
+            has_failed: false,
         };
         Ok(of_service.map(standing).collect())
     }

@@ -441,6 +441,39 @@ async fn a_start_that_fails_is_told_to_who_waits() {
     world.healthy("n2").await;
 }
 
+/// Nobody asks for it after that, and it is not tried for nobody; the next one who asks finds it well again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_when_it_is_started_for_a_request_sleeps_again() {
+    let world = World::new();
+    let spec = InstanceSpec { idle: ZERO, ..world.spec("n3", &["serve-unless", "/bin/broken"]) };
+    world.client.ensure(&spec).await.unwrap();
+    let observed = world.healthy("n3").await;
+    let asker = Asker::of(&world, &observed);
+    world.nothing_runs("n3", &asker);
+    let layers = fs::read_dir(world.dir.join("node/layers")).unwrap();
+    let mut bins = layers.map(|layer| layer.unwrap().path().join("bin"));
+    let broken = bins.find(|bin| bin.join("program").exists()).unwrap().join("broken");
+    fs::write(&broken, "").unwrap();
+    asker.channel.wake(asker.key).unwrap();
+    let began = Instant::now();
+    let heard = loop {
+        if let Some(heard) = asker.next() {
+            break heard;
+        }
+        assert!(began.elapsed() < PATIENCE);
+    };
+    assert_eq!(heard, FromNode::NotWoken(asker.key));
+    let failed = world.wait("n3", "exited", |seen| matches!(seen.phase, Phase::Exited(_))).await;
+    let Phase::Exited(exit) = failed.phase else { unreachable!() };
+    assert_eq!(exit.code, Some(3));
+    let rests = world.wait("n3", "asleep", |seen| seen.phase == Phase::Running).await;
+    assert_eq!((rests.health, rests.restarts), (Health::Healthy, 0));
+    world.nothing_runs("n3", &asker);
+    fs::remove_file(&broken).unwrap();
+    asker.wake();
+    assert_eq!(asker.slots.wakefulness(), Wakefulness::Awake);
+}
+
 /// Whoever is no proxy is not heard.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_wake_nobody() {

@@ -28,6 +28,8 @@ fn main() {
             unsafe { libc::signal(libc::SIGTERM, heard as *const () as libc::sighandler_t) };
             serve("0.0.0.0", &std::env::var("PORT").expect("PORT"));
         }
+        ["serve-unless", file] if std::path::Path::new(file).exists() => std::process::exit(3),
+        ["serve-unless", _] => serve("0.0.0.0", &std::env::var("PORT").expect("PORT")),
         ["exit", code] => {
             println!("about to exit");
             std::process::exit(code.parse().expect("a code"));

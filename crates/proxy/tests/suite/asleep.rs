@@ -91,11 +91,17 @@ struct World {
 
 /// A service with these instances, of which each gets `PLACES` requests at a time.
 fn world(addresses: &[SocketAddr]) -> World {
+    world_with(addresses, |_| {})
+}
+
+fn world_with(addresses: &[SocketAddr], change: impl FnOnce(&mut Config)) -> World {
     let directory = Directory::new();
     let memory = counts_memory().unwrap();
     let mut node = Node::listen(&directory, &memory);
     let control = Control::listen(&directory.file("control.sock"));
-    let config = Config::control(directory.file("control.sock"), directory.file("routes.json"), None, 1_000);
+    let mut config =
+        Config::control(directory.file("control.sock"), directory.file("routes.json"), None, 1_000);
+    change(&mut config);
     let (proxy, address) =
         start_counting(Config { node: Some(node.path.clone()), ..config }, LOOPS, Some(memory));
     let mut link = control.accept();
@@ -238,6 +244,20 @@ fn who_cannot_be_woken_is_not_waited_for() {
     other.say(Wakefulness::Awake);
     let mut clients: Vec<Wire> = (0..3).map(|_| ask(&proxy)).collect();
     clients.iter_mut().for_each(is_ok);
+}
+
+/// Its start goes on, and the request has no time left for that.
+#[test]
+fn who_does_not_wake_in_time_is_waited_for_no_longer() {
+    let origin = Origin::named("a");
+    let World { node, proxy, _link, _directory } =
+        world_with(&[origin.address], |config| config.head_timeout_ms = 300);
+    let (watched, key) = node.watch(origin.address);
+    watched.say(Wakefulness::Asleep);
+    let mut client = ask(&proxy);
+    assert_eq!(node.woken().1, key);
+    let head = client.head().unwrap();
+    assert_eq!((head.status(), head.get("x-apron-cause")), (504, Some("wake_timed_out")));
 }
 
 /// One instance is awake and has room: nobody is woken. When it is full, one more is, and no other.

@@ -398,7 +398,7 @@ fn may_differ(line: &str) -> bool {
     // sooner or later than what drained before it has stopped.
     let waited = line.starts_with("The operation with ID : ID is next.") || line.starts_with("Draining ");
     // An instance whose node is killed while it starts begins anew, and a check that the kill cut short has failed.
-    let again = ["Instance ID stopped and is started anew.", "Instance ID fails its health check"];
+    let again = ["Instance ID stopped and is to be started anew.", "Instance ID fails its health check"];
     waited || again.iter().any(|words| line.starts_with(words)) || line == "Instance ID is healthy again."
 }
 

@@ -5,9 +5,10 @@ use super::state::{Adopted, Event, State};
 use super::{BACKOFF_MS_MIN, Instance, STABLE, send};
 use crate::local::container::cgroup::Limits;
 use crate::local::ladder::{Enrolment, Place};
-use apron_model::instance::{Fault, Health, Phase};
+use apron_model::idle::Rung;
+use apron_model::instance::{Fault, Health, Observed, Phase};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -15,6 +16,11 @@ use tokio::time::sleep;
 const LATE_GRACE: Duration = Duration::from_secs(1);
 /// Before what a container left is taken away again, where that failed. Short: somebody may ask for the instance.
 const REST_PAUSE: Duration = Duration::from_secs(1);
+/// One that was started for a request is hidden no longer than this: it may never be healthy. Slow starters are, within a
+/// minute.
+const RISE_MAX: Duration = Duration::from_secs(60);
+/// What is not healthy by then may never be.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 
 impl Instance {
     pub(super) fn enrol(&mut self, healthy: bool, is_new: bool) {
@@ -43,8 +49,7 @@ impl Instance {
         }
     }
 
-    /// A start from zero has failed, if it was one: whoever waits for it is told. It is tried again as any other, and is asleep
-    /// for proxies until it works.
+    /// A start from zero has failed, if it was one: whoever waits for it is told. It sleeps again after a while.
     pub(super) fn does_not_rise(&mut self) -> bool {
         let Some(place) = self.place.as_ref().filter(|place| self.rises || place.is_at_zero()) else {
             return false;
@@ -82,7 +87,7 @@ impl Instance {
                 self.rises = true;
                 self.start(Instant::now());
                 // While it starts. A node that finds this undone takes it for one that was being stopped.
-                self.keep_awake().await;
+                self.keep_asleep(false).await;
             }
             // It cannot be called back any more: it is started as soon as it has ended, which it is not given long for. It
             // had nothing to do.
@@ -106,10 +111,7 @@ impl Instance {
     /// What a node finds of one that was to sleep, or slept, when the node before it ended.
     pub(super) fn sleeps(&mut self, found: Adopted) {
         self.place = Some(self.machine.ladder.enrol_asleep(self.enrolment(false)));
-        self.show(|shown| {
-            shown.phase = Phase::Running;
-            shown.health = Health::Healthy;
-        });
+        self.is_as_good_as_running();
         match found {
             Adopted::Alive(alive) => {
                 // It heard its signal, most likely; the time that it has begins anew.
@@ -123,10 +125,49 @@ impl Instance {
         }
     }
 
-    /// It was started for a request, and has no verdict after `RISE_MAX`: who waits is told so. From here on it is as any
-    /// other that starts.
-    pub(super) fn is_late(&mut self) {
-        if self.does_not_rise() {
+    /// Whether the wait after a start in vain ends with sleep: it was started for a request, and is not worth a process for
+    /// anything else.
+    pub(super) fn falls_asleep(&self) -> bool {
+        let rests = self.wanted.spec.idle.lowest == Rung::Zero;
+        rests && self.place.as_ref().is_some_and(Place::is_at_zero)
+    }
+
+    pub(super) async fn fall_asleep(&mut self) {
+        self.keep_asleep(true).await;
+        self.rest(Duration::ZERO);
+    }
+
+    /// How long it may take until it is healthy, of one that was started for a request: until others learn that it is not, and
+    /// until it is given up.
+    pub(super) fn patience(&self) -> [Duration; 2] {
+        let grace = Duration::from_millis(self.wanted.spec.health_grace_ms);
+        [RISE_MAX.max(grace), GIVE_UP_AFTER.max(grace)]
+    }
+
+    /// For others: the next request finds it.
+    fn is_as_good_as_running(&self) {
+        let seen = |shown: &Observed| (shown.phase == Phase::Running, shown.health == Health::Healthy);
+        if seen(&self.shown.lock().unwrap_or_else(PoisonError::into_inner)) == (true, true) {
+            return;
+        }
+        self.show(|shown| {
+            shown.phase = Phase::Running;
+            shown.health = Health::Healthy;
+        });
+    }
+
+    /// It was started for a request, and has no verdict so far. Who waits goes on with that for as long as it may.
+    pub(super) async fn is_late(&mut self) {
+        let State::Running { alive, since } = &self.state else { return };
+        let (alive, [_, given_up]) = (alive.clone(), self.patience());
+        if since.elapsed() >= given_up && self.falls_asleep() {
+            tracing::warn!(instance = %self.wanted.spec.id, "was started for a request, is not healthy and is given up");
+            self.does_not_rise();
+            self.keep_asleep(true).await;
+            self.terminate(alive, self.wanted.spec.stop_grace_ms);
+        } else if self.rises {
+            self.rises = false;
+            self.show_stages();
             let hint = Some("it was started for a request, and is not healthy yet".to_owned());
             self.show(|shown| shown.health = Health::Starting { hint });
         }
@@ -141,9 +182,9 @@ impl Instance {
         }
     }
 
-    async fn keep_awake(&mut self) {
+    async fn keep_asleep(&mut self, asleep: bool) {
         let mut next = self.wanted.clone();
-        next.asleep = false;
+        next.asleep = asleep;
         self.keep_if_possible(next).await;
     }
 
@@ -169,6 +210,8 @@ impl Instance {
             return self.start(Instant::now());
         }
         self.enter(State::Asleep);
+        self.is_as_good_as_running();
+        self.place.iter().for_each(Place::rests);
         if self.rises {
             self.wake().await;
         }

@@ -197,7 +197,8 @@ impl Member {
         // Its quiet time is what `model::idle` counts in: it began at zero.
         let began = self.since;
         let quiet = now.saturating_duration_since(began).as_millis() as u64;
-        let seen = Idleness { rung: self.rung, awake: None, since: Timestamp(0) };
+        let seen =
+            Idleness { rung: self.rung, awake: None, since: Timestamp(0), has_tunnels: self.tunnels() > 0 };
         let decision = idle::decide(&self.enrolment.policy, &seen, Timestamp(quiet));
         if let Some(at) = decision.look_at {
             self.look_at = self.look_at.min(began + Duration::from_millis(at.0));
@@ -297,11 +298,17 @@ impl Member {
     fn is_busy(&self) -> Busy {
         let Some(cell) = &self.cell else { return Busy::No };
         // Its touch is taken also from one that is busy, or that would be found a second time.
-        match (cell.take_touched(), cell.is_busy()) {
+        // Who waits in line touches those that it needs of those that sleep.
+        let busy = cell.is_busy() || self.rung < Rung::Frozen && cell.is_waited_for();
+        match (cell.take_touched(), busy) {
             (_, true) => Busy::Now,
             (true, false) => Busy::Touched,
             (false, false) => Busy::No,
         }
+    }
+
+    fn tunnels(&self) -> u32 {
+        self.cell.as_ref().map_or(0, Watched::tunnels)
     }
 
     fn say(&self, wakefulness: Wakefulness) {
@@ -512,6 +519,11 @@ impl Member {
     pub(super) fn start_failed(&mut self) {
         self.failed = true;
         self.look_at = Instant::now();
+    }
+
+    /// It sleeps again, and may be asked for.
+    pub(super) fn rests(&mut self) {
+        self.failed = false;
     }
 
     /// Tells those who wait what came of it.

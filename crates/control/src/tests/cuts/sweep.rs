@@ -140,7 +140,7 @@ enum Leave {
 fn leave(line: &str) -> Leave {
     // A build that is cut short begins anew, and says again what it has said; an application that ends is started
     // anew until somebody decides what becomes of it.
-    let often = ["[Build] ", "[AppRunner] Stage ", "Instance ID stopped and is started anew."];
+    let often = ["[Build] ", "[AppRunner] Stage ", "Instance ID stopped and is to be started anew."];
     if often.iter().any(|words| line.starts_with(words)) {
         return Leave::Often;
     }

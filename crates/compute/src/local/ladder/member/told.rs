@@ -38,7 +38,9 @@ impl Member {
             awake: self.awake,
             quiet_ms: now.saturating_duration_since(self.since).as_millis() as u64,
             requests: self.cell.as_ref().map_or(0, Watched::requests),
+            tunnels: self.tunnels(),
             is_starting: self.started,
+            has_failed: self.failed,
         }
     }
 
