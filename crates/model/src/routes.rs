@@ -148,9 +148,10 @@ pub enum FromProxy {
 /// What one proxy process sees of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
-    /// Requests that have come since it started.
+    /// Requests that it has let in since it started, to an instance or into the line. What it refuses or answers by itself
+    /// is none.
     pub arrived: u64,
-    /// Of those the ones that instances have answered.
+    /// Of those the ones that have left an instance, whatever came of them.
     pub answered: u64,
     /// Requests at instances.
     pub in_flight: u32,

@@ -154,9 +154,9 @@ impl Readings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     pub at: Timestamp,
-    /// Requests that have come, since any beginning.
+    /// Requests that were let in, to an instance or into the line, since any beginning.
     pub arrived: u64,
-    /// Requests that instances have answered, likewise.
+    /// Those of them that have left an instance, likewise.
     pub answered: u64,
     /// At instances.
     pub in_flight: u32,

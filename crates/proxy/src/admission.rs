@@ -35,7 +35,7 @@ pub(crate) enum Look {
 
 /// A place without waiting. The service must have been found in this turn of the loop: an older table's may name an
 /// instance that control takes away, because this loop has acknowledged a newer one.
-pub(crate) fn admit_now(event_loop: &EventLoop, service: &Arc<Service>) -> Look {
+pub(crate) fn admit_now(event_loop: &EventLoop, service: &Arc<Service>, exchange: &mut Exchange) -> Look {
     if let Some(cause) = service.refuses() {
         return Look::No(cause);
     }
@@ -43,19 +43,24 @@ pub(crate) fn admit_now(event_loop: &EventLoop, service: &Arc<Service>) -> Look 
     if service.queue.waiting() > 0 {
         return Look::Wait;
     }
-    match take(event_loop, service, &[]) {
-        Some(ticket) => Look::Go(ticket),
-        None => Look::Wait,
-    }
+    let Some(ticket) = take(event_loop, service, &[]) else { return Look::Wait };
+    exchange.gets_place();
+    Look::Go(ticket)
 }
 
 /// A place without waiting at the instance that the client's cookie names, if that has one. As for `admit_now`, the
 /// service is this turn's.
-pub(crate) fn admit_again(event_loop: &EventLoop, service: &Arc<Service>, tag: u64) -> Option<Ticket> {
+pub(crate) fn admit_again(
+    event_loop: &EventLoop,
+    service: &Arc<Service>,
+    tag: u64,
+    exchange: &mut Exchange,
+) -> Option<Ticket> {
     if service.refuses().is_some() || service.queue.waiting() > 0 {
         return None;
     }
     let claim = balance::claim_at(service, tag)?;
+    exchange.gets_place();
     event_loop.waker.busy(claim.instance);
     Some(Ticket::new(event_loop.upstreams.get(claim.instance, service), claim.trial))
 }
@@ -176,7 +181,7 @@ impl InTime<'_> {
         let since = Instant::now();
         let InTime { event_loop, host, service, deadline } = *self;
         // Boxed, because it is rare: every request would have its room otherwise.
-        let waited = Box::pin(wait(event_loop, host, service.clone(), end, deadline)).await;
+        let waited = Box::pin(wait(event_loop, host, service.clone(), end, deadline, exchange)).await;
         exchange.queued(since.elapsed());
         waited
     }
@@ -189,13 +194,17 @@ pub(crate) async fn wait(
     service: Arc<Service>,
     end: End,
     deadline: Instant,
+    exchange: &mut Exchange,
 ) -> Result<Ticket, Cause> {
     let patience = event_loop.settings.instance_wait.max(LOOK_PERIOD);
     let mut service = service;
     loop {
         let _in_line = InLine::new(event_loop, &service.queue);
-        match stand(event_loop, &service, end, patience, deadline).await {
-            Ok(slot) => return Ok(ticket(event_loop, host, &service, slot)),
+        match stand(event_loop, &service, end, patience, deadline, exchange).await {
+            Ok(slot) => {
+                exchange.gets_place();
+                return Ok(ticket(event_loop, host, &service, slot));
+            }
             Err(Refusal::Final(cause)) => return Err(cause),
             Err(Refusal::Gone) => service = successor(event_loop, host, &service, deadline).await?,
         }
@@ -209,12 +218,13 @@ async fn stand(
     end: End,
     patience: Duration,
     deadline: Instant,
+    exchange: &mut Exchange,
 ) -> Result<Slot, Refusal> {
     // A place may be there at once, and a request that was refused elsewhere may come with its time gone.
     if deadline <= Instant::now() {
         return Err(Refusal::Final(Cause::QueueTimedOut));
     }
-    let mut place = service.queue.enter(end)?;
+    let mut place = service.queue.enter(end, || exchange.enters_line())?;
     event_loop.waker.wake_for_line(service);
     if event_loop.waker.is_hopeless(service) {
         return Err(Refusal::Final(Cause::NotWoken));

@@ -179,7 +179,7 @@ async fn carry(
     let waits = waits(policy, limit, begun, &parts.headers);
     let line = InTime { event_loop, host: &host, service: &service, deadline: begun + limit };
     let wanted = if policy.affinity { affinity::wanted(&parts.headers) } else { None };
-    let ticket = match wanted.and_then(|tag| admission::admit_again(event_loop, &service, tag)) {
+    let ticket = match wanted.and_then(|tag| admission::admit_again(event_loop, &service, tag, exchange)) {
         Some(ticket) => ticket,
         None => place(&line, exchange).await?,
     };
@@ -273,7 +273,7 @@ fn waits(policy: &RoutePolicy, limit: Duration, begun: Instant, headers: &Header
 
 /// The request's place on an instance.
 async fn place(line: &InTime<'_>, exchange: &mut Exchange) -> Result<Ticket, Cause> {
-    match admission::admit_now(line.event_loop, line.service) {
+    match admission::admit_now(line.event_loop, line.service, exchange) {
         Look::Go(ticket) => Ok(ticket),
         Look::No(cause) => Err(cause),
         Look::Wait => line.wait(End::Back, exchange).await,

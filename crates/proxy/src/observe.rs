@@ -4,6 +4,7 @@
 //! per service and per loop: each loop writes to numbers of its own, so that no core waits for another's, and whoever
 //! reads adds them up. They live outside the route table, so a new table never resets them.
 
+mod load;
 mod trace;
 
 use crate::access_log::{AccessLog, Line, PATH_BYTES_MAX};
@@ -14,6 +15,7 @@ use crate::reply::Cause;
 use crate::route::Service;
 use crate::wall::{self, Iso8601};
 use apron_model::routes::AccessLog as Wanted;
+use load::Place;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -77,6 +79,8 @@ struct Seen {
     stranger: Option<IpAddr>,
     /// The answer is on its way, and has not ended.
     relayed: bool,
+    /// As it was counted last.
+    place: Place,
     /// There while it may become a line.
     text: Option<Text>,
 }
@@ -200,6 +204,7 @@ impl Seen {
             first_byte: None,
             stranger: None,
             relayed: false,
+            place: Place::Nowhere,
             text,
         }
     }
@@ -239,7 +244,7 @@ pub(crate) struct Common {
     pub(crate) unrouted: ServiceCounts,
     /// Open connections of clients, tunnels and listeners, per loop, as they were about a second ago.
     pub(crate) connections: Vec<AtomicU64>,
-    /// Beginnings and ends of requests, per loop.
+    /// Requests that were let in, and their ends, per loop.
     steps: Vec<Steps>,
     /// Lines that the access log lost.
     pub(crate) lines_dropped: Arc<AtomicU64>,
@@ -255,8 +260,8 @@ impl Common {
         }
     }
 
-    /// Grows with every beginning and end of a request that found its service: while it stays, and nobody is on the way,
-    /// nothing happens.
+    /// Grows with every request that is let in, and with the end of each of those: while it stays, and nobody is on
+    /// the way, nothing happens.
     pub(crate) fn steps(&self) -> u64 {
         self.steps.iter().map(|steps| steps.0.load(Ordering::Acquire)).sum()
     }
@@ -314,7 +319,6 @@ impl Observer {
             return;
         }
         add(&service.counts.of(self.number).begun, 1);
-        self.step();
         if service.policy.access_log == Wanted::Off {
             self.put_back(seen.text.take());
         }
@@ -333,7 +337,7 @@ impl Observer {
             None => &self.common.unrouted,
         };
         counts.of(self.number).end(seen, total);
-        self.step();
+        self.moves(seen, Place::Nowhere);
         let Some(text) = seen.text.take() else { return };
         if let (Some(log), Some(service)) = (&self.log, &seen.service)
             && self.wants_line(service.policy.access_log, seen)
@@ -434,6 +438,10 @@ struct Segment {
 #[repr(align(128))]
 struct LoopCounts {
     begun: AtomicU64,
+    /// For scaling; see `load`.
+    arrived: AtomicU64,
+    answered: AtomicU64,
+    gave_up: AtomicU64,
     classes: [AtomicU64; CLASSES],
     causes: [AtomicU64; CAUSES],
     time: Histogram,
@@ -494,27 +502,6 @@ impl ServiceCounts {
         std::iter::successors(Some(&self.first), |segment| segment.next.get().map(|next| &**next))
             .flat_map(|segment| &segment.loops)
             .filter_map(|counts| counts.get().map(|counts| &**counts))
-    }
-
-    /// Requests that have come.
-    pub(crate) fn arrived(&self) -> u64 {
-        self.loops().map(|counts| read(&counts.begun)).sum()
-    }
-
-    /// Requests that came to an end, whatever that was.
-    pub(crate) fn ended(&self) -> u64 {
-        self.loops().flat_map(|counts| &counts.classes).map(read).sum()
-    }
-
-    /// Requests that instances have answered: all that ended but those that came to nothing, for which `reply` has a
-    /// cause.
-    pub(crate) fn answered(&self) -> u64 {
-        let of = |counts: &LoopCounts| -> u64 {
-            let failed: u64 = counts.causes.iter().map(read).sum();
-            let ended: u64 = counts.classes.iter().map(read).sum();
-            ended.saturating_sub(failed)
-        };
-        self.loops().map(of).sum()
     }
 
     /// None: no loop had a request.

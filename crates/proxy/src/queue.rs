@@ -104,7 +104,8 @@ impl Queue {
         self.waiting.load(SeqCst)
     }
 
-    pub(crate) fn enter(self: &Arc<Queue>, end: End) -> Result<Place, Refusal> {
+    /// `entered` is called in time for whoever sees that somebody waits, and not where there is a refusal.
+    pub(crate) fn enter(self: &Arc<Queue>, end: End, entered: impl FnOnce()) -> Result<Place, Refusal> {
         let (sender, answer) = oneshot::channel();
         let mut line = self.lock();
         let service = line.service.upgrade().ok_or(Refusal::Gone)?;
@@ -130,6 +131,7 @@ impl Queue {
                 number
             }
         };
+        entered();
         self.count(&line);
         let is_first = line.waiters.len() == 1;
         drop(line);

@@ -118,10 +118,11 @@ impl Service {
     /// What this process sees of it. A request is in flight also at an instance that the table does not name any more:
     /// what it came for has not ended, and comes again when that instance does.
     pub(crate) fn load(&self) -> Load {
-        // In this order none is counted as ended that is not counted as come.
-        let (answered, ended, waiting) = (self.counts.answered(), self.counts.ended(), self.queue.waiting());
+        // In this order none is counted as gone that is not counted as come.
+        let (answered, gave_up) = (self.counts.answered(), self.counts.gave_up());
+        let waiting = self.queue.waiting();
         let arrived = self.counts.arrived();
-        let there = arrived.saturating_sub(ended).saturating_sub(waiting.into());
+        let there = arrived.saturating_sub(answered).saturating_sub(gave_up).saturating_sub(waiting.into());
         let asleep = match waiting {
             0 => 0,
             _ => self.instances.iter().filter(|instance| instance.is_asleep()).count() as u32,

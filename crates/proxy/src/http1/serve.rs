@@ -254,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
         let Taken { request, mut exchange, up } = taken;
         let _active = Active::new(&self.client);
         let mut tries = Tries { upload_open: !up.is_read(), repeated: false };
-        let admitted = match admission::admit_now(&self.client.event_loop, &request.service) {
+        let admitted = match admission::admit_now(&self.client.event_loop, &request.service, &mut exchange) {
             Look::Go(ticket) => Ok(ticket),
             Look::No(cause) => Err(cause),
             Look::Wait => self.wait_for_place(&request, queue::End::Back, &mut exchange).await,
@@ -375,9 +375,9 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
         let began = Instant::now();
         let deadline = request.end_by.unwrap_or(exchange.begun() + request.patience);
         let client = self.client.clone();
+        let (event_loop, service) = (&client.event_loop, request.service.clone());
         // Boxed, because it is rare: every connection would have its room otherwise.
-        let wait = admission::wait(&client.event_loop, &request.host, request.service.clone(), end, deadline);
-        let mut wait = Box::pin(wait);
+        let mut wait = Box::pin(admission::wait(event_loop, &request.host, service, end, deadline, exchange));
         let admitted = poll_fn(|context| {
             if let Poll::Ready(admitted) = wait.as_mut().poll(context) {
                 return Poll::Ready(admitted);
@@ -394,6 +394,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
             Poll::Pending
         })
         .await;
+        drop(wait);
         exchange.queued(began.elapsed());
         admitted
     }
@@ -417,6 +418,8 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin + 'static> Connection<S> {
 
     async fn refuse(&mut self, mut refusal: Refusal) -> After {
         refusal.exchange.cause(refusal.cause);
+        // A client that is slow to hear of it is no work for an instance.
+        refusal.exchange.leaves();
         if refusal.cause == Cause::ClientGone {
             return After::Breaks;
         }

@@ -45,6 +45,7 @@ async fn what_loops_count_is_added_up() {
         let mut seen = Seen::begin(observer.text("GET", "/"));
         observer.service(&mut seen, &service);
         observer.service(&mut seen, &service);
+        observer.moves(&mut seen, Place::Instance);
         seen.status(200);
         (seen.received, seen.sent, seen.queued) = (5, 7, Some(Duration::from_micros(500)));
         tokio::time::advance(Duration::from_micros(1_500)).await;
@@ -96,6 +97,40 @@ async fn a_request_is_counted_by_what_became_of_it() {
     observer.record(&mut unrouted, "");
     let unrouted = observer.common.unrouted.totals().unwrap();
     assert_eq!((unrouted.causes[Cause::NoRoute as usize], unrouted.classes), (1, [0, 0, 0, 1, 0]));
+}
+
+/// What the proxy answers by itself is counted for those who read metrics, and is no load.
+#[test]
+fn only_what_was_let_in_is_load() {
+    let service = service(Wanted::Off);
+    let common = Arc::new(Common::new(2));
+    let observer = Observer::new(1, common.clone(), None);
+    let seen = || {
+        let counts = &service.counts;
+        ([counts.arrived(), counts.answered(), counts.gave_up()], common.steps())
+    };
+    let ends = |places: &[Place]| {
+        request(&observer, &service, "/", |seen| {
+            seen.status(308);
+            places.iter().for_each(|place| observer.moves(seen, *place));
+        });
+        seen()
+    };
+    assert_eq!(ends(&[]), ([0, 0, 0], 0), "nobody was asked");
+    assert_eq!(ends(&[Place::Instance]), ([1, 1, 0], 2));
+    assert_eq!(ends(&[Place::Line]), ([2, 1, 1], 4));
+    assert_eq!(ends(&[Place::Line, Place::Instance]), ([3, 2, 1], 6));
+    assert_eq!(ends(&[Place::Instance, Place::Line, Place::Instance]), ([4, 3, 1], 8), "it was sent on");
+    assert_eq!(ends(&[Place::Instance, Place::Line, Place::Nowhere]), ([5, 3, 2], 10), "it has its end once");
+    assert_eq!(service.counts.totals().unwrap().begun, 6);
+
+    let mut failed = Seen::begin(None);
+    observer.service(&mut failed, &service);
+    observer.moves(&mut failed, Place::Instance);
+    assert_eq!(seen().0, [6, 3, 2], "it is under way");
+    failed.cause = Some(Cause::ClosedBeforeResponse);
+    observer.record(&mut failed, "");
+    assert_eq!(seen().0, [6, 4, 2], "its place is free");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_place_goes_to_the_head_of_the_line_and_to_no_newcomer() {
     let world = World::new(&[1], 1);
     let first = world.now().unwrap();
     assert!(world.now().is_none());
-    let line: Vec<Place> = (0..3).map(|_| world.queue().enter(End::Back).unwrap()).collect();
+    let line: Vec<Place> = (0..3).map(|_| world.queue().enter(End::Back, || {}).unwrap()).collect();
     let mut held = first;
     for mut place in line {
         assert!(slot(&mut place).is_none());
@@ -108,7 +108,7 @@ fn a_place_goes_to_the_head_of_the_line_and_to_no_newcomer() {
 #[test]
 fn who_enters_a_line_takes_what_is_free() {
     let world = World::new(&[1, 2], 2);
-    let mut line: Vec<Place> = (0..5).map(|_| world.queue().enter(End::Back).unwrap()).collect();
+    let mut line: Vec<Place> = (0..5).map(|_| world.queue().enter(End::Back, || {}).unwrap()).collect();
     let slots: Vec<Slot> = line.iter_mut().filter_map(slot).collect();
     assert_eq!((slots.len(), world.queue().waiting(), world.in_flight()), (4, 1, 4));
     drop(slots);
@@ -120,8 +120,8 @@ fn who_enters_a_line_takes_what_is_free() {
 fn who_had_a_place_goes_to_the_front_and_leaves_as_himself() {
     let world = World::new(&[1], 1);
     let held = world.now().unwrap();
-    let mut back = world.queue().enter(End::Back).unwrap();
-    let [mut first, second] = [(); 2].map(|()| world.queue().enter(End::Front).unwrap());
+    let mut back = world.queue().enter(End::Back, || {}).unwrap();
+    let [mut first, second] = [(); 2].map(|()| world.queue().enter(End::Front, || {}).unwrap());
     assert_eq!(world.queue().waiting(), 3);
     drop(second);
     assert_eq!(world.queue().waiting(), 2);
@@ -134,7 +134,7 @@ fn who_had_a_place_goes_to_the_front_and_leaves_as_himself() {
 fn who_goes_away_leaves_the_line_and_hands_on_what_came_too_late() {
     let world = World::new(&[1], 1);
     let held = world.now().unwrap();
-    let mut line: Vec<Place> = (0..4).map(|_| world.queue().enter(End::Back).unwrap()).collect();
+    let mut line: Vec<Place> = (0..4).map(|_| world.queue().enter(End::Back, || {}).unwrap()).collect();
     drop(line.remove(1));
     assert_eq!(world.queue().waiting(), 3);
     drop(held);
@@ -150,38 +150,38 @@ fn the_line_is_bounded() {
     let world = World::new(&[1], 1);
     let _held = world.now().unwrap();
     let max = world.service().waiting_max();
-    let mut line: Vec<Place> = (0..max).map(|_| world.queue().enter(End::Back).unwrap()).collect();
-    assert_eq!(world.queue().enter(End::Back).err(), Some(Refusal::Final(Cause::QueueFull)));
-    let first = world.queue().enter(End::Front);
+    let mut line: Vec<Place> = (0..max).map(|_| world.queue().enter(End::Back, || {}).unwrap()).collect();
+    assert_eq!(world.queue().enter(End::Back, || {}).err(), Some(Refusal::Final(Cause::QueueFull)));
+    let first = world.queue().enter(End::Front, || {});
     assert!(first.is_ok(), "it had a place");
     drop(first);
     line.pop();
-    assert!(world.queue().enter(End::Back).is_ok());
+    assert!(world.queue().enter(End::Back, || {}).is_ok());
 }
 
 #[test]
 fn a_new_table_gives_places_or_ends_the_wait() {
     let mut world = World::new(&[], 1);
-    let mut line: Vec<Place> = (0..2).map(|_| world.queue().enter(End::Back).unwrap()).collect();
+    let mut line: Vec<Place> = (0..2).map(|_| world.queue().enter(End::Back, || {}).unwrap()).collect();
     world.change(&table(RouteState::Serving, &[1], 1));
     let held = slot(&mut line[0]).unwrap();
     assert!(slot(&mut line[1]).is_none());
     world.change(&table(RouteState::Serving, &[1, 2], 1));
     assert_eq!(slot(&mut line[1]).unwrap().instance.address.port(), 2);
 
-    let mut waits = world.queue().enter(End::Back).unwrap();
+    let mut waits = world.queue().enter(End::Back, || {}).unwrap();
     let second = slot(&mut waits).unwrap();
-    let mut waits = world.queue().enter(End::Back).unwrap();
+    let mut waits = world.queue().enter(End::Back, || {}).unwrap();
     world.change(&table(RouteState::Paused, &[], 1));
     assert_eq!(refusal(&mut waits), Some(Refusal::Final(Cause::Paused)));
-    assert_eq!(world.queue().enter(End::Back).err(), Some(Refusal::Final(Cause::Paused)));
+    assert_eq!(world.queue().enter(End::Back, || {}).err(), Some(Refusal::Final(Cause::Paused)));
     drop((held, second));
 
     world.change(&table(RouteState::Serving, &[], 1));
-    let (queue, mut waits) = (world.queue(), world.queue().enter(End::Back).unwrap());
+    let (queue, mut waits) = (world.queue(), world.queue().enter(End::Back, || {}).unwrap());
     world.instances.follow(&Snapshot::unknown());
     assert_eq!(refusal(&mut waits), Some(Refusal::Gone));
-    assert_eq!(queue.enter(End::Back).err(), Some(Refusal::Gone));
+    assert_eq!(queue.enter(End::Back, || {}).err(), Some(Refusal::Gone));
     assert_eq!((queue.waiting(), world.in_flight()), (0, 0));
 }
 
@@ -189,7 +189,7 @@ fn a_new_table_gives_places_or_ends_the_wait() {
 fn an_instance_that_left_the_table_or_has_too_many_gets_no_more() {
     let mut world = World::new(&[1], 2);
     let held = [world.now().unwrap(), world.now().unwrap()];
-    let mut waits = world.queue().enter(End::Back).unwrap();
+    let mut waits = world.queue().enter(End::Back, || {}).unwrap();
     // One place less: the first that ends makes no room.
     world.change(&table(RouteState::Serving, &[1], 1));
     let [first, second] = held;
@@ -199,7 +199,7 @@ fn an_instance_that_left_the_table_or_has_too_many_gets_no_more() {
     world.change(&table(RouteState::Serving, &[2], 1));
     let moved = slot(&mut waits).unwrap();
     assert_eq!(moved.instance.address.port(), 2);
-    let mut waits = world.queue().enter(End::Back).unwrap();
+    let mut waits = world.queue().enter(End::Back, || {}).unwrap();
     drop(second);
     assert!(slot(&mut waits).is_none(), "what left is not handed on");
     drop(moved);
@@ -210,7 +210,7 @@ fn an_instance_that_left_the_table_or_has_too_many_gets_no_more() {
 fn an_instance_that_fails_is_not_handed_on_while_there_is_another() {
     let world = World::new(&[1, 2], 1);
     let (one, two) = (world.now().unwrap(), world.now().unwrap());
-    let mut waits = world.queue().enter(End::Back).unwrap();
+    let mut waits = world.queue().enter(End::Back, || {}).unwrap();
     let bad = one.instance.clone();
     let trial = bad.ejection.begin(Standing::In, now_ms).unwrap();
     while !bad.ejection.failed(trial, now_ms()) {}
@@ -226,8 +226,8 @@ fn in_a_takeover_those_that_came_first_go_first() {
     let world = || World::of(Instances::new(Arc::new(Region::from_fd(&file).unwrap())), &[1], 1);
     let (old, new) = (world(), world());
     let held = new.now().unwrap();
-    let mut waits_old = old.queue().enter(End::Back).unwrap();
-    let mut waits_new = new.queue().enter(End::Back).unwrap();
+    let mut waits_old = old.queue().enter(End::Back, || {}).unwrap();
+    let mut waits_new = new.queue().enter(End::Back, || {}).unwrap();
     old.queue().mark(true);
     // Its own line is not asked, because an older one waits.
     drop(held);
@@ -257,7 +257,7 @@ fn a_mark_goes_with_the_table_that_named_its_instance() {
         !slots.yields(slots.read())
     };
     for ports in [&[2][..], &[]] {
-        let waits = old.queue().enter(End::Back).unwrap();
+        let waits = old.queue().enter(End::Back, || {}).unwrap();
         old.queue().mark(true);
         assert!(!free(&new));
         old.change(&table(RouteState::Serving, ports, 1));
@@ -265,7 +265,7 @@ fn a_mark_goes_with_the_table_that_named_its_instance() {
         assert!(free(&new), "nobody will ever take it back: {ports:?}");
         old.change(&table(RouteState::Serving, &[1], 1));
     }
-    let _waits = old.queue().enter(End::Back).unwrap();
+    let _waits = old.queue().enter(End::Back, || {}).unwrap();
     old.queue().mark(true);
     old.instances.follow(&Snapshot::unknown());
     assert!(free(&new) && !old.queue().is_marked());
@@ -280,7 +280,7 @@ fn what_is_out_in_an_older_process_is_left_to_others() {
     let trial = bad.ejection.begin(Standing::In, now_ms).unwrap();
     while !bad.ejection.failed(trial, now_ms()) {}
     let _held = old.now().unwrap();
-    let _waits = old.queue().enter(End::Back).unwrap();
+    let _waits = old.queue().enter(End::Back, || {}).unwrap();
     old.queue().mark(true);
     assert_eq!(new.now().unwrap().instance.address.port(), 1);
 }
@@ -330,7 +330,7 @@ fn nobody_is_forgotten_in_a_takeover() {
 fn a_place_is_handed_to_another_thread() {
     let world = World::new(&[1], 1);
     let held = world.now().unwrap();
-    let mut place = world.queue().enter(End::Back).unwrap();
+    let mut place = world.queue().enter(End::Back, || {}).unwrap();
     let waiter = std::thread::spawn(move || block_on(place.answer(), Duration::from_secs(10)).is_some());
     std::thread::sleep(Duration::from_millis(20));
     drop(held);
@@ -448,7 +448,7 @@ fn ask_in_vain_or_not(service: &Service, dice: &mut Dice, seed: u64) -> Option<S
     if let Some(slot) = now(service) {
         return Some(slot);
     }
-    let mut place = service.queue.enter(End::Back).ok()?;
+    let mut place = service.queue.enter(End::Back, || {}).ok()?;
     match dice.below(8) {
         0 => None,
         1 => block_on(place.answer(), Duration::from_millis(1)),
@@ -472,7 +472,7 @@ fn ask(service: &Service, dice: &mut Dice, seed: u64) -> Option<Slot> {
     if let Some(slot) = now(service) {
         return Some(slot);
     }
-    let mut place = service.queue.enter(End::Back).expect("the line is not full");
+    let mut place = service.queue.enter(End::Back, || {}).expect("the line is not full");
     match dice.below(8) {
         // Its client goes away, at once or in a moment.
         0 => None,

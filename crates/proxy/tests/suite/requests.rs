@@ -1,6 +1,7 @@
 //! What reaches an instance, and what comes back: one test per promise about a single request.
 
 use crate::support::{Origin, Running, Wire, eventually};
+use apron_model::routes::Load;
 use http_body_util::BodyExt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -270,10 +271,14 @@ fn a_websocket_is_a_tunnel_that_holds_a_place() {
     assert_eq!(head.get("sec-websocket-accept"), Some("a"));
     assert_eq!(client.bytes(5), b"hello");
     assert_eq!(proxy.in_flight(), 1);
+    let there = Load { arrived: 1, in_flight: 1, ..Load::default() };
+    assert_eq!(proxy.load(), [there]);
     client.send("ping");
     assert_eq!(client.bytes(4), b"PING");
     drop(client);
     eventually("the tunnel ends with its client", || proxy.in_flight() == 0);
+    let over = Load { arrived: 1, answered: 1, ..Load::default() };
+    eventually("and is load until then", || proxy.load() == [over]);
 }
 
 #[test]
@@ -375,6 +380,8 @@ async fn http_2_streams_share_a_connection() {
         }
     };
     futures_util::future::join_all((0..50).map(ask)).await;
+    let over = Load { arrived: 50, answered: 50, ..Load::default() };
+    eventually("each was load, and is none any more", || proxy.load() == [over]);
 }
 
 #[test]
@@ -390,9 +397,7 @@ fn load_is_spread_over_instances_and_connections_are_kept() {
     assert_eq!(seen.values().copied().collect::<Vec<i32>>(), [10, 10, 10]);
     assert!(origins.iter().all(|origin| origin.connections.load(Ordering::SeqCst) == 1));
     // A request is counted when it has ended, which is after its client has read it.
-    eventually("all are counted", || {
-        proxy.proxy.as_ref().unwrap().load().values().map(|load| load.answered).sum::<u64>() == 30
-    });
+    eventually("all are counted", || proxy.load().iter().map(|load| load.answered).sum::<u64>() == 30);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use apron_model::ids::{Generation, InstanceId, ServiceId};
 use apron_model::routes::{
-    FromProxy, RouteChange, RouteInstance, RoutePolicy, RouteService, RouteState, RouteTable, ToProxy,
+    FromProxy, Load, RouteChange, RouteInstance, RoutePolicy, RouteService, RouteState, RouteTable, ToProxy,
 };
 use apron_proxy::{Config, Listeners, Proxy};
 use socket2::{Domain, Socket, Type};
@@ -292,6 +292,11 @@ impl Running {
 
     pub(crate) fn in_flight(&self) -> u32 {
         self.proxy.as_ref().unwrap().in_flight().values().sum()
+    }
+
+    /// Of each service that has any, by their ids.
+    pub(crate) fn load(&self) -> Vec<Load> {
+        self.proxy.as_ref().unwrap().load().into_values().collect()
     }
 }
 

@@ -62,12 +62,14 @@ fn hello_then_tables_then_serving_and_status() {
     assert_eq!(client.get("off.localhost", "/").0.get("x-apron-cause"), Some("not_deployed"));
     // An older one changes nothing.
     link.send(table(1, &[]));
-    // What was asked of the other one may have been told before.
-    let turned_away = Load { arrived: 2, ..Load::default() };
-    eventually(
-        "its requests are told",
-        || matches!(link.next(), FromProxy::Load(load) if load.get(&ServiceId::new("service-1")) == Some(&turned_away)),
-    );
+    assert_eq!(client.get(HOST, "/").1, "a");
+    // What was asked of the other one was turned away, which is no load.
+    let told = Load { arrived: 3, answered: 3, ..Load::default() };
+    eventually("its requests are told", || {
+        let FromProxy::Load(load) = link.next() else { return false };
+        assert!(!load.contains_key(&ServiceId::new("service-1")), "{load:?}");
+        load.get(&ServiceId::new("service-0")) == Some(&told)
+    });
     eventually(
         "and what is served",
         || matches!(link.next(), FromProxy::Status { generation, .. } if generation.counter == 2),
