@@ -69,7 +69,20 @@ struct Proxy {
     /// Counts of the latest status, and the generation it was made under.
     counted: Generation,
     in_flight: BTreeMap<InstanceId, u32>,
-    load: BTreeMap<ServiceId, Load>,
+    load: BTreeMap<ServiceId, Told>,
+}
+
+/// What a proxy has told of the load of a service.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// The latest.
+    load: Load,
+    /// That was on the connection which it has now.
+    is_of_now: bool,
+    /// What its counts have grown by while it was connected. Nobody knows when other requests came: taken for those of one
+    /// moment, what a proxy served in all its life would be a burst.
+    arrived: u64,
+    answered: u64,
 }
 
 /// May an instance that gets no new requests stop?
@@ -190,6 +203,7 @@ impl Proxies {
         let proxy = state.known.entry(process.clone()).or_default();
         proxy.connections += 1;
         proxy.heard_at = now;
+        proxy.load.values_mut().for_each(|told| told.is_of_now = false);
         true
     }
 
@@ -215,7 +229,7 @@ impl Proxies {
             }
             FromProxy::Load(news) => {
                 load_news.extend(news.keys().cloned());
-                proxy.load.extend(news);
+                news.into_iter().for_each(|(id, load)| proxy.load.entry(id).or_default().hear(load));
             }
         }
     }
@@ -231,16 +245,16 @@ impl Proxies {
         self.state().known.values().any(|proxy| proxy.lives(now))
     }
 
-    /// What all proxies together see of a service. Of one that has been silent for long only what it counted is known.
-    /// Less than before where one of them has gone.
+    /// What all proxies together see of a service, and what they counted while they told of it. Of one that has been silent
+    /// for long only that is known. Less than before where one of them has gone.
     pub(crate) fn load(&self, service: &ServiceId) -> Load {
         let now = self.clock.now();
         let state = self.state();
         let mut sum = Load::default();
         for proxy in state.known.values() {
-            let Some(load) = proxy.load.get(service) else { continue };
-            sum.arrived = sum.arrived.saturating_add(load.arrived);
-            sum.answered = sum.answered.saturating_add(load.answered);
+            let Some(Told { load, arrived, answered, .. }) = proxy.load.get(service) else { continue };
+            sum.arrived = sum.arrived.saturating_add(*arrived);
+            sum.answered = sum.answered.saturating_add(*answered);
             if !proxy.is_silent(now) {
                 sum.in_flight = sum.in_flight.saturating_add(load.in_flight);
                 sum.waiting = sum.waiting.saturating_add(load.waiting);
@@ -271,6 +285,17 @@ impl Proxy {
 
     fn is_silent(&self, now: Timestamp) -> bool {
         (now - self.heard_at).as_millis() as u64 > limits::PROXY_SILENT_MS_MAX
+    }
+}
+
+impl Told {
+    fn hear(&mut self, load: Load) {
+        if self.is_of_now {
+            let Load { arrived, answered, .. } = self.load;
+            self.arrived = self.arrived.saturating_add(load.arrived.saturating_sub(arrived));
+            self.answered = self.answered.saturating_add(load.answered.saturating_sub(answered));
+        }
+        (self.load, self.is_of_now) = (load, true);
     }
 }
 

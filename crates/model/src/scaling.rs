@@ -184,7 +184,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Takes what was just seen, and forgets what is too long ago. What went back, because a proxy began anew, begins
+    /// Takes what was just seen, and forgets what is too long ago. What went back, because a proxy has gone, begins
     /// the window anew.
     pub fn push(&mut self, sample: Sample) {
         if self.samples.back().is_some_and(|last| {

@@ -3,12 +3,13 @@
 use super::rig::*;
 use crate::clock::ManualClock;
 use crate::publish::{Proxies, Publisher, listen};
-use apron_model::ids::Generation;
+use apron_model::ids::{Generation, ServiceId};
 use apron_model::limits::EPOCH_STEP_MAX;
 use apron_model::operation::OperationStatus;
-use apron_model::routes::{FromProxy, PROTOCOL_VERSION, ToProxy};
+use apron_model::routes::{FromProxy, Load, PROTOCOL_VERSION, ToProxy};
 use apron_model::time::Timestamp;
 use apron_store::{ProxyProcess, Store};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,6 +174,33 @@ fn hello_acknowledges_nothing() {
     assert!(!proxies.all_serve(generation), "nobody is there");
     assert!(proxies.connected(&process));
     assert!(proxies.all_serve(generation));
+}
+
+/// What a proxy counted before it was heard came at no moment that is known: it is no burst.
+#[test]
+fn counts_of_a_proxy_begin_with_the_first_that_it_tells() {
+    let process = |pid| ProxyProcess { pid, start_time: 2, boot: "b".to_owned() };
+    let proxies = Proxies::new(Arc::new(ManualClock::new(Timestamp(1000))), 3, Vec::new());
+    let service = ServiceId::new("web");
+    let tells = |pid, load: Load| {
+        proxies.heard(&process(pid), FromProxy::Load(BTreeMap::from([(service.clone(), load)])));
+        proxies.load(&service)
+    };
+    let load = |arrived, answered, in_flight| Load { arrived, answered, in_flight, ..Load::default() };
+    assert!(proxies.connected(&process(1)) && proxies.connected(&process(2)));
+    assert_eq!(tells(1, load(3, 1, 2)), load(0, 0, 2));
+    assert_eq!(tells(1, load(8, 7, 1)), load(5, 6, 1));
+    // The other one drains, and has served for days.
+    let days = Load { waiting: 4, ..load(1_000_000, 999_990, 6) };
+    assert_eq!(tells(2, days), Load { waiting: 4, ..load(5, 6, 7) }, "who is there counts at once");
+    assert_eq!(tells(2, load(1_000_010, 1_000_005, 5)), load(15, 21, 6));
+    // Its connection broke, and it went on without for a while.
+    proxies.disconnect(&process(2));
+    assert!(proxies.connected(&process(2)));
+    assert_eq!(tells(2, load(2_000_000, 1_999_999, 1)), load(15, 21, 2));
+    assert_eq!(tells(2, load(2_000_001, 2_000_001, 0)), load(16, 23, 1));
+    proxies.forget(&process(2));
+    assert_eq!(proxies.load(&service), load(5, 6, 1));
 }
 
 /// All tasks of control by their own hints and timers, as the binary starts them; only the driver is simulated.
