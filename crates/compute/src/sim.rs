@@ -73,7 +73,13 @@ pub enum BuildScript {
     },
     /// Never ends.
     Hangs,
+    /// Says this and never ends.
+    HangsAfter(Vec<BuildEvent>),
 }
+
+/// How long the only stage of a build takes here, and how long a build that comes to its end took in all.
+pub const STAGE_MS: u64 = 1;
+pub const BUILT_MS: u64 = 5;
 
 /// Awaited before and behind each effect. What it waits for decides which of several callers goes on.
 pub type Gate = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
@@ -179,7 +185,7 @@ impl World {
             BuildScript::Makes(outcome) | BuildScript::Interrupted { then: outcome, .. } => {
                 Some(outcome.image.clone())
             }
-            BuildScript::Fails(_) | BuildScript::Hangs => None,
+            BuildScript::Fails(_) | BuildScript::Hangs | BuildScript::HangsAfter(_) => None,
         };
         self.state().builds.values().filter_map(image).collect()
     }

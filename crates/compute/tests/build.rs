@@ -7,8 +7,12 @@
 mod libraries;
 #[path = "support/programs.rs"]
 mod programs;
+#[path = "build/server.rs"]
+mod server;
 #[path = "support/sweep.rs"]
 mod sweep;
+#[path = "build/time.rs"]
+mod time;
 
 use apron_compute::local::build::{self, BuildContext, Caches};
 use apron_compute::local::container::cgroup::{Cgroups, Limits};
@@ -29,6 +33,7 @@ use apron_model::instance::Fault;
 use futures_util::StreamExt;
 use libraries::copy_libraries;
 use programs::copy_program;
+use server::Server;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -154,14 +159,24 @@ impl World {
         spec: BuildSpec,
         context: BuildContext,
     ) -> (Vec<BuildEvent>, Result<BuildOutcome, Fault>) {
+        let (events, result, _) = self.build_timed(spec, context).await;
+        (events, result)
+    }
+
+    /// Last: how long it took, as its end says.
+    async fn build_timed(
+        &self,
+        spec: BuildSpec,
+        context: BuildContext,
+    ) -> (Vec<BuildEvent>, Result<BuildOutcome, Fault>, Duration) {
         let mut events: Vec<BuildEvent> = build::run(spec, context).collect().await;
-        let result = match events.pop() {
-            Some(BuildEvent::Done(outcome)) => Ok(outcome),
-            Some(BuildEvent::Failed(fault)) => Err(fault),
+        let (result, built_ms) = match events.pop() {
+            Some(BuildEvent::Done { outcome, built_ms }) => (Ok(outcome), built_ms),
+            Some(BuildEvent::Failed { fault, built_ms }) => (Err(fault), built_ms),
             other => panic!("the last event is {other:?}"),
         };
         assert_eq!(fs::read_dir(self.root.join("node/builds")).unwrap().count(), 0, "a build left something");
-        (events, result)
+        (events, result, Duration::from_millis(built_ms.expect("the node measures")))
     }
 
     /// The build of this file fails with this.
@@ -310,70 +325,6 @@ async fn a_repository_becomes_an_image() {
     assert!(fault.permanent && fault.reason.contains("file:// repositories are off"), "{fault:?}");
     let (_, result) = world.build(from("ssh://host/a", "main")).await;
     assert!(result.unwrap_err().reason.contains("expected https://, http:// or file://"));
-}
-
-/// A git server over http that asks for a password, in the network of the build's containers.
-struct Server {
-    process: std::process::Child,
-}
-
-impl Server {
-    const PROGRAM: &str = r#"
-import base64, os, subprocess, sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_): pass
-    def answer(self):
-        if self.headers.get('Authorization') != 'Basic ' + base64.b64encode(b'user:s3cr@t').decode():
-            self.send_response(401)
-            self.send_header('WWW-Authenticate', 'Basic realm=git')
-            self.send_header('Content-Length', '0')
-            self.end_headers()
-            return
-        path, _, query = self.path.partition('?')
-        body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
-        env = dict(os.environ, GIT_PROJECT_ROOT=sys.argv[1], GIT_HTTP_EXPORT_ALL='1', PATH_INFO=path,
-            QUERY_STRING=query, REQUEST_METHOD=self.command, CONTENT_TYPE=self.headers.get('Content-Type', ''),
-            CONTENT_LENGTH=str(len(body)), REMOTE_USER='user', GIT_CONFIG_COUNT='1',
-            GIT_CONFIG_KEY_0='safe.directory', GIT_CONFIG_VALUE_0='*',
-            HTTP_CONTENT_ENCODING=self.headers.get('Content-Encoding', ''),
-            GIT_PROTOCOL=self.headers.get('Git-Protocol', ''))
-        got = subprocess.run(['/usr/lib/git-core/git-http-backend'], env=env, input=body, capture_output=True).stdout
-        head, _, rest = got.partition(b'\r\n\r\n')
-        self.send_response(200)
-        for line in head.decode().split('\r\n'):
-            self.send_header(*line.split(': ', 1))
-        self.send_header('Content-Length', str(len(rest)))
-        self.end_headers()
-        self.wfile.write(rest)
-    do_GET = do_POST = answer
-server = ThreadingHTTPServer(('127.0.0.1', 8099), Handler)
-print('ready', flush=True)
-server.serve_forever()
-"#;
-
-    fn start(netns: &Path, repositories: &Path) -> Server {
-        use std::io::BufRead;
-        let inside = |words: &[&str]| {
-            let mut command = Command::new("nsenter");
-            command.arg(format!("--net={}", netns.display())).args(words);
-            command
-        };
-        assert!(inside(&["ip", "link", "set", "lo", "up"]).status().unwrap().success());
-        let mut command = inside(&["python3", "-c", Server::PROGRAM]);
-        let mut process = command.arg(repositories).stdout(std::process::Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        std::io::BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        Server { process }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// Arguments of every process of this machine.
@@ -583,7 +534,7 @@ async fn the_examples_build_on_real_bases() {
         for event in &events {
             println!("{event:?}");
         }
-        let Some(BuildEvent::Done(outcome)) = events.last() else { panic!("{name} was not built") };
+        let Some(BuildEvent::Done { outcome, .. }) = events.last() else { panic!("{name} was not built") };
         let layers = unpack_layers(
             &world.content,
             &outcome.image,

@@ -112,6 +112,22 @@ impl Store {
         Ok(())
     }
 
+    /// Records how long a build took that nobody wants any more.
+    pub async fn build_called_off(
+        &self,
+        id: &BuildId,
+        build_ms: u64,
+        now: WallTime,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let service = query_scalar::<String>("SELECT service FROM build WHERE id = $1").bind(id.as_str());
+        if let Some(service) = service.fetch_optional(&mut tx).await? {
+            add(&mut tx, (&service, "", now.day()), Usage::default(), build_ms).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Of a service, on which days its instances used what. Those that are counted as one have no id.
     pub async fn usage_of(
         &self,

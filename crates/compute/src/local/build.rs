@@ -18,6 +18,7 @@ pub(crate) mod queue;
 mod repository;
 mod script;
 mod step;
+mod stopwatch;
 mod written;
 
 pub use caches::Caches;
@@ -35,7 +36,7 @@ use apron_images::room::Shortage;
 use apron_images::runtimes::{self, Base, Catalogue, Pipeline, Runtime, RuntimeError};
 use apron_images::tree;
 use apron_images::unpack::{self, Bounds, UnpackError};
-use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec};
+use apron_model::build::{BASE_STAGE, BuildEvent, BuildOutcome, BuildSpec};
 use apron_model::ids::Digest;
 use apron_model::instance::Fault;
 use apron_model::limits::BUILD_CACHE_BYTES_MAX;
@@ -53,6 +54,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use step::Steps;
+use stopwatch::Stopwatch;
 use tokio::sync::mpsc;
 
 /// Events between a build and whoever follows it. A slow reader slows the log, not the build's memory.
@@ -172,12 +174,14 @@ async fn drive(spec: BuildSpec, context: BuildContext, sender: mpsc::Sender<Buil
     let steps = Steps::new(&context, &dir, &name);
     let cache = context.caches.take(&spec.service);
     let written = iter::once(dir.clone()).chain(cache.as_ref().map(Cache::dir)).collect();
+    let watch = Stopwatch::default();
     let work = Work {
         spec: &spec,
         context: &context,
         dir: &dir,
         steps: &steps,
         cache: cache.as_ref(),
+        watch: &watch,
         sender: &sender,
     };
     let result = tokio::select! {
@@ -187,6 +191,7 @@ async fn drive(spec: BuildSpec, context: BuildContext, sender: mpsc::Sender<Buil
         () = tokio::time::sleep(context.time_max) => Err(BuildError::TooLong(context.time_max)),
         () = sender.closed() => Err(BuildError::Cancelled),
     };
+    let built_ms = Some(watch.ms());
     if let Err(e) = steps.end().await {
         tracing::warn!(build = %spec.id, "what a build left could not be removed: {e}");
     }
@@ -200,8 +205,8 @@ async fn drive(spec: BuildSpec, context: BuildContext, sender: mpsc::Sender<Buil
         }
     }
     let last = match result {
-        Ok(outcome) => BuildEvent::Done(outcome),
-        Err(e) => BuildEvent::Failed(e.fault()),
+        Ok(outcome) => BuildEvent::Done { outcome, built_ms },
+        Err(e) => BuildEvent::Failed { fault: e.fault(), built_ms },
     };
     // A follower that is gone needs no answer.
     let _ = sender.send(last).await;
@@ -214,6 +219,8 @@ struct Work<'a> {
     steps: &'a Steps,
     /// None: another build of the service has it.
     cache: Option<&'a Cache>,
+    /// What users pay for.
+    watch: &'a Stopwatch,
     sender: &'a mpsc::Sender<BuildEvent>,
 }
 
@@ -222,6 +229,7 @@ impl Work<'_> {
         let source_directory = plan::source_directory(&self.spec.source_directory)?;
         let source = self.dir.join("source");
         let began = Instant::now();
+        self.watch.start();
         let commit = fetch::fetch(self, &source.join("app")).await?;
         self.stage("fetch", began).await;
 
@@ -244,10 +252,9 @@ impl Work<'_> {
         }
 
         let began = Instant::now();
-        let base = self.base(&plan.runtime).await?;
-        let mut layers = self.layers(&base).await?;
+        let (base, mut layers) = self.base(&plan.runtime).await?;
         layers.push(source.clone());
-        self.stage("base", began).await;
+        self.stage(BASE_STAGE, began).await;
 
         let began = Instant::now();
         let directory = format!("{APP}{source_directory}");
@@ -273,8 +280,16 @@ impl Work<'_> {
         })
     }
 
+    /// The base image of a runtime and its layers, unpacked: the platform's own work.
+    async fn base(&self, runtime: &Runtime) -> Result<(Digest, Vec<PathBuf>), BuildError> {
+        let _pause = self.watch.pause();
+        let image = self.assembled(runtime).await?;
+        let layers = self.layers(&image).await?;
+        Ok((image, layers))
+    }
+
     /// The base image of a runtime, with the assembly's progress in the log.
-    async fn base(&self, runtime: &Runtime) -> Result<Digest, BuildError> {
+    async fn assembled(&self, runtime: &Runtime) -> Result<Digest, BuildError> {
         let (content, runtime) = (self.context.content.clone(), runtime.clone());
         let bases = self.context.node_dir.join("bases");
         let sender = self.sender.clone();

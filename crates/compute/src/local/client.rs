@@ -228,13 +228,13 @@ fn build_events(connection: Connection) -> impl Stream<Item = BuildEvent> + Send
                 return None;
             }
         };
-        let last = matches!(event, BuildEvent::Done(_) | BuildEvent::Failed(_));
+        let last = matches!(event, BuildEvent::Done { .. } | BuildEvent::Failed { .. });
         Some((event, (!last).then_some(connection)))
     }))
 }
 
 fn failed(error: DriverError) -> BuildEvent {
-    BuildEvent::Failed(Fault::transient(error.to_string()))
+    BuildEvent::Failed { fault: Fault::transient(error.to_string()), built_ms: None }
 }
 
 #[cfg(test)]

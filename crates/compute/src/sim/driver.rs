@@ -151,33 +151,42 @@ impl Driver for World {
         let mut state = self.reachable()?;
         state.built += 1;
         let missing = Fault::permanent(format!("the repository {source} does not exist"));
+        let built_ms = Some(BUILT_MS);
         let end = match state.builds.get_mut(&source) {
-            None => Some(BuildEvent::Failed(missing)),
-            Some(BuildScript::Makes(outcome)) => Some(BuildEvent::Done(outcome.clone())),
-            Some(BuildScript::Fails(fault)) => Some(BuildEvent::Failed(fault.clone())),
-            Some(BuildScript::Interrupted { times: 0, then }) => Some(BuildEvent::Done(then.clone())),
+            None => Some(BuildEvent::Failed { fault: missing, built_ms }),
+            Some(BuildScript::Makes(outcome) | BuildScript::Interrupted { times: 0, then: outcome }) => {
+                Some(BuildEvent::Done { outcome: outcome.clone(), built_ms })
+            }
+            Some(BuildScript::Fails(fault)) => Some(BuildEvent::Failed { fault: fault.clone(), built_ms }),
             Some(BuildScript::Interrupted { times, .. }) => {
                 *times -= 1;
                 None
             }
             Some(BuildScript::Hangs) => {
-                let line = BuildEvent::Line("waiting".to_owned());
                 drop(state);
-                let hanging = Hanging::new(self);
-                let never = stream::poll_fn(move |_| {
-                    let _until_dropped = &hanging;
-                    Poll::Pending
-                });
-                return Ok(futures_util::future::Either::Left(futures_util::StreamExt::chain(
-                    stream::iter([line]),
-                    never,
-                )));
+                let line = BuildEvent::Line("waiting".to_owned());
+                return Ok(futures_util::future::Either::Left(hang(self, vec![line])));
+            }
+            Some(BuildScript::HangsAfter(said)) => {
+                let said = said.clone();
+                drop(state);
+                return Ok(futures_util::future::Either::Left(hang(self, said)));
             }
         };
         let lines = [
             BuildEvent::Line(format!("building {source}")),
-            BuildEvent::Stage { name: "build".to_owned(), ms: 1 },
+            BuildEvent::Stage { name: "build".to_owned(), ms: STAGE_MS },
         ];
         Ok(futures_util::future::Either::Right(stream::iter(lines.into_iter().chain(end))))
     }
+}
+
+/// Says this and never ends.
+fn hang(world: &World, said: Vec<BuildEvent>) -> impl Stream<Item = BuildEvent> + Send + use<> {
+    let hanging = Hanging::new(world);
+    let never = stream::poll_fn(move |_| {
+        let _until_dropped = &hanging;
+        Poll::Pending
+    });
+    futures_util::StreamExt::chain(stream::iter(said), never)
 }

@@ -14,7 +14,7 @@ use crate::engine::{Hints, SOURCE};
 use apron_compute::driver::{Driver, DriverError};
 use apron_images::content::Content;
 use apron_images::registry::Registry;
-use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec, SourceLocation, signed_address};
+use apron_model::build::{BuildEvent, BuildOutcome, BuildSpec, BuildTime, SourceLocation, signed_address};
 use apron_model::ids::{BuildId, ResourceId, id_of_arn};
 use apron_model::instance::Fault;
 use apron_model::operation::{Build, BuildFact, BuildWish};
@@ -25,7 +25,7 @@ use apron_telemetry::{Logs, Stream};
 use futures_util::StreamExt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
@@ -69,6 +69,21 @@ struct Running {
     /// None while an interrupted try is paused.
     task: Option<tokio::task::AbortHandle>,
     queue: Queue,
+    built: Built,
+}
+
+/// How long a build takes. Who records it takes it out, so that nobody else does.
+#[derive(Clone, Default)]
+struct Built(Arc<Mutex<BuildTime>>);
+
+impl Built {
+    fn get(&self) -> MutexGuard<'_, BuildTime> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> BuildTime {
+        std::mem::take(&mut *self.get())
+    }
 }
 
 /// What a try needs a place for.
@@ -157,10 +172,14 @@ impl<D: Driver> Builds<D> {
         due.retain(Build::is_due);
         due.sort_by_key(|build| build.failures);
         let ids: BTreeSet<&BuildId> = due.iter().map(|build| &build.id).collect();
+        let mut called_off: Vec<(BuildId, BuildTime)> = Vec::new();
         self.running.retain(|id, running| {
             let keep = ids.contains(id);
-            if let Some(task) = running.task.as_ref().filter(|_| !keep) {
-                task.abort();
+            if !keep {
+                if let Some(task) = &running.task {
+                    task.abort();
+                }
+                called_off.push((id.clone(), running.built.take()));
             }
             keep
         });
@@ -168,6 +187,9 @@ impl<D: Driver> Builds<D> {
         self.queues.retain(|id, _| ids.contains(id));
         self.find_queues(&due);
         let now = self.work.clock.now();
+        for (id, built) in called_off {
+            self.work.called_off(&id, built.ms(now)).await;
+        }
         let mut wake: Option<Timestamp> = None;
         let mut begun = 0;
         let mut waiting: BTreeMap<Queue, usize> = BTreeMap::new();
@@ -188,8 +210,9 @@ impl<D: Driver> Builds<D> {
             } else if begun < self.begun_max {
                 begun += 1;
                 let id = build.id.clone();
-                let task = Some(self.tasks.spawn(Arc::clone(&self.work).attempt(build)));
-                self.running.insert(id, Running { task, queue });
+                let built = running.map_or_else(Built::default, |running| running.built.clone());
+                let task = Some(self.tasks.spawn(Arc::clone(&self.work).attempt(build, built.clone())));
+                self.running.insert(id, Running { task, queue, built });
             }
         }
         Ok(wake)
@@ -307,11 +330,10 @@ impl<D: Driver> Work<D> {
         Ok(())
     }
 
-    async fn attempt(self: Arc<Self>, build: Build) -> Ended {
-        let mut built_ms = 0;
+    async fn attempt(self: Arc<Self>, build: Build, built: Built) -> Ended {
         let made = match &build.wish {
             BuildWish::Source(spec) => {
-                self.source(&build, spec, &mut built_ms).await.map(|fact| (fact, Gave::Unknown))
+                self.source(&build, spec, &built).await.map(|fact| (fact, Gave::Unknown))
             }
             BuildWish::Image { reference } => self.image(&build, reference).await,
         };
@@ -322,6 +344,7 @@ impl<D: Driver> Work<D> {
         if let BuildFact::Failed(fault) = &fact {
             tracing::warn!(build = %build.id, reason = fault.reason, "a build failed");
         }
+        let built_ms = built.take().ms(self.clock.now());
         match self.store.build_end(&build.id, &fact, built_ms, self.clock.wall()).await {
             Ok(()) => {
                 self.hints.operation();
@@ -331,6 +354,16 @@ impl<D: Driver> Work<D> {
                 tracing::error!(error = %crate::chain(&error), "the end of a build cannot be recorded");
                 Ended::Again
             }
+        }
+    }
+
+    /// What the node says of a build that was called off nobody hears: its time is what was heard before.
+    async fn called_off(&self, id: &BuildId, built_ms: u64) {
+        if built_ms == 0 {
+            return;
+        }
+        if let Err(error) = self.store.build_called_off(id, built_ms, self.clock.wall()).await {
+            tracing::error!(error = %crate::chain(&error), "the time of a build cannot be recorded");
         }
     }
 
@@ -346,8 +379,8 @@ impl<D: Driver> Work<D> {
         Ok(())
     }
 
-    /// Fails where it was cut short. `built_ms` is how long its stages took together.
-    async fn source(&self, build: &Build, spec: &BuildSpec, built_ms: &mut u64) -> Result<BuildFact, Ended> {
+    /// Fails where it was cut short.
+    async fn source(&self, build: &Build, spec: &BuildSpec, built: &Built) -> Result<BuildFact, Ended> {
         let spec = self.signed_in(spec).await.map_err(|error| {
             tracing::error!(error = %crate::chain(&error), "the connection of a service cannot be read");
             Ended::Again
@@ -360,17 +393,18 @@ impl<D: Driver> Work<D> {
         self.begins(build).await?;
         let mut events = pin!(events);
         while let Some(event) = events.next().await {
+            built.get().hear(&event, self.clock.now());
             match event {
                 BuildEvent::Line(line) => self.say(build, BUILD_SOURCE, &format!("[Build] {line}")),
                 BuildEvent::Stage { name, ms } => {
-                    *built_ms = built_ms.saturating_add(ms);
                     let seconds = ms as f64 / 1000.0;
                     self.say(build, SOURCE, &format!("[AppRunner] Stage {name}: {seconds:.1} s"));
                 }
-                BuildEvent::Done(outcome) => return Ok(BuildFact::Done(outcome)),
-                BuildEvent::Failed(fault) => return Ok(BuildFact::Failed(fault)),
+                BuildEvent::Done { outcome, .. } => return Ok(BuildFact::Done(outcome)),
+                BuildEvent::Failed { fault, .. } => return Ok(BuildFact::Failed(fault)),
             }
         }
+        built.get().interrupt();
         self.say(build, SOURCE, "[AppRunner] The build was interrupted and starts anew.");
         Err(Ended::Interrupted)
     }

@@ -97,9 +97,14 @@ pub(super) async fn what_was_built_is_recorded_with_its_end(database: Database) 
     let rows = store.usage_of(&service.id, 0..=TODAY).await.unwrap();
     assert_eq!((rows.len(), rows[0].day, rows[0].build_ms), (1, TODAY, 9_000));
     assert_eq!(store.build_get(&build.id).await.unwrap().unwrap().failures, 1);
-    // Of one that nobody wants any more nothing is recorded.
+    // Of one that nobody knows nothing is recorded.
     store.build_end(&BuildId::new("none"), &failed, 1, now).await.unwrap();
+    store.build_called_off(&BuildId::new("none"), 1, now).await.unwrap();
     assert_eq!(store.usage_of(&service.id, 0..=TODAY).await.unwrap(), rows);
+    assert_eq!(store.usage_list("us-east-1", 0..=TODAY, None, 100).await.unwrap().len(), 1);
+    store.build_called_off(&build.id, 500, now).await.unwrap();
+    assert_eq!(store.usage_of(&service.id, 0..=TODAY).await.unwrap()[0].build_ms, 9_500);
+    assert_eq!(store.build_get(&build.id).await.unwrap().unwrap().failures, 1);
 }
 
 pub(super) async fn who_reaches_a_cap_is_told_at_once(database: Database) {

@@ -64,8 +64,7 @@ async fn clone(work: &Work<'_>, url: &str, branch: &str, into: &Path) -> Result<
     }
     let credentials = Credentials::of(url)?;
     let runtime = runtime_with_git(work).await?;
-    let base = work.base(&runtime).await?;
-    let layers = work.layers(&base).await?;
+    let (_, layers) = work.base(&runtime).await?;
     work.line(format!("cloning {shown}, branch {branch}")).await;
     let command = format!(
         "git clone --quiet --depth 1 --single-branch --no-tags --branch {} -- {} {APP} && git -C {APP} rev-parse HEAD",

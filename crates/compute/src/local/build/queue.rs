@@ -91,7 +91,7 @@ impl Builds {
         tasks.spawn(async move {
             let last = match run(&shared, spec, &events_to).await {
                 Ok(last) => last,
-                Err(fault) => Some(BuildEvent::Failed(fault)),
+                Err(fault) => Some(BuildEvent::Failed { fault, built_ms: None }),
             };
             if let Some(last) = last {
                 // Whoever followed it may have gone.
@@ -200,12 +200,15 @@ async fn follow(
             () = events_to.closed() => break None,
         };
         match event {
-            Some(last @ (BuildEvent::Done(_) | BuildEvent::Failed(_))) => break Some(last),
+            Some(last @ (BuildEvent::Done { .. } | BuildEvent::Failed { .. })) => break Some(last),
             Some(event) => {
                 // A reader that has gone is seen in the next round.
                 let _ = events_to.send(event).await;
             }
-            None => break Some(BuildEvent::Failed(Fault::transient("the build was interrupted"))),
+            None => {
+                let fault = Fault::transient("the build was interrupted");
+                break Some(BuildEvent::Failed { fault, built_ms: None });
+            }
         }
     };
     drop(events);
