@@ -49,6 +49,7 @@ impl Autoscaler for Knative {
             wait_max_ms: 300_000,
             hears_of_lines: false,
             told_late_ms: 0,
+            start_included: false,
         }
     }
 

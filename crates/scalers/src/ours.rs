@@ -41,6 +41,7 @@ impl Autoscaler for Ours {
             wait_max_ms: 120_000,
             hears_of_lines: true,
             told_late_ms: self.told_late_ms,
+            start_included: false,
         }
     }
 

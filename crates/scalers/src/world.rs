@@ -31,6 +31,8 @@ pub struct Rules {
     pub hears_of_lines: bool,
     /// Who counts tells so long before the scaler looks of itself. Below `LOOK_MS`.
     pub told_late_ms: u64,
+    /// The scaler wants instances when they are to serve: a start is before that, and takes no more.
+    pub start_included: bool,
 }
 
 /// What a scaler is told.
@@ -66,7 +68,7 @@ pub struct Run {
     waits: Vec<u32>,
     /// From the arrival of each of them to its end, added up, in ms.
     answers_ms: f64,
-    /// Of instances, from the wish to the end, drains included.
+    /// Of instances, from the wish to the end, drains included; a start that `Rules` include is not seen, nor counted.
     pub instance_seconds: f64,
     /// Of the instances that the requests needed, had each of them been there at once.
     pub needed_seconds: f64,
@@ -312,7 +314,8 @@ impl World<'_> {
         let starting = self.starting();
         for one in 0..wanted.saturating_sub(count) {
             let longer_ms = self.trace.start_each_ms * f64::from(starting + one);
-            let ready_ms = self.now_ms + self.trace.start_ms + longer_ms as u64;
+            let start_ms = if self.rules.start_included { 0 } else { self.trace.start_ms + longer_ms as u64 };
+            let ready_ms = self.now_ms + start_ms;
             self.instances.push(Instance { ready_ms, requests: Vec::new(), drains: false });
         }
         for _ in wanted..count {
@@ -346,6 +349,7 @@ mod tests {
                 wait_max_ms: 1_000,
                 hears_of_lines: false,
                 told_late_ms: 0,
+                start_included: false,
             }
         }
 
@@ -393,6 +397,7 @@ mod tests {
                     wait_max_ms: 0,
                     hears_of_lines: false,
                     told_late_ms: 0,
+                    start_included: false,
                 }
             }
             fn decide(&mut self, _: u64, _: &Sample) -> u32 {
@@ -431,6 +436,7 @@ mod tests {
         wait_max_ms: 60_000,
         hears_of_lines: true,
         told_late_ms: 50,
+        start_included: false,
     };
 
     /// Ten requests of a second each come at once, 212 ms after the beginning.

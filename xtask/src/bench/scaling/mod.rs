@@ -47,8 +47,9 @@ fn simulated(compared: &[Compared]) -> Result<String> {
     let mut text = format!(
         "Seven traces, each lived through in a simulation (`crates/scalers`) by the code that scales services here, by \
          Knative's published arithmetic, and by App Runner as it was observed from outside: the same requests, application \
-         and instances. Instance-seconds are from the wish for an instance to its end; those needed are the least \
-         that have room for each request as it comes.\n\n{}\n\
+         and instances. Instance-seconds are from the wish for an instance to its end, App Runner's from when it serves: \
+         the times that were observed hold its start, whatever the application. Those needed are the least that have \
+         room for each request as it comes.\n\n{}\n\
          Where another one is better than ours, and why:\n\n",
         table(compared)
     );
