@@ -28,17 +28,21 @@ pub enum Figure {
     Errors,
     WaitMean,
     WaitP99,
+    /// Of those that were answered, from the arrival to the end.
+    AnswerMean,
     InstanceSeconds,
 }
 
 impl Figure {
-    pub const ALL: [Figure; 4] = [Figure::Errors, Figure::WaitMean, Figure::WaitP99, Figure::InstanceSeconds];
+    pub const ALL: [Figure; 5] =
+        [Figure::Errors, Figure::WaitMean, Figure::WaitP99, Figure::AnswerMean, Figure::InstanceSeconds];
 
     pub fn name(self) -> &'static str {
         match self {
             Figure::Errors => "refused requests",
             Figure::WaitMean => "mean wait, ms",
             Figure::WaitP99 => "p99 of the wait, ms",
+            Figure::AnswerMean => "mean time until answered, ms",
             Figure::InstanceSeconds => "instance-seconds",
         }
     }
@@ -48,6 +52,7 @@ impl Figure {
             Figure::Errors => run.errors as f64,
             Figure::WaitMean => run.wait_mean_ms(),
             Figure::WaitP99 => f64::from(run.wait_p99_ms()),
+            Figure::AnswerMean => run.answer_mean_ms(),
             Figure::InstanceSeconds => run.instance_seconds,
         }
     }
@@ -90,8 +95,12 @@ impl Compared {
 
 /// All traces.
 pub fn compare() -> Vec<Compared> {
+    compare_with(SEED)
+}
+
+fn compare_with(seed: u64) -> Vec<Compared> {
     let of = |trace: &Trace| {
-        let arrivals = trace.arrivals(SEED);
+        let arrivals = trace.arrivals(seed);
         let scalers: [Box<dyn Autoscaler>; SCALERS.len()] = [
             Box::new(Ours::new(trace.policy)),
             Box::new(Knative::new(trace.policy)),
@@ -113,18 +122,19 @@ fn per_second(trace: &Trace, arrivals: &[Arrival]) -> Vec<u32> {
 /// As a table in Markdown.
 pub fn table(compared: &[Compared]) -> String {
     let mut text = String::from(
-        "| trace | scaler | requests | refused | wait, mean ms | wait, p99 ms | instance-seconds | over those needed |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| trace | scaler | requests | refused | wait, mean ms | wait, p99 ms | answer, mean ms | instance-seconds | over those needed |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     for Compared { trace, runs, .. } in compared {
         for (name, run) in SCALERS.iter().zip(runs) {
             text += &format!(
-                "| {} | {name} | {} | {} | {:.1} | {} | {:.0} | {:.0} % |\n",
+                "| {} | {name} | {} | {} | {:.1} | {} | {:.1} | {:.0} | {:.0} % |\n",
                 trace.name,
                 run.requests,
                 run.errors,
                 run.wait_mean_ms(),
                 run.wait_p99_ms(),
+                run.answer_mean_ms(),
                 run.instance_seconds,
                 100.0 * run.over_provisioned(),
             );
@@ -137,23 +147,50 @@ pub fn table(compared: &[Compared]) -> String {
 mod tests {
     use super::*;
 
-    /// Nobody waits longer or is refused more often than with either of the others, and for that it takes less than
-    /// Knative. App Runner takes less still: what it refuses needs no instance.
+    /// By trace and seed: a scaler's figure at which chance has it the other way round than the trace's reasons do. Empty for
+    /// the seed of the page.
+    const EXCEPTIONS: [(&str, u64, &str, Figure); 4] = [
+        // Ours wait for 54 ms, its for 78, and answers come after 169 and 186. With the other seeds ours wait for 103 and more.
+        ("cold JVM", 2, APP_RUNNER, Figure::WaitMean),
+        ("cold JVM", 2, APP_RUNNER, Figure::AnswerMean),
+        // Ours takes 2624, it 2776. With the other seeds it takes less by 1, 20 and 36.
+        ("sawtooth", 3, APP_RUNNER, Figure::InstanceSeconds),
+        // Ours takes 6256, it 6243: where load changes slowly both keep about as much room. With the other seeds ours takes less
+        // by 10 to 25.
+        ("diurnal", 4, "Knative", Figure::InstanceSeconds),
+    ];
+
+    /// Ours refuses nobody, and Knative is better at nothing. App Runner answers sooner where it refuses who would wait, and
+    /// takes fewer instance-seconds everywhere.
     #[test]
-    fn ours_is_on_the_better_side() {
-        let all = compare();
-        for compared in &all {
-            let Compared { trace, runs, .. } = compared;
-            let [ours, knative, app_runner] = &runs[..] else { panic!("{} runs", runs.len()) };
-            let figures = format!("{}\n{}", trace.name, table(&all));
-            assert!(ours.errors <= knative.errors, "{figures}");
-            assert!(ours.wait_mean_ms() <= knative.wait_mean_ms(), "{figures}");
-            assert!(ours.wait_p99_ms() <= knative.wait_p99_ms(), "{figures}");
-            assert!(ours.instance_seconds <= knative.instance_seconds, "{figures}");
-            assert!(ours.errors <= app_runner.errors, "{figures}");
-            for better in compared.better() {
-                assert!(better.why.is_some(), "{}, {}: why?\n{figures}", better.scaler, better.figure.name());
+    fn ours_is_on_the_better_side_but_where_there_is_a_reason() {
+        let theirs = |figure: Figure| {
+            let has = |trace: &&Trace| trace.reasons.iter().any(|one| one.figures.contains(&figure));
+            TRACES.iter().filter(has).map(|trace| trace.name).collect::<Vec<_>>()
+        };
+        assert!(theirs(Figure::Errors).is_empty());
+        assert_eq!(theirs(Figure::AnswerMean), ["burst", "cold JVM"]);
+        assert_eq!(theirs(Figure::InstanceSeconds), TRACES.map(|trace| trace.name));
+        assert!(TRACES.iter().all(|trace| trace.reasons.iter().all(|one| one.scaler == APP_RUNNER)));
+        let (mut found, mut figures) = (Vec::new(), String::new());
+        for seed in 1..=4 {
+            let all = compare_with(seed);
+            figures += &format!("seed {seed}\n{}", table(&all));
+            for compared in &all {
+                let (trace, better) = (compared.trace, compared.better());
+                assert_eq!(compared.runs[0].errors, 0, "{}\n{figures}", trace.name);
+                for (scaler, figure) in
+                    SCALERS[1..].iter().flat_map(|one| Figure::ALL.map(|figure| (*one, figure)))
+                {
+                    let is_better = better.iter().any(|one| one.scaler == scaler && one.figure == figure);
+                    let has_reason =
+                        trace.reasons.iter().any(|one| one.scaler == scaler && one.figures.contains(&figure));
+                    if is_better != has_reason {
+                        found.push((trace.name, seed, scaler, figure));
+                    }
+                }
             }
         }
+        assert_eq!(found, EXCEPTIONS, "{figures}");
     }
 }

@@ -52,7 +52,7 @@ const SERVES_LESS: Reason = Reason {
 /// The same of who waits.
 const REFUSES_WHO_WAITS: Reason = Reason {
     scaler: APP_RUNNER,
-    figures: &[Figure::WaitMean, Figure::WaitP99],
+    figures: &[Figure::WaitMean, Figure::WaitP99, Figure::AnswerMean],
     why: "who would wait for long is refused: only those wait for whom thirty places before an instance are enough",
 };
 /// Where load changes slowly it has nearly as many as ours.

@@ -49,8 +49,12 @@ fn simulated(compared: &[Compared]) -> Result<String> {
          Knative's published arithmetic, and by App Runner as it was observed from outside: the same requests, application \
          and instances. Instance-seconds are from the wish for an instance to its end, App Runner's from when it serves: \
          the times that were observed hold its start, whatever the application. Those needed are the least that have \
-         room for each request as it comes.\n\n{}\n\
+         room for each request as it comes.\n\n\
+         An instance of ours gets up to twice its target while others start, and then has down to half its speed for each \
+         request. Waits do not show that; answers do, which are from a request's arrival to its end, of those that were \
+         answered. Their mean is less than ours {}.\n\n{}\n\
          Where another one is better than ours, and why:\n\n",
+        sooner(compared),
         table(compared)
     );
     for one in compared {
@@ -63,6 +67,23 @@ fn simulated(compared: &[Compared]) -> Result<String> {
     Ok(text)
 }
 
+/// With which scalers, and on which traces, answers come sooner than with ours.
+fn sooner(compared: &[Compared]) -> String {
+    let of = |scaler: &&str| {
+        let is_sooner = |one: &&Compared| {
+            let better = one.better();
+            better.iter().any(|one| one.scaler == *scaler && one.figure == Figure::AnswerMean)
+        };
+        let traces: Vec<&str> = compared.iter().filter(is_sooner).map(|one| one.trace.name).collect();
+        if traces.is_empty() {
+            format!("nowhere with {scaler}")
+        } else {
+            format!("with {scaler} on {}", traces.join(", "))
+        }
+    };
+    SCALERS[1..].iter().map(of).collect::<Vec<_>>().join("; ")
+}
+
 fn lines_of_better(text: &mut String, compared: &Compared) -> Result<()> {
     let all = compared.better();
     if all.is_empty() {
@@ -70,7 +91,7 @@ fn lines_of_better(text: &mut String, compared: &Compared) -> Result<()> {
     }
     for better in all {
         let [theirs, ours] = [better.theirs, better.ours].map(|run| better.figure.of(run));
-        let digits = if better.figure == Figure::WaitMean { 1 } else { 0 };
+        let digits = usize::from(matches!(better.figure, Figure::WaitMean | Figure::AnswerMean));
         let refused = match (better.theirs.errors, better.ours.errors) {
             (errors, fewer) if errors > fewer => {
                 let share = 100.0 * errors as f64 / better.theirs.requests as f64;
@@ -108,6 +129,9 @@ mod tests {
             assert!(text.contains(&format!("](benchmarks/{})", plot.name)) && !plot.name.contains(' '));
             assert!(SCALERS.iter().all(|scaler| plot.text.contains(&format!(">{scaler}</text>"))));
         }
+        let (above, below) = text.split_once("| wait, p99 ms | answer, mean ms |").unwrap();
+        assert!(above.contains("less than ours nowhere with Knative; with App Runner on burst, cold JVM.\n"));
+        assert!(below.contains("\n- burst, mean time until answered, ms: App Runner "));
         let refuses = "- step, instance-seconds: App Runner ";
         assert!(text.contains(refuses) && text.contains("Why: it refuses 1"), "{text}");
     }
