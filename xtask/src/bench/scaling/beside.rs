@@ -223,13 +223,29 @@ fn distance(simulated: f64, real: f64) -> f64 {
     if simulated == real { 0.0 } else { (simulated - real).abs() / real }
 }
 
-/// The time that is compared: by name, simulated and real.
-fn time(lived: &Lived) -> (&'static str, f64, f64) {
-    if lived.wait_ms >= WAIT_MIN_MS {
-        ("mean wait", lived.simulated.wait_ms, lived.wait_ms)
+/// Figures of one trace that have a bar: by name, simulated and real. Of others that could have one, why they have none.
+struct Bars {
+    with: Vec<(&'static str, f64, f64)>,
+    without: Vec<String>,
+}
+
+fn bars(lived: &Lived) -> Bars {
+    let Lived { asked, seen, wait_ms, simulated, .. } = lived;
+    let (time, instead) = if *wait_ms >= WAIT_MIN_MS {
+        (("mean wait", simulated.wait_ms, *wait_ms), "mean answer time (the wait is part of it)".to_owned())
     } else {
-        ("mean answer time", lived.simulated.answer_ms, lived.asked.answer_mean_ms())
-    }
+        let below = format!("mean wait ({wait_ms:.2} ms on the platform, below {WAIT_MIN_MS:.0} ms)");
+        (("mean answer time", simulated.answer_ms, asked.answer_mean_ms()), below)
+    };
+    let all = [
+        time,
+        ("refused requests", simulated.refused, asked.failed as f64),
+        ("instance-seconds", simulated.instance_seconds, seen.instance_seconds),
+    ];
+    let (zeros, with): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|(_, simulated, real)| *simulated == 0.0 && *real == 0.0);
+    let zeros = zeros.into_iter().map(|(what, ..)| format!("{what} (0 on both sides)"));
+    Bars { with, without: [instead].into_iter().chain(zeros).collect() }
 }
 
 pub(super) fn text(all: &[Lived], speed: u32) -> Result<String> {
@@ -275,27 +291,31 @@ pub(super) fn text(all: &[Lived], speed: u32) -> Result<String> {
     }
     writeln!(
         text,
-        "\nThe time that has a bar is the mean wait where that is at least {WAIT_MIN_MS:.0} ms on the platform, else the \
-         mean answer time: of next to nothing a share says nothing."
+        "\nBars hold how far a figure of the simulation is off the platform's, as a share of that, for three figures of \
+         this table: a time, the refused requests, and the instance-seconds. The simulation is given the requests and the \
+         starts; late requests are the clients' own, and the most instances are only shown. The time is the mean wait \
+         where that is at least {WAIT_MIN_MS:.0} ms on the platform, because of next to nothing a share says nothing. Else it is \
+         the mean answer time, which is for the most part the work that the trace asks for: such a bar says little of \
+         waits. What is 0 on both sides has no bar, because there is nothing to compare.\n"
     )?;
+    for lived in all {
+        let Bars { with, without } = bars(lived);
+        let with: Vec<&str> = with.iter().map(|(what, ..)| *what).collect();
+        let (trace, with, without) = (lived.trace.name, with.join(", "), without.join(", "));
+        writeln!(text, "- {trace}: bars for {with}; none for {without}.")?;
+    }
     Ok(text)
 }
 
 pub(super) fn verdicts(all: &[Lived]) -> Vec<Verdict> {
-    let of = |lived: &Lived| {
-        let (time, simulated_ms, real_ms) = time(lived);
-        let simulated = &lived.simulated;
-        [
-            (time, simulated_ms, real_ms),
-            ("refused requests", simulated.refused, lived.asked.failed as f64),
-            ("instance-seconds", simulated.instance_seconds, lived.seen.instance_seconds),
-        ]
-        .map(|(what, simulated, real)| {
+    let mut verdicts = Vec::new();
+    for lived in all {
+        for (what, simulated, real) in bars(lived).with {
             let what = format!("{}, {what}: the simulation off the platform, as a share", lived.trace.name);
-            Verdict::new(what, distance(simulated, real), DISTANCE_BAR)
-        })
-    };
-    all.iter().flat_map(of).collect()
+            verdicts.push(Verdict::new(what, distance(simulated, real), DISTANCE_BAR));
+        }
+    }
+    verdicts
 }
 
 #[cfg(test)]
@@ -313,11 +333,32 @@ mod tests {
     #[test]
     fn waits_are_compared_where_there_are_any_and_else_answers() {
         let figures = |wait_ms| {
-            let one = lived(wait_ms, 300.0);
-            (time(&one).0, time(&one).2)
+            let (what, _, real) = bars(&lived(wait_ms, 300.0)).with[0];
+            (what, real)
         };
         assert_eq!(figures(1.0), ("mean answer time", 100.0));
         assert_eq!(figures(20.0), ("mean wait", 20.0));
+    }
+
+    #[test]
+    fn zero_beside_zero_has_no_bar_and_the_page_says_what_has_none() {
+        let bars_of = |one: &[Lived]| {
+            let all = verdicts(one).into_iter().map(|verdict| (verdict.what, verdict.figure));
+            all.filter(|(what, _)| what.contains("refused")).map(|(_, share)| share).collect::<Vec<_>>()
+        };
+        let mut all = [lived(0.23, 300.0)];
+        assert_eq!((bars_of(&all), verdicts(&all).len()), (vec![], 2));
+        let said = text(&all, 16).unwrap();
+        let line = "- step: bars for mean answer time, instance-seconds; none for mean wait (0.23 ms on the platform, \
+                    below 10 ms), refused requests (0 on both sides).\n";
+        assert!(said.contains(line) && said.contains("| step | simulation | 100 | 0 | - |"), "{said}");
+        all[0].asked.failed = 1;
+        assert_eq!((bars_of(&all), verdicts(&all).len()), (vec![1.0], 3));
+        all[0].wait_ms = 20.0;
+        let said = text(&all, 16).unwrap();
+        let line =
+            "- step: bars for mean wait, refused requests, instance-seconds; none for mean answer time (";
+        assert!(said.contains(line), "{said}");
     }
 
     #[test]
