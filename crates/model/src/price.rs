@@ -5,7 +5,7 @@
 
 use crate::instance::InstanceSize;
 use crate::service::Service;
-use crate::time::WallTime;
+use crate::time::{DAY_MS, WallTime};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::ParseIntError;
@@ -112,21 +112,53 @@ pub fn cap(charge: Charge, usd: u32) -> Cap {
 /// What App Runner would have charged for what a service used from one time to another. The fee for automatic
 /// deployments is that of a service which is configured as it is now.
 pub fn charge(service: &Service, (usage, build_ms): (Usage, u64), from: WallTime, to: WallTime) -> Charge {
-    let auto_ms = if service.config.auto_deployments { existed_ms(service, from, to) } else { 0 };
-    app_runner(&service.region).charge(usage, build_ms, auto_ms)
+    let auto = if service.config.auto_deployments {
+        let (from, to) = existed(service, from, to);
+        Months::between(from, to)
+    } else {
+        Months::default()
+    };
+    app_runner(&service.region).charge(usage, build_ms, auto)
 }
 
 /// What one instance of the service's size would have cost that was there, and active, as long as the service.
 pub fn always_on(service: &Service, from: WallTime, to: WallTime) -> NanoUsd {
     let InstanceSize { cpu_units, memory_mib } = service.config.size;
-    let usage = Usage::always(cpu_units, memory_mib, existed_ms(service, from, to));
-    app_runner(&service.region).charge(usage, 0, 0).total()
+    let (from, to) = existed(service, from, to);
+    let usage = Usage::always(cpu_units, memory_mib, to.0.saturating_sub(from.0));
+    app_runner(&service.region).charge(usage, 0, Months::default()).total()
 }
 
-/// For how much of this time there was the service.
-fn existed_ms(service: &Service, from: WallTime, to: WallTime) -> u64 {
-    let to = service.deleted_at.map_or(to, |deleted| deleted.min(to));
-    to.0.saturating_sub(from.max(service.created_at).0)
+/// The part of this time in which there was the service; none where its end is not behind its beginning.
+fn existed(service: &Service, from: WallTime, to: WallTime) -> (WallTime, WallTime) {
+    (from.max(service.created_at), service.deleted_at.map_or(to, |deleted| deleted.min(to)))
+}
+
+/// Calendar months and shares of them: so many parts, of which a month has `MONTH_PARTS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Months(u128);
+
+/// A multiple of the days of each month, so that shares of all of them are whole numbers.
+const MONTH_DAYS: u64 = 28 * 29 * 30 * 31;
+const MONTH_PARTS: u128 = MONTH_DAYS as u128 * DAY_MS as u128;
+
+impl Months {
+    /// Each moment counts as a share of the month that it is in, UTC: a whole month is one, whatever its length.
+    pub fn between(from: WallTime, to: WallTime) -> Months {
+        let (mut at, mut parts) = (from.0, 0_u128);
+        while at < to.0 {
+            let month = WallTime(at);
+            let (end, days) = match month.days_of_month() {
+                Some(days) => (month.month_begin().0 + days * DAY_MS, days),
+                // Further away than calendars go months are of 30 days.
+                None => (to.0, 30),
+            };
+            let end = end.min(to.0);
+            parts += u128::from(end - at) * u128::from(MONTH_DAYS / days);
+            at = end;
+        }
+        Months(parts)
+    }
 }
 
 /// What is charged for what, by name.
@@ -137,7 +169,7 @@ pub struct Tariff {
     vcpu_hour: NanoUsd,
     /// Of one GB for an hour, always.
     gb_hour: NanoUsd,
-    /// Of an application that is deployed automatically, for a month of 30 days.
+    /// Of an application that is deployed automatically, for a calendar month.
     auto_deploy_month: NanoUsd,
     build_minute: NanoUsd,
 }
@@ -165,7 +197,6 @@ pub fn app_runner(region: &str) -> Tariff {
 }
 
 const HOUR_MS: u128 = 3_600_000;
-const MONTH_MS: u128 = 30 * 24 * HOUR_MS;
 
 /// The parts of a charge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,7 +218,7 @@ impl Charge {
 
 impl Tariff {
     /// For instances, for building, and for a time in which deployments were automatic.
-    pub fn charge(&self, usage: Usage, build_ms: u64, auto_deploy_ms: u64) -> Charge {
+    pub fn charge(&self, usage: Usage, build_ms: u64, auto_deploy: Months) -> Charge {
         let part = |price: NanoUsd, amount: u128, unit: u128| {
             NanoUsd(saturated(u128::from(price.0) * amount / unit))
         };
@@ -200,7 +231,7 @@ impl Tariff {
             cpu: part(self.vcpu_hour, unit_ms, 1_024 * HOUR_MS),
             memory: part(self.gb_hour, mib_ms, 1_024 * HOUR_MS),
             builds: part(self.build_minute, build_minutes, 1),
-            auto_deploy: part(self.auto_deploy_month, auto_deploy_ms.into(), MONTH_MS),
+            auto_deploy: part(self.auto_deploy_month, auto_deploy.0, MONTH_PARTS),
         }
     }
 }
@@ -215,8 +246,16 @@ mod tests {
 
     const HOUR: u64 = HOUR_MS as u64;
 
+    /// Of 2026: the number of its first day since 1970.
+    const NOVEMBER: u64 = 20_758;
+
+    /// When it begins.
+    fn day(number: u64) -> WallTime {
+        WallTime(number * DAY_MS)
+    }
+
     fn total(usage: Usage) -> String {
-        APP_RUNNER.charge(usage, 0, 0).total().to_string()
+        APP_RUNNER.charge(usage, 0, Months::default()).total().to_string()
     }
 
     /// 1 vCPU and 2 GB, as AWS's page of prices and the guides about it work it out.
@@ -229,12 +268,14 @@ mod tests {
         assert_eq!(total(of(750, 0)), "$10.50");
         assert_eq!(total(of(750, 750)), "$58.50");
         assert_eq!(total(of(720, 0)), "$10.08");
-        let busy = APP_RUNNER.charge(of(720, 720), 0, 0);
+        let none = Months::default();
+        let busy = APP_RUNNER.charge(of(720, 720), 0, none);
         assert_eq!([busy.cpu.to_string(), busy.memory.to_string()], ["$46.08", "$10.08"]);
-        let extras = APP_RUNNER.charge(Usage::default(), 2 * 60_000 + 1, MONTH_MS as u64);
+        let month = Months::between(day(NOVEMBER), day(NOVEMBER + 30));
+        let extras = APP_RUNNER.charge(Usage::default(), 2 * 60_000 + 1, month);
         assert_eq!([extras.builds.to_string(), extras.auto_deploy.to_string()], ["$0.02", "$1.00"]);
         assert_eq!(extras.builds, NanoUsd(15_000_000), "three minutes were begun");
-        assert_eq!(app_runner("ap-northeast-1").charge(of(100, 100), 0, 0).total().to_string(), "$9.90");
+        assert_eq!(app_runner("ap-northeast-1").charge(of(100, 100), 0, none).total().to_string(), "$9.90");
         assert_eq!(app_runner("eu-west-1"), APP_RUNNER);
     }
 
@@ -242,7 +283,7 @@ mod tests {
     fn what_is_asleep_has_its_memory_there() {
         let awake = Usage::always(1_024, 2_048, HOUR);
         let asleep = Usage { asleep_mib_ms: awake.provisioned_mib_ms, ..Usage::default() };
-        let [awake, asleep] = [awake, asleep].map(|usage| APP_RUNNER.charge(usage, 0, 0));
+        let [awake, asleep] = [awake, asleep].map(|usage| APP_RUNNER.charge(usage, 0, Months::default()));
         assert_eq!((asleep.memory, asleep.cpu), (awake.memory, NanoUsd(0)));
     }
 
@@ -255,7 +296,50 @@ mod tests {
         let mut most = Usage::always(1, 1, u64::MAX);
         most += sum;
         assert_eq!(most.active_unit_ms, u64::MAX);
-        assert!(APP_RUNNER.charge(most, u64::MAX, u64::MAX).total() > NanoUsd(0));
+        let ever = Months::between(WallTime(0), WallTime(u64::MAX));
+        assert!(APP_RUNNER.charge(most, u64::MAX, ever).total() > NanoUsd(0));
+    }
+
+    #[test]
+    fn a_calendar_month_of_automatic_deployments_is_a_dollar_whatever_its_length() {
+        let fee = |from: u64, to: u64| {
+            let months = Months::between(day(from), day(to));
+            APP_RUNNER.charge(Usage::default(), 0, months).auto_deploy.exact()
+        };
+        // Of 2027, by their first days.
+        let [january, february, march, april] = [20_819, 20_850, 20_878, 20_909];
+        for (from, to) in [(NOVEMBER, NOVEMBER + 30), (january, february), (february, march), (march, april)]
+        {
+            assert_eq!(fee(from, to), "1.000000000", "{} days", to - from);
+        }
+        // February of 2028.
+        let leap = 21_215;
+        assert_eq!([fee(leap, leap + 29), fee(leap, leap + 28)], ["1.000000000", "0.965517241"]);
+        assert_eq!(fee(january, january + 365), "12.000000000", "a year");
+        // Ten days of 31, and seven of 28.
+        assert_eq!(fee(january + 21, february + 7), "0.572580645");
+        assert_eq!(fee(january + 1, april), "2.967741935");
+        assert_eq!([fee(march, march), fee(april, march)], ["0.000000000"; 2]);
+        let cut = WallTime(day(february).0 + 1);
+        let [first, rest] =
+            [(day(january), cut), (cut, day(april))].map(|(from, to)| Months::between(from, to));
+        assert_eq!(Months(first.0 + rest.0), Months::between(day(january), day(april)), "wherever it is cut");
+    }
+
+    #[test]
+    fn the_fee_alone_reaches_a_cap_of_a_dollar_as_the_month_ends() {
+        let mut config = crate::fixture::image_config("r/web");
+        config.auto_deployments = true;
+        let service = Service { created_at: day(0), ..crate::fixture::service("web", config) };
+        for (begin, days) in [(NOVEMBER, 30), (20_819, 31), (20_850, 28), (21_215, 29)] {
+            let cap_after = |ms: u64| {
+                let to = WallTime(day(begin).0 + ms);
+                cap(charge(&service, (Usage::default(), 0), day(begin), to), 1)
+            };
+            let (held_ms, end_ms) = (days * DAY_MS * 9 / 10, days * DAY_MS);
+            let caps = [held_ms - 1, held_ms, end_ms - 60_000, end_ms].map(cap_after);
+            assert_eq!(caps, [Cap::Below, Cap::Held, Cap::Held, Cap::Throttled], "{days} days");
+        }
     }
 
     #[test]
@@ -274,10 +358,10 @@ mod tests {
         config.auto_deployments = true;
         let created_at = WallTime(HOUR);
         let mut service = Service { created_at, ..crate::fixture::service("web", config) };
-        let (from, to) = (WallTime(0), WallTime(HOUR + MONTH_MS as u64));
+        let (from, to) = (WallTime(0), WallTime(HOUR + 30 * DAY_MS));
         let charged =
             |service: &Service| charge(service, (Usage::default(), 60_000), from, to).total().to_string();
-        assert_eq!(charged(&service), "$1.01", "a month and a minute");
+        assert_eq!(charged(&service), "$0.97", "30 days of 31, and a minute");
         assert_eq!(always_on(&service, from, to).to_string(), "$56.16", "720 hours at $0.078");
         service.deleted_at = Some(WallTime(2 * HOUR));
         assert_eq!(always_on(&service, from, to).to_string(), "$0.08");

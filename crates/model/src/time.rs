@@ -41,6 +41,11 @@ impl WallTime {
         let day_of_month = date(self.day()).map_or(1, |date| date.day());
         WallTime((u64::from(self.day()) + 1 - day_of_month as u64) * DAY_MS)
     }
+
+    /// The days of its calendar month, UTC. None: further away than calendars go.
+    pub(crate) fn days_of_month(self) -> Option<u64> {
+        date(self.day()).map(|date| date.days_in_month() as u64)
+    }
 }
 
 /// Milliseconds of a day.
@@ -71,6 +76,10 @@ mod tests {
         let noon = WallTime(20_780 * DAY_MS + DAY_MS / 2);
         assert_eq!((noon.day(), day_name(noon.month_begin().day())), (20_780, "2026-11-01".to_owned()));
         assert_eq!(noon.month_begin().month_begin(), noon.month_begin());
+        // February of 2027 and of 2028 from its first moment on, and March.
+        let days = [20_850, 20_877, 21_215, 21_243, 21_244].map(|day| WallTime(day * DAY_MS).days_of_month());
+        assert_eq!(days, [28, 28, 29, 29, 31].map(Some));
+        assert_eq!((noon.days_of_month(), WallTime(u64::MAX).days_of_month()), (Some(30), None));
         assert_eq!((day_name(u32::MAX), WallTime(u64::MAX).day()), (format!("day {}", u32::MAX), u32::MAX));
     }
 }

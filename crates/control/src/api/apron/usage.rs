@@ -7,7 +7,7 @@ use crate::api::{failure, page};
 use apron_model::extension;
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::limits;
-use apron_model::price::{self, Cap, Charge, NanoUsd};
+use apron_model::price::{self, Cap, Charge, Months, NanoUsd};
 use apron_model::service::Service;
 use apron_model::time::{DAY_MS, WallTime, day_name};
 use apron_store::{FORGOTTEN, UsageRow};
@@ -145,7 +145,7 @@ fn service_usage(
     let used = (row.usage, row.build_ms);
     let charged = match service {
         Some(service) => price::charge(service, used, period.from, period.to),
-        None => price::app_runner(context.region).charge(row.usage, row.build_ms, 0),
+        None => price::app_runner(context.region).charge(row.usage, row.build_ms, Months::default()),
     };
     let always_on =
         service.map_or(NanoUsd::default(), |service| price::always_on(service, period.from, period.to));
