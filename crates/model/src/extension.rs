@@ -15,7 +15,7 @@ use crate::instance::InstanceSize;
 use crate::limits;
 use crate::routes::{AccessLog, AppProtocol, Balance, HttpsPolicy, Network, RoutePolicy};
 use crate::scaling::Targets;
-use crate::schedule::{Schedule, ScheduleError};
+use crate::schedule::{self, Schedule, ScheduleError};
 use keys::{
     ACCESS_LOG, AFFINITY, ALLOW_ADDRESSES, APP_PROTOCOL, BALANCE, BODY_MAX, BOOST, CAP, CONCURRENCY_HARD,
     CPU, DENY_ADDRESSES, DEPLOY, ENV_MERGE, HEALTH_CHECK_GRACE, HSTS, HTTPS, IDLE, IDLE_AFTER, MAX_SIZE,
@@ -209,6 +209,22 @@ pub fn read(tags: &BTreeMap<String, String>) -> Result<Extensions, ExtensionErro
     Ok(extensions)
 }
 
+/// Checks what a call is to put in place of the tags from before.
+///
+/// # Errors
+/// As `read`; and for a new schedule with a time that never comes, which rows may have all the same.
+pub fn admit(
+    tags: &BTreeMap<String, String>,
+    before: &BTreeMap<String, String>,
+) -> Result<(), ExtensionError> {
+    read(tags)?;
+    let tag = MIN_SIZE_SCHEDULE.tag;
+    if let Some(text) = tags.get(tag).filter(|text| before.get(tag) != Some(*text)) {
+        schedule::check(text).map_err(|error| ExtensionError::Schedule { tag: tag.to_owned(), error })?;
+    }
+    Ok(())
+}
+
 /// What the tags say to proxies, and what of them cannot be understood. Calls refuse such tags; a row may have them all
 /// the same. One that was to keep somebody out, or to keep something small, then does so for everybody.
 pub fn policy(tags: &BTreeMap<String, String>) -> (RoutePolicy, Vec<ExtensionError>) {
@@ -233,6 +249,11 @@ pub fn policy(tags: &BTreeMap<String, String>) -> (RoutePolicy, Vec<ExtensionErr
 /// What the tags say of how many instances there are. One that cannot be understood, which calls refuse, says nothing.
 pub fn scale(tags: &BTreeMap<String, String>) -> ScaleTags {
     only(tags, &[MAX_SIZE, MIN_SIZE_SCHEDULE, CONCURRENCY_HARD, SCALE_ON]).scale
+}
+
+/// What they say instead of MaxSize; likewise.
+pub fn max_size(tags: &BTreeMap<String, String>) -> Option<u32> {
+    only(tags, &[MAX_SIZE]).scale.max_size
 }
 
 /// What the tags say of instances that have nothing to do; likewise.

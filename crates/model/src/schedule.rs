@@ -4,15 +4,18 @@
 //! from seven in the morning, Monday to Friday, three, and from seven in the evening one. At any time the entry holds whose
 //! time came last. Times are UTC.
 
-use crate::time::WallTime;
+use crate::time::{DAY_MS, WallTime};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// An entry that came last longer ago than this holds no more: longer than from a leap day to the next.
 const DAYS_BACK_MAX: i32 = 366 * 8;
+/// What cron counts in.
+const MINUTE_MS: u64 = 60_000;
 /// More of them are a mistake.
 const ENTRIES_MAX: usize = 32;
 /// AWS has 25; a machine has room for more small ones.
@@ -48,6 +51,11 @@ impl Set {
     fn up_to(self, most: i8) -> Option<i8> {
         (0..=most).rev().find(|number| self.has(*number))
     }
+
+    /// The lowest that is no lower than this.
+    fn at_least(self, least: i8) -> Option<i8> {
+        (least..64).find(|number| self.has(*number))
+    }
 }
 
 /// A schedule that cannot be understood: what of it, and what would be right.
@@ -66,17 +74,39 @@ impl FromStr for Schedule {
     type Err = ScheduleError;
 
     fn from_str(text: &str) -> Result<Schedule, ScheduleError> {
-        let entries: Vec<Entry> = text
-            .split(';')
-            .filter(|entry| !entry.trim().is_empty())
-            .map(str::parse)
-            .collect::<Result<_, _>>()?;
+        let mut entries: Vec<Entry> = entries(text).map(str::parse).collect::<Result<_, _>>()?;
         match entries.len() {
             0 => Err(wrong(text, "names no time; an entry is 'MINUTE HOUR DAY MONTH WEEKDAY = NUMBER'")),
-            1..=ENTRIES_MAX => Ok(Schedule { entries }),
+            1..=ENTRIES_MAX => {
+                entries.retain(Entry::comes);
+                Ok(Schedule { entries })
+            }
             count => Err(wrong(text, format_args!("has {count} entries, {ENTRIES_MAX} are the most"))),
         }
     }
+}
+
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    text.split(';').filter(|entry| !entry.trim().is_empty())
+}
+
+/// For calls, which refuse an entry whose time never comes. In a row it says nothing.
+pub fn check(text: &str) -> Result<(), ScheduleError> {
+    for text in entries(text) {
+        let entry: Entry = text.parse()?;
+        if !entry.comes() {
+            let mut fields = text.split_ascii_whitespace().skip(2);
+            let [days, months] = [(); 2].map(|()| fields.next().unwrap_or_default());
+            let last = entry.months().map(last_day).max().unwrap_or_default();
+            return Err(wrong(
+                text,
+                format_args!(
+                    "never comes: no month of '{months}' has a day of '{days}'; name one up to {last}"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl FromStr for Entry {
@@ -147,14 +177,44 @@ fn number(text: &str, within: std::ops::RangeInclusive<u32>) -> Option<u32> {
     text.parse().ok().filter(|number| digits && within.contains(number))
 }
 
-impl Schedule {
+/// What a schedule says, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
     /// The number of the entry whose time came last; of two at the same time the one that stands later. None: there was
     /// no such time in the last years.
-    pub fn least(&self, now: WallTime) -> Option<u32> {
-        let now = Timestamp::from_millisecond(i64::try_from(now.0).ok()?).ok()?;
-        let now = Offset::UTC.to_datetime(now);
-        let mut date = now.date();
-        let mut until = (now.hour(), now.minute());
+    pub least: Option<u32>,
+    within: Range<WallTime>,
+}
+
+impl Answer {
+    /// Whether it is the answer at this time too; the wall clock may have been set, forward or back.
+    pub fn holds(&self, now: WallTime) -> bool {
+        self.within.contains(&now)
+    }
+}
+
+/// The day, its hour and its minute. None: further away than calendars go.
+fn civil(now: WallTime) -> Option<(Date, (i8, i8))> {
+    let now = Timestamp::from_millisecond(i64::try_from(now.0).ok()?).ok()?;
+    let now = Offset::UTC.to_datetime(now);
+    Some((now.date(), (now.hour(), now.minute())))
+}
+
+impl Schedule {
+    /// Holds from the beginning of this minute to the next time of any entry, and to the end of the day at most.
+    pub fn answer(&self, now: WallTime) -> Answer {
+        let Some((date, time)) = civil(now) else { return Answer { least: None, within: now..now } };
+        let next = self.entries.iter().filter_map(|entry| entry.next(date, time)).min();
+        let until = next.map_or(DAY_MS, |(hour, minute)| (hour as u64 * 60 + minute as u64) * MINUTE_MS);
+        let from = WallTime(now.0 - now.0 % MINUTE_MS);
+        let until = WallTime(now.0 - now.0 % DAY_MS + until);
+        Answer { least: self.least(date, time), within: from..until }
+    }
+
+    fn least(&self, mut date: Date, mut until: (i8, i8)) -> Option<u32> {
+        if self.entries.is_empty() {
+            return None;
+        }
         for _ in 0..DAYS_BACK_MAX {
             let times = self.entries.iter().enumerate();
             let last =
@@ -169,13 +229,49 @@ impl Schedule {
     }
 }
 
+/// Of a month, where it is longest.
+fn last_day(month: i8) -> i8 {
+    match month {
+        2 => 29,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
 impl Entry {
-    /// Its last time on this day, up to this hour and minute.
-    fn last(&self, date: Date, (hour, minute): (i8, i8)) -> Option<(i8, i8)> {
+    fn months(&self) -> impl Iterator<Item = i8> {
+        (1..=12).filter(move |month| self.months.has(*month))
+    }
+
+    /// Whether it has a time at all. Every date falls on each day of the week in some year.
+    fn comes(&self) -> bool {
+        self.either_day
+            || self.months().any(|month| self.days.at_least(1).is_some_and(|day| day <= last_day(month)))
+    }
+
+    fn is_on(&self, date: Date) -> bool {
         let of_month = self.days.has(date.day());
         let of_week = self.weekdays.has(date.weekday().to_sunday_zero_offset());
         let day = if self.either_day { of_month || of_week } else { of_month && of_week };
-        if !day || !self.months.has(date.month()) {
+        day && self.months.has(date.month())
+    }
+
+    /// Its first time on this day, after this hour and minute.
+    fn next(&self, date: Date, (hour, minute): (i8, i8)) -> Option<(i8, i8)> {
+        if !self.is_on(date) {
+            return None;
+        }
+        if self.hours.has(hour)
+            && let Some(minute) = self.minutes.at_least(minute + 1)
+        {
+            return Some((hour, minute));
+        }
+        Some((self.hours.at_least(hour + 1)?, self.minutes.at_least(0)?))
+    }
+
+    /// Its last time on this day, up to this hour and minute.
+    fn last(&self, date: Date, (hour, minute): (i8, i8)) -> Option<(i8, i8)> {
+        if !self.is_on(date) {
             return None;
         }
         let within = |minute| self.minutes.up_to(minute);
@@ -199,7 +295,7 @@ mod tests {
 
     fn check(schedule: &str, now: &str, expect: Option<u32>) {
         let schedule: Schedule = schedule.parse().unwrap();
-        assert_eq!(schedule.least(at(now)), expect, "{now} {schedule:?}");
+        assert_eq!(schedule.answer(at(now)).least, expect, "{now} {schedule:?}");
     }
 
     #[test]
@@ -221,6 +317,56 @@ mod tests {
         check("0 0 13 * 5 = 6; 0 12 * * * = 1", "2026-11-13T08:00:00Z", Some(6));
         check("0 0 13 * 5 = 6; 0 12 * * * = 1", "2026-11-20T08:00:00Z", Some(6));
         check("0 0 13 * 5 = 6; 0 12 * * * = 1", "2026-11-19T08:00:00Z", Some(1));
+    }
+
+    /// Minute by minute over two days, of which the second is a leap day.
+    #[test]
+    fn an_answer_holds_until_another_one_may_come() {
+        for (schedule, answers_max) in [
+            ("0 7 * * 1-5 = 3; 0 19 * * 1-5 = 1", 6),
+            ("0 0 29 2 * = 5; 30 12 29 2 * = 6", 4),
+            ("*/15 * * * * = 2; 5-10/5 8,20 * * * = 4", 2 * (96 + 4)),
+            ("59 23 * * * = 1; 0 0 * * * = 2", 5),
+            ("0 0 30 2 * = 5", 2),
+        ] {
+            let schedule: Schedule = schedule.parse().unwrap();
+            let (mut answer, mut answers) = (schedule.answer(at("2028-02-28T00:00:30Z")), 1);
+            for minute in 0..2 * 24 * 60 {
+                let now = WallTime(at("2028-02-28T00:00:59Z").0 + minute * MINUTE_MS);
+                if !answer.holds(now) {
+                    (answer, answers) = (schedule.answer(now), answers + 1);
+                }
+                let (fresh, begin) = (schedule.answer(now), WallTime(now.0 - now.0 % MINUTE_MS));
+                assert_eq!(answer.least, fresh.least, "{now:?} {schedule:?}");
+                assert!(fresh.holds(now) && fresh.holds(begin) && !fresh.holds(WallTime(begin.0 - 1)));
+            }
+            assert!(answers <= answers_max, "{answers} {schedule:?}");
+        }
+        let schedule: Schedule = "* * * * * = 1".parse().unwrap();
+        let never = schedule.answer(WallTime(u64::MAX));
+        assert!(never.least.is_none() && !never.holds(WallTime(u64::MAX)), "no calendar goes so far");
+    }
+
+    #[test]
+    fn an_entry_that_never_comes_is_refused_and_says_nothing_in_a_row() {
+        for (text, expect) in [
+            (
+                "0 7 * * * = 1; 0 0 30 2 * = 3",
+                "'0 0 30 2 * = 3' never comes: no month of '2' has a day of '30'",
+            ),
+            ("0 0 31 2,4-6/2 *=3", "no month of '2,4-6/2' has a day of '31'; name one up to 30"),
+            ("0 0 30-31 2 */2 = 3", "no month of '2' has a day of '30-31'; name one up to 29"),
+        ] {
+            let error = super::check(text).unwrap_err().to_string();
+            assert!(error.contains(expect), "{error}");
+        }
+        for comes in
+            ["0 0 29 2 * = 3", "0 0 31 2-3 * = 3", "0 0 30 2 5 = 3", "* * * * * = 0", "0 0 31 */6 * = 1"]
+        {
+            assert_eq!(super::check(comes), Ok(()), "{comes}");
+        }
+        assert!(super::check("0 0 30 13 * = 3").unwrap_err().to_string().contains("no month"));
+        check("0 7 * * * = 1; 0 0 30 2 * = 3", "2027-11-23T08:00:00Z", Some(1));
     }
 
     fn check_wrong(text: &str, expect: &str) {

@@ -53,8 +53,7 @@ impl Service {
     /// So many instances under this configuration where the load needs `wanted`. A service without any would not come back
     /// by itself, so there is always one, be it asleep.
     pub fn instances(&self, scaling: &Scaling, wanted: u32) -> u32 {
-        let most = extension::scale(&self.tags).max_size.unwrap_or(scaling.max_size);
-        wanted.max(scaling.min_size).min(most.max(scaling.min_size)).max(1)
+        scaling.instances(extension::max_size(&self.tags), wanted)
     }
 
     /// What becomes of its instances while they have nothing to do, or are to cost no more.
@@ -340,6 +339,14 @@ pub struct Scaling {
     pub max_concurrency: u32,
     pub min_size: u32,
     pub max_size: u32,
+}
+
+impl Scaling {
+    /// As `Service::instances`, where a tag says `max_size` instead of MaxSize.
+    pub fn instances(&self, max_size: Option<u32>, wanted: u32) -> u32 {
+        let most = max_size.unwrap_or(self.max_size);
+        wanted.max(self.min_size).min(most.max(self.min_size)).max(1)
+    }
 }
 
 /// One deployed configuration and image, numbered per service; immutable but for how many instances of it there may be.

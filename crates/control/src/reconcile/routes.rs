@@ -4,7 +4,7 @@
 //! changed since the one before, so that what one service does costs little among thousands. Between passes the load is
 //! looked at, which the rows that were read and the same proxies tell.
 
-use super::scale::{self, Scale};
+use super::scale::Scale;
 use super::uses::ReaderHandle;
 use crate::clock::Clock;
 use crate::engine::{Epoch, Hints, draw};
@@ -59,10 +59,6 @@ pub(crate) struct Known {
     shows: bool,
     /// Those whose rows changed since their instances were looked at, with no operation open that sees to them.
     changed: BTreeSet<ServiceId>,
-    /// Those whose number of instances is looked at also without load.
-    scaled: BTreeSet<ServiceId>,
-    /// Those that scale on what their instances use.
-    read: BTreeSet<ServiceId>,
     /// Some are not there any more.
     gone: bool,
 }
@@ -79,16 +75,6 @@ impl Known {
             self.changed.insert(service.id.clone());
         } else {
             self.changed.remove(&service.id);
-        }
-        if service.deleted_at.is_none() && scale::is_due(&service) {
-            self.scaled.insert(service.id.clone());
-        } else {
-            self.scaled.remove(&service.id);
-        }
-        if service.deleted_at.is_none() && scale::heeds_use(&service) {
-            self.read.insert(service.id.clone());
-        } else {
-            self.read.remove(&service.id);
         }
         for error in extension::policy(&service.tags).1 {
             // Its place in the table says the least that the tag could say; calls refuse such a one.
@@ -138,7 +124,7 @@ impl Routes {
                     self.due.extend(self.reader.uses.borrow_and_update().awake.iter().cloned());
                     Some(false)
                 }
-                _ = samples.tick(), if !self.scale.is_idle() || !self.known.scaled.is_empty() => Some(true),
+                _ = samples.tick(), if !self.scale.is_idle() => Some(true),
                 _ = shutdown.changed() => return,
             };
             let Some(all) = all else {
@@ -171,7 +157,6 @@ impl Routes {
         self.due.extend(self.proxies.load_news());
         if all {
             self.due.extend(self.scale.watched().cloned());
-            self.due.extend(self.known.scaled.iter().cloned());
         }
         // Without a proxy, or before the rows were read, nobody knows the load.
         if self.known.seen.is_none() || !self.proxies.any_lives() {
@@ -204,11 +189,20 @@ impl Routes {
     /// proxies.
     pub(crate) async fn pass(&mut self) -> Result<bool, StoreError> {
         let changed = self.store.service_routes_changed(self.known.seen).await?;
+        let wall = self.clock.wall();
         for row in changed.rows {
+            if self.scale.take(&row.service, wall) {
+                self.due.insert(row.service.id.clone());
+            }
             self.known.take(row, &self.apps_domain);
         }
         self.known.seen = Some(changed.seen);
-        let read = &self.known.read;
+        // Passes come often enough for a schedule, whose times are minutes.
+        self.due.extend(self.scale.by_clock(wall));
+        if !self.due.is_empty() {
+            self.hints.load();
+        }
+        let read = self.scale.on_use();
         self.reader.services.send_if_modified(|known| {
             let differs = known != read;
             if differs {

@@ -1,19 +1,21 @@
 //! Scaling: what proxies see of the load becomes the number of instances that a service is to have.
 //!
 //! The decision is `model::scaling`'s; here is what it is made from, and for which services at all: those that are asked
-//! for something, and those that have more instances than at rest. All others cost nothing.
+//! for something, and those that have another number of instances than at rest, which the clock may change. All others cost
+//! nothing.
 
 use super::uses::Uses;
-use apron_model::extension;
+use apron_model::extension::{self, ScaleTags};
 use apron_model::ids::ServiceId;
 use apron_model::instance::Phase;
 use apron_model::price::Cap;
 use apron_model::reconcile::{Slot, SlotWish};
 use apron_model::routes::{self, Load};
 use apron_model::scaling::{self, Fleet, Policy, SAMPLE_MS, Sample, Scaler, Used, Window};
+use apron_model::schedule::Answer;
 use apron_model::service::{Service, State};
 use apron_model::time::{Timestamp, WallTime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Without a request for so long, a service that is as at rest is not looked at any more: longer than windows are.
@@ -26,6 +28,18 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Scale {
     watched: BTreeMap<ServiceId, Watched>,
+    /// Of every running service.
+    rules: BTreeMap<ServiceId, Rules>,
+    /// Those that scale on what their instances use.
+    on_use: BTreeSet<ServiceId>,
+}
+
+/// What tags say of how many instances a service has, as they were read with its row.
+#[derive(Default)]
+struct Rules {
+    tags: ScaleTags,
+    /// What the schedule said last.
+    answer: Option<Answer>,
 }
 
 struct Watched {
@@ -48,8 +62,40 @@ impl Scale {
         self.watched.is_empty()
     }
 
+    /// Services of which it has to be known what their instances use.
+    pub(crate) fn on_use(&self) -> &BTreeSet<ServiceId> {
+        &self.on_use
+    }
+
     pub(crate) fn forget(&mut self, service: &ServiceId) {
         self.watched.remove(service);
+        self.rules.remove(service);
+        self.on_use.remove(service);
+    }
+
+    /// Takes over what was read of a service. True: it is to be looked at also without load, because it has another number
+    /// of instances than at rest.
+    pub(crate) fn take(&mut self, service: &Service, wall: WallTime) -> bool {
+        if service.deleted_at.is_some() || service.state != State::Running || service.active.is_none() {
+            self.forget(&service.id);
+            return false;
+        }
+        let tags = extension::scale(&service.tags);
+        if tags.also.heeds_use() {
+            self.on_use.insert(service.id.clone());
+        } else {
+            self.on_use.remove(&service.id);
+        }
+        let rules = self.rules.entry(service.id.clone()).or_default();
+        if rules.tags != tags {
+            *rules = Rules { tags, answer: None };
+        }
+        rules.instances(service, service.wanted) != rules.policy(service, wall).min
+    }
+
+    /// Services that are to be looked at because the clock says something else of them than before.
+    pub(crate) fn by_clock(&mut self, wall: WallTime) -> impl Iterator<Item = ServiceId> {
+        self.rules.iter_mut().filter_map(move |(id, rules)| rules.has_changed(wall).then(|| id.clone()))
     }
 
     /// How many instances the load of the service needs, where its row should say so.
@@ -61,10 +107,7 @@ impl Scale {
         uses: &Uses,
         (now, wall): (Timestamp, WallTime),
     ) -> Option<u32> {
-        if service.state != State::Running || service.active.is_none() {
-            self.watched.remove(&service.id);
-            return None;
-        }
+        let rules = self.rules.get_mut(&service.id)?;
         let watched = self.watched.entry(service.id.clone()).or_insert_with(|| Watched {
             window: Window::default(),
             scaler: Scaler::new(service.wanted, now),
@@ -90,8 +133,7 @@ impl Scale {
         }
         watched.last = Some(sample);
         watched.window.push(sample);
-        let scaling = &service.config.scaling;
-        let policy = policy(service, wall);
+        let policy = rules.policy(service, wall);
         let (least, most) = (policy.min, policy.max);
         let (mut fleet, used) = fleet(service, slots, uses);
         // A line before one that is being woken is no reason for another one.
@@ -104,9 +146,8 @@ impl Scale {
 
         // Between the bounds that is the same, and below it is what a deployment with a lower MinSize has to know.
         let need = watched.scaler.need().min(most);
-        let remembers =
-            if need > least || service.instances(scaling, need) == wanted { need } else { wanted };
-        let changes = wanted != service.instances(scaling, service.wanted);
+        let remembers = if need > least || rules.instances(service, need) == wanted { need } else { wanted };
+        let changes = wanted != rules.instances(service, service.wanted);
         if remembers == service.wanted {
             // Not before its need is out of mind too: the row is to say so.
             if wanted == least && watched.scaler.need() == 0 && now - watched.busy_at > FORGET_AFTER {
@@ -134,30 +175,36 @@ impl Watched {
     }
 }
 
-/// Whether a service is looked at also without load: it has more instances than at rest, or the clock says how many.
-pub(crate) fn is_due(service: &Service) -> bool {
-    let scaling = &service.config.scaling;
-    let is_large = service.instances(scaling, service.wanted) > service.instances(scaling, 0);
-    is_large || extension::scale(&service.tags).least.is_some()
-}
+impl Rules {
+    /// So many instances where the load needs `wanted`.
+    fn instances(&self, service: &Service, wanted: u32) -> u32 {
+        service.config.scaling.instances(self.tags.max_size, wanted)
+    }
 
-/// Whether what its instances use has to be known, to scale on it.
-pub(crate) fn heeds_use(service: &Service) -> bool {
-    service.state == State::Running && extension::scale(&service.tags).also.heeds_use()
-}
+    /// Instances that there are at least by the clock.
+    fn least(&mut self, wall: WallTime) -> u32 {
+        let Some(schedule) = &self.tags.least else { return 0 };
+        let known = self.answer.take().filter(|answer| answer.holds(wall));
+        self.answer.insert(known.unwrap_or_else(|| schedule.answer(wall))).least.unwrap_or(0)
+    }
 
-/// What is asked for now. Nothing is meant for more requests at a time than it gets at most.
-fn policy(service: &Service, wall: WallTime) -> Policy {
-    let tags = extension::scale(&service.tags);
-    let scaling = &service.config.scaling;
-    let least = tags.least.and_then(|schedule| schedule.least(wall));
-    // One that is near its cap gets no more than it has.
-    let most = if service.cap == Cap::Below { u32::MAX } else { service.wanted };
-    Policy {
-        target: scaling.max_concurrency.min(tags.concurrency_hard.unwrap_or(u32::MAX)),
-        also: tags.also,
-        min: service.instances(scaling, least.unwrap_or(0).min(most)),
-        max: service.instances(scaling, most),
+    fn has_changed(&mut self, wall: WallTime) -> bool {
+        let before = self.answer.as_ref().and_then(|answer| answer.least).unwrap_or(0);
+        self.least(wall) != before
+    }
+
+    /// What is asked for now. Nothing is meant for more requests at a time than it gets at most.
+    fn policy(&mut self, service: &Service, wall: WallTime) -> Policy {
+        let least = self.least(wall);
+        // One that is near its cap gets no more than it has.
+        let most = if service.cap == Cap::Below { u32::MAX } else { service.wanted };
+        let hard = self.tags.concurrency_hard.unwrap_or(u32::MAX);
+        Policy {
+            target: service.config.scaling.max_concurrency.min(hard),
+            also: self.tags.also,
+            min: self.instances(service, least.min(most)),
+            max: self.instances(service, most),
+        }
     }
 }
 
@@ -227,10 +274,25 @@ mod tests {
             self.slots.truncate(count as usize);
         }
 
+        fn wall(&self) -> WallTime {
+            WallTime(self.now.0)
+        }
+
+        /// The row is read.
+        fn take(&mut self) -> bool {
+            let wall = self.wall();
+            self.scale.take(&self.service, wall)
+        }
+
         fn look(&mut self, ms: u64) -> Option<u32> {
             self.now = self.now + Duration::from_millis(ms);
-            let wall = WallTime(self.now.0);
-            self.scale.look(&self.service, &self.slots, self.load, &self.uses, (self.now, wall))
+            self.take();
+            self.see()
+        }
+
+        fn see(&mut self) -> Option<u32> {
+            let now = (self.now, self.wall());
+            self.scale.look(&self.service, &self.slots, self.load, &self.uses, now)
         }
     }
 
@@ -284,17 +346,28 @@ mod tests {
         assert!(written.len() <= 4 && written.contains(&3) && written.last() == Some(&0), "{written:?}");
     }
 
+    /// And costs nothing between its times.
     #[test]
     fn the_clock_brings_instances_and_takes_them_away() {
         let mut world = World::new();
         // It is a minute and forty seconds past midnight.
         let schedule = "2 0 * * * = 2; 4 0 * * * = 9; 10 0 * * * = 0";
         world.service.tags.insert("apron:min-size-schedule".to_owned(), schedule.to_owned());
-        assert!(is_due(&world.service));
+        let (mut due, mut looks) = (world.take(), 0);
+        assert!(!due);
         let mut changes = Vec::new();
         while world.now < Timestamp(15 * 60_000) {
-            if let Some(count) = world.look(SAMPLE_MS) {
+            world.now = world.now + Duration::from_millis(SAMPLE_MS);
+            let wall = world.wall();
+            due |= world.scale.by_clock(wall).count() > 0;
+            if !due && world.scale.is_idle() {
+                continue;
+            }
+            looks += 1;
+            due = false;
+            if let Some(count) = world.see() {
                 world.has(count);
+                due = world.take();
                 changes.push((world.now.0 / 60_000, count));
             }
         }
@@ -303,6 +376,36 @@ mod tests {
             [(2, 2), (4, 3), (10, 0)],
             "no more than MaxSize, and at last what the load needs"
         );
+        assert!(looks < 1_000 && world.scale.is_idle(), "{looks} looks");
+    }
+
+    /// Forward or back, and also while nobody looked.
+    #[test]
+    fn a_wall_clock_that_is_set_counts() {
+        let mut world = World::new();
+        let schedule = "0 7 * * * = 3; 0 19 * * * = 1";
+        world.service.tags.insert("apron:min-size-schedule".to_owned(), schedule.to_owned());
+        let at = |hour: u64| WallTime((100 * 24 + hour) * 3_600_000);
+        assert!(world.scale.take(&world.service, at(8)), "it has one and is to have three");
+        for (hour, says) in [
+            (8, 0),
+            (9, 0),
+            (18, 0),
+            (20, 1),
+            (20, 0),
+            (8, 1),
+            (20, 1),
+            (24 + 6, 0),
+            (24 + 7, 1),
+            (24 + 7, 0),
+        ] {
+            assert_eq!(world.scale.by_clock(at(hour)).count(), says, "at {hour}");
+        }
+        world.has(3);
+        assert!(!world.scale.take(&world.service, at(8)) && world.scale.take(&world.service, at(20)));
+        world.service.state = State::Paused;
+        assert!(!world.scale.take(&world.service, at(20)), "what is paused has none");
+        assert_eq!(world.scale.by_clock(at(8)).count(), 0);
     }
 
     #[test]
@@ -324,9 +427,11 @@ mod tests {
     #[test]
     fn what_instances_use_brings_others_and_they_go_when_it_is_over() {
         let mut world = World::new();
-        assert!(!heeds_use(&world.service));
+        world.take();
+        assert!(world.scale.on_use().is_empty());
         world.service.tags.insert("apron:scale-on".to_owned(), "cpu=50".to_owned());
-        assert!(heeds_use(&world.service));
+        world.take();
+        assert!(world.scale.on_use().contains(&world.service.id));
         let using = |cpu| Used { cpu, memory: 0.1, ..Used::default() };
         world.uses.instances.insert(world.slots[0].id.clone(), using(0.9));
         world.uses.instances.insert(InstanceId::new("of-another-service"), using(9.0));

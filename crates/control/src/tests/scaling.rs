@@ -5,6 +5,7 @@ use apron_model::ids::{OperationId, ServiceId};
 use apron_model::operation::OperationStatus;
 use apron_model::routes::Load;
 use apron_model::service::*;
+use apron_model::time::{DAY_MS, WallTime};
 
 /// Ten requests for each instance, and three instances at most.
 fn small(url: &str) -> ServiceConfig {
@@ -83,6 +84,26 @@ async fn a_deployment_brings_as_many_as_are_needed() {
     assert_eq!(seen, 6, "the new ones come beside the old ones");
     until(&mut rig, &service, 3).await;
     assert_eq!(rig.service(&service).await.active, Some(2));
+}
+
+#[tokio::test]
+async fn a_schedule_acts_when_its_time_comes() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let (service, _) = serving(&mut rig).await;
+    let at = |hour: u64| WallTime(20_000 * DAY_MS + hour * 3_600_000);
+    rig.clock.set_wall(at(8));
+    let tagged = rig.store.service_act(&service, |row| {
+        let schedule = "0 7 * * * = 3; 0 19 * * * = 1";
+        row.tags.insert("apron:min-size-schedule".to_owned(), schedule.to_owned());
+        Ok::<(), ()>(())
+    });
+    tagged.await.unwrap().unwrap().unwrap();
+    until(&mut rig, &service, 3).await;
+    for (hour, count) in [(20, 1), (24 + 9, 3), (18, 3), (6, 1)] {
+        rig.clock.set_wall(at(hour));
+        until(&mut rig, &service, count).await;
+    }
 }
 
 /// While a deployment builds, what serves goes on as if there were none.

@@ -329,3 +329,25 @@ async fn what_tags_say_of_requests_is_in_the_next_table() {
     assert!(admits());
     assert_eq!(rig.service(&id).await.active, Some(1));
 }
+
+/// It is a mistake of whoever sets it. A row that has one hinders nothing.
+#[tokio::test]
+async fn a_schedule_that_never_comes_is_refused() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let id = running(&mut rig).await;
+    let (tag, never) = ("apron:min-size-schedule", "0 0 30 2 * = 3");
+    let tags =
+        |key: &str, value: &str| json!({ "ResourceArn": arn(&id), "Tags": [{ "Key": key, "Value": value }] });
+    let refused = rig.call("TagResource", tags(tag, never)).await.unwrap_err();
+    assert_eq!(refused.code, "InvalidRequestException");
+    assert!(refused.message.contains("'0 0 30 2 * = 3' never comes"), "{refused}");
+    let written = rig.store.service_act(&id, |row| {
+        row.tags.insert(tag.to_owned(), never.to_owned());
+        Ok::<(), ()>(())
+    });
+    written.await.unwrap().unwrap().unwrap();
+    rig.call("TagResource", tags("apron:balance", "spread")).await.unwrap();
+    let update = operation_id(&ask(&rig, &id, "UpdateService", url(BETTER)).await.unwrap());
+    assert_eq!(rig.settle(&update).await.status, OperationStatus::Succeeded);
+}

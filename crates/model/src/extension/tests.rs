@@ -133,6 +133,22 @@ fn refuses_what_would_do_nothing() {
     }
 }
 
+/// A row may have a time that never comes, and its other tags change all the same.
+#[test]
+fn a_call_sets_no_time_that_never_comes() {
+    let never = tags(&[("apron:min-size-schedule", "0 7 * * * = 2; 0 0 30 2 * = 1")]);
+    let error = admit(&never, &tags(&[])).unwrap_err().to_string();
+    let expect = "the tag 'apron:min-size-schedule' has a schedule in which '0 0 30 2 * = 1' never comes: no month of \
+                  '2' has a day of '30'; name one up to 29";
+    assert_eq!(error, expect);
+    assert!(read(&never).is_ok() && scale(&never).least.is_some());
+    let mut more = never.clone();
+    more.insert("apron:max-size".to_owned(), "40".to_owned());
+    assert_eq!(admit(&more, &never), Ok(()));
+    assert_eq!((max_size(&more), max_size(&never)), (Some(40), None));
+    assert!(admit(&tags(&[("apron:max-size", "0")]), &never).is_err());
+}
+
 #[test]
 fn what_tags_say_of_requests_is_read() {
     let all = [

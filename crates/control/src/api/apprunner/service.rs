@@ -20,6 +20,7 @@ use apron_wire::apprunner::{
     PauseServiceRequest, PauseServiceResponse, ResumeServiceRequest, ResumeServiceResponse,
     StartDeploymentRequest, StartDeploymentResponse, UpdateServiceRequest, UpdateServiceResponse,
 };
+use std::collections::BTreeMap;
 
 /// Of an identifier that is none, so much is shown.
 const SHOWN_CHARS_MAX: usize = 100;
@@ -42,7 +43,7 @@ pub(super) async fn create(
     check_connection(context, &input).await?;
     let new = source::new_service(&name, tags, &input, &scaling, &context.platform.names.account)
         .map_err(failure::input)?;
-    extension::read(&new.tags).map_err(|error| failure::invalid(format!("{error}.")))?;
+    extension::admit(&new.tags, &BTreeMap::new()).map_err(|error| failure::invalid(format!("{error}.")))?;
 
     let mut draw = context.platform.draw();
     let mut service = Service {

@@ -101,7 +101,7 @@ async fn of_service(
                 return Err(service::not_found(arn));
             }
             let tags = change("service", &service.tags).map_err(failure::invalid)?;
-            extension::read(&tags).map_err(|error| failure::invalid(format!("{error}.")))?;
+            extension::admit(&tags, &service.tags).map_err(|error| failure::invalid(format!("{error}.")))?;
             service.tags = tags;
             Ok(())
         })
