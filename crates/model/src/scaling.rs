@@ -181,9 +181,21 @@ pub struct Fleet {
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     samples: VecDeque<Sample>,
+    /// What `service_s` was when it could be told last.
+    known_s: Option<f64>,
 }
 
 impl Window {
+    /// That of a service whose requests took so many seconds when there were some.
+    pub fn knowing(service_s: Option<f64>) -> Window {
+        Window { known_s: service_s, ..Window::default() }
+    }
+
+    /// For `knowing`, of a window that is given up.
+    pub fn known_s(&self) -> Option<f64> {
+        self.known_s
+    }
+
     /// Takes what was just seen, and forgets what is too long ago. What went back, because a proxy has gone, begins
     /// the window anew.
     pub fn push(&mut self, sample: Sample) {
@@ -196,6 +208,7 @@ impl Window {
         while self.samples.front().is_some_and(|first| (sample.at - first.at).as_millis() as u64 > LONG_MS) {
             self.samples.pop_front();
         }
+        self.known_s = self.service_s().or(self.known_s);
     }
 
     /// The sample that is so old, or the oldest.
@@ -285,7 +298,8 @@ pub fn decide(
         let calm = window.mean(SHORT_MS * 2, |one| f64::from(one.in_flight)) / (target * FILL);
         let capacity = fleet.ready.saturating_add(fleet.starting).saturating_mul(policy.target);
         let asked = last.in_flight.saturating_add(last.waiting);
-        let burst = if asked > capacity || last.waiting > 0 { burst(window, last) / target } else { 0.0 };
+        let overflows = asked > capacity || last.waiting > 0;
+        let burst = if overflows { burst(window, last, fleet.ready) / target } else { 0.0 };
         let rate = |most: u32| window.rate_of_a_while() / (f64::from(most.max(1)) * FILL);
         let rate = policy.also.requests.map_or(0.0, rate);
         let cpu = use_of((used.cpu, used.cpu_unknown), policy.also.cpu, fleet.ready);
@@ -326,9 +340,12 @@ fn use_of((used, unknown): (f64, u32), target: Option<u32>, ready: u32) -> f64 {
 }
 
 /// Requests at a time that the present rate makes, and what it takes to be rid of the line soon.
-fn burst(window: &Window, last: &Sample) -> f64 {
+fn burst(window: &Window, last: &Sample, ready: u32) -> f64 {
     let there = f64::from(last.in_flight) + f64::from(last.waiting);
-    match window.service_s() {
+    // While none serves the line grows with the time that a start takes, and says little of what it will need then. Where one
+    // does, what was known of quiet times says little of a burst.
+    let known_s = window.known_s.filter(|_| ready == 0);
+    match window.service_s().or(known_s) {
         Some(service_s) => {
             let line = f64::from(last.waiting) * service_s * 1_000.0 / LINE_MS;
             // The beginning of a burst shows in the last moment only, where chance shows too: of a Poisson process
@@ -392,6 +409,26 @@ mod tests {
         assert_eq!(service.sees(5_000, [90, 90], 9, 0), 2, "nine of ten leave no room");
         service.fleet.ready = 2;
         assert_eq!(service.sees(60_000, [90, 90], 9, 0), 2, "and it stays so");
+    }
+
+    /// The first instance takes eight seconds to start, and could serve all that come in them many times over.
+    #[test]
+    fn a_line_before_a_slow_start_brings_no_more_than_its_rate_needs() {
+        let line_of_eight_seconds = |window: Window| {
+            let mut service = Service::new(Policy { max: 100, ..POLICY }, 1);
+            (service.window, service.scaler) = (window, Scaler::new(0, Timestamp(0)));
+            service.fleet = Fleet { starting: 1, ..Fleet::default() };
+            (1..=80).map(|tenth| service.sees(SAMPLE_MS, [20, 0], 0, 2 * tenth)).max().unwrap()
+        };
+        assert_eq!(line_of_eight_seconds(Window::default()), 16, "each may take for ever");
+        let mut before = Service::new(POLICY, 1);
+        before.sees(5_000, [20, 20], 1, 0);
+        let known_s = before.window.known_s();
+        assert!(known_s.is_some_and(|known| (0.04..0.06).contains(&known)), "{known_s:?}");
+        assert_eq!(line_of_eight_seconds(Window::knowing(known_s)), 1);
+        let mut warm = Service::new(POLICY, 1);
+        warm.window = Window::knowing(known_s);
+        assert_eq!(warm.sees(SAMPLE_MS, [400, 0], 10, 30), 4, "where one serves, what is there counts");
     }
 
     #[test]

@@ -28,6 +28,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Scale {
     watched: BTreeMap<ServiceId, Watched>,
+    /// How long requests took, in seconds, of services that were watched: one that comes from zero has none to tell.
+    known_s: BTreeMap<ServiceId, f64>,
     /// Of every running service.
     rules: BTreeMap<ServiceId, Rules>,
     /// Those that scale on what their instances use.
@@ -69,6 +71,7 @@ impl Scale {
 
     pub(crate) fn forget(&mut self, service: &ServiceId) {
         self.watched.remove(service);
+        self.known_s.remove(service);
         self.rules.remove(service);
         self.on_use.remove(service);
     }
@@ -109,7 +112,7 @@ impl Scale {
     ) -> Option<u32> {
         let rules = self.rules.get_mut(&service.id)?;
         let watched = self.watched.entry(service.id.clone()).or_insert_with(|| Watched {
-            window: Window::default(),
+            window: Window::knowing(self.known_s.get(&service.id).copied()),
             scaler: Scaler::new(service.wanted, now),
             last: None,
             busy_at: now,
@@ -151,6 +154,8 @@ impl Scale {
         if remembers == service.wanted {
             // Not before its need is out of mind too: the row is to say so.
             if wanted == least && watched.scaler.need() == 0 && now - watched.busy_at > FORGET_AFTER {
+                let known_s = watched.window.known_s().map(|known_s| (service.id.clone(), known_s));
+                self.known_s.extend(known_s);
                 self.watched.remove(&service.id);
             }
             return None;
