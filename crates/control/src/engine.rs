@@ -93,9 +93,11 @@ impl Hints {
     }
 }
 
-/// Time and names for one decision.
-pub(crate) fn draw(clock: &dyn Clock, epoch: u64) -> Draw {
-    Draw::new(clock.now(), clock.wall(), epoch, clock.seed())
+/// Time and names for one decision, and how many instances the operator allows.
+pub(crate) fn draw(clock: &dyn Clock, epoch: u64, instances_max: Option<u32>) -> Draw {
+    let mut draw = Draw::new(clock.now(), clock.wall(), epoch, clock.seed());
+    draw.instances_max = instances_max;
+    draw
 }
 
 /// The epoch that newly wished generations carry; it grows when a peer reports a higher one.
@@ -129,6 +131,7 @@ pub(crate) struct Engine {
     pub(crate) logs: Logs,
     pub(crate) hints: Hints,
     pub(crate) epoch: Epoch,
+    pub(crate) instances_max: Option<u32>,
     pub(crate) paused: Paused,
 }
 
@@ -244,7 +247,7 @@ impl Engine {
         wrote: &mut bool,
     ) -> Result<Turn, StoreError> {
         for _ in 0..STEPS_MAX {
-            let mut draw = draw(self.clock.as_ref(), self.epoch.get());
+            let mut draw = draw(self.clock.as_ref(), self.epoch.get(), self.instances_max);
             let advanced = match self.store.operation_advance(id, &mut draw).await {
                 Err(error @ StoreError::Corrupt { .. }) => {
                     let reason = format!("The platform's database is damaged: {error}");

@@ -51,7 +51,7 @@ impl Platform {
     /// Time and fresh names for one call.
     pub fn draw(&self) -> Draw {
         // Handlers write no generations, so the epoch is of no consequence.
-        engine::draw(self.clock.as_ref(), 0)
+        engine::draw(self.clock.as_ref(), 0, self.quotas.instances_per_service)
     }
 }
 

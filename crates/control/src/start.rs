@@ -158,6 +158,7 @@ pub(crate) async fn start<D: Driver>(
         logs: logs.clone(),
         hints: hints.clone(),
         epoch: epoch.clone(),
+        instances_max: config.quotas.instances_per_service,
         paused: Paused::default(),
     };
     let builds = Builds::new(Work {
@@ -186,7 +187,7 @@ pub(crate) async fn start<D: Driver>(
         apps_domain: config.apps_domain.clone(),
         is_alive: Arc::new(publish::is_alive),
         known: Known::default(),
-        scale: Scale::default(),
+        scale: Scale::new(config.quotas.instances_per_service),
         due: Default::default(),
         reader: handle,
     };

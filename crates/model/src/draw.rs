@@ -1,5 +1,5 @@
-//! What a pure decision may not make itself: the time and fresh names. The engine draws them, so that the same
-//! draw gives the same decision.
+//! What a pure decision may not make itself: the time and fresh names, and what the operator allows. The engine draws
+//! them, so that the same draw gives the same decision.
 
 use crate::ids::{BuildId, InstanceId, OperationId, ResourceId, ServiceId};
 use crate::time::{Timestamp, WallTime};
@@ -11,6 +11,8 @@ pub struct Draw {
     pub wall: WallTime,
     /// The epoch that generations written by this decision carry.
     pub epoch: u64,
+    /// No service is to have more; None where the operator has set no such quota.
+    pub instances_max: Option<u32>,
     seed: u128,
     drawn: u64,
 }
@@ -18,7 +20,7 @@ pub struct Draw {
 impl Draw {
     /// `seed` is 128 random bits; it is the only randomness of the decision.
     pub fn new(now: Timestamp, wall: WallTime, epoch: u64, seed: u128) -> Draw {
-        Draw { now, wall, epoch, seed, drawn: 0 }
+        Draw { now, wall, epoch, instances_max: None, seed, drawn: 0 }
     }
 
     pub fn instance_id(&mut self) -> InstanceId {

@@ -177,6 +177,11 @@ pub enum ExtensionError {
     Value { tag: String, value: String, takes: Takes },
     #[error("the tag '{tag}' has a schedule in which {error}")]
     Schedule { tag: String, error: ScheduleError },
+    #[error(
+        "the tag '{tag}' asks for {asked} instances, and a service may have {most}: instances_per_service under [quotas] of \
+         the configuration file"
+    )]
+    Quota { tag: &'static str, asked: u32, most: u32 },
 }
 
 /// One value as its key takes it.
@@ -212,15 +217,27 @@ pub fn read(tags: &BTreeMap<String, String>) -> Result<Extensions, ExtensionErro
 /// Checks what a call is to put in place of the tags from before.
 ///
 /// # Errors
-/// As `read`; and for a new schedule with a time that never comes, which rows may have all the same.
+/// As `read`; and, of tags that change, for a schedule with a time that never comes and for more instances than the operator
+/// allows. Rows may have both all the same.
 pub fn admit(
     tags: &BTreeMap<String, String>,
     before: &BTreeMap<String, String>,
+    instances_max: Option<u32>,
 ) -> Result<(), ExtensionError> {
-    read(tags)?;
-    let tag = MIN_SIZE_SCHEDULE.tag;
-    if let Some(text) = tags.get(tag).filter(|text| before.get(tag) != Some(*text)) {
-        schedule::check(text).map_err(|error| ExtensionError::Schedule { tag: tag.to_owned(), error })?;
+    let said = read(tags)?.scale;
+    let new = |tag: &str| tags.get(tag).filter(|text| before.get(tag) != Some(*text));
+    let least = MIN_SIZE_SCHEDULE.tag;
+    if let Some(text) = new(least) {
+        schedule::check(text).map_err(|error| ExtensionError::Schedule { tag: least.to_owned(), error })?;
+    }
+    let asked = [(MAX_SIZE.tag, said.max_size), (least, said.least.as_ref().map(Schedule::most))];
+    for (tag, asked) in asked {
+        if let (Some(asked), Some(most)) = (asked, instances_max)
+            && asked > most
+            && new(tag).is_some()
+        {
+            return Err(ExtensionError::Quota { tag, asked, most });
+        }
     }
     Ok(())
 }

@@ -160,8 +160,8 @@ pub struct Quotas {
     pub vpc_connectors: u64,
     pub vpc_ingress_connections: u64,
     pub custom_domains_per_service: u64,
-    /// `MaxSize` of an auto scaling configuration.
-    pub instances_per_service: u32,
+    /// None: nobody has set it, so AWS's bounds `MaxSize` and nothing bounds what tags ask for beyond it.
+    pub instances_per_service: Option<u32>,
 }
 
 impl Default for Quotas {
@@ -176,12 +176,17 @@ impl Default for Quotas {
             vpc_connectors: 100,
             vpc_ingress_connections: 100,
             custom_domains_per_service: 500,
-            instances_per_service: 25,
+            instances_per_service: None,
         }
     }
 }
 
 impl Quotas {
+    /// The most that `MaxSize` of an auto scaling configuration may be.
+    pub fn max_size(&self) -> u32 {
+        self.instances_per_service.unwrap_or(AutoScaling::default().max_size)
+    }
+
     fn names(&self, kind: Kind) -> u64 {
         match kind {
             Kind::AutoScalingConfiguration => self.auto_scaling_configurations,

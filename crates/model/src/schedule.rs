@@ -211,6 +211,11 @@ impl Schedule {
         Answer { least: self.least(date, time), within: from..until }
     }
 
+    /// The most that it ever asks for.
+    pub fn most(&self) -> u32 {
+        self.entries.iter().map(|entry| entry.least).max().unwrap_or(0)
+    }
+
     fn least(&self, mut date: Date, mut until: (i8, i8)) -> Option<u32> {
         if self.entries.is_empty() {
             return None;

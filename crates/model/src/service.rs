@@ -50,10 +50,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// So many instances under this configuration where the load needs `wanted`. A service without any would not come back
-    /// by itself, so there is always one, be it asleep.
-    pub fn instances(&self, scaling: &Scaling, wanted: u32) -> u32 {
-        scaling.instances(extension::max_size(&self.tags), wanted)
+    /// So many instances under this configuration where the load needs `wanted` and the operator allows `quota`. A service
+    /// without any would not come back by itself, so there is always one, be it asleep.
+    pub fn instances(&self, scaling: &Scaling, wanted: u32, quota: Option<u32>) -> u32 {
+        scaling.instances(extension::max_size(&self.tags), wanted, quota)
     }
 
     /// What becomes of its instances while they have nothing to do, or are to cost no more.
@@ -343,9 +343,9 @@ pub struct Scaling {
 
 impl Scaling {
     /// As `Service::instances`, where a tag says `max_size` instead of MaxSize.
-    pub fn instances(&self, max_size: Option<u32>, wanted: u32) -> u32 {
-        let most = max_size.unwrap_or(self.max_size);
-        wanted.max(self.min_size).min(most.max(self.min_size)).max(1)
+    pub fn instances(&self, max_size: Option<u32>, wanted: u32, quota: Option<u32>) -> u32 {
+        let most = max_size.unwrap_or(self.max_size).max(self.min_size);
+        wanted.max(self.min_size).min(most).min(quota.unwrap_or(u32::MAX)).max(1)
     }
 }
 
@@ -430,10 +430,25 @@ mod tests {
         let mut service = fixture::service("web", fixture::image_config("registry.test/web:1"));
         assert_eq!(service.idle(), IdlePolicy::default());
         service.config.scaling.min_size = 0;
-        assert_eq!((service.idle().lowest, service.instances(&service.config.scaling, 0)), (Rung::Zero, 1));
+        assert_eq!(
+            (service.idle().lowest, service.instances(&service.config.scaling, 0, None)),
+            (Rung::Zero, 1)
+        );
         service.tags.insert(IDLE.tag.to_owned(), "freeze".to_owned());
         assert_eq!(service.idle().lowest, Rung::Frozen, "what is said wins");
         service.cap = Cap::Throttled;
         assert!(service.idle().is_capped);
+    }
+
+    #[test]
+    fn nothing_asks_for_more_instances_than_the_operator_allows() {
+        let mut service = fixture::service("web", fixture::image_config("registry.test/web:1"));
+        (service.config.scaling.min_size, service.config.scaling.max_size) = (6, 8);
+        let count =
+            |service: &Service, wanted, quota| service.instances(&service.config.scaling, wanted, quota);
+        assert_eq!([None, Some(7), Some(4)].map(|quota| count(&service, 20, quota)), [8, 7, 4]);
+        service.tags.insert("apron:max-size".to_owned(), "100".to_owned());
+        assert_eq!([None, Some(7), Some(4)].map(|quota| count(&service, 20, quota)), [20, 7, 4]);
+        assert_eq!([None, Some(7), Some(4)].map(|quota| count(&service, 0, quota)), [6, 6, 4]);
     }
 }

@@ -320,9 +320,8 @@ impl Reader<'_> {
         for (key, quota) in numbers {
             *quota = self.number(table, key, 0, QUOTA_MAX).unwrap_or(*quota);
         }
-        if let Some(number) = self.number(table, INSTANCES_KEY, 1, INSTANCES_MAX) {
-            quotas.instances_per_service = number as u32;
-        }
+        let instances = self.number(table, INSTANCES_KEY, 1, INSTANCES_MAX);
+        quotas.instances_per_service = instances.map(|number| number as u32);
         quotas
     }
 

@@ -70,6 +70,14 @@ fn rates_of_calls_are_read_and_the_example_shows_what_they_and_quotas_are_anyway
     assert_eq!((shown.throttling, shown.quotas), (Rates::default(), Quotas::default()));
 }
 
+/// AWS's bounds no tag; the same number does that somebody has written.
+#[test]
+fn a_quota_of_instances_is_one_that_is_written() {
+    let of = |text| file::parse(text).unwrap().quotas.instances_per_service;
+    assert_eq!((of("[quotas]\nservices = 3"), of("[quotas]\ninstances_per_service = 25")), (None, Some(25)));
+    assert!(problems("[quotas]\ninstances_per_service = 0")[0].contains("from 1 to 1000"));
+}
+
 #[test]
 fn who_stands_before_the_proxy_is_read() {
     let file = file::parse(

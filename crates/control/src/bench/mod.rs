@@ -200,6 +200,7 @@ impl Bench {
                 logs: logs.clone(),
                 hints: hints.clone(),
                 epoch: epoch.clone(),
+                instances_max: None,
                 paused: Paused::default(),
             },
             builds: Builds::new(Work {
@@ -228,7 +229,7 @@ impl Bench {
                 apps_domain: DOMAIN.to_owned(),
                 is_alive: Arc::new(is_alive),
                 known: Known::default(),
-                scale: Scale::default(),
+                scale: Scale::new(None),
                 due: Default::default(),
                 reader: Reader::new(Arc::clone(&driver)).1,
             },

@@ -271,7 +271,7 @@ impl Routes {
     }
 
     async fn mend_one(&self, service: &ServiceId, scale: Option<u32>) -> Result<(), StoreError> {
-        let mut draw = draw(self.clock.as_ref(), self.epoch.get());
+        let mut draw = draw(self.clock.as_ref(), self.epoch.get(), self.scale.instances_max);
         // An operation may have begun since its rows were read: the transaction decides.
         match self.store.slot_mend(service, scale, &mut draw).await {
             Ok(true) => {

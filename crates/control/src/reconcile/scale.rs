@@ -25,8 +25,9 @@ const REMEMBER_EVERY: Duration = Duration::from_secs(30);
 /// What could not be brought about, because an operation changes the instances itself, is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-#[derive(Default)]
 pub(crate) struct Scale {
+    /// No service is to have more; None where the operator has set no such quota.
+    pub(crate) instances_max: Option<u32>,
     watched: BTreeMap<ServiceId, Watched>,
     /// How long requests took, in seconds, of services that were watched: one that comes from zero has none to tell.
     known_s: BTreeMap<ServiceId, f64>,
@@ -40,6 +41,7 @@ pub(crate) struct Scale {
 #[derive(Default)]
 struct Rules {
     tags: ScaleTags,
+    quota: Option<u32>,
     /// What the schedule said last.
     answer: Option<Answer>,
 }
@@ -55,6 +57,11 @@ struct Watched {
 }
 
 impl Scale {
+    pub(crate) fn new(instances_max: Option<u32>) -> Scale {
+        let (watched, rules, on_use) = Default::default();
+        Scale { instances_max, watched, rules, on_use }
+    }
+
     /// Services that are to be looked at every `SAMPLE_MS`.
     pub(crate) fn watched(&self) -> impl Iterator<Item = &ServiceId> {
         self.watched.keys()
@@ -91,8 +98,9 @@ impl Scale {
         }
         let rules = self.rules.entry(service.id.clone()).or_default();
         if rules.tags != tags {
-            *rules = Rules { tags, answer: None };
+            *rules = Rules { tags, ..Rules::default() };
         }
+        rules.quota = self.instances_max;
         rules.instances(service, service.wanted) != rules.policy(service, wall).min
     }
 
@@ -183,7 +191,7 @@ impl Watched {
 impl Rules {
     /// So many instances where the load needs `wanted`.
     fn instances(&self, service: &Service, wanted: u32) -> u32 {
-        service.config.scaling.instances(self.tags.max_size, wanted)
+        service.config.scaling.instances(self.tags.max_size, wanted, self.quota)
     }
 
     /// Instances that there are at least by the clock.
@@ -258,7 +266,7 @@ mod tests {
             config.scaling.max_size = 3;
             let service = Service { active: Some(1), ..fixture::service("web", config) };
             let mut world = World {
-                scale: Scale::default(),
+                scale: Scale::new(None),
                 service,
                 slots: Vec::new(),
                 load: Load::default(),
@@ -426,6 +434,21 @@ mod tests {
         assert_eq!(world.look(SAMPLE_MS), None, "nor by the clock");
         world.service.cap = Cap::Below;
         assert_eq!(world.look(SAMPLE_MS), Some(3));
+    }
+
+    #[test]
+    fn the_operator_bounds_what_load_and_clock_ask_for() {
+        let mut world = World::new();
+        world.scale.instances_max = Some(2);
+        world.service.tags.insert("apron:max-size".to_owned(), "100".to_owned());
+        world.load = Load { arrived: 90, in_flight: 10, waiting: 80, ..Load::default() };
+        assert_eq!(world.look(SAMPLE_MS), Some(2));
+        let mut world = World::new();
+        world.scale.instances_max = Some(2);
+        world.service.tags.insert("apron:min-size-schedule".to_owned(), "* * * * * = 3".to_owned());
+        assert_eq!(world.look(SAMPLE_MS), Some(2));
+        world.has(2);
+        assert!(!world.take(), "it is at rest");
     }
 
     /// Without a request: a worker that is kept awake, say.

@@ -211,6 +211,14 @@ impl Rig {
         self.routes.look_at_load(false).await.unwrap();
     }
 
+    /// The operator allows so many instances of each service whose row is read after this.
+    pub(super) fn allow(&mut self, instances_max: u32) {
+        let quota = Some(instances_max);
+        self.control.platform.quotas.instances_per_service = quota;
+        (self.control.engine.instances_max, self.control.routes.scale.instances_max) = (quota, quota);
+        self.wished_max = Some(instances_max as usize);
+    }
+
     /// Instances of a service that are to run, and those that do.
     pub(super) async fn instances(&self, service: &ServiceId) -> (usize, usize) {
         let slots = self.store.slot_list(service).await.unwrap();
@@ -337,14 +345,14 @@ impl Rig {
     }
 
     fn draw(&self) -> Draw {
-        crate::engine::draw(self.clock.as_ref(), 0)
+        crate::engine::draw(self.clock.as_ref(), 0, self.engine.instances_max)
     }
 }
 
 /// A new service and its first operation, of this moment.
 pub(super) fn new_service(name: &str, config: ServiceConfig) -> (Service, Operation) {
     let clock = ManualClock::new(Timestamp(1));
-    service_of(crate::engine::draw(&clock, 0), name, config)
+    service_of(crate::engine::draw(&clock, 0, None), name, config)
 }
 
 fn service_of(mut draw: Draw, name: &str, config: ServiceConfig) -> (Service, Operation) {

@@ -86,6 +86,31 @@ async fn a_deployment_brings_as_many_as_are_needed() {
     assert_eq!(rig.service(&service).await.active, Some(2));
 }
 
+/// Also what the rows of an earlier control ask for.
+#[tokio::test]
+async fn nobody_gets_more_instances_than_the_operator_allows() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let (service, _) = serving(&mut rig).await;
+    rig.load(&service, BURST).await;
+    until(&mut rig, &service, 3).await;
+    drop(rig);
+    let mut rig = bench.start().await;
+    rig.allow(2);
+    until(&mut rig, &service, 2).await;
+    rig.load(&service, Load { arrived: 80, waiting: 60, ..BURST }).await;
+    for _ in 0..20 {
+        rig.round().await;
+    }
+    assert_eq!(rig.instances(&service).await, (2, 2));
+    // Of a second set no more either.
+    let mut more = small(GOOD);
+    more.scaling.min_size = 3;
+    let (other, created) = rig.create("other", more).await;
+    assert_eq!(rig.settle(&created).await.status, OperationStatus::Succeeded);
+    assert_eq!(rig.instances(&other).await, (2, 2));
+}
+
 #[tokio::test]
 async fn a_schedule_acts_when_its_time_comes() {
     let bench = Bench::new();

@@ -351,3 +351,23 @@ async fn a_schedule_that_never_comes_is_refused() {
     let update = operation_id(&ask(&rig, &id, "UpdateService", url(BETTER)).await.unwrap());
     assert_eq!(rig.settle(&update).await.status, OperationStatus::Succeeded);
 }
+
+#[tokio::test]
+async fn a_tag_beyond_the_quota_of_instances_is_refused() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let id = running(&mut rig).await;
+    let tags =
+        |key: &str, value: &str| json!({ "ResourceArn": arn(&id), "Tags": [{ "Key": key, "Value": value }] });
+    rig.call("TagResource", tags("apron:max-size", "1000")).await.unwrap();
+    rig.allow(5);
+    for (key, value) in [("apron:max-size", "6"), ("apron:min-size-schedule", "0 7 * * * = 6")] {
+        let refused = rig.call("TagResource", tags(key, value)).await.unwrap_err();
+        assert_eq!(refused.code, "InvalidRequestException");
+        let says = format!("'{key}' asks for 6 instances, and a service may have 5: instances_per_service");
+        assert!(refused.message.contains(&says), "{refused}");
+    }
+    // One that was there before hinders no other, and can be taken back.
+    rig.call("TagResource", tags("apron:min-size-schedule", "0 7 * * * = 5")).await.unwrap();
+    rig.call("TagResource", tags("apron:max-size", "5")).await.unwrap();
+}

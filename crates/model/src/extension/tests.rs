@@ -137,16 +137,37 @@ fn refuses_what_would_do_nothing() {
 #[test]
 fn a_call_sets_no_time_that_never_comes() {
     let never = tags(&[("apron:min-size-schedule", "0 7 * * * = 2; 0 0 30 2 * = 1")]);
-    let error = admit(&never, &tags(&[])).unwrap_err().to_string();
+    let error = admit(&never, &tags(&[]), None).unwrap_err().to_string();
     let expect = "the tag 'apron:min-size-schedule' has a schedule in which '0 0 30 2 * = 1' never comes: no month of \
                   '2' has a day of '30'; name one up to 29";
     assert_eq!(error, expect);
     assert!(read(&never).is_ok() && scale(&never).least.is_some());
     let mut more = never.clone();
     more.insert("apron:max-size".to_owned(), "40".to_owned());
-    assert_eq!(admit(&more, &never), Ok(()));
+    assert_eq!(admit(&more, &never, None), Ok(()));
     assert_eq!((max_size(&more), max_size(&never)), (Some(40), None));
-    assert!(admit(&tags(&[("apron:max-size", "0")]), &never).is_err());
+    assert!(admit(&tags(&[("apron:max-size", "0")]), &never, None).is_err());
+}
+
+#[test]
+fn a_call_asks_for_no_more_instances_than_the_operator_allows() {
+    let [most, least] = ["apron:max-size", "apron:min-size-schedule"];
+    for (tag, value, quota, refused) in [
+        (most, "1000", None, None),
+        (most, "50", Some(50), None),
+        (most, "51", Some(50), Some(51)),
+        (least, "0 7 * * * = 1000", None, None),
+        (least, "0 7 * * * = 3; 0 19 * * * = 6; 0 20 * * * = 1", Some(5), Some(6)),
+    ] {
+        let new = tags(&[(tag, value)]);
+        let expect = refused.map(|asked| ExtensionError::Quota { tag, asked, most: quota.unwrap_or(0) });
+        assert_eq!(admit(&new, &tags(&[]), quota).err(), expect, "{tag}={value}");
+        assert_eq!(admit(&new, &new, quota), Ok(()), "it was there before the quota");
+    }
+    let error = ExtensionError::Quota { tag: most, asked: 51, most: 50 }.to_string();
+    let expect = "the tag 'apron:max-size' asks for 51 instances, and a service may have 50: instances_per_service under \
+                  [quotas] of the configuration file";
+    assert_eq!(error, expect);
 }
 
 #[test]

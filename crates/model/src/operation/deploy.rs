@@ -294,7 +294,8 @@ fn start(mut changes: Changes<'_>, number: RevisionNumber, draw: &mut Draw) -> A
     if rolls {
         changes.service.wanted = taken_over;
     }
-    let wanted = if rolls { 1 } else { rolling::within(&changes.service, taken_over, revision.as_ref()) };
+    let wanted =
+        if rolls { 1 } else { rolling::within(&changes.service, taken_over, revision.as_ref(), draw) };
     let count = wanted.saturating_sub(changes.view.running(Some(number)).count());
     for _ in 0..count {
         changes.writes.push(new_slot(changes.view, number, draw));
@@ -342,7 +343,7 @@ fn starting(view: &View, deadline: Timestamp, hindered: Option<Timestamp>, draw:
         Verdict::Healthy => {
             let revision = view.revision(view.service.candidate);
             let taken_over = rolling::taken_over(&view.service, &view.slots);
-            let due = rolling::within(&view.service, taken_over, revision);
+            let due = rolling::within(&view.service, taken_over, revision, draw);
             let there = view.running(view.service.candidate).count();
             match (view.service.candidate, due.saturating_sub(there)) {
                 (Some(number), lacking @ 1..) => {
@@ -358,7 +359,7 @@ fn starting(view: &View, deadline: Timestamp, hindered: Option<Timestamp>, draw:
                 _ => route(view, draw),
             }
         }
-        Verdict::Hindered { fault, .. } if fault.lacks_memory() && rolling::may_help(view) => {
+        Verdict::Hindered { fault, .. } if fault.lacks_memory() && rolling::may_help(view, draw) => {
             rolling::instead(view, &fault, draw)
         }
         verdict => {
@@ -400,7 +401,7 @@ pub(super) fn not_yet(
     match verdict {
         Verdict::Failed(fault) => undo::fail(view, fault, draw),
         Verdict::Hindered { fault, .. } if draw.now >= deadline => {
-            undo::fail(view, failure::without_room(view, fault), draw)
+            undo::fail(view, failure::without_room(view, fault, draw), draw)
         }
         Verdict::Hindered { tries, fault } => match hindered {
             None => {
@@ -412,7 +413,7 @@ pub(super) fn not_yet(
             Some(since) => {
                 let until = since + Duration::from_millis(limits::START_HINDERED_MS);
                 match (tries >= limits::START_TRIES_MAX, draw.now >= until) {
-                    (true, true) => undo::fail(view, failure::without_room(view, fault), draw),
+                    (true, true) => undo::fail(view, failure::without_room(view, fault, draw), draw),
                     (true, false) => Advance::wait(until.min(deadline)),
                     (false, _) => Advance::wait(deadline),
                 }

@@ -147,12 +147,12 @@ pub(super) fn has_memory(slot: &Slot) -> bool {
 }
 
 /// The fault of a machine that has too little memory for a deployment, with what helps where nothing gives way.
-pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
+pub(super) fn without_room(view: &View, fault: Fault, draw: &Draw) -> Fault {
     let candidate = view.service.candidate.filter(|number| view.service.active != Some(*number));
     let Some(candidate) = candidate.filter(|_| fault.lacks_memory()) else { return fault };
-    let target = rolling::wanted(&view.service, view.revision(Some(candidate)));
+    let target = rolling::wanted(&view.service, view.revision(Some(candidate)), draw);
     let found = view.running(Some(candidate)).filter(|slot| has_memory(slot)).count();
-    let what = match (Exchange::of(view, candidate).have_memory(), found) {
+    let what = match (Exchange::of(view, candidate, draw).have_memory(), found) {
         // With fewer new ones it would be the same.
         (1, 0) => "The only instance that has memory would have to stop first: free memory, give instances less of it, \
                    or pause the service, update it and resume it."
@@ -160,8 +160,8 @@ pub(super) fn without_room(view: &View, fault: Fault) -> Fault {
         (0, 0) => return fault,
         _ if target == 1 => return fault,
         _ => {
-            let least = view.revision(Some(candidate)).map_or(1, |one| view.service.instances(&one.config.scaling, 0));
-            let (whose, or) = match target > usize::try_from(least).unwrap_or(usize::MAX) {
+            let least = rolling::within(&view.service, 0, view.revision(Some(candidate)), draw);
+            let (whose, or) = match target > least {
                 true => ("that take the place of as many others", "or wait for less load"),
                 false => ("that MinSize asks for", "or lower MinSize"),
             };

@@ -66,8 +66,9 @@ impl<'a> Exchange<'a> {
         Exchange { to, target, coming, going, leaving, back }
     }
 
-    pub(super) fn of(view: &'a View, to: RevisionNumber) -> Exchange<'a> {
-        Exchange::new(&view.slots, view.service.active, to, wanted(&view.service, view.revision(Some(to))))
+    pub(super) fn of(view: &'a View, to: RevisionNumber, draw: &Draw) -> Exchange<'a> {
+        let target = wanted(&view.service, view.revision(Some(to)), draw);
+        Exchange::new(&view.slots, view.service.active, to, target)
     }
 
     /// So many of those that go are one too many, once all that come serve.
@@ -226,8 +227,8 @@ pub fn mend(
     if service.state != State::Running || service.active != Some(active.number) {
         return mending;
     }
-    let target = within(service, scale.unwrap_or(service.wanted), Some(active));
-    let grows = target > wanted(service, Some(active));
+    let target = within(service, scale.unwrap_or(service.wanted), Some(active), draw);
+    let grows = target > wanted(service, Some(active), draw);
     if step.is_some_and(|step| !step.leaves_instances_alone() || !grows) {
         return mending;
     }
@@ -277,14 +278,15 @@ pub fn mend(
 }
 
 /// So many instances a revision is to have between operations, and when instances changed places one by one: what the load
-/// of its service needs, as far as its configuration allows.
-pub(super) fn wanted(service: &Service, revision: Option<&Revision>) -> usize {
-    within(service, service.wanted, revision)
+/// of its service needs, as far as its configuration and the operator allow.
+pub(super) fn wanted(service: &Service, revision: Option<&Revision>, draw: &Draw) -> usize {
+    within(service, service.wanted, revision, draw)
 }
 
 /// The same where the load needs so many.
-pub(super) fn within(service: &Service, need: u32, revision: Option<&Revision>) -> usize {
-    let count = revision.map_or(1, |revision| service.instances(&revision.config.scaling, need));
+pub(super) fn within(service: &Service, need: u32, revision: Option<&Revision>, draw: &Draw) -> usize {
+    let quota = draw.instances_max;
+    let count = revision.map_or(1, |revision| service.instances(&revision.config.scaling, need, quota));
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
@@ -304,18 +306,18 @@ pub(super) fn is_asked(view: &View, number: RevisionNumber) -> bool {
 }
 
 /// Whether some instances of the old revision have gone for the sake of new ones.
-pub(super) fn has_begun(view: &View, old: RevisionNumber) -> bool {
-    view.running(Some(old)).count() < wanted(&view.service, view.revision(Some(old)))
+pub(super) fn has_begun(view: &View, old: RevisionNumber, draw: &Draw) -> bool {
+    view.running(Some(old)).count() < wanted(&view.service, view.revision(Some(old)), draw)
 }
 
 /// Whether one by one there may be room where for a whole second set there is none.
-pub(super) fn may_help(view: &View) -> bool {
+pub(super) fn may_help(view: &View, draw: &Draw) -> bool {
     let Some(number) = view.service.candidate.filter(|number| view.service.active != Some(*number)) else {
         return false;
     };
-    match Exchange::of(view, number).have_memory() {
+    match Exchange::of(view, number, draw).have_memory() {
         0 => false,
-        1 => wanted(&view.service, view.revision(Some(number))) > 1,
+        1 => wanted(&view.service, view.revision(Some(number)), draw) > 1,
         2.. => true,
     }
 }
@@ -343,7 +345,7 @@ pub(super) fn forward(
     let Some(to) = view.service.candidate else {
         return undo::fail(view, Fault::permanent("The row of the service names no new revision."), draw);
     };
-    let exchange = Exchange::of(view, to);
+    let exchange = Exchange::of(view, to, draw);
     let verdict = failure::judge(view, Some(to), draw);
     match &verdict {
         Verdict::Healthy => return next(view, &exchange, deadline, draw),
@@ -424,7 +426,7 @@ pub(super) fn turn_back(mut changes: Changes<'_>, old: RevisionNumber, draw: &Dr
 
 pub(super) fn back(view: &View, deadline: Timestamp, draw: &mut Draw) -> Advance {
     let Some(to) = view.service.active else { return undo::restore_routes(Changes::new(view, draw), draw) };
-    let exchange = Exchange::of(view, to);
+    let exchange = Exchange::of(view, to, draw);
     let missing = exchange.target.saturating_sub(exchange.coming.len());
     let verdict = failure::judge(view, Some(to), draw);
     let come = matches!(verdict, Verdict::Healthy);

@@ -43,7 +43,7 @@ pub(super) fn fail(view: &View, fault: Fault, draw: &mut Draw) -> Advance {
     changes
         .writes
         .extend(deploy::forgotten_revisions(view, old, view.service.previous).map(Write::RevisionForget));
-    if let Some(old) = old.filter(|old| goes_on && rolling::has_begun(view, *old)) {
+    if let Some(old) = old.filter(|old| goes_on && rolling::has_begun(view, *old, draw)) {
         return rolling::turn_back(changes, old, draw);
     }
     let is_routing = matches!(view.operation.step, Step::Routing { .. });
@@ -54,7 +54,7 @@ pub(super) fn fail(view: &View, fault: Fault, draw: &mut Draw) -> Advance {
     if let Some(old) = old.filter(|_| goes_on && !is_routing) {
         // Others serve beside old ones that do not, until `mend` lets them go.
         routed.sort_by_key(|slot| slot.serves());
-        routed.truncate(routed.len().saturating_sub(Exchange::of(view, old).lacking()));
+        routed.truncate(routed.len().saturating_sub(Exchange::of(view, old, draw).lacking()));
     }
     if routed.is_empty() && !is_routing {
         return taken_back(changes, draw);

@@ -81,10 +81,10 @@ impl Body {
                         "MinSize {min_size} is more than MaxSize {max_size}; it may be as much at most."
                     ));
                 }
-                if *max_size > quotas.instances_per_service {
+                if *max_size > quotas.max_size() {
                     return invalid(format!(
                         "MaxSize {max_size} is more than a service may have: {}, by [quotas] of the configuration file.",
-                        quotas.instances_per_service
+                        quotas.max_size()
                     ));
                 }
                 Ok(())

@@ -103,6 +103,9 @@ fn bodies_are_checked() {
     assert!(check(scaling(3, 2)).unwrap_err().contains("MinSize 3 is more than MaxSize 2"));
     assert!(check(scaling(1, 26)).unwrap_err().contains("quota"));
     assert_eq!(check(scaling(0, 1)), Ok(()));
+    let quotas = Quotas { instances_per_service: Some(40), ..quotas };
+    let most = |max_size| scaling(1, max_size).check(&quotas);
+    assert!(most(40).is_ok() && most(41).unwrap_err().to_string().contains("may have: 40"));
     let connector = |subnets: &[&str], groups: &[&str]| {
         let own = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
         check(Body::VpcConnector(VpcConnector { subnets: own(subnets), security_groups: own(groups) }))

@@ -22,7 +22,7 @@ pub(super) async fn create(
     let number =
         |number: Option<i32>, default| number.map_or(default, |number| u32::try_from(number).unwrap_or(0));
     let min_size = number(input.min_size, default.min_size);
-    let quota = context.platform.quotas.instances_per_service;
+    let quota = context.platform.quotas.max_size();
     let body = Body::AutoScalingConfiguration(AutoScaling {
         max_concurrency: number(input.max_concurrency, default.max_concurrency),
         min_size,

@@ -5,7 +5,7 @@ use super::{arn, connection, input, view, vpc_ingress_connection};
 use crate::api::call::Context;
 use crate::api::{failure, page};
 use apron_images::registry::reference;
-use apron_model::extension;
+use apron_model::extension::{self, ExtensionError};
 use apron_model::ids::{OperationId, ServiceId};
 use apron_model::manifest;
 use apron_model::operation::{self, Call, CallError, Called, Operation, OperationKind};
@@ -43,7 +43,11 @@ pub(super) async fn create(
     check_connection(context, &input).await?;
     let new = source::new_service(&name, tags, &input, &scaling, &context.platform.names.account)
         .map_err(failure::input)?;
-    extension::admit(&new.tags, &BTreeMap::new()).map_err(|error| failure::invalid(format!("{error}.")))?;
+    let instances_max = context.platform.quotas.instances_per_service;
+    extension::admit(&new.tags, &BTreeMap::new(), instances_max).map_err(|error| match error {
+        ExtensionError::Quota { .. } => failure::quota(format!("{error}.")),
+        error => failure::invalid(format!("{error}.")),
+    })?;
 
     let mut draw = context.platform.draw();
     let mut service = Service {

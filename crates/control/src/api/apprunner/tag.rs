@@ -93,6 +93,7 @@ async fn of_service(
     change: impl FnOnce(&str, &Tags) -> Result<Tags, String> + Send,
 ) -> Result<(), Error> {
     let service = lookup(context, arn).await?;
+    let instances_max = context.platform.quotas.instances_per_service;
     let changed = context
         .platform
         .store
@@ -101,7 +102,8 @@ async fn of_service(
                 return Err(service::not_found(arn));
             }
             let tags = change("service", &service.tags).map_err(failure::invalid)?;
-            extension::admit(&tags, &service.tags).map_err(|error| failure::invalid(format!("{error}.")))?;
+            extension::admit(&tags, &service.tags, instances_max)
+                .map_err(|error| failure::invalid(format!("{error}.")))?;
             service.tags = tags;
             Ok(())
         })

@@ -34,6 +34,38 @@ fn a_deployment_takes_over_the_instances_that_the_load_has() {
     }
 }
 
+/// Whatever the configuration and tags say, the row remembers, and the load needs; and what is there already goes.
+#[test]
+fn nobody_gets_more_instances_than_the_operator_allows() {
+    let mut rows = Rows::admitted(State::Running, OperationKind::UpdateService, asked());
+    rows.tag("apron:max-size", "100");
+    let service = Service { operation: None, wanted: 50, ..rows.view.service.clone() };
+    let mut active = rows.view.revision(Some(1)).unwrap().clone();
+    active.config.scaling.min_size = 5;
+    let mut slots = rows.view.slots.clone();
+    for (quota, scale, missing) in [
+        (None, None, 49),
+        (Some(60), None, 49),
+        (Some(4), None, 3),
+        (Some(4), Some(90), 3),
+        (Some(4), Some(0), 3),
+    ] {
+        let mut draw = rows.draw();
+        draw.instances_max = quota;
+        let mending = mend(&service, &active, &slots, None, scale, &mut draw);
+        assert_eq!(mending.slots.len(), missing, "{quota:?} {scale:?}");
+    }
+    for number in 1..7 {
+        let mut slot = fixture::slot(&service, 1, number);
+        slot.fact = Some(fixture::healthy(&slot));
+        slots.push(slot);
+    }
+    let mut draw = rows.draw();
+    draw.instances_max = Some(4);
+    let mending = mend(&service, &active, &slots, None, None, &mut draw);
+    assert_eq!((mending.slots.len(), mending.wishes.len()), (0, 3));
+}
+
 /// How many there may be is nothing that an instance knows of.
 #[test]
 fn another_auto_scaling_configuration_starts_nothing_anew() {
