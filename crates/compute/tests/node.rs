@@ -355,7 +355,8 @@ async fn instances_outlive_the_node() {
     let mut world = World::new();
     let spec = world.spec("b1", &["serve"]);
     world.client.ensure(&spec).await.unwrap();
-    let address = world.healthy("b1").await.address.unwrap();
+    let seen = world.healthy("b1").await;
+    let address = seen.address.unwrap();
     let before = get(address, "/").unwrap();
 
     // The fact that it is healthy reaches the disk a moment after it is told.
@@ -374,8 +375,8 @@ async fn instances_outlive_the_node() {
     world.start();
     let adopted = world.observed("b1").await.unwrap();
     assert_eq!(
-        (adopted.health, adopted.address),
-        (Health::Healthy, Some(address)),
+        (adopted.health, adopted.address, adopted.waterfall),
+        (Health::Healthy, Some(address), seen.waterfall),
         "healthy from the first list"
     );
     assert_eq!(get(address, "/").unwrap(), before, "adopted, not restarted");

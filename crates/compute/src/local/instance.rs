@@ -102,6 +102,7 @@ impl Instance {
         began: Instant,
     ) -> Instance {
         let (events_to, events) = mpsc::channel(EVENTS_MAX);
+        let waterfall = wanted.waterfall.unwrap_or_default();
         Instance {
             machine,
             wanted,
@@ -116,7 +117,7 @@ impl Instance {
             events_to,
             work: JoinSet::new(),
             began,
-            waterfall: Waterfall::default(),
+            waterfall,
             backoff_ms: BACKOFF_MS_MIN,
             watch: None,
             place: None,
@@ -177,7 +178,7 @@ impl Instance {
             Order::End { run, reason } => self.end(run, reason),
             Order::Sleep => self.sleep().await,
             Order::Wake => self.wake().await,
-            Order::Answered(at) => self.answered(at),
+            Order::Answered(at) => self.answered(at).await,
         }
     }
 
@@ -300,6 +301,8 @@ impl Instance {
         self.size = Some(self.wanted.spec.size);
         self.end_reason = None;
         self.waterfall = Waterfall::default();
+        // Whatever is written next is written of this start.
+        self.wanted.waterfall = None;
         // Who sleeps is as good as running.
         if !self.rises {
             self.show(|shown| {
@@ -376,8 +379,7 @@ impl Instance {
         }
         match &self.place {
             Some(place) => place.started(Limits::of(self.size.unwrap_or(self.wanted.spec.size))),
-            // The birth of one that was found running was not seen.
-            None => self.enrol(health == Health::Healthy, self.waterfall.exec_ms.is_some()),
+            None => self.enrol(health == Health::Healthy, self.is_new()),
         }
         let id = &self.wanted.spec.id;
         if self.watch.is_none() {
@@ -444,12 +446,10 @@ impl Instance {
             }
             health::News::Health(health) => bounded(health),
         };
-        // An adopted container's birth was not seen.
-        let seen = self.waterfall.exec_ms.is_some() && self.waterfall.healthy_ms.is_none();
-        if health == Health::Healthy && seen {
+        if health == Health::Healthy && self.is_new() {
             self.waterfall.healthy_ms = Some(elapsed);
         }
-        let next = self.wanted.with_health(&health);
+        let next = self.wanted.with_health(&health, &self.waterfall);
         // Before anything else: somebody may be waiting for it.
         if let Some(place) = &self.place {
             place.hears(&health, &self.waterfall);
@@ -466,6 +466,11 @@ impl Instance {
             self.keep_if_possible(next).await;
         }
         drop(alive);
+    }
+
+    /// It has not been healthy since this node started it. The birth of one that was found running was not seen.
+    fn is_new(&self) -> bool {
+        self.waterfall.exec_ms.is_some() && self.waterfall.healthy_ms.is_none()
     }
 
     /// Shows the stages of a start that is shown.
@@ -487,7 +492,8 @@ impl Instance {
 
     /// What the checks said of a container that has ended says nothing of the next one.
     async fn forget_verdict(&mut self) {
-        if let Some(next) = self.wanted.with_health(&Health::Starting { hint: None }) {
+        let starting = Health::Starting { hint: None };
+        if let Some(next) = self.wanted.with_health(&starting, &Waterfall::default()) {
             self.keep_if_possible(next).await;
         }
     }

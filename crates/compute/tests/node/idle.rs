@@ -378,6 +378,8 @@ async fn an_instance_without_a_process_is_started_by_who_asks() {
     // The next node knows that it sleeps, and wakes it likewise.
     for round in 0..2 {
         world.nothing_runs("n1", &asker);
+        let start = world.observed("n1").await.unwrap().waterfall;
+        assert!(start.healthy_ms.is_some(), "{start:?}");
         if round == 0 {
             world.kill()
         } else {
@@ -388,6 +390,7 @@ async fn an_instance_without_a_process_is_started_by_who_asks() {
         std::thread::sleep(Duration::from_millis(300));
         assert_eq!(asker.slots.wakefulness(), Wakefulness::Asleep);
         assert_eq!(world.memory_mib("n1"), None, "a node that starts wakes nobody");
+        assert_eq!(world.observed("n1").await.unwrap().waterfall, start);
         asker.wake();
         boot(&asker);
     }

@@ -2,6 +2,7 @@
 
 use super::birth;
 use super::state::{Adopted, Event, State};
+use super::wanted::Wanted;
 use super::{BACKOFF_MS_MIN, Instance, STABLE, send};
 use crate::local::container::cgroup::Limits;
 use crate::local::ladder::{Enrolment, Place};
@@ -75,7 +76,8 @@ impl Instance {
         }
         self.rises = false;
         let starting = Health::Starting { hint: None };
-        let mut next = self.wanted.with_health(&starting).unwrap_or_else(|| self.wanted.clone());
+        let next = self.wanted.with_health(&starting, &self.waterfall);
+        let mut next = next.unwrap_or_else(|| self.wanted.clone());
         next.asleep = true;
         self.keep_if_possible(next).await;
         self.terminate(alive, self.wanted.spec.stop_grace_ms);
@@ -111,6 +113,8 @@ impl Instance {
     /// What a node finds of one that was to sleep, or slept, when the node before it ended.
     pub(super) fn sleeps(&mut self, found: Adopted) {
         self.place = Some(self.machine.ladder.enrol_asleep(self.enrolment(false)));
+        let waterfall = self.waterfall;
+        self.show(|shown| shown.waterfall = waterfall);
         self.is_as_good_as_running();
         match found {
             Adopted::Alive(alive) => {
@@ -173,13 +177,21 @@ impl Instance {
         }
     }
 
-    /// Who it was started for has been answered.
-    pub(super) fn answered(&mut self, at: Instant) {
-        let elapsed = u32::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u32::MAX);
-        if self.waterfall.healthy_ms.is_some() && self.waterfall.first_byte_ms.is_none() {
-            self.waterfall.first_byte_ms = Some(elapsed);
-            self.show_stages();
+    /// Its first answer since its start has begun. That is kept before it is shown: what is seen stays so with the next
+    /// node. Of one that goes down to zero it is kept when it does: many may be started at once.
+    pub(super) async fn answered(&mut self, at: Instant) {
+        if self.waterfall.healthy_ms.is_none() || self.waterfall.first_byte_ms.is_some() {
+            return;
         }
+        let elapsed = u32::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u32::MAX);
+        self.waterfall.first_byte_ms = Some(elapsed);
+        let next = Wanted { waterfall: Some(self.waterfall), ..self.wanted.clone() };
+        if next.spec.idle.lowest == Rung::Zero {
+            self.wanted = next;
+        } else {
+            self.keep_if_possible(next).await;
+        }
+        self.show_stages();
     }
 
     async fn keep_asleep(&mut self, asleep: bool) {

@@ -3,7 +3,7 @@
 
 use crate::local::durable;
 use apron_model::ids::InstanceId;
-use apron_model::instance::{Health, InstanceSpec};
+use apron_model::instance::{Health, InstanceSpec, Waterfall};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::Ipv4Addr;
@@ -28,6 +28,9 @@ pub struct Wanted {
     /// It had failed its checks instead, and why when it began to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,
+    /// How the start of what is running went, or of what ran last where it is asleep. None: that was never healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waterfall: Option<Waterfall>,
     /// It has no process because nothing was to do for it: the next request starts it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asleep: bool,
@@ -44,9 +47,20 @@ pub struct Removing {
 impl Wanted {
     pub fn new(spec: InstanceSpec, address: Ipv4Addr) -> Wanted {
         let layers = Vec::new();
-        let (healthy, failing) = (false, None);
-        let (asleep, removing) = (false, None);
-        Wanted { version: VERSION, spec, address, layers, restarts: 0, healthy, failing, asleep, removing }
+        let (healthy, failing, waterfall) = (false, None, None);
+        let (restarts, asleep, removing) = (0, false, None);
+        Wanted {
+            version: VERSION,
+            spec,
+            address,
+            layers,
+            restarts,
+            healthy,
+            failing,
+            waterfall,
+            asleep,
+            removing,
+        }
     }
 
     /// What the checks of the running container said when this was written. Who watches it anew goes on from there.
@@ -58,15 +72,17 @@ impl Wanted {
         }
     }
 
-    /// The same with what they say now. None: that is said already; another reason for failing is not kept.
-    pub fn with_health(&self, health: &Health) -> Option<Wanted> {
+    /// The same with what they say now, and how the start went. None: they say so already; another reason for failing is
+    /// not kept.
+    pub fn with_health(&self, health: &Health, waterfall: &Waterfall) -> Option<Wanted> {
         let (healthy, failing) = match health {
             Health::Healthy => (true, None),
             Health::Unhealthy { reason } => (false, Some(reason.clone())),
             Health::Starting { .. } => (false, None),
         };
         let same = (healthy, failing.is_some()) == (self.healthy, self.failing.is_some());
-        (!same).then(|| Wanted { healthy, failing, ..self.clone() })
+        let waterfall = waterfall.healthy_ms.is_some().then_some(*waterfall);
+        (!same).then(|| Wanted { healthy, failing, waterfall, ..self.clone() })
     }
 }
 
@@ -228,20 +244,42 @@ pub(crate) mod tests {
     #[test]
     fn a_verdict_outlives_the_node() {
         let fails = |reason: &str| Health::Unhealthy { reason: reason.to_owned() };
+        let none = Waterfall::default();
         let new = Wanted::new(spec("a1"), Ipv4Addr::new(10, 213, 0, 2));
         assert_eq!(new.health(), Health::Starting { hint: None });
-        assert_eq!(new.with_health(&Health::Starting { hint: Some("nothing listens".into()) }), None);
+        assert_eq!(new.with_health(&Health::Starting { hint: Some("nothing listens".into()) }, &none), None);
         let mut wanted = new.clone();
         for health in [Health::Healthy, fails("no answer"), Health::Healthy, fails("status 500")] {
-            wanted = wanted.with_health(&health).unwrap();
-            assert_eq!(wanted.with_health(&health), None);
+            wanted = wanted.with_health(&health, &none).unwrap();
+            assert_eq!(wanted.with_health(&health, &none), None);
             let text = serde_json::to_string(&wanted).unwrap();
             wanted = serde_json::from_str(&text).unwrap();
             assert_eq!(wanted.health(), health);
         }
-        assert_eq!(wanted.with_health(&fails("status 503")), None, "each answer would be written");
+        assert_eq!(wanted.with_health(&fails("status 503"), &none), None, "each answer would be written");
         // What starts anew has no verdict yet.
-        assert_eq!(wanted.with_health(&Health::Starting { hint: None }), Some(new));
+        assert_eq!(wanted.with_health(&Health::Starting { hint: None }, &none), Some(new));
+    }
+
+    #[test]
+    fn how_a_start_went_is_kept_with_the_verdict() {
+        let new = Wanted::new(spec("a1"), Ipv4Addr::new(10, 213, 0, 2));
+        let older = serde_json::to_string(&new).unwrap();
+        assert!(!older.contains("waterfall"), "{older}");
+        assert_eq!(serde_json::from_str::<Wanted>(&older).unwrap(), new);
+        // As long as it is not over it is not known how it went.
+        let begun = Waterfall { exec_ms: Some(20), ..Waterfall::default() };
+        let fails = Health::Unhealthy { reason: "status 500".to_owned() };
+        assert_eq!(new.with_health(&fails, &begun).unwrap().waterfall, None);
+        let over = Waterfall { healthy_ms: Some(40), first_byte_ms: Some(41), ..begun };
+        let mut wanted = new.with_health(&Health::Healthy, &over).unwrap();
+        let text = serde_json::to_string(&wanted).unwrap();
+        wanted = serde_json::from_str(&text).unwrap();
+        assert_eq!((wanted.health(), wanted.waterfall), (Health::Healthy, Some(over)));
+        wanted = wanted.with_health(&fails, &over).unwrap();
+        assert_eq!(wanted.waterfall, Some(over), "of the same start");
+        let anew = wanted.with_health(&Health::Starting { hint: None }, &Waterfall::default());
+        assert_eq!(anew, Some(new));
     }
 
     #[test]
