@@ -46,7 +46,7 @@ pub enum ToNode {
     Wake(u64),
     /// No connection to it is kept open by this loop.
     Closed(u64),
-    /// After its start the instance has begun its first answer.
+    /// The instance has begun its first answer since a start.
     Answered(u64),
 }
 
@@ -55,7 +55,7 @@ pub enum ToNode {
 pub enum FromNode {
     /// The instance serves.
     Awake(u64),
-    /// It was started for that, and so it went. `Awake` follows.
+    /// It was started, and so that went. Loops that wait for it hear `Awake` next; where none does, all of them hear this.
     Started(u64, Stages),
     /// It cannot be woken at present.
     NotWoken(u64),

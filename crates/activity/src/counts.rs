@@ -8,8 +8,8 @@
 
 use crate::Wakefulness;
 use crate::memory::{
-    ASLEEP, COUNT, Cell, LANE_BITS, LANES, Mapped, THROTTLED, TOUCHED, User, WAITS, WAITS_ANY, WAKEFULNESS,
-    counts_memory, key,
+    ASLEEP, AWAITED, COUNT, Cell, LANE_BITS, LANES, Mapped, THROTTLED, TOUCHED, User, WAITS, WAITS_ANY,
+    WAKEFULNESS, counts_memory, key,
 };
 use apron_model::ids::InstanceId;
 use std::io;
@@ -179,6 +179,13 @@ impl Slots {
         let seen = state.load(SeqCst);
         // Mostly it is known already, and the cell stays unwritten.
         if seen & TOUCHED != 0 { wakefulness(seen) } else { wakefulness(state.fetch_or(TOUCHED, SeqCst)) }
+    }
+
+    /// The instance has begun an answer. True for one alone: the first since a start, which the node awaits.
+    pub fn answered(&self) -> bool {
+        let state = &self.cell().state;
+        // Mostly nobody awaits it, and the cell stays unwritten.
+        state.load(SeqCst) & AWAITED != 0 && state.fetch_and(!AWAITED, SeqCst) & AWAITED != 0
     }
 
     /// A request that was counted is a tunnel from now on: only bytes are something to do. Likewise its end, which comes

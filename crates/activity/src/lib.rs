@@ -3,7 +3,7 @@
 //!
 //! Both lie in a memory file that all of them have mapped (`memory`). Proxies count in it (`counts`), the node looks
 //! (`watch`): a request that finds its instance awake costs no message. Only what has to happen soon is said over a socket
-//! (`channel`): that a request needs an instance that sleeps, and that it is awake.
+//! (`channel`): that a request needs an instance that sleeps, and that it is awake; and how a start went.
 //!
 //! # Nobody is asked who sleeps
 //!

@@ -40,6 +40,8 @@ pub(crate) const THROTTLED: u64 = 1;
 pub(crate) const ASLEEP: u64 = 2;
 /// There was a request since the node took this bit away.
 pub(crate) const TOUCHED: u64 = 1 << 8;
+/// The node awaits the first answer since a start.
+pub(crate) const AWAITED: u64 = 1 << 9;
 /// Instances of a machine at a time, and then some: a machine's memory ends long before.
 pub(crate) const CELLS: usize = 65_536;
 /// A cell is looked for in this many places. That it is not found there means that the file is nearly full.
@@ -88,7 +90,7 @@ pub(crate) struct Cell {
     pub(crate) lanes: AtomicU64,
     /// How many of them are tunnels: they hold a place, and are nothing to do unless bytes come.
     pub(crate) tunnels: AtomicU64,
-    /// `WAKEFULNESS`, which the node writes, and `TOUCHED`.
+    /// `WAKEFULNESS`, which the node writes, `TOUCHED`, and `AWAITED`, which the node sets and a proxy takes away.
     pub(crate) state: AtomicU64,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Wakefulness;
 use crate::memory::{
-    ASLEEP, COUNT, Cell, LANE_BITS, LANES, Mapped, THROTTLED, TOUCHED, User, WAITS_ANY, WAKEFULNESS,
+    ASLEEP, AWAITED, COUNT, Cell, LANE_BITS, LANES, Mapped, THROTTLED, TOUCHED, User, WAITS_ANY, WAKEFULNESS,
 };
 use std::io;
 use std::os::fd::OwnedFd;
@@ -59,6 +59,11 @@ impl Watched {
         let change = |state: u64| Some(state & !WAKEFULNESS | bits);
         // The closure always gives a value.
         let _ = self.cell().state.fetch_update(SeqCst, SeqCst, change);
+    }
+
+    /// Whichever proxy has the next answer says so, once.
+    pub fn await_answer(&self) {
+        self.cell().state.fetch_or(AWAITED, SeqCst);
     }
 
     /// Whether there was a request, or a byte in a tunnel, since this was last asked.
@@ -185,6 +190,24 @@ mod tests {
         watched.say(Wakefulness::Throttled);
         drop(watched);
         assert_eq!(slots.wakefulness(), Wakefulness::Throttled, "a node that ends wakes nobody");
+    }
+
+    #[test]
+    fn one_answer_is_the_first_since_a_start() {
+        let World { file, slots, watched, .. } = world();
+        let other = Arc::new(Region::from_fd(&file).unwrap());
+        let (id, address) = name();
+        let others = other.slots(&id, address);
+        assert!(!slots.answered(), "nobody awaits it");
+        for _ in 0..2 {
+            watched.await_answer();
+            // Neither takes away what the other one says.
+            watched.say(Wakefulness::Throttled);
+            assert_eq!(slots.touch(), Wakefulness::Throttled);
+            assert!(watched.take_touched());
+            assert!(others.answered() && !slots.answered() && !others.answered());
+            assert_eq!(slots.wakefulness(), Wakefulness::Throttled);
+        }
     }
 
     #[test]

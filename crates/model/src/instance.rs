@@ -322,7 +322,7 @@ pub struct Waterfall {
     pub exec_ms: Option<u32>,
     pub listening_ms: Option<u32>,
     pub healthy_ms: Option<u32>,
-    /// Of one that was started for a request: its answer began.
+    /// Its first answer since it was healthy began: as late as it was asked.
     pub first_byte_ms: Option<u32>,
 }
 

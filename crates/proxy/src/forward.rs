@@ -227,8 +227,8 @@ async fn carry(
     exchange.first_byte();
     exchange.status(status.as_u16());
     let idle = Duration::from_secs(policy.idle_timeout_s.into());
+    event_loop.waker.answered(&sent.ticket.upstream.instance);
     let tag = sent.ticket.upstream.instance.tag;
-    event_loop.waker.answered(tag);
     let trace = told.traced.then(|| exchange.trace(event_loop.waker.stages(tag, begun)));
     let cookie = (policy.affinity && wanted != Some(tag)).then(|| affinity::cookie(tag, told.secure));
     Ok(Outcome::Carried(Box::new(Carried { sent, websocket, upload, waits, idle, cookie, trace, active })))

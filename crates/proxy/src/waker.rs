@@ -49,16 +49,15 @@ pub(crate) struct Waker {
     behind: Notify,
     /// What could not be woken, and when that was said.
     refused: RefCell<BTreeMap<u64, Instant>>,
-    /// What was started for requests of this loop lately, by the instances' tags.
+    /// What was started lately, by the instances' tags.
     starts: RefCell<BTreeMap<u64, Start>>,
 }
 
-/// A start that requests waited for.
+/// A start that requests may have waited for.
 struct Start {
     stages: Stages,
+    /// When this loop heard of it.
     at: Instant,
-    /// The node knows of the first answer.
-    is_told: bool,
 }
 
 impl Waker {
@@ -109,17 +108,15 @@ impl Waker {
         starts.retain(|_, start| start.at.elapsed() < START_KEPT);
         // Of more than so many at once the others are not told of.
         if starts.len() < STARTS_MAX {
-            starts.insert(tag, Start { stages, at: Instant::now(), is_told: false });
+            starts.insert(tag, Start { stages, at: Instant::now() });
         }
     }
 
-    /// An instance has begun an answer: if it was started for one, the node hears of the first.
-    pub(crate) fn answered(&self, tag: u64) {
-        let mut starts = self.starts.borrow_mut();
-        if let Some(start) = starts.get_mut(&tag).filter(|start| !start.is_told) {
-            start.is_told = true;
+    /// An instance has begun an answer: the node hears of the first since a start.
+    pub(crate) fn answered(&self, instance: &Instance) {
+        if instance.slots.answered() {
             // What cannot be said is missing in its waterfall, and nowhere else.
-            let _ = self.channel.borrow().as_ref().map(|channel| channel.get_ref().answered(tag));
+            let _ = self.channel.borrow().as_ref().map(|channel| channel.get_ref().answered(instance.tag));
         }
     }
 

@@ -7,6 +7,8 @@ use apron_wire::apprunner::{
     OperationStatus, SourceConfiguration, Tag, UpdateServiceRequest,
 };
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,11 +19,11 @@ const CLIENTS: usize = 6;
 const MAX_CONCURRENCY: i32 = 2;
 
 /// A revision of the auto scaling configuration `small`. Its ARN.
-fn scaling(platform: &Platform, [min, max]: [i32; 2]) -> Option<String> {
+fn scaling(platform: &Platform, [min, max]: [i32; 2], max_concurrency: i32) -> Option<String> {
     let configuration = CreateAutoScalingConfigurationRequest {
         min_size: Some(min),
         max_size: Some(max),
-        max_concurrency: Some(MAX_CONCURRENCY),
+        max_concurrency: Some(max_concurrency),
         ..CreateAutoScalingConfigurationRequest::new("small")
     };
     let made = platform.call(&configuration).expect("a configuration");
@@ -36,6 +38,10 @@ fn image() -> SourceConfiguration {
     }
 }
 
+fn tag(key: &str, value: &str) -> Tag {
+    Tag { key: Some(key.to_owned()), value: Some(value.to_owned()) }
+}
+
 /// Instances that the proxy's table names.
 fn routed(platform: &Platform) -> usize {
     let text = std::fs::read(platform.data.join("proxy/routes.json")).unwrap_or_default();
@@ -48,7 +54,7 @@ fn load_brings_instances_and_its_end_takes_them_away() {
     let platform = Platform::start();
     platform.import("site:1", &[]);
     let mut create = CreateServiceRequest::new("site", image());
-    create.auto_scaling_configuration_arn = scaling(&platform, [1, 3]);
+    create.auto_scaling_configuration_arn = scaling(&platform, [1, 3], MAX_CONCURRENCY);
     let arn = platform.call(&create).expect("a service").service.service_arn;
     assert_eq!(platform.ended(&arn, MINUTE), OperationStatus::Succeeded);
     let pids = |platform: &Platform| -> BTreeSet<i32> {
@@ -103,7 +109,7 @@ fn load_brings_instances_and_its_end_takes_them_away() {
     assert!(events.contains("there are more than its load needs"), "{events}");
 
     // Another auto scaling configuration is no other instance.
-    let auto_scaling_configuration_arn = scaling(&platform, [2, 2]);
+    let auto_scaling_configuration_arn = scaling(&platform, [2, 2], MAX_CONCURRENCY);
     let update = UpdateServiceRequest { auto_scaling_configuration_arn, ..UpdateServiceRequest::new(&arn) };
     platform.call(&update).expect("an update");
     assert_eq!(platform.ended(&arn, MINUTE), OperationStatus::Succeeded);
@@ -113,12 +119,36 @@ fn load_brings_instances_and_its_end_takes_them_away() {
     });
 }
 
+/// Who waits in line while the load brings a further instance is told how that was started.
+#[test]
+fn who_waits_for_a_further_instance_is_told_of_its_start() {
+    let platform = Platform::start();
+    platform.import("site:1", &[]);
+    let mut create = CreateServiceRequest::new("site", image());
+    create.auto_scaling_configuration_arn = scaling(&platform, [1, 2], 1);
+    create.tags = Some(vec![tag("apron:concurrency-hard", "1")]);
+    let arn = platform.call(&create).expect("a service").service.service_arn;
+    assert_eq!(platform.ended(&arn, MINUTE), OperationStatus::Succeeded);
+    let host = platform.alias("site");
+    // Has the one place that there is, for longer than a start takes.
+    let mut holds = TcpStream::connect(&platform.apps).expect("a connection");
+    let slow = format!("GET /slow?30000 HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    holds.write_all(slow.as_bytes()).expect("a request");
+    std::thread::sleep(Duration::from_millis(500));
+    let ask = format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-Apron-Trace: 1\r\nConnection: close\r\n\r\n");
+    let answer = http::request(&platform.apps, &ask).expect("an answer");
+    assert_eq!(answer.status, 200, "{}\n{}", answer.head, answer.body);
+    for part in ["start-exec;dur=", "start-healthy;dur=", "line;dur=", "first-byte;dur="] {
+        assert!(answer.head.to_lowercase().contains(part), "{part}\n{}", answer.head);
+    }
+    drop(holds);
+}
+
 /// One client that keeps a CPU busy: at no time is there more than one request, which alone would bring nothing.
 #[test]
 fn use_of_the_cpu_brings_instances() {
     let platform = Platform::start();
     platform.import("site:1", &[]);
-    let tag = |key: &str, value: &str| Tag { key: Some(key.to_owned()), value: Some(value.to_owned()) };
     let mut create = CreateServiceRequest::new("site", image());
     create.tags = Some(vec![tag("apron:cpu", "256"), tag("apron:scale-on", "cpu=60")]);
     let arn = platform.call(&create).expect("a service").service.service_arn;

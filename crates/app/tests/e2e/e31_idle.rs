@@ -138,6 +138,18 @@ fn whoever_manages_it_may_be_dead() {
         process.kill();
         process
     };
+    // How its start went is known to the next node too, and control asks that within seconds.
+    site.get("/");
+    let status = || site.platform.run(&["status", "site"]);
+    let is_told = |status: &str| status.contains("(queued ") && status.contains("first byte ");
+    eventually(MINUTE, "a first byte", || match status() {
+        said if is_told(&said) => Ok(()),
+        said => Err(said),
+    });
+    kill("node");
+    std::thread::sleep(Duration::from_secs(6));
+    let said = status();
+    assert!(is_told(&said), "{said}");
     for _ in 0..3 {
         site.frozen();
         kill("control");

@@ -232,7 +232,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// What its checks say. One that is not healthy stays awake; one that was started for a request may be asked from its
-    /// first verdict on.
+    /// first verdict on. Of each start that this node made the first answer is awaited, once it is healthy.
     pub(crate) fn hears(&self, health: &Health, waterfall: &Waterfall) {
         self.change(|member, _| member.hears(health, waterfall));
     }

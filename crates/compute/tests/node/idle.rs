@@ -1,7 +1,7 @@
 //! The idle ladder with real containers, and a proxy's part played by what proxies are made of.
 
 use super::*;
-use apron_activity::channel::{Channel, FromNode};
+use apron_activity::channel::{Channel, FromNode, NOT_REACHED};
 use apron_activity::{Region, Slots, Wakefulness, key};
 use std::sync::Arc;
 
@@ -410,6 +410,50 @@ async fn an_instance_without_a_process_is_started_by_who_asks() {
     world.nothing_runs("n1", &asker);
     world.client.remove(&InstanceId::new("n1"), Duration::from_secs(5)).await.unwrap();
     world.gone("n1").await;
+}
+
+/// Loops that never asked for it hear how it was started; when it first answered is seen, and outlives the node.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_answer_of_a_new_instance_is_awaited() {
+    let mut world = World::new();
+    let mut spec = world.spec("f1", &["serve"]);
+    // It is to be healthy after the proxy has come.
+    spec.health.healthy_threshold = 1_000;
+    world.client.ensure(&spec).await.unwrap();
+    let observed = world.wait("f1", "known", |seen| seen.address.is_some()).await;
+    let mut asker = Asker::of(&world, &observed);
+    world.wait("f1", "listening", |seen| seen.waterfall.listening_ms.is_some()).await;
+    assert!(!asker.slots.answered(), "it is not healthy");
+    (spec.generation.counter, spec.health.healthy_threshold) = (2, 1);
+    world.client.ensure(&spec).await.unwrap();
+    world.healthy("f1").await;
+    let began = Instant::now();
+    let stages = loop {
+        if let Some(FromNode::Started(key, stages)) = asker.next() {
+            assert_eq!(key, asker.key);
+            break stages;
+        }
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    assert!(stages.iter().all(|ms| *ms != NOT_REACHED), "{stages:?}");
+    assert!(asker.slots.answered() && !asker.slots.answered());
+    asker.channel.answered(asker.key).unwrap();
+    let seen = world.wait("f1", "answering", |seen| seen.waterfall.first_byte_ms.is_some()).await;
+    assert!(seen.waterfall.first_byte_ms >= seen.waterfall.healthy_ms, "{:?}", seen.waterfall);
+    world.kill();
+    world.start();
+    let adopted = world.healthy("f1").await;
+    assert_eq!((adopted.waterfall, adopted.restarts), (seen.waterfall, 0));
+    asker.again(&world);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!((asker.next(), asker.slots.answered()), (None, false), "its start is long over");
+    // One that is started anew answers anew.
+    let _ = get(observed.address.unwrap(), "/exit/3");
+    let anew = world.wait("f1", "anew", |seen| seen.restarts == 1 && seen.health == Health::Healthy).await;
+    assert_eq!((anew.waterfall.first_byte_ms, asker.slots.answered()), (None, true));
+    asker.channel.answered(asker.key).unwrap();
+    world.wait("f1", "answering", |seen| seen.waterfall.first_byte_ms.is_some()).await;
 }
 
 /// Who asks for it is told that it does not come, and everybody sees why.

@@ -542,7 +542,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
             }
             if let Some(side) = &self.side {
                 side.ticket.answered();
-                self.client.event_loop.waker.answered(side.ticket.upstream.instance.tag);
+                self.client.event_loop.waker.answered(&side.ticket.upstream.instance);
             }
             self.exchange.first_byte();
             self.exchange.status(code);

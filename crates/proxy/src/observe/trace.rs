@@ -11,7 +11,8 @@ impl Exchange {
     pub(crate) fn trace(&self, start: Option<Stages>) -> HeaderValue {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let mut text = String::new();
-        let start = start.unwrap_or([NOT_REACHED; STAGES.len()]);
+        // Who was not in line has waited for no start.
+        let start = start.filter(|_| self.seen.queued.is_some()).unwrap_or([NOT_REACHED; STAGES.len()]);
         for (name, reached) in STAGES.iter().zip(start).filter(|(_, ms)| *ms != NOT_REACHED) {
             text.push_str(&format!("start-{name};dur={reached}, "));
         }

@@ -6,7 +6,7 @@ use crate::support::{
 };
 use apron_activity::channel::{Channel, FromNode, Listener, ToNode};
 use apron_activity::{Wakefulness, Watched, Watcher, counts_memory, key};
-use apron_model::routes::RouteState;
+use apron_model::routes::{RouteState, RouteTable};
 use apron_proxy::Config;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
@@ -105,12 +105,16 @@ fn world_with(addresses: &[SocketAddr], change: impl FnOnce(&mut Config)) -> Wor
     let (proxy, address) =
         start_counting(Config { node: Some(node.path.clone()), ..config }, LOOPS, Some(memory));
     let mut link = control.accept();
-    let mut routes = table(1, &[(HOST, RouteState::Serving, addresses)]);
-    routes.services[0].max_concurrency = PLACES;
-    routes.services[0].policy.concurrency_hard = Some(PLACES);
-    link.publish(routes);
+    link.publish(routes(1, addresses));
     node.connected();
     World { node, proxy: Running { proxy, address }, _link: link, _directory: directory }
+}
+
+fn routes(counter: u64, addresses: &[SocketAddr]) -> RouteTable {
+    let mut routes = table(counter, &[(HOST, RouteState::Serving, addresses)]);
+    routes.services[0].max_concurrency = PLACES;
+    routes.services[0].policy.concurrency_hard = Some(PLACES);
+    routes
 }
 
 fn ask(proxy: &Running) -> Wire {
@@ -197,6 +201,7 @@ fn who_waited_for_a_start_is_told_how_it_went() {
         client.send(&format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{asks}\r\n"));
         let (number, _) = node.woken();
         watched.say(Wakefulness::Awake);
+        watched.await_answer();
         let node = &node.loops[number];
         node.to_proxy(FromNode::Started(key, [1, 2, 3, 4, 50, 60])).unwrap();
         node.to_proxy(FromNode::Awake(key)).unwrap();
@@ -216,6 +221,51 @@ fn who_waited_for_a_start_is_told_how_it_went() {
         client.body(&head);
         assert_eq!(node.from_proxy().unwrap_err().kind(), ErrorKind::WouldBlock, "once");
     }
+}
+
+/// So is who waited in line for an instance that was not in the table when it came.
+#[test]
+fn who_waited_for_a_further_instance_is_told_how_its_start_went() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let held = Origin::answering(move |_, wire| {
+        if wait.lock().unwrap().recv().is_ok() {
+            wire.ok("a");
+        }
+    });
+    let further = Origin::named("a");
+    let World { node, proxy, _link: mut link, _directory } = world(&[held.address]);
+    let mut clients: Vec<Wire> = (0..PLACES).map(|_| ask(&proxy)).collect();
+    eventually("the first one is full", || proxy.in_flight() == PLACES);
+    let mut waits = proxy.client();
+    let mut told = || {
+        waits.send(&format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Apron-Trace: 1\r\n\r\n"));
+        let head = waits.head().unwrap();
+        assert_eq!((head.status(), waits.body(&head)), (200, b"a".to_vec()));
+        head.get("x-apron-trace").unwrap().to_owned()
+    };
+    let (watched, key) = node.watch(further.address);
+    let first = std::thread::scope(|scope| {
+        let first = scope.spawn(&mut told);
+        std::thread::sleep(Duration::from_millis(250));
+        watched.await_answer();
+        for channel in &node.loops {
+            channel.to_proxy(FromNode::Started(key, [1, 2, 3, 4, 50, 60])).unwrap();
+        }
+        link.publish(routes(2, &[held.address, further.address]));
+        first.join().unwrap()
+    });
+    for part in ["start-queued;dur=1, ", "start-healthy;dur=60, ", "line;dur="] {
+        assert!(first.contains(part), "{first}");
+    }
+    let heard = || node.loops.iter().filter_map(|one| one.from_proxy().ok()).collect::<Vec<_>>();
+    eventually("the node hears of the first answer", || heard() == [ToNode::Answered(key)]);
+    // Who comes later has waited for nothing.
+    let next = told();
+    assert!(!next.contains("start-"), "{next}");
+    assert!(heard().is_empty(), "once");
+    (0..PLACES).for_each(|_| go.send(()).unwrap());
+    clients.iter_mut().for_each(is_ok);
 }
 
 #[test]

@@ -1929,7 +1929,7 @@ pub struct Waterfall {
     /// Milliseconds until its first good health check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthy_ms: Option<i32>,
-    /// The answer to the request that it was started for began; absent when it was started otherwise.
+    /// Milliseconds until its first answer began, which is as late as it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<i32>,
 }

@@ -2,7 +2,6 @@
 
 use super::birth;
 use super::state::{Adopted, Event, State};
-use super::wanted::Wanted;
 use super::{BACKOFF_MS_MIN, Instance, STABLE, send};
 use crate::local::container::cgroup::Limits;
 use crate::local::ladder::{Enrolment, Place};
@@ -185,7 +184,8 @@ impl Instance {
         }
         let elapsed = u32::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(u32::MAX);
         self.waterfall.first_byte_ms = Some(elapsed);
-        let next = Wanted { waterfall: Some(self.waterfall), ..self.wanted.clone() };
+        let mut next = self.wanted.clone();
+        next.waterfall = Some(self.waterfall);
         if next.spec.idle.lowest == Rung::Zero {
             self.wanted = next;
         } else {

@@ -22,7 +22,7 @@ pub(in crate::local) enum Order {
     /// Nothing has been to do for it for long: it is to have no process until it is woken. Of the ladder.
     Sleep,
     Wake,
-    /// Its first answer since it was started for a request began then. Of the ladder.
+    /// Its first answer since its start began then. Of the ladder.
     Answered(Instant),
 }
 

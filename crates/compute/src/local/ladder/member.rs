@@ -57,9 +57,11 @@ pub(super) struct Member {
     awake: Option<Awake>,
     /// It had something to do since its use was last noted.
     used: bool,
+    /// This node has started it, and it has not been healthy since.
+    is_new: bool,
     /// How its start went, for those who wait for it.
     stages: Option<Stages>,
-    /// It was started for a request, and nobody has said that it answers.
+    /// Since its start nobody has said that it answers.
     awaits_answer: bool,
     /// How its use was noted last, at which size. None: not by this node.
     noted: Option<(Use, Limits)>,
@@ -115,6 +117,7 @@ impl Member {
         let now = Instant::now();
         Member {
             key: key(&enrolment.id, enrolment.address),
+            is_new: enrolment.is_new,
             enrolment,
             starts: !healthy,
             look_at: now,
@@ -157,6 +160,9 @@ impl Member {
     pub(super) fn follow(&mut self, memory: &Watcher) {
         self.cell = memory.watch(self.key);
         self.say(wakefulness(self.rung));
+        if self.awaits_answer {
+            self.cell.iter().for_each(Watched::await_answer);
+        }
     }
 
     /// Sees whether it has anything to do, and takes a step where it is time for one.
@@ -463,13 +469,21 @@ impl Member {
             self.set_healthy(*health == Health::Healthy);
             self.started = false;
             self.stages = Some(stages(waterfall));
-            self.awaits_answer = true;
             let now = Instant::now();
             self.is_up(now);
             // For those who wait.
             self.look_at = now;
+        } else {
+            // What was said of a process that is being stopped says nothing of the next one.
+            return;
         }
-        // What was said of a process that is being stopped says nothing of the next one.
+        if self.is_healthy() && std::mem::take(&mut self.is_new) {
+            self.stages = Some(stages(waterfall));
+            self.awaits_answer = true;
+            self.cell.iter().for_each(Watched::await_answer);
+            // It may be asked as soon as others know that it is healthy, and they are to know this before.
+            self.look_at = Instant::now();
+        }
     }
 
     fn is_healthy(&self) -> bool {
@@ -504,7 +518,7 @@ impl Member {
     pub(super) fn started(&mut self, limits: Limits) {
         self.enrolment.limits = limits;
         self.started = self.rung == Rung::Zero;
-        self.starts = true;
+        (self.starts, self.is_new) = (true, true);
         self.is_boosted();
         self.used = true;
         self.is_awake.send_replace(true);
@@ -533,11 +547,17 @@ impl Member {
             (Rung::Zero, true) => FromNode::NotWoken(self.key),
             (Rung::Active | Rung::Throttled | Rung::Frozen, _) => FromNode::Awake(self.key),
         };
-        let started = self.stages.take().map(|stages| FromNode::Started(self.key, stages));
-        for client in self.take_waiting() {
-            started.iter().for_each(|started| clients.say(client, *started));
-            clients.say(client, what);
+        let waiting = self.take_waiting();
+        if let Some(stages) = self.stages.take() {
+            // For one that is new nobody waits by its name: any loop may have requests in the line of its service.
+            let all: Vec<u64> = if waiting.is_empty() {
+                clients.known().collect()
+            } else {
+                waiting.iter().copied().collect()
+            };
+            all.into_iter().for_each(|client| clients.say(client, FromNode::Started(self.key, stages)));
         }
+        waiting.into_iter().for_each(|client| clients.say(client, what));
     }
 
     pub(super) fn resized(&mut self, limits: Limits, cgroups: &Cgroups) -> Result<(), CgroupError> {
@@ -572,3 +592,6 @@ fn wakefulness(rung: Rung) -> Wakefulness {
         Rung::Frozen | Rung::Zero => Wakefulness::Asleep,
     }
 }
+
+#[cfg(test)]
+mod tests;
