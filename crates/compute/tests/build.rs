@@ -209,7 +209,7 @@ impl Drop for World {
         let _ = build::remove_leftovers(&self.root.join("node"), &self.cgroup);
         let _ = cgroups.kill_all(&format!("{}/shims", self.cgroup));
         let _ = cgroups.remove(&self.cgroup);
-        let _ = self.pairs.release(&self.pair);
+        let _ = self.pairs.release(self.pair.clone());
         let _ = Pairs::purge(&self.root.join("pairs"));
         let _ = network::purge(&self.platform);
         let _ = fs::remove_dir_all(&self.root);

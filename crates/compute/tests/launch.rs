@@ -92,7 +92,7 @@ impl Drop for World {
         let gone = alive::destroy(&self.dir(), &format!("{}/one", self.cgroup));
         let _ = self.cgroups.kill_all(&format!("{}/shims", self.cgroup));
         let _ = self.cgroups.remove(&self.cgroup);
-        let _ = self.pairs.release(&self.pair);
+        let _ = self.pairs.release(self.pair.clone());
         let _ = Pairs::purge(&self.root.join("pairs"));
         let _ = fs::remove_dir_all(&self.root);
         if !std::thread::panicking() {

@@ -34,7 +34,7 @@ use crate::local::container::pair::Pair;
 use crate::local::ladder::Place;
 use crate::local::machine::Machine;
 use apron_model::instance::{Fault, Health, InstanceSize, InstanceSpec, Observed, Phase, Waterfall, reason};
-use birth::{Born, Stillborn, blocking, elapsed_ms};
+use birth::{Born, Stillborn, Unended, blocking, elapsed_ms};
 use shim::WatchId;
 use state::{Adopted, Event, Order, State};
 use std::net::SocketAddr;
@@ -62,6 +62,7 @@ const LAST_OUTPUT: Duration = Duration::from_millis(500);
 pub(super) struct Instance {
     machine: Arc<Machine>,
     wanted: Wanted,
+    /// A start or an end has it meanwhile, and gives it back unless it was released.
     pair: Option<Pair>,
     state: State,
     shown: Arc<Mutex<Observed>>,
@@ -264,9 +265,10 @@ impl Instance {
             (State::Stopping { .. }, Event::Ended(_)) => self.clear(LAST_OUTPUT),
             (State::Stopping { .. }, Event::Due) => self.clear(Duration::ZERO),
             (State::Clearing, Event::Rested(Ok(()))) => self.rested().await,
-            (State::Clearing, Event::Rested(Err(reason))) => self.not_rested(reason),
+            (State::Clearing, Event::Rested(Err(unended))) => self.not_rested(unended),
             (State::Clearing, Event::Cleared(Ok(()))) => self.gone().await,
-            (State::Clearing, Event::Cleared(Err(reason))) => {
+            (State::Clearing, Event::Cleared(Err(Unended { pair, reason }))) => {
+                self.pair = pair;
                 tracing::warn!(instance = %self.wanted.spec.id, reason, "cannot be removed yet");
                 let pause = self.next_backoff();
                 self.clear(pause);
@@ -316,7 +318,7 @@ impl Instance {
             });
         }
         let (machine, spec, address) = (self.machine.clone(), self.wanted.spec.clone(), self.wanted.address);
-        let pair = self.pair.clone();
+        let pair = self.pair.take();
         self.work(async move |events| {
             let started = birth::start(&machine, &spec, address, pair, began, &unwanted).await;
             send(&events, Event::Started(started.map(Box::new).map_err(Box::new))).await;

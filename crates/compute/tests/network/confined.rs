@@ -45,7 +45,7 @@ impl Drop for World {
         let cgroups = Cgroups::detect().unwrap();
         let _ = cgroups.kill_all(&format!("{}/shims", self.cgroup));
         let _ = cgroups.remove(&self.cgroup);
-        let _ = self.pairs.release(&self.pair);
+        let _ = self.pairs.release(self.pair.clone());
         let _ = Pairs::purge(&self.root.join("pairs"));
         let _ = fs::remove_dir_all(&self.root);
         if let Err(error) = gone {

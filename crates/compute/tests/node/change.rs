@@ -53,3 +53,36 @@ async fn a_removal_at_any_time_of_a_start_leaves_nothing() {
     world.client.ensure(&world.spec("l9", &["serve"])).await.unwrap();
     world.healthy("l9").await;
 }
+
+/// The ids of its namespaces are the next that are given out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_is_tried_again_takes_nothing_from_others() {
+    // None are made ahead.
+    let world = World::with(|config| config.pairs_ready = 0);
+    world.client.ensure(&world.spec("m1", &["serve"])).await.unwrap();
+    world.healthy("m1").await;
+    let pairs = || {
+        let entries = fs::read_dir(world.dir.join("node/pairs")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    let first = pairs();
+    assert_eq!(first.len(), 1);
+    world.client.remove(&InstanceId::new("m1"), Duration::from_millis(100)).await.unwrap();
+    // A directory cannot be removed as a file is.
+    let wish = world.dir.join("node/wanted/m1.json");
+    fs::remove_file(&wish).unwrap();
+    fs::create_dir(&wish).unwrap();
+    let began = Instant::now();
+    while !pairs().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "it keeps its namespaces");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.client.ensure(&world.spec("m2", &["serve"])).await.unwrap();
+    let address = world.healthy("m2").await.address.unwrap();
+    assert_eq!(pairs(), first);
+    // It is tried again after one second, and two.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(world.observed("m1").await.map(|observed| observed.phase), Some(Phase::Stopping));
+    assert_eq!(pairs(), first);
+    assert!(get(address, "/").unwrap().starts_with("pid"));
+}

@@ -242,7 +242,7 @@ async fn give_back(machine: &Arc<Machine>, lease: String, pair: Pair) -> Result<
     }
     let machine = machine.clone();
     blocking(move || {
-        machine.pairs.release(&pair).map_err(|e| fault(e.to_string()))?;
+        machine.pairs.release(pair).map_err(|unreleased| fault(unreleased.error.to_string()))?;
         machine.network.release(&lease).map_err(|e| fault(e.to_string()))
     })
     .await

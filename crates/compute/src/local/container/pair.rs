@@ -45,6 +45,19 @@ pub enum PairError {
     NoIdsLeft,
 }
 
+/// A pair that could not be released: it is still in use.
+#[derive(Debug)]
+pub struct Unreleased {
+    pub pair: Pair,
+    pub error: PairError,
+}
+
+impl From<Unreleased> for PairError {
+    fn from(unreleased: Unreleased) -> PairError {
+        unreleased.error
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct PairConfig {
     /// `<data>/node/pairs`.
@@ -151,7 +164,7 @@ impl Pairs {
             return Ok(is_free.then_some(pair));
         }
         let Some(pid) = init_pid else {
-            self.release(&pair)?;
+            self.release(pair)?;
             return Ok(None);
         };
         hold(&pair, pid)?;
@@ -164,7 +177,7 @@ impl Pairs {
     pub fn release_unclaimed(&self) -> Result<usize, PairError> {
         let unclaimed = std::mem::take(&mut self.lock().unclaimed);
         for first_id in &unclaimed {
-            self.release(&self.pair(*first_id))?;
+            self.release(self.pair(*first_id))?;
         }
         Ok(unclaimed.len())
     }
@@ -189,9 +202,12 @@ impl Pairs {
         Ok(pair)
     }
 
-    /// Gives a pair up for good; its ids are free again. A second call is a success.
-    pub fn release(&self, pair: &Pair) -> Result<(), PairError> {
-        remove(pair)?;
+    /// Gives a pair up for good; its ids are free again, and may be somebody else's at once. So it is moved here, and comes
+    /// back only if it is still in use.
+    pub fn release(&self, pair: Pair) -> Result<(), Unreleased> {
+        if let Err(error) = remove(&pair) {
+            return Err(Unreleased { pair, error });
+        }
         self.lock().used.remove(&pair.first_id);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Its place on the ladder; and how it comes to sleep without a process, and wakes from that.
 
-use super::birth;
+use super::birth::{self, Unended};
 use super::state::{Adopted, Event, State};
 use super::{BACKOFF_MS_MIN, Instance, STABLE, send};
 use crate::local::container::cgroup::Limits;
@@ -204,15 +204,14 @@ impl Instance {
     pub(super) fn rest(&mut self, after: Duration) {
         self.enter(State::Clearing);
         let (machine, id) = (self.machine.clone(), self.wanted.spec.id.to_string());
-        let (address, pair) = (self.wanted.address, self.pair.clone());
+        let pair = self.pair.take();
         self.work(async move |events| {
             sleep(after).await;
-            send(&events, Event::Rested(birth::rest(&machine, &id, address, pair).await)).await;
+            send(&events, Event::Rested(birth::rest(&machine, &id, pair).await)).await;
         });
     }
 
     pub(super) async fn rested(&mut self) {
-        self.pair = None;
         self.size = None;
         if self.wanted.removing.is_some() {
             return self.clear(Duration::ZERO);
@@ -229,7 +228,8 @@ impl Instance {
         }
     }
 
-    pub(super) fn not_rested(&mut self, reason: String) {
+    pub(super) fn not_rested(&mut self, Unended { pair, reason }: Unended) {
+        self.pair = pair;
         tracing::warn!(instance = %self.wanted.spec.id, reason, "cannot be cleared yet");
         if self.wanted.removing.is_some() {
             return self.clear(REST_PAUSE);

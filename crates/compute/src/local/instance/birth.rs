@@ -6,7 +6,7 @@
 use crate::local::container::alive::{self, Alive};
 use crate::local::container::cgroup::Limits;
 use crate::local::container::launch::{ExtraFile, Launch};
-use crate::local::container::pair::Pair;
+use crate::local::container::pair::{Pair, Unreleased};
 use crate::local::durable;
 use crate::local::instance::disk;
 use crate::local::kernel::memory_kib;
@@ -45,6 +45,12 @@ pub(crate) struct Born {
 pub(crate) struct Stillborn {
     pub pair: Option<Pair>,
     pub fault: Fault,
+}
+
+/// An end that did not work, and the pair, unless it was given back: another instance may have it by then.
+pub(crate) struct Unended {
+    pub pair: Option<Pair>,
+    pub reason: String,
 }
 
 /// Creates and starts the container. `pair` is the one of an earlier start of the same instance. Once it is
@@ -192,13 +198,8 @@ async fn unpacked(machine: &Arc<Machine>, image: &Digest) -> Result<(RunDefaults
 }
 
 /// Takes away what an ended container leaves, and its namespaces; the instance keeps its output, its lease and its wish. An
-/// error names the step; the same call again goes on.
-pub(crate) async fn rest(
-    machine: &Arc<Machine>,
-    id: &str,
-    address: Ipv4Addr,
-    pair: Option<Pair>,
-) -> Result<(), String> {
+/// error names the step; the same call again, with the pair that is left, goes on.
+pub(crate) async fn rest(machine: &Arc<Machine>, id: &str, pair: Option<Pair>) -> Result<(), Unended> {
     let (dir, cgroup) = (machine.instance_dir(id), machine.instance_cgroup(id));
     let cleared = blocking(move || {
         alive::clear(&dir, &cgroup).map_err(|e| e.fault())?;
@@ -207,40 +208,47 @@ pub(crate) async fn rest(
         let left = ["launch.json", "state.json"].map(|name| dir.join(name));
         left.iter().try_for_each(|file| durable::remove(file)).map_err(|e| Fault::transient(e.to_string()))
     });
-    cleared.await.map_err(|fault| fault.reason)?;
-    give_back(machine, address, pair).await
+    match cleared.await {
+        Ok(()) => give_back(machine, id, pair).await,
+        Err(fault) => Err(Unended { pair, reason: fault.reason }),
+    }
 }
 
 /// Ends whatever of the instance is there, with its directory, network and lease. An error names the step;
-/// the same call again goes on.
-pub(crate) async fn end(
-    machine: &Arc<Machine>,
-    id: &str,
-    address: Ipv4Addr,
-    pair: Option<Pair>,
-) -> Result<(), String> {
+/// the same call again, with the pair that is left, goes on.
+pub(crate) async fn end(machine: &Arc<Machine>, id: &str, pair: Option<Pair>) -> Result<(), Unended> {
     let destroyed = {
         let (machine, id) = (machine.clone(), id.to_owned());
         blocking(move || {
             alive::destroy(&machine.instance_dir(&id), &machine.instance_cgroup(&id)).map_err(|e| e.fault())
         })
     };
-    destroyed.await.map_err(|fault| fault.reason)?;
-    give_back(machine, address, pair).await?;
+    if let Err(fault) = destroyed.await {
+        return Err(Unended { pair, reason: fault.reason });
+    }
+    give_back(machine, id, pair).await?;
     let (machine, id) = (machine.clone(), id.to_owned());
     let released =
         blocking(move || machine.network.release(&id).map_err(|e| Fault::transient(e.to_string())));
-    released.await.map_err(|fault| fault.reason)
+    released.await.map_err(|fault| Unended { pair: None, reason: fault.reason })
 }
 
 /// Takes its network and its namespaces from an instance without a process; its lease stays.
-async fn give_back(machine: &Arc<Machine>, address: Ipv4Addr, pair: Option<Pair>) -> Result<(), String> {
-    machine.network.detach(address).await.map_err(|e| e.to_string())?;
+async fn give_back(machine: &Arc<Machine>, id: &str, pair: Option<Pair>) -> Result<(), Unended> {
+    // Without a lease the address is another's to have.
+    if let Some(address) = machine.network.leased_address(id)
+        && let Err(error) = machine.network.detach(address).await
+    {
+        return Err(Unended { pair, reason: error.to_string() });
+    }
     let Some(pair) = pair else { return Ok(()) };
-    let machine = machine.clone();
-    let released =
-        blocking(move || machine.pairs.release(&pair).map_err(|e| Fault::transient(e.to_string())));
-    released.await.map_err(|fault| fault.reason)
+    let pairs = machine.pairs.clone();
+    match blocking(move || Ok(pairs.release(pair))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Unreleased { pair, error })) => Err(Unended { pair: Some(pair), reason: error.to_string() }),
+        // What came of it is not known: nobody gets it before the next node has looked.
+        Err(fault) => Err(Unended { pair: None, reason: fault.reason }),
+    }
 }
 
 /// Runs blocking work off the event loop.

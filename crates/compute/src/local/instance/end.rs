@@ -100,10 +100,10 @@ impl Instance {
         self.show(|shown| shown.phase = Phase::Stopping);
         self.machine.news.tell(Hint::Output(self.wanted.spec.id.clone()));
         let (machine, id) = (self.machine.clone(), self.wanted.spec.id.to_string());
-        let (address, pair) = (self.wanted.address, self.pair.clone());
+        let pair = self.pair.take();
         self.work(async move |events| {
             sleep(after).await;
-            send(&events, Event::Cleared(birth::end(&machine, &id, address, pair).await)).await;
+            send(&events, Event::Cleared(birth::end(&machine, &id, pair).await)).await;
         });
     }
 

@@ -4,7 +4,7 @@ use super::wanted;
 use crate::driver::{Hint, Output};
 use crate::local::container::alive::{self, Found};
 use crate::local::container::launch::Launch;
-use crate::local::container::pair::Pair;
+use crate::local::container::pair::{Pair, Unreleased};
 use crate::local::durable;
 use crate::local::instance::birth::blocking;
 use crate::local::instance::disk::Run;
@@ -46,7 +46,7 @@ struct Stray {
 pub(crate) struct Instances {
     machine: Arc<Machine>,
     entries: Mutex<BTreeMap<InstanceId, Entry>>,
-    strays: Mutex<BTreeMap<InstanceId, Stray>>,
+    strays: Arc<Mutex<BTreeMap<InstanceId, Stray>>>,
     /// One new instance at a time, so that the same wish twice makes one. Held for a file write, never longer.
     creating: tokio::sync::Mutex<()>,
     /// One stray's removal at a time.
@@ -68,7 +68,7 @@ impl Instances {
         let instances = Arc::new(Instances {
             machine,
             entries: Mutex::default(),
-            strays: Mutex::default(),
+            strays: Arc::default(),
             creating: tokio::sync::Mutex::default(),
             removing_stray: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
@@ -157,17 +157,26 @@ impl Instances {
     /// Until the removal has worked the stray is listed, and its id is taken.
     async fn remove_stray(&self, id: &InstanceId) -> Result<(), String> {
         let _one = self.removing_stray.lock().await;
-        let Some(pair) = self.strays().get(id).map(|stray| stray.pair.clone()) else { return Ok(()) };
-        let machine = self.machine.clone();
-        let name = id.to_string();
+        if !self.strays().contains_key(id) {
+            return Ok(());
+        }
+        let (machine, strays, removed_id) = (self.machine.clone(), self.strays.clone(), id.clone());
         // Without a wish there is nothing that would finish the removal after a crash: it is finished now.
         let removed = blocking(move || {
-            let (dir, cgroup) = (machine.instance_dir(&name), machine.instance_cgroup(&name));
+            let name = removed_id.as_str();
+            let (dir, cgroup) = (machine.instance_dir(name), machine.instance_cgroup(name));
             alive::destroy(&dir, &cgroup).map_err(|e| e.fault())?;
-            if let Some(pair) = &pair {
-                machine.pairs.release(pair).map_err(|e| Fault::transient(e.to_string()))?;
+            // A removal that is tried again must not release what is another's by then.
+            let pair = lock(&strays).get_mut(&removed_id).and_then(|stray| stray.pair.take());
+            if let Some(pair) = pair
+                && let Err(Unreleased { pair, error }) = machine.pairs.release(pair)
+            {
+                if let Some(stray) = lock(&strays).get_mut(&removed_id) {
+                    stray.pair = Some(pair);
+                }
+                return Err(Fault::transient(error.to_string()));
             }
-            machine.network.release(&name).map_err(|e| Fault::transient(e.to_string()))
+            machine.network.release(name).map_err(|e| Fault::transient(e.to_string()))
         });
         removed.await.map_err(|fault| fault.reason)?;
         self.strays().remove(id);

@@ -1,6 +1,6 @@
 //! What an instance's task is told, what its own work reports, and the states that it is in.
 
-use super::birth::{Born, Stillborn};
+use super::birth::{Born, Stillborn, Unended};
 use super::health;
 use super::wanted::Removing;
 use crate::local::container::alive::{Alive, Found};
@@ -35,9 +35,9 @@ pub(super) enum Event {
     Due,
     /// The running container is to be given its size, again.
     Resize,
-    Cleared(Result<(), String>),
+    Cleared(Result<(), Unended>),
     /// What was left of a container is gone, of an instance that goes on.
-    Rested(Result<(), String>),
+    Rested(Result<(), Unended>),
 }
 
 pub(super) enum State {

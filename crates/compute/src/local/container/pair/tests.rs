@@ -106,8 +106,7 @@ fn pairs_are_made_kept_found_again_and_released() {
     assert_eq!(pairs.claim(one.first_id, None).unwrap(), Some(one.clone()));
     let three = pairs.take().unwrap();
     assert!(![one.first_id, two.first_id].contains(&three.first_id));
-    pairs.release(&two).unwrap();
-    pairs.release(&two).unwrap();
+    pairs.release(two.clone()).unwrap();
     assert_eq!(pairs.claim(two.first_id, None).unwrap(), None);
     assert_eq!(pairs.in_use(), [one.first_id, three.first_id]);
 
@@ -130,4 +129,26 @@ fn pairs_are_made_kept_found_again_and_released() {
     Pairs::purge(&directory.0).unwrap();
     Pairs::purge(&directory.0).unwrap();
     assert!(!directory.0.exists());
+}
+
+/// Needs root.
+#[test]
+fn a_pair_that_cannot_be_released_stays_in_use() {
+    let directory = Directory::new("held");
+    let pairs = directory.pairs(0);
+    let one = pairs.take().unwrap();
+    let first_id = one.first_id;
+    // What something is mounted on cannot be removed.
+    let busy = one.dir.join("busy");
+    fs::create_dir(&busy).unwrap();
+    bind(&busy, &busy).unwrap();
+    let Unreleased { pair: one, error } = pairs.release(one).unwrap_err();
+    assert!(error.to_string().starts_with("cannot remove "), "{error}");
+    let two = pairs.take().unwrap();
+    assert_ne!(two.first_id, first_id);
+    unmount(&busy).unwrap();
+    pairs.release(one).unwrap();
+    let three = pairs.take().unwrap();
+    assert_eq!(three.first_id, first_id, "its ids are free again");
+    assert!(two.is_whole() && three.is_whole());
 }
