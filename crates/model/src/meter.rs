@@ -13,7 +13,8 @@ use crate::time::WallTime;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// An instance that was active when nobody wrote any more was so for no longer than this: what came then is not known.
+/// An instance that was active when nobody wrote any more was so for no longer than this: what came then is not known. Nobody
+/// wrote where there is more than this between two notes: the machine was suspended, say.
 const UNSEEN_ACTIVE_MS_MAX: u64 = 10_000;
 /// Those of before that are not seen again in this time of a new journal's writer have ended meanwhile.
 const MISSED_MS: u64 = 60_000;
@@ -61,7 +62,12 @@ pub enum Change {
 #[serde(rename_all = "snake_case")]
 pub enum Note {
     /// Somebody begins to write: whoever was there before is to be seen again.
-    Began { boot_ms: u64 },
+    Began {
+        boot_ms: u64,
+        /// The start of the machine that `boot_ms` counts from. None: not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot_id: Option<String>,
+    },
     /// A second is over. `boot_ms` goes on over whoever writes, and begins again with the machine.
     Second {
         boot_ms: u64,
@@ -115,7 +121,11 @@ pub struct Book {
     #[serde(with = "rows")]
     rows: BTreeMap<Key, Usage>,
     batch: Batch,
+    /// Since then somebody writes.
     began_ms: u64,
+    /// The start of the machine that all these count from. None: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot_id: Option<String>,
     /// The last second that was noted, and the day that it was of.
     seen_ms: u64,
     #[serde(default)]
@@ -142,11 +152,20 @@ impl Book {
     /// Takes one note.
     pub fn take(&mut self, note: &Note) {
         match note {
-            Note::Began { boot_ms } => {
+            Note::Began { boot_ms, boot_id } => {
                 self.pass_all();
                 self.began_ms = *boot_ms;
                 self.seen_ms = *boot_ms;
-                self.open.values_mut().for_each(|open| open.seen_ms = None);
+                let is_known = self.boot_id.is_some() && boot_id.is_some();
+                let is_new_boot = is_known && self.boot_id != *boot_id;
+                self.boot_id.clone_from(boot_id);
+                for open in self.open.values_mut() {
+                    open.seen_ms = None;
+                    if is_new_boot {
+                        // For how long the machine was off nobody knows.
+                        open.until_ms = *boot_ms;
+                    }
+                }
             }
             Note::Second { boot_ms, wall, changes } => self.second(*boot_ms, *wall, changes),
             Note::Batch { number } => {
@@ -162,9 +181,13 @@ impl Book {
     /// What nothing changed for is accounted for when that is over, or when it is to be handed on.
     fn second(&mut self, boot_ms: u64, wall: WallTime, changes: &[Change]) {
         let day = wall.day();
-        if day != self.day {
+        let is_late = boot_ms.saturating_sub(self.seen_ms) > UNSEEN_ACTIVE_MS_MAX;
+        if is_late || day != self.day {
             self.pass_all();
             self.day = day;
+        }
+        if is_late {
+            self.began_ms = boot_ms;
         }
         for change in changes {
             match change {
@@ -335,247 +358,4 @@ mod rows {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::DAY_MS;
-
-    const SECOND: u64 = 1_000;
-    const NOON: u64 = DAY_MS * 20_000 + DAY_MS / 2;
-
-    fn who(instance: &str) -> Metered {
-        Metered {
-            instance: InstanceId::new(instance),
-            service: ServiceId::new("web"),
-            cpu_units: 1_024,
-            memory_mib: 2_048,
-        }
-    }
-
-    /// A journal that is written as it is read.
-    #[derive(Clone, Default)]
-    struct Journal {
-        book: Book,
-        notes: Vec<Note>,
-        now_ms: u64,
-    }
-
-    impl Journal {
-        fn begun() -> Journal {
-            let mut journal = Journal { now_ms: 50 * SECOND, ..Journal::default() };
-            journal.take(Note::Began { boot_ms: journal.now_ms });
-            journal
-        }
-
-        fn take(&mut self, note: Note) {
-            // As it comes back from a file.
-            let note: Note = serde_json::from_str(&serde_json::to_string(&note).unwrap()).unwrap();
-            self.book.take(&note);
-            self.notes.push(note);
-        }
-
-        fn second(&mut self, changes: Vec<Change>) {
-            self.now_ms += SECOND;
-            let wall = WallTime(NOON + self.now_ms);
-            self.take(Note::Second { boot_ms: self.now_ms, wall, changes });
-        }
-
-        fn seconds(&mut self, count: u64) {
-            (0..count).for_each(|_| self.second(Vec::new()));
-        }
-
-        fn came(&mut self, instance: &str, is_new: bool, used: Use) {
-            let uses = Change::Uses(InstanceId::new(instance), used);
-            self.second(vec![Change::Came(who(instance), is_new), uses]);
-        }
-
-        fn uses(&mut self, instance: &str, used: Use) {
-            self.second(vec![Change::Uses(InstanceId::new(instance), used)]);
-        }
-
-        fn went(&mut self, instance: &str) {
-            self.second(vec![Change::Went(InstanceId::new(instance))]);
-        }
-
-        /// What is handed on, in seconds: active, provisioned, asleep, short.
-        fn handed(&mut self) -> [u64; 4] {
-            if let Some(note) = self.book.next_batch(Some(self.book.batch().number)) {
-                self.take(note);
-            }
-            let mut sum = Usage::default();
-            self.book.batch().rows.iter().for_each(|row| sum += row.usage);
-            [
-                sum.active_unit_ms / 1_024 / SECOND,
-                sum.provisioned_mib_ms / 2_048 / SECOND,
-                sum.asleep_mib_ms / 2_048 / SECOND,
-                sum.short_unit_ms / 1_024 / SECOND,
-            ]
-        }
-    }
-
-    #[test]
-    fn seconds_are_added_up_and_a_short_start_is_a_minute() {
-        let mut journal = Journal::begun();
-        journal.came("a", true, Use::Active);
-        journal.seconds(9);
-        journal.uses("a", Use::Quiet);
-        journal.seconds(29);
-        journal.uses("a", Use::Asleep);
-        journal.seconds(99);
-        assert_eq!(journal.handed(), [10, 40, 100, 50]);
-        // It is started again, and stays active for longer.
-        journal.uses("a", Use::Active);
-        journal.seconds(70);
-        journal.went("a");
-        journal.seconds(5);
-        assert_eq!(journal.handed(), [72, 72, 0, 0]);
-        assert_eq!(journal.handed(), [72, 72, 0, 0], "the same, until there is more");
-    }
-
-    #[test]
-    fn a_new_process_is_another_start() {
-        let mut journal = Journal::begun();
-        journal.came("a", true, Use::Active);
-        journal.came("a", true, Use::Active);
-        journal.went("a");
-        assert_eq!(journal.handed(), [3, 3, 0, 59 + 58]);
-        // Its end and the next one in the same second, and the other way round.
-        let [old, new] = [Change::Went(InstanceId::new("a")), Change::Came(who("a"), true)];
-        let active = Change::Uses(InstanceId::new("a"), Use::Active);
-        journal.second(vec![new.clone(), active.clone()]);
-        journal.second(vec![old.clone(), new.clone(), active.clone()]);
-        journal.seconds(100);
-        assert_eq!(journal.handed(), [1 + 1 + 101, 1 + 1 + 101, 0, 58], "it goes on");
-        journal.second(vec![old.clone(), new, active, old]);
-        journal.seconds(100);
-        assert_eq!(journal.handed(), [1 + 1, 1 + 1, 0, 59], "and is gone");
-    }
-
-    /// While nobody is there nothing is noted: what comes then was not there before.
-    #[test]
-    fn a_gap_without_instances_is_nobodys() {
-        let mut journal = Journal::begun();
-        journal.now_ms += 86_400 * SECOND;
-        journal.came("a", true, Use::Active);
-        journal.seconds(1);
-        assert_eq!(journal.handed(), [2, 2, 0, 0]);
-        // Seconds that a living writer is late are seen all the same.
-        journal.now_ms += 59 * SECOND;
-        journal.seconds(1);
-        assert_eq!(journal.handed(), [60, 60, 0, 0]);
-    }
-
-    /// Its start was not seen, so there is no minimum to it.
-    #[test]
-    fn one_that_was_found_is_no_start() {
-        let mut journal = Journal::begun();
-        journal.came("a", false, Use::Active);
-        journal.went("a");
-        assert_eq!(journal.handed(), [2, 2, 0, 0]);
-    }
-
-    /// Its own state was lost, as with a disk that was put back.
-    #[test]
-    fn who_has_taken_later_batches_gets_further_ones() {
-        let mut journal = Journal::begun();
-        journal.came("a", true, Use::Active);
-        assert_eq!(journal.book.next_batch(Some(41)), Some(Note::Batch { number: 42 }));
-        journal.take(Note::Batch { number: 42 });
-        journal.seconds(1);
-        assert_eq!([None, Some(41)].map(|taken| journal.book.next_batch(taken)), [None, None]);
-    }
-
-    /// A writer that is killed loses nothing of who is there, and does not take the last word for an hour's.
-    #[test]
-    fn another_writer_goes_on() {
-        let mut journal = Journal::begun();
-        journal.came("stays", true, Use::Quiet);
-        journal.came("busy", true, Use::Active);
-        journal.came("ends", true, Use::Active);
-        journal.now_ms += 3_600 * SECOND;
-        journal.take(Note::Began { boot_ms: journal.now_ms });
-        journal.came("stays", false, Use::Quiet);
-        assert_eq!(journal.handed(), [2 + 1, 3 + 2 + 1 + 3_601, 0, 0]);
-        journal.came("busy", false, Use::Active);
-        assert_eq!(journal.handed(), [12, 3_602 + 1, 0, 0], "what it did meanwhile is not known");
-        journal.seconds(60);
-        assert_eq!(journal.handed(), [60, 120, 0, 59], "and the third has ended");
-    }
-
-    #[test]
-    fn sums_do_not_depend_on_when_they_are_handed_on() {
-        let mut whole = Journal::begun();
-        let (mut parts, mut sum) = (whole.clone(), [0; 4]);
-        for step in 0..200_u64 {
-            let instance = ["a", "b", "c"][(step % 3) as usize];
-            for journal in [&mut whole, &mut parts] {
-                match step % 7 {
-                    0 => journal.came(instance, step % 2 == 0, Use::Active),
-                    1 => journal.uses(instance, Use::Quiet),
-                    2 => journal.uses(instance, Use::Active),
-                    3 => journal.uses(instance, Use::Asleep),
-                    4 => journal.went(instance),
-                    _ => journal.seconds(step),
-                }
-            }
-            if step % 5 == 0 && parts.book.next_batch(Some(parts.book.batch().number)).is_some() {
-                let more = parts.handed();
-                sum = std::array::from_fn(|i| sum[i] + more[i]);
-            }
-        }
-        let rest = parts.handed();
-        assert_eq!(whole.handed(), std::array::from_fn(|i| sum[i] + rest[i]));
-    }
-
-    /// From its notes, from any book on the way and the notes after it, comes the same book.
-    #[test]
-    fn a_book_is_its_notes() {
-        let mut journal = Journal::begun();
-        journal.came("a", true, Use::Active);
-        journal.seconds(3);
-        let half = serde_json::to_string(&journal.book).unwrap();
-        let read = journal.notes.len();
-        journal.came("b", true, Use::Quiet);
-        journal.handed();
-        journal.went("a");
-        let mut again = Book::default();
-        journal.notes.iter().for_each(|note| again.take(note));
-        assert_eq!(again, journal.book);
-        let mut on: Book = serde_json::from_str(&half).unwrap();
-        journal.notes[read..].iter().for_each(|note| on.take(note));
-        assert_eq!(on, journal.book);
-    }
-
-    #[test]
-    fn who_sleeps_while_the_machine_begins_anew_is_counted_on() {
-        let mut journal = Journal::begun();
-        journal.now_ms = 1_000_000 * SECOND;
-        journal.came("a", true, Use::Quiet);
-        journal.uses("a", Use::Asleep);
-        journal.handed();
-        journal.now_ms = 20 * SECOND;
-        journal.take(Note::Began { boot_ms: journal.now_ms });
-        journal.came("a", false, Use::Asleep);
-        journal.seconds(30);
-        assert_eq!(journal.handed(), [0, 0, 30, 0]);
-    }
-
-    #[test]
-    fn days_are_kept_apart_and_rows_have_their_bound() {
-        let mut journal = Journal::begun();
-        journal.now_ms = DAY_MS / 2 - 2 * SECOND;
-        journal.take(Note::Began { boot_ms: journal.now_ms });
-        journal.came("a", true, Use::Active);
-        journal.seconds(3);
-        journal.handed();
-        let days: Vec<u32> = journal.book.batch().rows.iter().map(|row| row.day).collect();
-        assert_eq!(days, [20_000, 20_001]);
-        for instance in 0..ROWS_MAX + 50 {
-            let usage = Usage { active_unit_ms: 1, ..Usage::default() };
-            journal.book.add(&who(&instance.to_string()), usage);
-        }
-        assert_eq!(journal.book.rows.len(), ROWS_MAX + 1, "all others are one");
-        journal.handed();
-        assert_eq!(journal.book.batch().rows.len(), BATCH_MAX);
-        assert_eq!(journal.book.rows.len(), ROWS_MAX + 1 - BATCH_MAX);
-    }
-}
+mod tests;

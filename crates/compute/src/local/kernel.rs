@@ -15,6 +15,11 @@ pub(crate) fn random_hex<const BYTES: usize>() -> io::Result<String> {
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Which start of the machine this is.
+pub(crate) fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
 fn row_of(meminfo: &str, row: &str) -> Option<u64> {
     let rest = |line: &str| Some(line.strip_prefix(row)?.strip_prefix(':')?.to_owned());
     meminfo.lines().find_map(rest)?.split_whitespace().next()?.parse().ok()
@@ -31,6 +36,13 @@ mod tests {
         assert_eq!(row_of(meminfo, "Swap"), None);
         assert_eq!(row_of(meminfo, "Odd"), None);
         assert!(memory_kib("MemAvailable").unwrap() > 0);
+    }
+
+    #[test]
+    fn a_start_of_the_machine_has_one_name() {
+        let boot_id = boot_id().unwrap();
+        assert_eq!((boot_id.len(), boot_id.trim().len()), (36, 36), "{boot_id:?}");
+        assert_eq!(super::boot_id().unwrap(), boot_id);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! costs nothing while the node lives: the file is begun anew with the next one. What is handed on is on the disk before.
 
 use crate::local::durable;
-use crate::local::kernel::random_hex;
+use crate::local::kernel::{boot_id, random_hex};
 use crate::local::machine::Machine;
 use apron_model::meter::{Book, Change, Handed, Note, Taken};
 use apron_model::time::WallTime;
@@ -62,7 +62,8 @@ impl Meter {
             Some(Begun { meter, book }) => (meter, book),
             None => (random_hex::<8>()?, Book::default()),
         };
-        book.take(&Note::Began { boot_ms: boot_ms() });
+        // Where it cannot be read, a clock that says less than before tells the same, mostly.
+        book.take(&Note::Began { boot_ms: boot_ms(), boot_id: boot_id().ok() });
         let (path, file) = (path.to_owned(), None);
         let mut journal = Journal { path, meter, book, file, bytes: 0, bytes_max: 0 };
         // On a full disk all else is to go on: it makes room.

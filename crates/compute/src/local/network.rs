@@ -561,10 +561,6 @@ fn sysctl_read(family: &str, interface: &str, key: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
-fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
-}
-
 /// Milliseconds since the machine's start, sleep included.
 pub(crate) fn uptime_ms() -> Result<u64, NetworkError> {
     let path = Path::new("/proc/uptime");

@@ -1,6 +1,7 @@
 //! Forwarding on interfaces of the host: switched on where instances' packets go, and off again at the end.
 
 use super::*;
+use crate::local::kernel::boot_id;
 
 impl Network {
     /// Replies to instances come in through these interfaces. Repeated at each attach, since routes change. The

@@ -1,6 +1,7 @@
 //! Which range of addresses is ours: the first that overlaps no route of the host, then kept and marked.
 
 use super::*;
+use crate::local::kernel::boot_id;
 
 /// One platform at a time chooses its range; held for milliseconds.
 const CHOICE_LOCK: &str = "/run/apron-network.lock";
