@@ -40,24 +40,26 @@ struct Journal {
     bytes: u64,
     /// So long it may become.
     bytes_max: u64,
+    /// What lies there was not read: it is put aside before anything is written.
+    unread: bool,
 }
 
 impl Meter {
-    /// Goes on from what is there. A file that cannot be understood is put aside, and said.
+    /// Goes on from what is there. Where that cannot be read, or not understood, another meter begins: nobody is to sleep
+    /// on because of accounts.
     ///
     /// # Errors
-    /// The disk.
+    /// No name can be drawn for it.
     pub(crate) fn open(path: &Path) -> io::Result<Meter> {
-        let known = match fs::read(path) {
-            Ok(bytes) => read(&bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
+        let begun = |bytes: Vec<u8>| read(&bytes).ok_or_else(|| io::Error::other("it is no journal"));
+        let (known, unread) = match fs::read(path).and_then(begun) {
+            Ok(begun) => (Some(begun), false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, false),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "what instances used cannot be read");
+                (None, true)
+            }
         };
-        if known.is_none() && path.exists() {
-            let aside = path.with_extension("unreadable");
-            tracing::error!(path = %aside.display(), "what instances used cannot be read; it is put aside");
-            fs::rename(path, &aside)?;
-        }
         let (meter, mut book) = match known {
             Some(Begun { meter, book }) => (meter, book),
             None => (random_hex::<8>()?, Book::default()),
@@ -65,7 +67,7 @@ impl Meter {
         // Where it cannot be read, a clock that says less than before tells the same, mostly.
         book.take(&Note::Began { boot_ms: boot_ms(), boot_id: boot_id().ok() });
         let (path, file) = (path.to_owned(), None);
-        let mut journal = Journal { path, meter, book, file, bytes: 0, bytes_max: 0 };
+        let mut journal = Journal { path, meter, book, file, bytes: 0, bytes_max: 0, unread };
         // On a full disk all else is to go on: it makes room.
         journal.begin_anew().unwrap_or_else(|error| journal.not_kept(&error));
         Ok(Meter(Mutex::new(journal)))
@@ -128,6 +130,10 @@ impl Journal {
 
     /// Writes the file anew, with all that is known.
     fn begin_anew(&mut self) -> io::Result<()> {
+        if self.unread {
+            self.put_aside()?;
+            self.unread = false;
+        }
         let begun = Begun { meter: self.meter.clone(), book: self.book.clone() };
         let mut line = serde_json::to_vec(&begun).map_err(io::Error::other)?;
         line.push(b'\n');
@@ -135,6 +141,22 @@ impl Journal {
         self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
         self.bytes = line.len() as u64;
         self.bytes_max = BYTES_MIN.max(2 * self.bytes);
+        Ok(())
+    }
+
+    /// The sums in it are not lost: somebody may be able to read them.
+    fn put_aside(&self) -> io::Result<()> {
+        let aside = self.path.with_extension("unreadable");
+        match fs::rename(&self.path, &aside) {
+            Ok(()) => tracing::error!(path = %aside.display(), "what instances used was put aside"),
+            // Somebody else has.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let (path, aside) = (self.path.display(), aside.display());
+                let reason = format!("{path} cannot be read, and not be put aside as {aside}: {error}");
+                return Err(io::Error::new(error.kind(), reason));
+            }
+        }
         Ok(())
     }
 }
@@ -250,6 +272,44 @@ mod tests {
         assert_eq!(meter.hand(None).unwrap().batch.number, 0);
         let aside = path.with_extension("unreadable");
         assert!(aside.exists());
+        fs::remove_file(&path).unwrap();
+        fs::remove_file(&aside).unwrap();
+    }
+
+    /// A directory stands for a file that the disk does not give.
+    #[test]
+    fn a_file_that_cannot_be_read_ends_nobody() {
+        let path = path();
+        fs::create_dir(&path).unwrap();
+        let meter = Meter::open(&path).unwrap();
+        assert_eq!(meter.hand(None).unwrap().batch.number, 0);
+        let aside = path.with_extension("unreadable");
+        assert!(aside.is_dir() && path.is_file());
+        fs::remove_file(&path).unwrap();
+        fs::remove_dir(&aside).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_can_neither_be_read_nor_put_aside_stays_as_it_is() {
+        const UNKNOWN: &str = "{\"meter\":1}\n";
+        let path = path();
+        let aside = path.with_extension("unreadable");
+        fs::write(&path, UNKNOWN).unwrap();
+        // In its way.
+        fs::create_dir(&aside).unwrap();
+        let meter = Meter::open(&path).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        meter.second(came("a"));
+        for _ in 0..2 {
+            let error = meter.hand(None).unwrap_err().to_string();
+            assert!(error.contains("cannot be read, and not be put aside"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), UNKNOWN);
+        }
+        fs::remove_dir(&aside).unwrap();
+        let handed = meter.hand(None).unwrap();
+        assert!(active(&handed) >= 20 * 1_024, "{handed:?}");
+        assert_eq!(fs::read_to_string(&aside).unwrap(), UNKNOWN);
+        assert_eq!(Meter::open(&path).unwrap().hand(None).unwrap(), handed);
         fs::remove_file(&path).unwrap();
         fs::remove_file(&aside).unwrap();
     }
