@@ -49,6 +49,9 @@ use tokio::sync::mpsc;
 const LOOK: Duration = Duration::from_millis(100);
 /// How often those that sleep are, should a message have been lost.
 const LOOK_ASLEEP: Duration = Duration::from_secs(1);
+/// How often others are that had something to do at the last look: so each second that the meter notes has a look in it, also
+/// where looks are late.
+const LOOK_USED: Duration = Duration::from_millis(500);
 /// Who sleeps is looked at so much too early where others are looked at anyway: so they come to be looked at together.
 const TOGETHER: Duration = Duration::from_millis(100);
 /// A node that has just begun waits so long for a proxy before it takes silence for idleness.

@@ -58,8 +58,8 @@ struct Watched {
 
 impl Scale {
     pub(crate) fn new(instances_max: Option<u32>) -> Scale {
-        let (watched, rules, on_use) = Default::default();
-        Scale { instances_max, watched, rules, on_use }
+        let (watched, known_s, rules, on_use) = Default::default();
+        Scale { instances_max, watched, known_s, rules, on_use }
     }
 
     /// Services that are to be looked at every `SAMPLE_MS`.

@@ -3,7 +3,7 @@
 mod told;
 
 use super::clients::Clients;
-use super::{AGAIN_AFTER, Enrolment, LOOK, LOOK_ASLEEP};
+use super::{AGAIN_AFTER, Enrolment, LOOK, LOOK_ASLEEP, LOOK_USED};
 use crate::local::container::cgroup::{CgroupError, Cgroups, Limits};
 use crate::local::instance::state::Order;
 use crate::local::meter::boot_ms;
@@ -180,16 +180,14 @@ impl Member {
         self.heed_cpu(cgroups, now);
         let before = std::mem::replace(&mut self.looked_at, now);
         let busy = self.is_busy();
-        self.used |= busy != Busy::No || self.starts;
+        let is_used = busy != Busy::No || self.starts;
+        self.used |= is_used;
         self.awake = self.why_awake(busy, self.is_unseen() || clients.any_elsewhere());
-        self.look_at = now + if self.rung == Rung::Active { LOOK } else { LOOK_ASLEEP };
+        self.look_at = now + pause(self.rung, self.awake, is_used);
         if let Some(awake) = self.awake {
             let looks_often = now - before < 2 * LOOK;
             let is_over = awake == Awake::Requests && busy == Busy::Touched && looks_often;
             let since = self.since;
-            if awake == Awake::Wanted {
-                self.look_at = now + LOOK_ASLEEP;
-            }
             self.wake(cgroups, now);
             // A request that has come and gone since the last look did so after that, and after it woke the instance.
             self.since = if is_over { before.max(since) } else { now };
@@ -575,6 +573,16 @@ impl Member {
         }
         self.rung = Rung::Active;
         self.say(Wakefulness::Awake);
+    }
+}
+
+/// Between two looks.
+fn pause(rung: Rung, awake: Option<Awake>, is_used: bool) -> Duration {
+    let may_sleep = rung == Rung::Active && awake != Some(Awake::Wanted);
+    match (may_sleep, is_used) {
+        (true, _) => LOOK,
+        (false, true) => LOOK_USED,
+        (false, false) => LOOK_ASLEEP,
     }
 }
 

@@ -5,6 +5,7 @@ use apron_model::idle::IdlePolicy;
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::InstanceSize;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -155,4 +156,38 @@ fn of_one_that_was_woken_those_hear_who_wait() {
         assert_eq!(world.told(), 1);
         (world.member.rung, world.member.started) = (Rung::Zero, false);
     }
+}
+
+/// Of ten seconds that are noted, those with a look that found requests. Each look is late.
+fn noted(requests: Range<u64>) -> Vec<u64> {
+    const LATE_MS: u64 = 130;
+    let (mut at_ms, mut seconds) = (50, Vec::new());
+    while at_ms < 10_000 {
+        let is_used = requests.contains(&at_ms);
+        if is_used {
+            seconds.push(at_ms / 1_000);
+        }
+        let pause = pause(Rung::Active, Some(Awake::Wanted), is_used);
+        at_ms += pause.as_millis() as u64 + LATE_MS;
+    }
+    seconds.dedup();
+    seconds
+}
+
+/// Of one that is not to sleep, which is looked at more rarely.
+#[test]
+fn who_is_busy_is_so_in_each_second_and_in_no_further_one() {
+    assert_eq!(noted(0..10_000), (0..10).collect::<Vec<u64>>());
+    assert_eq!(noted(0..100), [0]);
+    assert_eq!(noted(3_000..7_100), (3..7).collect::<Vec<u64>>());
+}
+
+#[test]
+fn who_may_sleep_is_looked_at_most_often() {
+    for is_used in [false, true] {
+        assert_eq!(pause(Rung::Active, Some(Awake::Requests), is_used), LOOK);
+        assert_eq!(pause(Rung::Active, None, is_used), LOOK);
+    }
+    assert_eq!(pause(Rung::Frozen, None, false), LOOK_ASLEEP);
+    assert_eq!(pause(Rung::Zero, Some(Awake::Starting), true), LOOK_USED);
 }
