@@ -1,5 +1,6 @@
 //! One instance on the ladder: what is known of it, and each step up and down.
 
+mod cpu;
 mod told;
 
 use super::clients::Clients;
@@ -13,15 +14,13 @@ use apron_model::idle::{self, Awake, Idleness, Rung};
 use apron_model::instance::{Health, Waterfall};
 use apron_model::meter::Use;
 use apron_model::time::Timestamp;
+use cpu::Cpu;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Loops close their connections within a turn. One that takes longer is too busy for anybody to be put to sleep.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// What is not healthy by then may never be, and has no more CPU than others of its size.
-const BOOST_MAX: Duration = Duration::from_secs(5 * 60);
 
 pub(super) struct Member {
     pub(super) key: u64,
@@ -65,16 +64,6 @@ pub(super) struct Member {
     awaits_answer: bool,
     /// How its use was noted last, at which size. None: not by this node.
     noted: Option<(Use, Limits)>,
-}
-
-/// How much of the CPU that its size gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cpu {
-    Whole,
-    /// It is throttled, or its service has reached its cap.
-    Cut,
-    /// It starts.
-    More,
 }
 
 /// What came of a wake.
@@ -217,69 +206,6 @@ impl Member {
             }
             (Rung::Active | Rung::Throttled | Rung::Frozen | Rung::Zero, _) => {}
         }
-    }
-
-    /// One that is awake has its whole CPU, unless its service has reached its cap, and while it starts more of it. A start
-    /// is not cut: it would not end in the time that it has.
-    fn heed_cpu(&mut self, cgroups: &Cgroups, now: Instant) {
-        if self.rung != Rung::Active && !self.started || now < self.cpu_again_at {
-            return;
-        }
-        let is_capped = self.enrolment.policy.is_capped;
-        let cpu = match self.cpu {
-            Some(Cpu::More) if !self.is_healthy() && now < self.boosted_until => Cpu::More,
-            // It may be ill because of that; but it has cost enough.
-            Some(Cpu::Cut) if is_capped => Cpu::Cut,
-            _ if is_capped && self.is_healthy() => Cpu::Cut,
-            _ => Cpu::Whole,
-        };
-        if self.cpu != Some(cpu) {
-            match self.give(cpu, cgroups) {
-                Ok(()) => self.cpu = Some(cpu),
-                Err(error) => {
-                    tracing::warn!(instance = %self.enrolment.id, %error, "it has not the CPU that it is to have");
-                    self.cpu_again_at = now + AGAIN_AFTER;
-                }
-            }
-        }
-    }
-
-    fn give(&self, cpu: Cpu, cgroups: &Cgroups) -> Result<(), CgroupError> {
-        let Enrolment { cgroup, limits, boost, .. } = &self.enrolment;
-        match cpu {
-            Cpu::Whole => cgroups.unthrottle(cgroup, limits),
-            Cpu::Cut => cgroups.throttle(cgroup, limits, idle::THROTTLED_SHARE),
-            Cpu::More => cgroups.unthrottle(cgroup, &limits.boosted(*boost)),
-        }
-    }
-
-    /// Lets it run, with the CPU that one has which is awake.
-    fn lift(&mut self, cgroups: &Cgroups) -> Result<(), CgroupError> {
-        let Enrolment { cgroup, limits, policy, .. } = &self.enrolment;
-        let cpu = if policy.is_capped { Cpu::Cut } else { Cpu::Whole };
-        match self.rung {
-            Rung::Active | Rung::Zero => return Ok(()),
-            Rung::Throttled if cpu == Cpu::Cut => {}
-            Rung::Throttled => self.give(cpu, cgroups)?,
-            Rung::Frozen => {
-                // It has its whole CPU already, unless that could not be given to it then.
-                let is_right = (cpu == Cpu::Cut) == cgroups.is_throttled(cgroup, limits);
-                let given = if is_right { Ok(()) } else { self.give(cpu, cgroups) };
-                cgroups.thaw(cgroup).and(given)?;
-            }
-        }
-        self.cpu = Some(cpu);
-        Ok(())
-    }
-
-    /// The same for one that is to end: in an orderly way, which takes CPU, whatever its cap says.
-    fn lift_to_end(&mut self, cgroups: &Cgroups) -> Result<(), CgroupError> {
-        self.lift(cgroups)?;
-        if self.cpu == Some(Cpu::Cut) {
-            self.give(Cpu::Whole, cgroups)?;
-            self.cpu = Some(Cpu::Whole);
-        }
-        Ok(())
     }
 
     fn why_awake(&self, busy: Busy, unknown: bool) -> Option<Awake> {
@@ -522,12 +448,6 @@ impl Member {
         self.is_awake.send_replace(true);
     }
 
-    /// Its process was started with more CPU than it has later.
-    pub(super) fn is_boosted(&mut self) {
-        self.cpu = Some(Cpu::More);
-        self.boosted_until = Instant::now() + BOOST_MAX;
-    }
-
     pub(super) fn start_failed(&mut self) {
         self.failed = true;
         self.look_at = Instant::now();
@@ -556,13 +476,6 @@ impl Member {
             all.into_iter().for_each(|client| clients.say(client, FromNode::Started(self.key, stages)));
         }
         waiting.into_iter().for_each(|client| clients.say(client, what));
-    }
-
-    pub(super) fn resized(&mut self, limits: Limits, cgroups: &Cgroups) -> Result<(), CgroupError> {
-        self.enrolment.limits = limits;
-        // What is frozen has its whole CPU, and what it has later is set with the wake.
-        let cpu = if self.rung == Rung::Frozen { Cpu::Whole } else { self.cpu.unwrap_or(Cpu::Whole) };
-        self.give(cpu, cgroups)
     }
 
     /// It is not the ladder's any more, and awake.
