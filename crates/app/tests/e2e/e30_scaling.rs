@@ -123,25 +123,43 @@ fn load_brings_instances_and_its_end_takes_them_away() {
 #[test]
 fn who_waits_for_a_further_instance_is_told_of_its_start() {
     let platform = Platform::start();
-    platform.import("site:1", &[]);
+    // Each listens when it is let.
+    platform.import("site:1", &[("MODE", "waiting")]);
+    let instances = || platform.applications("site").into_iter().filter(Seen::alive);
+    let release = |until: &dyn Fn() -> bool| {
+        while !until() {
+            instances().for_each(|one| one.signal(libc::SIGUSR1));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
     let mut create = CreateServiceRequest::new("site", image());
     create.auto_scaling_configuration_arn = scaling(&platform, [1, 2], 1);
     create.tags = Some(vec![tag("apron:concurrency-hard", "1")]);
     let arn = platform.call(&create).expect("a service").service.service_arn;
-    assert_eq!(platform.ended(&arn, MINUTE), OperationStatus::Succeeded);
     let host = platform.alias("site");
-    // Has the one place that there is, for longer than a start takes.
-    let mut holds = TcpStream::connect(&platform.apps).expect("a connection");
-    let slow = format!("GET /slow?30000 HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    holds.write_all(slow.as_bytes()).expect("a request");
-    std::thread::sleep(Duration::from_millis(500));
     let ask = format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-Apron-Trace: 1\r\nConnection: close\r\n\r\n");
-    let answer = http::request(&platform.apps, &ask).expect("an answer");
-    assert_eq!(answer.status, 200, "{}\n{}", answer.head, answer.body);
-    for part in ["start-exec;dur=", "start-healthy;dur=", "line;dur=", "first-byte;dur="] {
-        assert!(answer.head.to_lowercase().contains(part), "{part}\n{}", answer.head);
-    }
-    drop(holds);
+    std::thread::scope(|scope| {
+        let deployed = scope.spawn(|| platform.ended(&arn, MINUTE));
+        release(&|| deployed.is_finished());
+        assert_eq!(deployed.join().expect("an end"), OperationStatus::Succeeded);
+        // Has the one place that there is.
+        let mut holds = TcpStream::connect(&platform.apps).expect("a connection");
+        let slow = format!("GET /slow?30000 HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        holds.write_all(slow.as_bytes()).expect("a request");
+        eventually(MINUTE, "a second instance", || match instances().count() {
+            2 => Ok(()),
+            count => Err(format!("there are {count}")),
+        });
+        let waits = scope.spawn(|| http::request(&platform.apps, &ask).expect("an answer"));
+        std::thread::sleep(Duration::from_millis(300));
+        release(&|| waits.is_finished());
+        let answer = waits.join().expect("no panic");
+        assert_eq!(answer.status, 200, "{}\n{}", answer.head, answer.body);
+        for part in ["start-exec;dur=", "start-healthy;dur=", "line;dur=", "first-byte;dur="] {
+            assert!(answer.head.to_lowercase().contains(part), "{part}\n{}", answer.head);
+        }
+        drop(holds);
+    });
 }
 
 /// One client that keeps a CPU busy: at no time is there more than one request, which alone would bring nothing.

@@ -285,7 +285,10 @@ impl SmallDisk {
 
     fn remount(&self, flags: nix::mount::MsFlags) {
         let flags = flags | nix::mount::MsFlags::MS_REMOUNT;
-        nix::mount::mount(None::<&str>, &self.0, None::<&str>, flags, None::<&str>).unwrap();
+        let remount = || nix::mount::mount(None::<&str>, &self.0, None::<&str>, flags, None::<&str>);
+        // A child that another test is starting has all that is open here for a moment, files that are written included.
+        eventually("nobody writes there", || remount() != Err(nix::errno::Errno::EBUSY));
+        remount().unwrap();
     }
 }
 
