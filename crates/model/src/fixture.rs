@@ -22,6 +22,7 @@ pub fn service(name: &str, config: ServiceConfig) -> Service {
         deleted_at: None,
         state: State::Running,
         config,
+        scaling: None,
         tags: BTreeMap::new(),
         active: None,
         candidate: None,

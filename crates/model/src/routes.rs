@@ -220,7 +220,7 @@ pub fn table(generation: Generation, services: &[(Service, Vec<Slot>)], apps_dom
                 hosts,
                 state,
                 revision: service.active.unwrap_or(0),
-                max_concurrency: service.config.scaling.max_concurrency,
+                max_concurrency: service.scaling().max_concurrency,
                 instances,
                 coming,
                 // Whoever publishes the table says which tags are not understood.
@@ -448,6 +448,20 @@ mod tests {
         service.tags.insert("apron:allow-addresses".to_owned(), "1.2.3.0/24 1.2.3".to_owned());
         assert!(!policy(&service).admits("1.2.3.4".parse().unwrap()));
         assert_eq!(policy(&service).app_protocol, AppProtocol::H2c);
+    }
+
+    #[test]
+    fn a_configuration_that_waits_to_be_deployed_does_not_show() {
+        let mut service = fixture::service("web", fixture::image_config("r/web"));
+        let told = |service: &Service| {
+            let table = table(Generation::default(), &[(service.clone(), vec![])], "apron.localhost");
+            table.services[0].max_concurrency
+        };
+        service.scaling = Some(service.config.scaling.clone());
+        service.config.scaling.max_concurrency = 5;
+        assert_eq!(told(&service), 100);
+        service.scaling = None;
+        assert_eq!(told(&service), 5);
     }
 
     /// Tables of an earlier release, and what a later one may add.

@@ -27,6 +27,8 @@ pub struct Service {
     pub state: State,
     /// What the user asked for last; DescribeService shows it. After a rollback it is the active revision's.
     pub config: ServiceConfig,
+    /// By what its instances are scaled, where `config` says something else, which then waits to be deployed.
+    pub scaling: Option<Scaling>,
     pub tags: BTreeMap<String, String>,
     /// Serves now.
     pub active: Option<RevisionNumber>,
@@ -50,6 +52,18 @@ pub struct Service {
 }
 
 impl Service {
+    /// By what its instances are scaled: what its active revision says also while another configuration is deployed.
+    pub fn scaling(&self) -> &Scaling {
+        self.scaling.as_ref().unwrap_or(&self.config.scaling)
+    }
+
+    /// Keeps what its active revision says of scaling, for as long as it runs. Where nothing serves, what is asked for
+    /// counts.
+    pub fn rescale(&mut self, active: Option<&Scaling>) {
+        let runs = self.state == State::Running;
+        self.scaling = active.filter(|active| runs && **active != self.config.scaling).cloned();
+    }
+
     /// So many instances under this configuration where the load needs `wanted` and the operator allows `quota`. A service
     /// without any would not come back by itself, so there is always one, be it asleep.
     pub fn instances(&self, scaling: &Scaling, wanted: u32, quota: Option<u32>) -> u32 {
@@ -60,7 +74,7 @@ impl Service {
     /// Where no tag says how far down they go, a MinSize of 0 does: to where there is no process.
     pub fn idle(&self) -> IdlePolicy {
         let mut policy = extension::idle(&self.tags);
-        if self.config.scaling.min_size == 0 && !self.tags.contains_key(IDLE.tag) {
+        if self.scaling().min_size == 0 && !self.tags.contains_key(IDLE.tag) {
             policy.lowest = Rung::Zero;
         }
         policy.is_capped = self.cap == Cap::Throttled;
@@ -438,6 +452,25 @@ mod tests {
         assert_eq!(service.idle().lowest, Rung::Frozen, "what is said wins");
         service.cap = Cap::Throttled;
         assert!(service.idle().is_capped);
+    }
+
+    #[test]
+    fn what_runs_is_scaled_by_what_serves() {
+        let mut service = fixture::service("web", fixture::image_config("registry.test/web:1"));
+        let active = service.config.scaling.clone();
+        (service.config.scaling.max_concurrency, service.config.scaling.min_size) = (5, 0);
+        let asked = service.config.scaling.clone();
+        service.rescale(None);
+        assert_eq!((service.scaling(), service.idle().lowest), (&asked, Rung::Zero), "nothing serves");
+        service.rescale(Some(&active));
+        assert_eq!((service.scaling(), service.idle()), (&active, IdlePolicy::default()));
+        for state in [State::Paused, State::Creating, State::CreateFailed, State::Deleting] {
+            let mut service = Service { state, ..service.clone() };
+            service.rescale(Some(&active));
+            assert_eq!(service.scaling(), &asked, "{state:?}");
+        }
+        service.rescale(Some(&asked));
+        assert_eq!((service.scaling(), &service.scaling), (&asked, &None), "it serves");
     }
 
     #[test]

@@ -152,6 +152,7 @@ impl Clients {
         let (least, more) = (1 + dice.below(3), dice.below(2));
         let input = json!({
             "AutoScalingConfigurationName": dice.of(&["small", "large"]),
+            "MaxConcurrency": 10 * least + more,
             "MinSize": least,
             "MaxSize": least + more,
         });

@@ -414,7 +414,7 @@ impl Walk {
             for number in slots.chain(row.service.active).collect::<BTreeSet<_>>() {
                 // One that has served may be forgotten, and how it scales may change as the service's own row says.
                 let known = self.revisions.get(&(id.clone(), number)).filter(|known| {
-                    let is_as_shown = known.config == row.service.config;
+                    let is_as_shown = row.service.operation.is_none() && known.config == row.service.config;
                     known.served && (is_as_shown || row.service.active != Some(number))
                 });
                 let revision = match known {

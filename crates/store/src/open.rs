@@ -308,6 +308,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("changes", include_str!("../migrations/0010_changes.sql")),
     ("service_wanted", include_str!("../migrations/0011_service_wanted.sql")),
     ("usage", include_str!("../migrations/0012_usage.sql")),
+    ("service scaling", include_str!("../migrations/0013_service_scaling.sql")),
 ];
 
 /// The schema of this version: the number of its last migration.

@@ -317,6 +317,7 @@ pub(crate) fn service(row: &Row) -> Result<Service, StoreError> {
         deleted_at: columns.wall_option("deleted_at")?,
         state: columns.word("state")?,
         config: columns.json("config")?,
+        scaling: columns.json_option("scaling")?,
         tags: columns.json("tags")?,
         active: columns.small_option("active")?,
         candidate: columns.small_option("candidate")?,
@@ -351,9 +352,10 @@ pub(crate) async fn get(tx: &mut Connection, id: &ServiceId) -> Result<Option<Se
 async fn insert(tx: &mut Tx, service: &Service) -> Result<(), StoreError> {
     let insert = query(
         "INSERT INTO service (id, updated_at, deleted_at, state, config, tags, active, candidate, previous,
-             previous_until, last_failure, route_version, purge_at, scaling_id, connection_id, wanted, cap, idle, region, name,
-             url_label, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+             previous_until, last_failure, route_version, purge_at, scaling_id, connection_id, wanted, cap, idle, scaling,
+             region, name, url_label, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+             $23)",
     );
     bind(insert, service)
         .bind(&service.region)
@@ -371,7 +373,8 @@ pub(crate) async fn put(tx: &mut Tx, service: &Service) -> Result<(), StoreError
     let update = query(
         "UPDATE service SET updated_at = $2, deleted_at = $3, state = $4, config = $5, tags = $6, active = $7,
              candidate = $8, previous = $9, previous_until = $10, last_failure = $11, route_version = $12,
-             purge_at = $13, scaling_id = $14, connection_id = $15, wanted = $16, cap = $17, idle = $18
+             purge_at = $13, scaling_id = $14, connection_id = $15, wanted = $16, cap = $17, idle = $18,
+             scaling = $19
          WHERE id = $1",
     );
     let told: Option<String> = query_scalar("SELECT idle FROM service WHERE id = $1")
@@ -419,7 +422,7 @@ pub(crate) async fn check_resources(
     if row.is_some() { Err(StoreError::Conflict(Conflict::ResourceDeleted)) } else { Ok(()) }
 }
 
-/// Its id and what may change, $1 to $18.
+/// Its id and what may change, $1 to $19.
 fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
     query
         .bind(service.id.as_str())
@@ -440,6 +443,7 @@ fn bind<'q>(query: Statement<'q>, service: &'q Service) -> Statement<'q> {
         .bind(i64::from(service.wanted))
         .bind(word(&service.cap))
         .bind(json(&service.idle()))
+        .bind(service.scaling.as_ref().map(json))
 }
 
 #[cfg(test)]

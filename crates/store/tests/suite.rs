@@ -166,9 +166,17 @@ async fn a_service_comes_back_as_it_was_also_after_closing(database: Database) {
     assert_eq!(store.service_get(&row.id).await.unwrap().as_ref(), Some(&row));
     assert_eq!(store.service_find("us-east-1", "web").await.unwrap().as_ref(), Some(&row));
     assert_eq!(store.service_find("eu-west-1", "web").await.unwrap(), None);
+    let scaling = Some(Scaling { max_concurrency: 7, ..row.config.scaling.clone() });
+    let later = Service { scaling, ..row };
+    let act = |service: &mut Service| {
+        service.clone_from(&later);
+        Ok::<_, ()>(())
+    };
+    store.service_act(&later.id, act).await.unwrap();
+    assert_eq!(store.service_get(&later.id).await.unwrap().as_ref(), Some(&later));
     store.close().await;
     let store = database.open().await;
-    assert_eq!(store.service_get(&row.id).await.unwrap(), Some(row));
+    assert_eq!(store.service_get(&later.id).await.unwrap(), Some(later));
 }
 
 async fn pages_neither_skip_nor_repeat_while_things_change(database: Database) {

@@ -191,7 +191,7 @@ impl Watched {
 impl Rules {
     /// So many instances where the load needs `wanted`.
     fn instances(&self, service: &Service, wanted: u32) -> u32 {
-        service.config.scaling.instances(self.tags.max_size, wanted, self.quota)
+        service.scaling().instances(self.tags.max_size, wanted, self.quota)
     }
 
     /// Instances that there are at least by the clock.
@@ -213,7 +213,7 @@ impl Rules {
         let most = if service.cap == Cap::Below { u32::MAX } else { service.wanted };
         let hard = self.tags.concurrency_hard.unwrap_or(u32::MAX);
         Policy {
-            target: service.config.scaling.max_concurrency.min(hard),
+            target: service.scaling().max_concurrency.min(hard),
             also: self.tags.also,
             min: self.instances(service, least.min(most)),
             max: self.instances(service, most),
@@ -333,6 +333,17 @@ mod tests {
         for _ in 0..200 {
             assert_eq!(world.look(SAMPLE_MS), None);
         }
+    }
+
+    #[test]
+    fn what_serves_is_scaled_as_before_while_another_configuration_is_deployed() {
+        let mut world = World::new();
+        world.service.scaling = Some(world.service.config.scaling.clone());
+        let asked = &mut world.service.config.scaling;
+        (asked.max_concurrency, asked.min_size, asked.max_size) = (1, 2, 9);
+        assert_eq!(world.look(0), None);
+        world.load = Load { arrived: 25, answered: 0, in_flight: 10, waiting: 15, asleep: 0 };
+        assert_eq!(world.look(5), Some(3), "as many as the present MaxSize and MaxConcurrency ask for");
     }
 
     /// Where MinSize hides what the load needs, the row comes to say it all the same: one with a lower MinSize asks it.

@@ -316,7 +316,10 @@ impl Rig {
             let id = operation.id.clone();
             let mut writes = vec![Write::OperationNew(Box::new(operation))];
             if let Some(config) = config {
-                writes.push(Write::Service(Box::new(Service { config, ..service.clone() })));
+                let mut after = Service { config, ..service.clone() };
+                let active = standing.revisions.iter().find(|one| Some(one.number) == service.active);
+                after.rescale(active.map(|one| &one.config.scaling));
+                writes.push(Write::Service(Box::new(after)));
             }
             Ok((id, writes))
         });

@@ -146,6 +146,46 @@ async fn load_brings_instances_while_a_deployment_builds() {
     until(&mut rig, &service, 3).await;
 }
 
+/// So many requests proxies give an instance of the only service at a time.
+fn told(rig: &Rig) -> u32 {
+    rig.proxies.table().expect("a table").services[0].max_concurrency
+}
+
+#[tokio::test]
+async fn another_configuration_counts_once_it_serves() {
+    let bench = Bench::new();
+    let mut rig = bench.start().await;
+    let (service, _) = serving(&mut rig).await;
+    let mut asked = small(BETTER);
+    asked.scaling.max_concurrency = 5;
+    let updated = rig.act(&service, Action::Update, Some(asked)).await.unwrap();
+    let mut seen = Vec::new();
+    while !rig.store.operation_get(&updated).await.unwrap().unwrap().status.is_ended() {
+        rig.round().await;
+        seen.push((rig.service(&service).await.active, told(&rig)));
+    }
+    seen.dedup();
+    assert_eq!(seen, [(Some(1), 10), (Some(2), 5)]);
+}
+
+#[tokio::test]
+async fn what_serves_is_scaled_as_before_while_another_configuration_is_built() {
+    let bench = Bench::new();
+    bench.world.script(BETTER, apron_compute::sim::BuildScript::Hangs);
+    let mut rig = bench.start().await;
+    let (service, _) = serving(&mut rig).await;
+    let mut asked = small(BETTER);
+    (asked.scaling.max_concurrency, asked.scaling.max_size) = (5, 6);
+    rig.act(&service, Action::Update, Some(asked.clone())).await.unwrap();
+    for _ in 0..3 {
+        rig.round().await;
+    }
+    rig.load(&service, BURST).await;
+    until(&mut rig, &service, 3).await;
+    let row = rig.service(&service).await;
+    assert_eq!((told(&rig), row.wanted, &row.config.scaling), (10, 3, &asked.scaling));
+}
+
 #[tokio::test]
 async fn a_pause_forgets_what_was_needed() {
     let bench = Bench::new();

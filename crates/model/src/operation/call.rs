@@ -132,6 +132,8 @@ pub fn call(standing: &Standing, call: &Call, draw: &mut Draw) -> Result<(Called
         return Ok(match queue::open(&mut after, &mut new, &revisions, draw.wall)? {
             Admission::Nothing => (called(service, None), Vec::new()),
             Admission::Open(_) => {
+                let active = standing.revisions.iter().find(|one| Some(one.number) == after.active);
+                after.rescale(active.map(|one| &one.config.scaling));
                 let called = Called { revision: new.rollback(), ..called(&after, Some(new.id.clone())) };
                 (called, vec![Write::OperationNew(Box::new(new)), Write::Service(Box::new(after))])
             }

@@ -13,6 +13,7 @@ mod failure;
 mod pause;
 mod queue;
 mod removal;
+mod rescale;
 mod rolling;
 #[cfg(test)]
 mod tests;
@@ -543,8 +544,7 @@ impl<'a> Changes<'a> {
         self.service.updated_at = draw.wall;
         self.service.candidate = None;
         let Operation { id, kind, started_at, .. } = &self.operation;
-        let began = started_at.unwrap_or(draw.wall);
-        let took = seconds(draw.wall.0.saturating_sub(began.0));
+        let took = seconds(draw.wall.0.saturating_sub(started_at.unwrap_or(draw.wall).0));
         let what = format!("{} with ID : {id}", kind.words());
         if status == OperationStatus::Succeeded {
             self.both(&format!("{what} completed successfully in {took}."));
@@ -554,6 +554,7 @@ impl<'a> Changes<'a> {
             self.both(&format!("{what} ended after {took}."));
         }
         let next = queue::open_next(self.view, &mut self.service, &self.writes, draw.wall);
+        self.rescale();
         match &self.service.operation {
             None => {
                 let status = settled(self.service.state).as_str();
@@ -572,6 +573,7 @@ impl<'a> Changes<'a> {
     /// The operation goes on; facts or the deadline wake it.
     fn step(mut self, step: Step, deadline: Timestamp) -> Advance {
         self.operation.step = step;
+        self.rescale();
         self.writes.push(Write::Operation(Box::new(self.operation)));
         self.writes.push(Write::Service(Box::new(self.service)));
         Advance { writes: self.writes, wake: Wake::ByFactOr(deadline) }

@@ -1,7 +1,8 @@
 //! What served goes on serving until something else does: a proxy's next table never takes a service away that
 //! nobody asked to stop, nor an instance of it that is well; and requests go to a revision only when so many of its
-//! instances as it wants have been well. That no instance is stopped which a proxy may send to is looked at by the
-//! walk at each step, because proxies and the driver move between its looks.
+//! instances as it wants have been well, and as many at a time to each of them as it says. That no instance is stopped
+//! which a proxy may send to is looked at by the walk at each step, because proxies and the driver move between its
+//! looks.
 //!
 //! A fault excuses the instances that it struck and no others, and those until they are well again by all that control
 //! knows.
@@ -118,6 +119,21 @@ impl Serving {
     }
 }
 
+/// Where proxies serve what its row wishes, its instances get as many requests at a time as their revision says.
+fn concurrency(seen: &Seen, row: &ServiceRoutes) -> Result<(), String> {
+    let service = &row.service;
+    let routed = |_: &RevisionNumber| row.routed_version == service.route_version;
+    let Some(active) = serving(service).filter(routed) else { return Ok(()) };
+    let Some(revision) = seen.revisions.get(&(service.id.clone(), active)) else { return Ok(()) };
+    let mut routes = seen.table.iter().flat_map(|table| &table.services);
+    let Some(route) = routes.find(|one| one.id == service.id) else { return Ok(()) };
+    let (told, says) = (route.max_concurrency, revision.config.scaling.max_concurrency);
+    if told == says {
+        return Ok(());
+    }
+    Err(format!("instances of revision {active} get {told} requests at a time, not {says}: {service:?}"))
+}
+
 /// The revision that requests go to.
 fn serving(service: &Service) -> Option<RevisionNumber> {
     service.active.filter(|_| service.state == State::Running)
@@ -158,6 +174,7 @@ impl Checker for Serving {
         }
         for row in &seen.services {
             self.pivot(seen, row)?;
+            concurrency(seen, row)?;
         }
         let active = |row: &ServiceRoutes| Some((row.service.id.clone(), serving(&row.service)?));
         self.active = seen.services.iter().filter_map(active).collect();

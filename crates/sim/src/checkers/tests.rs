@@ -247,6 +247,16 @@ fn services_that_are_not_served_are_found() {
     });
     check("a newest table without it", SERVING, |seen| seen.table = Some(Arc::default()));
     check("an instance that is routed and not wished", SERVING, |seen| seen.services[0].slots.clear());
+    let told = |seen: &mut Seen| {
+        let mut table = (*seen.taken[0].after).clone();
+        table.services[0].max_concurrency = 5;
+        seen.table = Some(Arc::new(table));
+    };
+    check("requests as another revision has them", SERVING, told);
+    let mut seen = well();
+    told(&mut seen);
+    seen.services[0].service.route_version = 1;
+    assert_eq!(serving::Serving::default().look(&seen), Ok(()), "the next table is on its way");
 }
 
 #[test]
@@ -276,6 +286,16 @@ fn a_configuration_that_does_not_serve_is_found() {
     check("another one is shown", CONFIGURATION, |seen| {
         seen.services[0].service.config = fixture::image_config("r/other");
     });
+    let updated = |keeps: bool| {
+        let mut seen = well();
+        let service = &mut seen.services[0].service;
+        service.operation = Some(OperationId::new("0".repeat(32)));
+        service.scaling = keeps.then(|| service.config.scaling.clone());
+        service.config.scaling.max_size += 1;
+        configuration::Configuration.look(&seen)
+    };
+    assert_eq!(updated(true), Ok(()));
+    assert!(updated(false).is_err(), "instances are scaled by what is not deployed yet");
     check("nothing is active", CONFIGURATION, |seen| seen.services[0].service.active = None);
     check("one that never served", CONFIGURATION, |seen| {
         seen.revisions.values_mut().for_each(|revision| revision.served = false);

@@ -146,4 +146,18 @@ pub(super) async fn who_reaches_a_cap_is_told_at_once(database: Database) {
     assert_eq!(counter().await, first + 2);
     store.service_act(&service.id, none_at_rest).await.unwrap();
     assert_eq!(counter().await, first + 3);
+    // A MinSize that waits to be deployed does not concern them.
+    let waits = |service: &mut Service| {
+        service.scaling = Some(service.config.scaling.clone());
+        service.config.scaling.min_size = 1;
+        Ok::<_, ()>(())
+    };
+    store.service_act(&service.id, waits).await.unwrap();
+    assert_eq!(counter().await, first + 3);
+    let serves = |service: &mut Service| {
+        service.scaling = None;
+        Ok::<_, ()>(())
+    };
+    store.service_act(&service.id, serves).await.unwrap();
+    assert_eq!(counter().await, first + 4);
 }

@@ -60,6 +60,7 @@ pub(super) async fn create(
         deleted_at: None,
         state: State::Creating,
         config: new.config,
+        scaling: None,
         tags: new.tags,
         active: None,
         candidate: None,

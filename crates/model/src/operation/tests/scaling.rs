@@ -1,6 +1,9 @@
 //! How many instances operations bring, and what changes that number alone.
 
+use super::calls::{DEPLOY, running};
 use super::*;
+use crate::service::Scaling;
+use crate::source::{InstanceInput, ServiceInput};
 
 /// Not what the load would like to have and the machine has no memory for; and with what has come since, also at the end.
 #[test]
@@ -87,4 +90,114 @@ fn another_auto_scaling_configuration_starts_nothing_anew() {
     let slots = rows.view.slots.clone();
     let mending = mend(&service, &active, &slots, None, None, &mut rows.draw());
     assert_eq!(mending.slots.len(), 3 - before.len());
+}
+
+/// An update to another MaxConcurrency, and to another size of instances where `cpu` says one.
+fn update(max_concurrency: u32, cpu: Option<&str>) -> Call {
+    let scaling = Scaling { revision: 2, max_concurrency, ..fixture::code_config(true).scaling };
+    let instance = cpu.map(|cpu| InstanceInput { cpu: Some(cpu.to_owned()), ..Default::default() });
+    Call::Update(Box::new(ServiceInput { instance, scaling: Some(scaling), ..Default::default() }))
+}
+
+/// The MaxConcurrency of what runs, and the one that was asked for.
+fn concurrency(rows: &Rows) -> (u32, u32) {
+    let service = &rows.view.service;
+    (service.scaling().max_concurrency, service.config.scaling.max_concurrency)
+}
+
+const STARTS: fn(&Step) -> bool = |step| matches!(step, Step::Starting { .. } | Step::Rolling { .. });
+const ROUTES: fn(&Step) -> bool = |step| matches!(step, Step::Routing { .. });
+
+#[test]
+fn what_serves_is_scaled_as_before_until_another_configuration_serves() {
+    for deploy in ["all", "rolling"] {
+        let mut rows = running();
+        rows.tag("apron:deploy", deploy);
+        let called = rows.call(update(5, Some("1024"))).unwrap();
+        assert_eq!((concurrency(&rows), &called.service), ((100, 5), &rows.view.service), "{deploy}");
+        rows.drive_to(STARTS);
+        assert_eq!(concurrency(&rows), (100, 5), "{deploy}");
+        rows.drive_to(ROUTES);
+        assert_eq!(concurrency(&rows), (5, 5), "{deploy}");
+        rows.drive();
+        assert_eq!((rows.ended().0, concurrency(&rows)), (OperationStatus::Succeeded, (5, 5)));
+        rows.removed();
+        rows.call(Call::Rollback(None)).unwrap();
+        rows.drive_to(STARTS);
+        assert_eq!(concurrency(&rows), (5, 100), "{deploy}");
+        rows.drive();
+        assert_eq!((rows.ended().0, concurrency(&rows)), (OperationStatus::Succeeded, (100, 100)));
+    }
+}
+
+#[test]
+fn a_configuration_that_fails_is_none_that_counted() {
+    let mut rows = running();
+    rows.call(update(5, Some("1024"))).unwrap();
+    rows.drive_to(STARTS);
+    rows.seen(exited);
+    rows.advance();
+    assert_eq!(rows.ended(), (OperationStatus::RollbackSucceeded, State::Running));
+    assert_eq!(concurrency(&rows), (100, 100));
+    rows.removed();
+    // Where proxies may have been told of it, it counts until they are told otherwise.
+    rows.call(update(5, Some("1024"))).unwrap();
+    rows.drive_to(ROUTES);
+    let routed = rows.view.service.route_version;
+    rows.seen(exited);
+    rows.advance();
+    assert!(matches!(rows.view.operation.step, Step::RollingBack { .. }));
+    assert_eq!((concurrency(&rows), rows.view.service.route_version), ((100, 100), routed + 1));
+}
+
+/// Also for what is opened in the same transaction.
+#[test]
+fn an_auto_scaling_configuration_that_applies_at_once_counts_at_once() {
+    let mut rows = running();
+    rows.tag("apron:queue-operations", "true");
+    rows.call(update(5, None)).unwrap();
+    rows.call(update(7, Some("1024"))).unwrap();
+    assert_eq!(concurrency(&rows), (100, 5));
+    assert_eq!(rows.advance(), Wake::Done);
+    assert_eq!((rows.ended().0, concurrency(&rows)), (OperationStatus::Succeeded, (5, 7)));
+    rows.turn();
+    rows.drive();
+    assert_eq!((rows.ended().0, concurrency(&rows)), (OperationStatus::Succeeded, (7, 7)));
+}
+
+#[test]
+fn where_nothing_serves_what_is_asked_for_counts() {
+    let mut rows = running();
+    rows.call(Call::Pause).unwrap();
+    rows.drive();
+    rows.call(update(5, None)).unwrap();
+    assert_eq!(concurrency(&rows), (5, 5));
+    rows.drive();
+    rows.call(Call::Resume).unwrap();
+    rows.drive_to(STARTS);
+    assert_eq!(concurrency(&rows), (5, 5));
+    let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, asked());
+    rows.drive_to(STARTS);
+    rows.seen(exited);
+    rows.advance();
+    assert_eq!(rows.ended(), (OperationStatus::Failed, State::CreateFailed));
+    rows.removed();
+    rows.call(update(5, None)).unwrap();
+    assert_eq!(concurrency(&rows), (5, 5));
+    rows.drive();
+    assert_eq!((rows.ended().0, concurrency(&rows)), (OperationStatus::Succeeded, (5, 5)));
+}
+
+#[test]
+fn an_update_that_cannot_be_followed_leaves_what_serves_as_it_was() {
+    let mut rows = running();
+    rows.call(update(5, Some("1024"))).unwrap();
+    rows.drive_to(STARTS);
+    let draw = rows.draw();
+    let (service, _) = abandoned(&rows.view.service, &rows.view.operation.id, "it is lost", &draw);
+    rows.view.service = service;
+    rows.view.operation.status = OperationStatus::Failed;
+    assert_eq!(concurrency(&rows), (100, 5));
+    rows.call(DEPLOY).unwrap();
+    assert_eq!(concurrency(&rows), (100, 5), "the next deployment brings it");
 }
