@@ -106,7 +106,9 @@ fn load_brings_instances_and_its_end_takes_them_away() {
     let left = pids(&platform);
     assert!(left.is_subset(&before), "none was started anew");
     let events = platform.run(&["logs", "site", "--events"]);
-    assert!(events.contains("there are more than its load needs"), "{events}");
+    for why in ["of revision 1: its load needs ", "there are more than its load needs"] {
+        assert!(events.contains(why), "{why}\n{events}");
+    }
 
     // Another auto scaling configuration is no other instance.
     let auto_scaling_configuration_arn = scaling(&platform, [2, 2], MAX_CONCURRENCY);

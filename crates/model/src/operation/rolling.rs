@@ -189,7 +189,13 @@ impl Mending {
     }
 
     /// Wishes those that are lacking. What drains and serves still is the first to be asked.
-    fn start(&mut self, exchange: &Exchange<'_>, service: &Service, draw: &mut Draw) {
+    fn start(
+        &mut self,
+        exchange: &Exchange<'_>,
+        (service, active): (&Service, &Revision),
+        need: u32,
+        draw: &mut Draw,
+    ) {
         let lacking = exchange.target.saturating_sub(exchange.coming.len());
         for slot in exchange.back.iter().take(lacking) {
             self.wishes.push((slot.id.clone(), SlotWish::Run));
@@ -198,7 +204,8 @@ impl Mending {
         let count = lacking.saturating_sub(exchange.back.len());
         self.slots.extend((0..count).map(|_| deploy::slot(service, exchange.to, draw)));
         if count > 0 {
-            self.events.push(format!("Starting {} of revision {}.", instances(count), exchange.to));
+            let why = why(exchange.target, (service, active), need, draw);
+            self.events.push(format!("Starting {} of revision {}: {why}.", instances(count), exchange.to));
         }
     }
 
@@ -227,7 +234,8 @@ pub fn mend(
     if service.state != State::Running || service.active != Some(active.number) {
         return mending;
     }
-    let target = within(service, scale.unwrap_or(service.wanted), Some(active), draw);
+    let need = scale.unwrap_or(service.wanted);
+    let target = within(service, need, Some(active), draw);
     let grows = target > wanted(service, Some(active), draw);
     if step.is_some_and(|step| !step.leaves_instances_alone() || !grows) {
         return mending;
@@ -235,7 +243,7 @@ pub fn mend(
     mending.wanted = scale.filter(|scale| *scale != service.wanted);
     let exchange = Exchange::new(slots, service.active, active.number, target);
     if step.is_some() {
-        mending.start(&exchange, service, draw);
+        mending.start(&exchange, (service, active), need, draw);
         return mending;
     }
     let Exchange { to, target, coming, going, leaving, .. } = &exchange;
@@ -272,9 +280,22 @@ pub fn mend(
         mending.drain(goes, draw);
     } else if !leaving || exchange.refused().next().is_none() {
         // Where memory is lacking those that leave may have it.
-        mending.start(&exchange, service, draw);
+        mending.start(&exchange, (service, active), need, draw);
     }
     mending
+}
+
+/// Why a service is to have so many instances, whose load needs `need`.
+fn why(target: usize, (service, active): (&Service, &Revision), need: u32, draw: &Draw) -> String {
+    let of = |need| within(service, need, Some(active), draw);
+    if target <= of(0) {
+        return format!("its minimum is {target}");
+    }
+    let by_clock = extension::scale(&service.tags).least;
+    match by_clock.and_then(|schedule| schedule.answer(draw.wall).least) {
+        Some(least) if target <= of(least) => format!("apron:min-size-schedule asks for {least}"),
+        Some(_) | None => format!("its load needs {need}"),
+    }
 }
 
 /// So many instances a revision is to have between operations, and when instances changed places one by one: what the load

@@ -228,7 +228,8 @@ fn the_active_revision_says_how_many_there_are_to_be() {
         let slot = &mut world.rows.view.slots[0];
         slot.wish = SlotWish::Stop;
         assert_eq!(world.mend().slots.len(), 1);
-        assert_eq!((world.count(NEW), world.told("Starting 1 instance of revision 2.")), (3, 2));
+        let told = world.told("Starting 1 instance of revision 2: its minimum is 3.");
+        assert_eq!((world.count(NEW), told), (3, 1));
         assert_eq!(world.mend(), Mending::default());
     }
     let mut world = World::rolling(3, 3, 1);
@@ -254,7 +255,8 @@ fn load_brings_instances_and_its_end_takes_them_away() {
     let mut world = alone(1);
     let mending = world.scale(3);
     assert_eq!((mending.wanted, mending.slots.len(), mending.wishes), (Some(3), 2, Vec::new()));
-    assert_eq!((world.count(NEW), world.told("Starting 2 instances of revision 2.")), (3, 1));
+    let told = world.told("Starting 2 instances of revision 2: its load needs 3.");
+    assert_eq!((world.count(NEW), told), (3, 1));
     assert_eq!(world.scale(3), Mending::default(), "once");
     assert!(world.mending().is_empty(), "the row remembers it");
     // MaxSize and MinSize hold, and the row says what is needed all the same.
@@ -265,6 +267,15 @@ fn load_brings_instances_and_its_end_takes_them_away() {
     assert_eq!((mending.wishes.len(), mending.slots.len()), (most - 1, 0));
     assert!(mending.wishes.iter().all(|(_, wish)| matches!(wish, SlotWish::Drain { .. })));
     assert_eq!(world.count(NEW), 1);
+}
+
+#[test]
+fn what_the_clock_asks_for_is_no_load() {
+    let mut world = alone(1);
+    world.rows.tag("apron:min-size-schedule", "* * * * * = 2");
+    let told = world.scale(2).events;
+    assert_eq!(told, ["Starting 1 instance of revision 2: apron:min-size-schedule asks for 2."]);
+    assert_eq!(world.scale(4).events, ["Starting 2 instances of revision 2: its load needs 4."]);
 }
 
 #[test]
