@@ -3,8 +3,9 @@
 use super::client::Client;
 use super::progress::{print, printable};
 use super::show::table;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use apron_wire::apprunner::{ListTagsForResourceRequest, Tag, TagResourceRequest, UntagResourceRequest};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -27,6 +28,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCode> {
     let Arguments { name, set, remove } = arguments;
+    if let Some(key) = contradicted(&set, &remove) {
+        bail!("the tag '{key}' is to be both set and removed; give one of the two");
+    }
     let resource_arn = client.named(&name).await?.arn;
     if set.is_empty() && remove.is_empty() {
         return list(client, resource_arn).await;
@@ -37,20 +41,45 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCod
         client.call(&TagResourceRequest { resource_arn: resource_arn.clone(), tags }).await?;
     }
     if !remove.is_empty() {
-        client.call(&UntagResourceRequest { resource_arn, tag_keys: remove }).await?;
+        let present = read(client, resource_arn.clone()).await?;
+        client.call(&UntagResourceRequest { resource_arn, tag_keys: remove.clone() }).await?;
+        for key in remove.iter().filter(|key| !present.contains_key(*key)) {
+            print(&format!("there was no tag '{}'", printable(key)));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(client: &Client, resource_arn: String) -> Result<ExitCode> {
+/// A tag that would be set and taken away.
+fn contradicted<'a>(set: &[(String, String)], remove: &'a [String]) -> Option<&'a String> {
+    remove.iter().find(|key| set.iter().any(|(name, _)| name == *key))
+}
+
+pub(super) async fn read(client: &Client, resource_arn: String) -> Result<BTreeMap<String, String>> {
     let listed = client.call(&ListTagsForResourceRequest { resource_arn }).await?;
-    let row = |tag: Tag| {
-        let text = |part: Option<String>| printable(&part.unwrap_or_default());
-        [text(tag.key), text(tag.value)]
-    };
-    let rows: Vec<[String; 2]> = listed.tags.unwrap_or_default().into_iter().map(row).collect();
+    let pair = |tag: Tag| Some((tag.key?, tag.value.unwrap_or_default()));
+    Ok(listed.tags.unwrap_or_default().into_iter().filter_map(pair).collect())
+}
+
+async fn list(client: &Client, resource_arn: String) -> Result<ExitCode> {
+    let tags = read(client, resource_arn).await?;
+    let rows: Vec<[String; 2]> =
+        tags.iter().map(|(key, value)| [key, value].map(|text| printable(text))).collect();
     if !rows.is_empty() {
         print(&table(&rows));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_set_or_removed() {
+        let set = [pair("apron:idle=freeze").unwrap(), pair("team=a=b").unwrap()];
+        let remove = ["site", "team"].map(str::to_owned);
+        assert_eq!(contradicted(&set, &remove).map(String::as_str), Some("team"));
+        assert_eq!(contradicted(&set, &remove[..1]), None);
+    }
 }

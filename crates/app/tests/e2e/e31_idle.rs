@@ -259,7 +259,11 @@ fn a_minimum_of_none_is_taken_and_means_none() {
     assert_eq!(platform.ended(&arn, MINUTE), OperationStatus::Succeeded);
     assert_eq!(platform.application("site"), application, "without a restart");
     // The tag says more than the configuration, until it is taken away.
-    platform.run(&["tag", "site", "--remove", "apron:idle"]);
+    let both = ["tag", "site", "--remove", "apron:idle", "apron:idle=freeze"];
+    assert!(platform.refused(&both).contains("'apron:idle' is to be both set and removed"));
+    for said in ["", "there was no tag 'apron:idle'\n"] {
+        assert_eq!(platform.run(&["tag", "site", "--remove", "apron:idle"]), said);
+    }
     site.stopped();
     site.get("/");
 }
