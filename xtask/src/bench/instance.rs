@@ -89,12 +89,13 @@ fn own_start_ms(program: &str) -> Result<f64> {
 /// The waterfall of the one healthy instance in what `apron status` prints.
 fn waterfall(status: &str) -> Result<Waterfall> {
     let with_context = || format!("no healthy instance in what apron status says:\n{status}");
-    let mut healthy = status.lines().filter(|line| line.contains(" HEALTHY ") && line.contains("namespace "));
-    let line = healthy.next().with_context(with_context)?;
+    let starts = status.lines().filter_map(|line| Some(line.split_once(" asked for: ")?.1));
+    let mut healthy = starts.filter(|stages| stages.contains("healthy "));
+    let stages = healthy.next().with_context(with_context)?;
     ensure!(healthy.next().is_none(), "more than one instance runs:\n{status}");
     let stage = |name: &str| -> Option<f64> {
-        let (_, rest) = line.split_once(&format!("{name} "))?;
-        rest.split_once(" ms")?.0.parse().ok()
+        let (_, rest) = stages.split_once(&format!("{name} "))?;
+        rest.split([',', ')']).next()?.parse().ok()
     };
     let mut reached = [0.0; STAGES.len()];
     for (place, name) in STAGES.iter().enumerate() {
@@ -109,10 +110,10 @@ mod tests {
 
     #[test]
     fn a_waterfall_is_read_from_the_status() {
-        let status = "name    st\nrevision 6 ACTIVE  image b04f911d5c23\n  f0c58dbd RUNNING HEALTHY  \
-                      10.214.0.7:8080  (namespace 4 ms, mount 20 ms, exec 30 ms, listening 43 ms, healthy 44 ms)\n";
+        let status = "name    st\nrevision 6 ACTIVE  image b04f911d5c23\n  f0c58dbd awake  10.214.0.7:8080  (last start, \
+                      ms after it was asked for: namespace 4, mount 20, exec 30, listening 43, healthy 44)\n";
         assert_eq!(waterfall(status).unwrap(), [4.0, 20.0, 30.0, 43.0, 44.0]);
-        let starting = status.replace(", healthy 44 ms", "");
+        let starting = status.replace(", healthy 44", "");
         assert!(waterfall(&starting).is_err());
         assert!(waterfall(&format!("{status}{status}")).is_err());
     }

@@ -27,6 +27,6 @@ pub(super) fn word(rung: IdleRung) -> &'static str {
         IdleRung::Active => "awake",
         IdleRung::Throttled => "throttled",
         IdleRung::Frozen => "frozen",
-        IdleRung::Zero => "stopped",
+        IdleRung::Zero => "asleep",
     }
 }

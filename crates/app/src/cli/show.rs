@@ -1,10 +1,17 @@
 //! `apron ls`, `status` and `env`: what there is, for people and for shells.
 
-use super::client::Client;
+use super::client::{Client, now_s};
 use super::progress::{print, printable};
+use super::{idle, tags};
 use anyhow::Result;
+use apron_model::extension;
 use apron_model::routes;
-use apron_wire::apron::{DescribeStatusRequest, InstanceStatus, RevisionStatus, Waterfall};
+use apron_model::time::WallTime;
+use apron_wire::apron::{
+    DescribeRevisionRequest, DescribeStatusRequest, DescribeStatusResponse, IdleRung, InstanceHealth,
+    InstancePhase, InstanceStatus, RevisionAutoScaling, RevisionState, RevisionStatus, Waterfall,
+};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 pub(super) async fn list(client: &Client) -> Result<ExitCode> {
@@ -26,6 +33,9 @@ pub(super) async fn list(client: &Client) -> Result<ExitCode> {
 pub(super) async fn status(client: &Client, name: &str) -> Result<ExitCode> {
     let found = client.named(name).await?;
     let status = client.call(&DescribeStatusRequest { service_arn: found.arn.clone() }).await?;
+    // The rest can be told without it.
+    let scaling = scaling(client, &found.arn, &status).await.unwrap_or_default();
+    let is_known = status.provisioned_instances.is_some();
     let mut facts =
         vec![["name".to_owned(), name.to_owned()], ["status".to_owned(), status.status.to_string()]];
     let mut fact = |label: &str, value: Option<String>| {
@@ -41,14 +51,42 @@ pub(super) async fn status(client: &Client, name: &str) -> Result<ExitCode> {
     if let (Some(provisioned), Some(active)) = (status.provisioned_instances, status.active_instances) {
         fact("instances", Some(format!("{provisioned} provisioned, {active} active")));
     }
+    fact("scaling", scaling);
     print(&table(&facts));
     for revision in &status.revisions {
         print(&revision_line(revision));
         for instance in &revision.instances {
-            print(&format!("  {}", instance_line(instance)));
+            print(&format!("  {}", instance_line(instance, is_known)));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The numbers by which the service scales. None: it has no revision yet.
+async fn scaling(client: &Client, arn: &str, status: &DescribeStatusResponse) -> Result<Option<String>> {
+    let of = |state| status.revisions.iter().find(|revision| revision.state == state);
+    let Some(serves) = of(RevisionState::Active).or_else(|| of(RevisionState::Candidate)) else {
+        return Ok(None);
+    };
+    let asked = DescribeRevisionRequest { service_arn: arn.to_owned(), revision: serves.number };
+    let config = client.call(&asked).await?.configuration.auto_scaling;
+    let tags = tags::read(client, arn.to_owned()).await?;
+    Ok(Some(scaling_line(&config, &tags, WallTime(now_s().saturating_mul(1_000)))))
+}
+
+fn scaling_line(config: &RevisionAutoScaling, tags: &BTreeMap<String, String>, now: WallTime) -> String {
+    let said = extension::scale(tags);
+    let RevisionAutoScaling { min_size, max_size, max_concurrency, .. } = config;
+    let mut line = format!("MinSize {min_size}, MaxSize {max_size}, MaxConcurrency {max_concurrency}");
+    let by_clock = said.least.and_then(|schedule| schedule.answer(now).least);
+    for (tag, number) in [
+        ("apron:max-size", said.max_size),
+        ("apron:concurrency-hard", said.concurrency_hard),
+        ("apron:min-size-schedule at present", by_clock),
+    ] {
+        line.extend(number.map(|number| format!(", {tag} {number}")));
+    }
+    line
 }
 
 fn revision_line(revision: &RevisionStatus) -> String {
@@ -62,12 +100,27 @@ fn revision_line(revision: &RevisionStatus) -> String {
     line
 }
 
-fn instance_line(instance: &InstanceStatus) -> String {
-    let id: String = instance.instance_id.chars().take(8).collect();
-    let mut line = format!("{id} {} {}", instance.phase, instance.health);
-    if let Some(rung) = instance.rung {
-        line.push_str(&format!(" {}", super::idle::word(rung)));
+/// What an instance does, in one word. `is_known`: the node has said how far instances sleep.
+fn state(instance: &InstanceStatus, is_known: bool) -> &'static str {
+    match (instance.phase, instance.health, instance.rung) {
+        (InstancePhase::Creating, ..) => "creating",
+        (InstancePhase::Exited, ..) => "exited",
+        (InstancePhase::Failed, ..) => "failed",
+        (InstancePhase::Stopping, ..) => "stopping",
+        // Whatever its last process was.
+        (InstancePhase::Running, _, Some(rung @ IdleRung::Zero)) => idle::word(rung),
+        (InstancePhase::Running, InstanceHealth::Unhealthy, _) => "unhealthy",
+        (InstancePhase::Running, InstanceHealth::Starting, _) => "starting",
+        (InstancePhase::Running, InstanceHealth::Healthy, Some(rung)) => idle::word(rung),
+        // Of one that is started for a request the node names no rung.
+        (InstancePhase::Running, InstanceHealth::Healthy, None) if is_known => "starting",
+        (InstancePhase::Running, InstanceHealth::Healthy, None) => "running",
     }
+}
+
+fn instance_line(instance: &InstanceStatus, is_known: bool) -> String {
+    let id: String = instance.instance_id.chars().take(8).collect();
+    let mut line = format!("{id} {}", state(instance, is_known));
     if let Some(address) = &instance.address {
         line.push_str(&format!("  {address}"));
     }
@@ -76,7 +129,7 @@ fn instance_line(instance: &InstanceStatus) -> String {
     }
     let waterfall = waterfall(&instance.waterfall);
     if !waterfall.is_empty() {
-        line.push_str(&format!("  ({waterfall})"));
+        line.push_str(&format!("  (last start, ms after it was asked for: {waterfall})"));
     }
     if let Some(reason) = &instance.reason {
         line.push_str(&format!("  {}", printable(reason)));
@@ -95,7 +148,7 @@ fn waterfall(waterfall: &Waterfall) -> String {
         ("healthy", waterfall.healthy_ms),
         ("first byte", waterfall.first_byte_ms),
     ];
-    let reached = stages.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {ms} ms")));
+    let reached = stages.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {ms}")));
     reached.collect::<Vec<_>>().join(", ")
 }
 
@@ -159,6 +212,64 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instance_has_one_state() {
+        use InstanceHealth::{Healthy, Starting, Unhealthy};
+        use InstancePhase::{Creating, Exited, Running};
+        let known = |phase, health, rung| {
+            let instance = InstanceStatus {
+                instance_id: "0123456789abcdef".to_owned(),
+                phase,
+                health,
+                reason: None,
+                address: None,
+                restarts: 0,
+                rung,
+                waterfall: Waterfall { queued_ms: Some(1), healthy_ms: Some(44), ..Waterfall::default() },
+            };
+            [true, false].map(|is_known| state(&instance, is_known))
+        };
+        assert_eq!(known(Creating, Starting, None), ["creating"; 2]);
+        assert_eq!(known(Exited, Healthy, Some(IdleRung::Active)), ["exited"; 2]);
+        assert_eq!(known(Running, Starting, Some(IdleRung::Active)), ["starting"; 2]);
+        assert_eq!(known(Running, Unhealthy, Some(IdleRung::Active)), ["unhealthy"; 2]);
+        for (rung, word) in [
+            (IdleRung::Active, "awake"),
+            (IdleRung::Throttled, "throttled"),
+            (IdleRung::Frozen, "frozen"),
+            (IdleRung::Zero, "asleep"),
+        ] {
+            assert_eq!(known(Running, Healthy, Some(rung)), [word; 2]);
+        }
+        assert_eq!(known(Running, Healthy, None), ["starting", "running"]);
+    }
+
+    #[test]
+    fn a_waterfall_is_of_moments() {
+        let reached = Waterfall { queued_ms: Some(1), healthy_ms: Some(44), ..Waterfall::default() };
+        assert_eq!(waterfall(&reached), "queued 1, healthy 44");
+        assert_eq!(waterfall(&Waterfall::default()), "");
+    }
+
+    #[test]
+    fn scaling_is_told_with_the_tags_that_change_it() {
+        let config = RevisionAutoScaling {
+            auto_scaling_configuration_arn: String::new(),
+            max_concurrency: 100,
+            min_size: 1,
+            max_size: 25,
+        };
+        let mut tags = BTreeMap::new();
+        let now = WallTime(1_767_225_600_000);
+        let plain = "MinSize 1, MaxSize 25, MaxConcurrency 100";
+        assert_eq!(scaling_line(&config, &tags, now), plain);
+        for (key, value) in [("apron:max-size", "40"), ("apron:min-size-schedule", "0 0 * * * = 3")] {
+            tags.insert(key.to_owned(), value.to_owned());
+        }
+        let all = format!("{plain}, apron:max-size 40, apron:min-size-schedule at present 3");
+        assert_eq!(scaling_line(&config, &tags, now), all);
+    }
 
     #[test]
     fn words_for_shells_and_columns_for_people() {

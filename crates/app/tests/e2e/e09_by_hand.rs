@@ -48,9 +48,12 @@ fn a_service_from_its_deployment_to_its_end() {
     let row = list.lines().find(|line| line.starts_with("web ")).unwrap_or_else(|| panic!("{list}"));
     assert!(row.contains("RUNNING") && row.contains("us-east-1.apron.localhost"), "{row}");
     let status = platform.run(&["status", "web"]);
-    for part in ["RUNNING", url, &arn, "revision 1", "HEALTHY"] {
+    let scaling = "MinSize 1, MaxSize 25, MaxConcurrency 100";
+    for part in ["RUNNING", url, &arn, "revision 1", scaling, "asked for: queued ", ", healthy "] {
         assert!(status.contains(part), "{part} is missing in {status}");
     }
+    let states = [" awake  ", " throttled  ", " running  "];
+    assert!(states.iter().any(|state| status.contains(state)), "{status}");
 
     // The same name again is an update. Elsewhere than on a terminal there are plain lines alone, also of errors.
     platform.import("web:2", &[("TEXT", "two")]);

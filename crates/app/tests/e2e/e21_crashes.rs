@@ -68,7 +68,7 @@ impl Site {
             let status = self.status();
             let candidate =
                 status.split_once("CANDIDATE").map(|(_, rest)| rest.lines().nth(1).unwrap_or_default());
-            let waits = candidate.is_some_and(|line| line.contains(" RUNNING STARTING"));
+            let waits = candidate.is_some_and(|line| line.contains(" starting"));
             if waits && status.contains("UPDATE_SERVICE IN_PROGRESS: starting") {
                 Ok(())
             } else {

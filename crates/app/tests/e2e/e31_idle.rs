@@ -141,7 +141,7 @@ fn whoever_manages_it_may_be_dead() {
     // How its start went is known to the next node too, and control asks that within seconds.
     site.get("/");
     let status = || site.platform.run(&["status", "site"]);
-    let is_told = |status: &str| status.contains("(queued ") && status.contains("first byte ");
+    let is_told = |status: &str| status.contains(": queued ") && status.contains("first byte ");
     eventually(MINUTE, "a first byte", || match status() {
         said if is_told(&said) => Ok(()),
         said => Err(said),
@@ -221,7 +221,8 @@ fn a_service_at_zero_is_started_by_who_asks() {
     std::thread::sleep(Duration::from_secs(6));
     let status = site.platform.run(&["status", "site"]);
     assert!(status.to_uppercase().contains("RUNNING"), "{status}");
-    assert!(status.contains("0 provisioned, 0 active") && status.contains(" stopped"), "{status}");
+    assert!(status.contains("0 provisioned, 0 active") && status.contains(" asleep"), "{status}");
+    assert!(!status.contains("HEALTHY"), "{status}");
     site.stopped();
     for role in ["control", "node", "control", "proxy"] {
         site.stopped();
