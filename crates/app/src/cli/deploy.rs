@@ -19,7 +19,10 @@ use apron_wire::apprunner::{
     SourceCodeVersionType, SourceConfiguration, StartDeploymentRequest, Tag, TagResourceRequest,
     UntagResourceRequest, UpdateServiceRequest,
 };
-use apron_wire::apron::{self, DescribeStatusRequest, ImageOrigin, ListImagesRequest, UploadKind};
+use apron_wire::apron::{
+    self, DescribeStatusRequest, DescribeStatusResponse, ImageOrigin, InstanceHealth, InstancePhase,
+    InstanceStatus, ListImagesRequest, RevisionState, UploadKind,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
@@ -283,22 +286,38 @@ async fn resume(client: &Client, arn: &str, progress: &Progress) -> Result<Ended
 async fn finish(client: &Client, name: &str, arn: &str, ended: &Ended) -> Result<ExitCode> {
     let status = client.call(&DescribeStatusRequest { service_arn: arn.to_owned() }).await?;
     if !ended.succeeded() {
-        let reason = ended.because();
-        match status.status {
-            apron::ServiceStatus::CreateFailed => {
-                bail!("'{name}' was not created ('apron rm {name}' takes away what is left): {reason}")
-            }
-            apron::ServiceStatus::Running => {
-                bail!("the new version of '{name}' does not serve; the version before it serves on: {reason}")
-            }
-            _ => bail!("the new version of '{name}' does not serve: {reason}"),
-        }
+        bail!("{}", not_deployed(name, &status, &ended.because()));
     }
     match status.url {
         Some(url) => progress::print(&url),
         None => bail!("'{name}' is deployed, but has no URL"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What there is in place of a new version, and why.
+fn not_deployed(name: &str, status: &DescribeStatusResponse, reason: &str) -> String {
+    match status.status {
+        apron::ServiceStatus::CreateFailed => {
+            format!("'{name}' was not created ('apron rm {name}' takes away what is left): {reason}")
+        }
+        apron::ServiceStatus::Running if serves(status) => {
+            format!("the new version of '{name}' does not serve; the version before it serves on: {reason}")
+        }
+        apron::ServiceStatus::Running => format!(
+            "the new version of '{name}' does not serve, and the version before it, which is being started again, does \
+             not yet either: {reason}"
+        ),
+        _ => format!("the new version of '{name}' does not serve: {reason}"),
+    }
+}
+
+/// Whether an instance of the active revision is well.
+fn serves(status: &DescribeStatusResponse) -> bool {
+    let is_well =
+        |one: &InstanceStatus| one.phase == InstancePhase::Running && one.health == InstanceHealth::Healthy;
+    let mut active = status.revisions.iter().filter(|revision| revision.state == RevisionState::Active);
+    active.any(|revision| revision.instances.iter().any(is_well))
 }
 
 /// What the service is made of, once it is uploaded.
@@ -426,6 +445,48 @@ mod tests {
         }
         for wrong in ["", "x", "-1", "0", "1000.5", "NaN"] {
             assert!(measure(wrong, "GB", 128.0).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn it_is_told_whether_the_version_before_serves() {
+        let instance = InstanceStatus {
+            instance_id: "a".to_owned(),
+            phase: InstancePhase::Running,
+            health: InstanceHealth::Healthy,
+            reason: None,
+            address: None,
+            restarts: 0,
+            rung: None,
+            waterfall: apron::Waterfall::default(),
+        };
+        let said = |status, state, health| {
+            let instances = vec![InstanceStatus { health, ..instance.clone() }];
+            let revision = apron::RevisionStatus { number: 1, state, image: None, commit: None, instances };
+            let status = DescribeStatusResponse {
+                status,
+                reason: None,
+                url: None,
+                revisions: vec![revision],
+                provisioned_instances: None,
+                active_instances: None,
+                operation: None,
+            };
+            not_deployed("web", &status, "it ended")
+        };
+        use InstanceHealth::{Healthy, Starting};
+        use RevisionState::{Active, Failed};
+        use apron_wire::apron::ServiceStatus::{CreateFailed, Paused, Running};
+        let neither = "the version before it, which is being started again, does not yet either: it ended";
+        for (status, state, health, expect) in [
+            (Running, Active, Healthy, "does not serve; the version before it serves on: it ended"),
+            (Running, Active, Starting, neither),
+            (Running, Failed, Healthy, neither),
+            (CreateFailed, Failed, Healthy, "'apron rm web' takes away what is left): it ended"),
+            (Paused, Active, Starting, "the new version of 'web' does not serve: it ended"),
+        ] {
+            let said = said(status, state, health);
+            assert!(said.ends_with(expect), "{said}");
         }
     }
 
