@@ -36,10 +36,16 @@ impl FromStr for NanoUsd {
 }
 
 impl fmt::Display for NanoUsd {
-    /// In dollars and cents, rounded to the nearest.
+    /// In dollars and cents, rounded to the nearest; less than a cent in hundredths of one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cents = (self.0 + 5_000_000) / 10_000_000;
-        write!(f, "${}.{:02}", cents / 100, cents % 100)
+        match self.0.saturating_add(50_000) / 100_000 {
+            0 if self.0 > 0 => f.write_str("<$0.0001"),
+            hundredths @ 1..100 => write!(f, "$0.{hundredths:04}"),
+            _ => {
+                let cents = self.0.saturating_add(5_000_000) / 10_000_000;
+                write!(f, "${}.{:02}", cents / 100, cents % 100)
+            }
+        }
     }
 }
 
@@ -366,14 +372,21 @@ mod tests {
         service.deleted_at = Some(WallTime(2 * HOUR));
         assert_eq!(always_on(&service, from, to).to_string(), "$0.08");
         service.config.auto_deployments = false;
-        assert_eq!(charged(&service), "$0.01");
+        assert_eq!(charged(&service), "$0.0050");
     }
 
     #[test]
-    fn money_is_shown_in_cents() {
-        for (nano, expect) in
-            [(0, "$0.00"), (4_999_999, "$0.00"), (5_000_000, "$0.01"), (58_500_000_000, "$58.50")]
-        {
+    fn money_is_shown_in_cents_or_what_is_less() {
+        for (nano, expect) in [
+            (0, "$0.00"),
+            (1, "<$0.0001"),
+            (50_000, "$0.0001"),
+            (3_140_000, "$0.0031"),
+            (9_949_999, "$0.0099"),
+            (9_950_000, "$0.01"),
+            (14_999_999, "$0.01"),
+            (58_500_000_000, "$58.50"),
+        ] {
             assert_eq!(NanoUsd(nano).to_string(), expect);
             assert_eq!(NanoUsd(nano).exact().parse(), Ok(NanoUsd(nano)));
         }

@@ -1,22 +1,27 @@
 //! `apron cost`: what services used, and what others would have charged for it.
 
-use super::client::Client;
+use super::client::{Client, now_s};
 use super::progress::{print, printable};
 use super::show::table;
 use anyhow::{Context, Result, bail};
+use apron_model::limits;
 use apron_model::price::NanoUsd;
-use apron_model::time::{DAY_MS, day_name};
+use apron_model::time::{DAY_MS, WallTime, day_name};
 use apron_wire::apron::{CapState, GetUsageRequest, GetUsageResponse, ServiceUsage, Usage};
 use apron_wire::time::{epoch_seconds, wall_ms};
+use std::collections::BTreeSet;
+use std::fmt;
 use std::process::ExitCode;
-use std::time::SystemTime;
+
+/// Pages of a list; a server that goes on for ever is not one of ours.
+const PAGES_MAX: usize = 1_000;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The service; without it, all
     name: Option<String>,
     /// The first day, such as 2026-11-01, or so many days ago, such as 7d; by default the first of the month
-    #[arg(long, value_name = "WHEN", value_parser = since)]
+    #[arg(long, value_name = "WHEN", value_parser = since, allow_hyphen_values = true)]
     since: Option<Since>,
 }
 
@@ -39,78 +44,125 @@ fn since(text: &str) -> Result<Since, String> {
     })
 }
 
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Since::Day(day) => f.write_str(&day_name(*day)),
+            Since::DaysAgo(days) => write!(f, "{days}d"),
+        }
+    }
+}
+
 impl Since {
-    #[expect(clippy::disallowed_methods, reason = "days back from today")]
-    fn start_time(self) -> f64 {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let today = now.as_millis() as u64 / DAY_MS;
-        let day = match self {
-            Since::Day(day) => u64::from(day),
-            Since::DaysAgo(days) => today.saturating_sub(days.into()),
+    fn start_time(self, today: u32) -> Result<f64> {
+        let kept = limits::USAGE_DAYS_KEPT;
+        let days_ago = match self {
+            Since::Day(day) => today.checked_sub(day),
+            Since::DaysAgo(days) => Some(days),
         };
-        epoch_seconds(day * DAY_MS)
+        match days_ago {
+            None => bail!("--since {self} lies in the future"),
+            Some(days) if days > kept => {
+                bail!("--since {self} lies further back than the {kept} days for which usage is kept")
+            }
+            Some(days) => Ok(epoch_seconds(u64::from(today.saturating_sub(days)) * DAY_MS)),
+        }
     }
 }
 
 pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCode> {
-    let start_time = arguments.since.map(Since::start_time);
-    match &arguments.name {
-        Some(name) => {
-            let service_arn = Some(client.named(name).await?.arn);
-            let asked = GetUsageRequest { service_arn, start_time, ..GetUsageRequest::default() };
-            let mut answer = client.call(&asked).await?;
-            let Some(service) = answer.services.pop() else { bail!("the platform says nothing of {name}") };
-            one(&answer, &service)?;
-        }
-        None => all(client, start_time).await?,
+    let today = WallTime(now_s().saturating_mul(1_000)).day();
+    let start_time = arguments.since.map(|since| since.start_time(today)).transpose()?;
+    let Some(name) = &arguments.name else {
+        all(client, start_time).await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (shown, arns) = match client.find(name).await? {
+        Some(found) => (printable(name), vec![found.arn]),
+        None => (deleted(name), deleted_arns(client, name, start_time).await?),
+    };
+    for arn in arns {
+        let asked = GetUsageRequest { service_arn: Some(arn), start_time, ..GetUsageRequest::default() };
+        let mut answer = client.call(&asked).await?;
+        let Some(service) = answer.services.pop() else { bail!("the platform has no usage of {name}") };
+        one(&shown, &answer, &service)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn deleted(name: &str) -> String {
+    format!("{} (deleted)", printable(name))
+}
+
+/// Those of this name that used something and are remembered, for a day after their deletion.
+async fn deleted_arns(client: &Client, name: &str, start_time: Option<f64>) -> Result<Vec<String>> {
+    let used = of_all(client, start_time).await?.services.into_iter();
+    let of_name = used.filter(|service| service.service_name.as_deref() == Some(name));
+    let arns: Vec<String> = of_name.filter_map(|service| service.service_arn).collect();
+    // Its error names those that there are.
+    Ok(if arns.is_empty() { vec![client.named(name).await?.arn] } else { arns })
+}
+
+/// The first page, with the services of all of them.
+async fn of_all(client: &Client, start_time: Option<f64>) -> Result<GetUsageResponse> {
+    let asked = |next_token| GetUsageRequest { start_time, next_token, ..GetUsageRequest::default() };
+    let mut all = client.call(&asked(None)).await?;
+    for _ in 1..PAGES_MAX {
+        let Some(token) = all.next_token.take() else { return Ok(all) };
+        let page = client.call(&asked(Some(token))).await?;
+        all.services.extend(page.services);
+        all.next_token = page.next_token;
+    }
+    bail!("the list of what services used has more than {PAGES_MAX} pages")
+}
+
 async fn all(client: &Client, start_time: Option<f64>) -> Result<()> {
+    let answer = of_all(client, start_time).await?;
+    // Asked for last: what it lacks has been deleted.
+    let present: BTreeSet<String> =
+        client.services().await?.into_iter().filter_map(|service| service.service_arn).collect();
     let mut rows = vec![
         ["NAME", "ACTIVE", "PROVISIONED", "ASLEEP", "APP RUNNER", "ALWAYS ON", "CAP"].map(str::to_owned),
     ];
     let (mut charged, mut always_on) = (NanoUsd::default(), NanoUsd::default());
-    let mut next_token = None;
-    loop {
-        let answer =
-            client.call(&GetUsageRequest { start_time, next_token, ..GetUsageRequest::default() }).await?;
-        if rows.len() == 1 {
-            print(&heading(&answer));
-        }
-        for service in &answer.services {
-            let (total, always) = (usd(&service.charge.total)?, usd(&service.always_on_total)?);
-            charged = NanoUsd(charged.0.saturating_add(total.0));
-            always_on = NanoUsd(always_on.0.saturating_add(always.0));
-            let [active, provisioned, asleep] = amounts(&service.usage)?;
-            let name = service.service_name.as_deref().map_or("(deleted)".to_owned(), printable);
-            rows.push([
-                name,
-                active,
-                provisioned,
-                asleep,
-                total.to_string(),
-                always.to_string(),
-                cap(service),
-            ]);
-        }
-        next_token = answer.next_token;
-        if next_token.is_none() {
-            break;
-        }
+    for service in &answer.services {
+        let (total, always) = (usd(&service.charge.total)?, usd(&service.always_on_total)?);
+        charged = NanoUsd(charged.0.saturating_add(total.0));
+        always_on = NanoUsd(always_on.0.saturating_add(always.0));
+        let [active, provisioned, asleep] = amounts(&service.usage)?;
+        rows.push([
+            shown_name(service, &present),
+            active,
+            provisioned,
+            asleep,
+            total.to_string(),
+            always.to_string(),
+            cap(service),
+        ]);
     }
     let empty = String::new;
     let (charged, always_on) = (charged.to_string(), always_on.to_string());
     rows.push(["all".to_owned(), empty(), empty(), empty(), charged, always_on, empty()]);
+    print(&heading(&answer));
     print(&table(&rows));
     Ok(())
 }
 
-fn one(answer: &GetUsageResponse, service: &ServiceUsage) -> Result<()> {
+/// `present` are the ARNs of those that are not deleted.
+fn shown_name(service: &ServiceUsage, present: &BTreeSet<String>) -> String {
+    match (&service.service_name, &service.service_arn) {
+        (Some(name), Some(arn)) if present.contains(arn) => printable(name),
+        (Some(name), _) => deleted(name),
+        // Those that are forgotten, together.
+        (None, _) => "(deleted)".to_owned(),
+    }
+}
+
+fn one(name: &str, answer: &GetUsageResponse, service: &ServiceUsage) -> Result<()> {
     let [active, provisioned, asleep] = amounts(&service.usage)?;
     let charge = &service.charge;
     let mut facts = vec![
+        ["name".to_owned(), name.to_owned()],
         ["active".to_owned(), active],
         ["minimum of a minute per start".to_owned(), amount(&service.usage.minimum_vcpu_seconds, "vCPU")?],
         ["provisioned".to_owned(), provisioned],
@@ -178,6 +230,7 @@ fn usd(text: &str) -> Result<NanoUsd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use apron_wire::apron::UsageCharge;
 
     #[test]
     fn days_are_dates_or_so_long_ago() {
@@ -186,8 +239,59 @@ mod tests {
         for wrong in ["", "d", "-1d", "yesterday", "2026-13-01", "1969-12-31"] {
             assert!(since(wrong).unwrap_err().contains("expected a date"), "{wrong}");
         }
-        assert_eq!(Since::Day(1).start_time(), 86_400.0);
-        assert!(Since::DaysAgo(0).start_time() > Since::DaysAgo(1).start_time());
+    }
+
+    #[test]
+    fn the_first_day_is_bounded_and_the_flag_is_named() {
+        let today = 20_780;
+        for (since, expect) in [
+            (Since::Day(today), Ok(20_780.0 * 86_400.0)),
+            (Since::DaysAgo(1), Ok(20_779.0 * 86_400.0)),
+            (Since::Day(today + 1), Err("--since 2026-11-24 lies in the future")),
+            (
+                Since::DaysAgo(401),
+                Err("--since 401d lies further back than the 400 days for which usage is kept"),
+            ),
+        ] {
+            let start = since.start_time(today).map_err(|error| error.to_string());
+            assert_eq!(start, expect.map_err(str::to_owned), "{since}");
+        }
+    }
+
+    #[test]
+    fn who_is_deleted_is_called_so() {
+        let usage = || Usage {
+            active_vcpu_seconds: String::new(),
+            minimum_vcpu_seconds: String::new(),
+            provisioned_gb_seconds: String::new(),
+            asleep_gb_seconds: String::new(),
+            build_seconds: String::new(),
+        };
+        let charge = || UsageCharge {
+            cpu: String::new(),
+            memory: String::new(),
+            builds: String::new(),
+            automatic_deployments: String::new(),
+            total: String::new(),
+        };
+        let present = BTreeSet::from(["arn:1".to_owned()]);
+        let shown = |name: Option<&str>, arn: Option<&str>| {
+            let service = ServiceUsage {
+                service_arn: arn.map(str::to_owned),
+                service_name: name.map(str::to_owned),
+                usage: usage(),
+                charge: charge(),
+                always_on_total: String::new(),
+                cap_usd_month: None,
+                cap_state: None,
+                days: None,
+                instances: None,
+            };
+            shown_name(&service, &present)
+        };
+        assert_eq!(shown(Some("web"), Some("arn:1")), "web");
+        assert_eq!(shown(Some("web"), Some("arn:2")), "web (deleted)");
+        assert_eq!(shown(None, None), "(deleted)");
     }
 
     #[test]

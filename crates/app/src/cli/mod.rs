@@ -238,6 +238,9 @@ mod tests {
         {
             assert!(matches!(parse(line).unwrap().command, Command::Tag(_)), "{line}");
         }
+        assert!(matches!(parse("apron cost web --since 7d").unwrap().command, Command::Cost(_)));
+        let said = parse("apron cost --since -1d").err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains("'-1d' is no day: expected a date"), "{said}");
         for line in ["apron image import f", "apron image ls", "apron image rm web:1"] {
             assert!(matches!(parse(line).unwrap().command, Command::Image(_)), "{line}");
         }
