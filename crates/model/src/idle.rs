@@ -126,39 +126,38 @@ impl Standing {
         let mut reason = match (awake, requests) {
             _ if self.is_starting => "It is being started for a request.".to_owned(),
             _ if self.has_failed => {
-                return "Its last start failed: it sleeps again in a moment, and the next request tries it."
+                return "Its last start failed. It sleeps again in a moment, and the next request starts it."
                     .to_owned();
             }
-            _ if *rung == Rung::Zero => return "It has no process until the next request.".to_owned(),
+            _ if *rung == Rung::Zero => return "It has no process; the next request starts one.".to_owned(),
             (Some(Awake::Wanted), _) => "The tag apron:idle=off keeps it awake.".to_owned(),
-            (Some(Awake::Starting), _) => {
-                "It is not healthy, or not yet: until its health check passes it stays awake.".to_owned()
-            }
+            (Some(Awake::Starting), _) => "It stays awake until its health check passes.".to_owned(),
             (Some(Awake::Requests), 0) => {
-                "A request waits for it or ended just now, or bytes came in a WebSocket.".to_owned()
+                "A request waits for it or has just ended, or data has just come through a WebSocket."
+                    .to_owned()
             }
-            (Some(Awake::Requests), 1) => "One request is at work in it.".to_owned(),
-            (Some(Awake::Requests), more) => format!("{more} requests are at work in it."),
+            (Some(Awake::Requests), 1) => "It is handling one request.".to_owned(),
+            (Some(Awake::Requests), more) => format!("It is handling {more} requests."),
             (Some(Awake::UnknownProxy), _) => {
-                "A proxy that may have requests for it cannot be heard.".to_owned()
+                "A proxy that may have requests for it does not answer.".to_owned()
             }
             (None, _) => match next(&policy.with(self.tunnels > 0), *rung) {
                 Some((below, after_ms)) => match after_ms.saturating_sub(*quiet_ms) {
-                    0 => format!("It has had nothing to do for {quiet}, and is about to be {below}."),
+                    0 => format!("It has been idle for {quiet}, and is about to be {below}."),
                     left => {
-                        format!("It has had nothing to do for {quiet}, and is {below} in {}.", seconds(left))
+                        format!("It has been idle for {quiet}, and will be {below} in {}.", seconds(left))
                     }
                 },
                 None if next(policy, *rung).is_some() => {
-                    format!(
-                        "It has had nothing to do for {quiet}; open WebSockets keep it from being stopped."
-                    )
+                    format!("It has been idle for {quiet}; open WebSockets keep it from being stopped.")
                 }
-                None => format!("It has had nothing to do for {quiet}, and stays as it is."),
+                None => format!("It has been idle for {quiet}, and stays as it is."),
             },
         };
         if policy.is_capped {
-            reason.push_str(" The service has reached its cap, so it has a sixtieth of its CPU also then.");
+            reason.push_str(
+                " The service has reached its cost cap: even when awake it has only a sixtieth of its CPU.",
+            );
         }
         reason
     }
@@ -295,16 +294,13 @@ mod tests {
             is_starting: false,
             has_failed: false,
         };
-        assert_eq!(standing.reason(), "It has had nothing to do for 12.3 s, and is frozen in 17.7 s.");
+        assert_eq!(standing.reason(), "It has been idle for 12.3 s, and will be frozen in 17.7 s.");
         let lowest = Standing { rung: Rung::Frozen, ..standing.clone() };
-        assert_eq!(lowest.reason(), "It has had nothing to do for 12.3 s, and stays as it is.");
+        assert_eq!(lowest.reason(), "It has been idle for 12.3 s, and stays as it is.");
         let held = Standing { policy: ALL_WAY, tunnels: 2, ..lowest.clone() };
-        assert_eq!(
-            held.reason(),
-            "It has had nothing to do for 12.3 s; open WebSockets keep it from being stopped."
-        );
+        assert_eq!(held.reason(), "It has been idle for 12.3 s; open WebSockets keep it from being stopped.");
         let busy = Standing { rung: Rung::Active, awake: Some(Awake::Requests), requests: 3, ..standing };
-        assert_eq!(busy.reason(), "3 requests are at work in it.");
+        assert_eq!(busy.reason(), "It is handling 3 requests.");
         let zero = Standing { rung: Rung::Zero, ..busy.clone() };
         let zero = Standing { requests: 0, awake: None, ..zero };
         let comes = Standing { is_starting: true, ..zero.clone() };

@@ -40,7 +40,7 @@ fn what_is_used_is_counted_and_priced() {
             .map(|text| text.parse().expect("a number"))
     };
     eventually(MINUTE, "no process", || match reason() {
-        said if said.contains("stopped") => Ok(()),
+        said if said.contains(" asleep ") => Ok(()),
         said => Err(said),
     });
     std::thread::sleep(Duration::from_secs(2));
@@ -50,7 +50,7 @@ fn what_is_used_is_counted_and_priced() {
     std::thread::scope(|scope| {
         scope.spawn(|| get("/slow?9000"));
         std::thread::sleep(Duration::from_secs(1));
-        assert!(reason().contains("One request is at work in it."), "{}", reason());
+        assert!(reason().contains("It is handling one request."), "{}", reason());
         for role in ["control", "node", "control"] {
             platform.process(role).kill();
             std::thread::sleep(Duration::from_secs(2));
@@ -58,7 +58,7 @@ fn what_is_used_is_counted_and_priced() {
     });
     let took = began.elapsed().as_secs_f64();
     eventually(MINUTE, "no process", || match reason() {
-        said if said.contains("stopped") => Ok(()),
+        said if said.contains(" asleep ") => Ok(()),
         said => Err(said),
     });
     std::thread::sleep(Duration::from_secs(3));
@@ -77,5 +77,19 @@ fn what_is_used_is_counted_and_priced() {
     platform.tag(&arn, "apron:cap-usd-month", "1");
     let all = platform.run(&["cost", "--since", "7d"]);
     assert!(all.contains("site ") && all.contains(" $1\n") && all.contains("\nall"), "{all}");
-    assert!(platform.refused(&["cost", "--since", "soon"]).contains("expected a date"));
+    for (since, expect) in [
+        ("soon", "expected a date"),
+        ("-1d", "'-1d' is no day"),
+        ("2999-01-01", "--since 2999-01-01 lies in the future"),
+    ] {
+        let said = platform.refused(&["cost", "--since", since]);
+        assert!(said.contains(expect), "{said}");
+    }
+    // What it has cost stays in the sums.
+    platform.run(&["rm", "site"]);
+    let all = platform.run(&["cost"]);
+    assert!(all.contains("site (deleted) "), "{all}");
+    let one = platform.run(&["cost", "site"]);
+    assert!(one.contains("site (deleted)") && seconds(&one, "active") >= after[0] - 1.0, "{one}");
+    assert!(platform.refused(&["cost", "nobody"]).contains("there is no service 'nobody'"));
 }
