@@ -305,8 +305,7 @@ fn not_deployed(name: &str, status: &DescribeStatusResponse, reason: &str) -> St
             format!("the new version of '{name}' does not serve; the version before it serves on: {reason}")
         }
         apron::ServiceStatus::Running => format!(
-            "the new version of '{name}' does not serve, and the version before it, which is being started again, does \
-             not yet either: {reason}"
+            "the new version of '{name}' does not serve, and at present the version before it does not either: {reason}"
         ),
         _ => format!("the new version of '{name}' does not serve: {reason}"),
     }
@@ -477,7 +476,7 @@ mod tests {
         use InstanceHealth::{Healthy, Starting};
         use RevisionState::{Active, Failed};
         use apron_wire::apron::ServiceStatus::{CreateFailed, Paused, Running};
-        let neither = "the version before it, which is being started again, does not yet either: it ended";
+        let neither = "and at present the version before it does not either: it ended";
         for (status, state, health, expect) in [
             (Running, Active, Healthy, "does not serve; the version before it serves on: it ended"),
             (Running, Active, Starting, neither),

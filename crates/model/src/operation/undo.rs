@@ -85,7 +85,7 @@ pub(super) fn taken_back(mut changes: Changes<'_>, draw: &Draw) -> Advance {
     let status = failed_status(changes.service.state);
     if let (OperationStatus::RollbackSucceeded, Some(active)) = (status, changes.service.active) {
         let serves = changes.view.running(Some(active)).any(Slot::serves);
-        let what = if serves { "goes on serving" } else { "is being started again, and does not serve yet" };
+        let what = if serves { "goes on serving" } else { "is active again, but does not serve yet" };
         changes.both(&format!("Rolled back: revision {active} {what}."));
     }
     changes.end(status, draw)
