@@ -1,6 +1,6 @@
 //! How many instances operations bring, and what changes that number alone.
 
-use super::calls::{DEPLOY, running};
+use super::calls::{DEPLOY, cpu, running};
 use super::*;
 use crate::service::Scaling;
 use crate::source::{InstanceInput, ServiceInput};
@@ -92,10 +92,19 @@ fn another_auto_scaling_configuration_starts_nothing_anew() {
     assert_eq!(mending.slots.len(), 3 - before.len());
 }
 
-/// An update to another MaxConcurrency, and to another size of instances where `cpu` says one.
-fn update(max_concurrency: u32, cpu: Option<&str>) -> Call {
+/// It serves with a size that AWS sells.
+fn serving() -> Rows {
+    let mut rows = running();
+    rows.call(cpu("1024")).unwrap();
+    rows.drive();
+    rows.removed();
+    rows
+}
+
+/// An update to another MaxConcurrency, and to another size of instances where `memory` says one.
+fn update(max_concurrency: u32, memory: Option<&str>) -> Call {
     let scaling = Scaling { revision: 2, max_concurrency, ..fixture::code_config(true).scaling };
-    let instance = cpu.map(|cpu| InstanceInput { cpu: Some(cpu.to_owned()), ..Default::default() });
+    let instance = memory.map(|mib| InstanceInput { memory: Some(mib.to_owned()), ..Default::default() });
     Call::Update(Box::new(ServiceInput { instance, scaling: Some(scaling), ..Default::default() }))
 }
 
@@ -111,9 +120,9 @@ const ROUTES: fn(&Step) -> bool = |step| matches!(step, Step::Routing { .. });
 #[test]
 fn what_serves_is_scaled_as_before_until_another_configuration_serves() {
     for deploy in ["all", "rolling"] {
-        let mut rows = running();
+        let mut rows = serving();
         rows.tag("apron:deploy", deploy);
-        let called = rows.call(update(5, Some("1024"))).unwrap();
+        let called = rows.call(update(5, Some("3072"))).unwrap();
         assert_eq!((concurrency(&rows), &called.service), ((100, 5), &rows.view.service), "{deploy}");
         rows.drive_to(STARTS);
         assert_eq!(concurrency(&rows), (100, 5), "{deploy}");
@@ -132,8 +141,8 @@ fn what_serves_is_scaled_as_before_until_another_configuration_serves() {
 
 #[test]
 fn a_configuration_that_fails_is_none_that_counted() {
-    let mut rows = running();
-    rows.call(update(5, Some("1024"))).unwrap();
+    let mut rows = serving();
+    rows.call(update(5, Some("3072"))).unwrap();
     rows.drive_to(STARTS);
     rows.seen(exited);
     rows.advance();
@@ -141,7 +150,7 @@ fn a_configuration_that_fails_is_none_that_counted() {
     assert_eq!(concurrency(&rows), (100, 100));
     rows.removed();
     // Where proxies may have been told of it, it counts until they are told otherwise.
-    rows.call(update(5, Some("1024"))).unwrap();
+    rows.call(update(5, Some("3072"))).unwrap();
     rows.drive_to(ROUTES);
     let routed = rows.view.service.route_version;
     rows.seen(exited);
@@ -153,10 +162,10 @@ fn a_configuration_that_fails_is_none_that_counted() {
 /// Also for what is opened in the same transaction.
 #[test]
 fn an_auto_scaling_configuration_that_applies_at_once_counts_at_once() {
-    let mut rows = running();
+    let mut rows = serving();
     rows.tag("apron:queue-operations", "true");
     rows.call(update(5, None)).unwrap();
-    rows.call(update(7, Some("1024"))).unwrap();
+    rows.call(update(7, Some("3072"))).unwrap();
     assert_eq!(concurrency(&rows), (100, 5));
     assert_eq!(rows.advance(), Wake::Done);
     assert_eq!((rows.ended().0, concurrency(&rows)), (OperationStatus::Succeeded, (5, 7)));
@@ -167,7 +176,7 @@ fn an_auto_scaling_configuration_that_applies_at_once_counts_at_once() {
 
 #[test]
 fn where_nothing_serves_what_is_asked_for_counts() {
-    let mut rows = running();
+    let mut rows = serving();
     rows.call(Call::Pause).unwrap();
     rows.drive();
     rows.call(update(5, None)).unwrap();
@@ -176,7 +185,7 @@ fn where_nothing_serves_what_is_asked_for_counts() {
     rows.call(Call::Resume).unwrap();
     rows.drive_to(STARTS);
     assert_eq!(concurrency(&rows), (5, 5));
-    let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, asked());
+    let mut rows = Rows::admitted(State::Creating, OperationKind::CreateService, fixture::code_config(true));
     rows.drive_to(STARTS);
     rows.seen(exited);
     rows.advance();
@@ -190,8 +199,8 @@ fn where_nothing_serves_what_is_asked_for_counts() {
 
 #[test]
 fn an_update_that_cannot_be_followed_leaves_what_serves_as_it_was() {
-    let mut rows = running();
-    rows.call(update(5, Some("1024"))).unwrap();
+    let mut rows = serving();
+    rows.call(update(5, Some("3072"))).unwrap();
     rows.drive_to(STARTS);
     let draw = rows.draw();
     let (service, _) = abandoned(&rows.view.service, &rows.view.operation.id, "it is lost", &draw);
