@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     match (arguments.get(1).and_then(|name| name.to_str()), arguments.get(2)) {
         (Some("launch"), Some(dir)) => apron_compute::local::container::launch::launch_main(Path::new(dir)),
+        (Some("launch-ahead"), None) => apron_compute::local::container::launch::launch_ahead_main(),
         (Some("unpack"), _) => apron_images::unpack::child_main(),
         (Some("read-archive"), _) => apron_images::archive::child_main(),
         (Some(name), None) => match Role::ALL.into_iter().find(|role| OsStr::new(role.name()) == name) {

@@ -12,6 +12,7 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["launch", dir] => apron_compute::local::container::launch::launch_main(Path::new(dir)),
+        ["launch-ahead"] => apron_compute::local::container::launch::launch_ahead_main(),
         ["look"] => look(),
         ["sleep"] => std::thread::sleep(Duration::from_secs(600)),
         ["exit", code] => std::process::exit(code.parse().expect("a code")),

@@ -58,7 +58,7 @@ struct World {
 
 fn programs() -> (Helper, Launcher) {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_compute-build"));
-    (Helper { program: program.clone(), arguments: Vec::new() }, Launcher { program })
+    (Helper { program: program.clone(), arguments: Vec::new() }, Launcher::new(program))
 }
 
 impl World {

@@ -1,5 +1,7 @@
 //! Containers born for real: namespaces, mounts, limits, seccomp, the shim. Needs root.
 
+#[path = "launch/ahead.rs"]
+mod ahead;
 #[path = "support/libraries.rs"]
 mod libraries;
 #[path = "support/sweep.rs"]
@@ -104,7 +106,7 @@ impl Drop for World {
 }
 
 fn launcher() -> Launcher {
-    Launcher { program: env!("CARGO_BIN_EXE_compute-launch").into() }
+    Launcher::new(env!("CARGO_BIN_EXE_compute-launch"))
 }
 
 /// The smallest file system in which the test program runs: itself and the libraries that it is linked to.

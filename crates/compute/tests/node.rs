@@ -3,6 +3,8 @@
 #[path = "support/sweep.rs"]
 mod sweep;
 
+#[path = "node/ahead.rs"]
+mod ahead;
 #[path = "node/change.rs"]
 mod change;
 #[path = "node/disk.rs"]
@@ -506,40 +508,6 @@ async fn the_network_of_an_instance() {
     assert!(refused.contains("No route to host"), "{refused}");
     let itself = get(one, "/connect/127.0.0.1/8080").unwrap();
     assert_eq!(itself, "connected");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deep_tree_is_no_trap() {
-    let mut world = World::new();
-    // Deeper than a path can be long. The kernel's memory for so many directories counts.
-    let deep = |id: &str| InstanceSpec {
-        size: InstanceSize { cpu_units: 1024, memory_mib: 256 },
-        ..world.spec(id, &["serve"])
-    };
-    let (spec, second) = (deep("f1"), deep("f2"));
-    world.client.ensure(&spec).await.unwrap();
-    let address = world.healthy("f1").await.address.unwrap();
-    let upper = world.dir.join("node/instances/f1/upper");
-    assert_eq!(get(address, "/dig/5000").unwrap(), "dug");
-    assert!(upper.join("d/d/d").is_dir());
-    // Removed by its next start.
-    let _ = get(address, "/exit/0");
-    world.wait("f1", "restarted", |o| o.restarts == 1 && o.health == Health::Healthy).await;
-    assert!(!upper.join("d").exists());
-    // Removed by a node that finds it without a wish, and by the one that was told.
-    assert_eq!(get(address, "/dig/5000").unwrap(), "dug");
-    let _ = get(address, "/exit/0");
-    world.wait("f1", "exited", |o| matches!(o.phase, Phase::Exited(_))).await;
-    world.kill();
-    fs::remove_file(world.dir.join("node/wanted/f1.json")).unwrap();
-    world.start();
-    assert!(!world.dir.join("node/instances/f1").exists());
-    world.client.ensure(&second).await.unwrap();
-    let address = world.healthy("f2").await.address.unwrap();
-    assert_eq!(get(address, "/dig/5000").unwrap(), "dug");
-    world.client.remove(&second.id, Duration::ZERO).await.unwrap();
-    world.gone("f2").await;
-    assert!(!world.dir.join("node/instances/f2").exists());
 }
 
 /// Whether a directory above the path lets only its owner through.

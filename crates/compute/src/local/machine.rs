@@ -85,9 +85,8 @@ impl Machine {
     pub(crate) fn instance_cgroup(&self, id: &str) -> String {
         format!("{}/{id}", self.cgroup_parent())
     }
-    /// One cgroup for the shims of all instances: apart from the platform's own, which has a high weight.
     pub(crate) fn shim_cgroup(&self) -> String {
-        format!("{}/shims", self.cgroup_parent())
+        shim_cgroup(&self.platform)
     }
     pub(crate) fn cgroup_parent(&self) -> String {
         cgroup_parent(&self.platform)
@@ -132,6 +131,11 @@ impl Unpacks {
 /// The cgroup that holds all of a platform's containers.
 pub(crate) fn cgroup_parent(platform: &str) -> String {
     format!("/apron-{platform}")
+}
+
+/// One cgroup for the shims of all instances: apart from the platform's own, which has a high weight.
+pub(crate) fn shim_cgroup(platform: &str) -> String {
+    format!("{}/shims", cgroup_parent(platform))
 }
 
 /// Tells whoever listens that something may have changed.

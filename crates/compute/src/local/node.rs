@@ -65,7 +65,7 @@ pub const DEFAULT_RANGES: [&str; 18] = [
     "172.29.0.0/16",
     "192.168.192.0/18",
 ];
-/// Namespaces kept ready: a deployment of two instances takes none of its time for them.
+/// Namespaces, and shims, kept ready: a deployment of two instances takes none of its time for them.
 pub const DEFAULT_PAIRS_READY: usize = 2;
 /// Free memory below which no instance is started: the kernel and the platform need it to stay responsive.
 pub const DEFAULT_FREE_MEMORY_MIN_MIB: u64 = 128;
@@ -210,6 +210,7 @@ pub async fn run_until(
     machine.ladder.stop();
     // Connections are cut and instances' tasks dropped; containers and their shims do not notice.
     tasks.shutdown().await;
+    machine.launcher.ahead().close();
     Ok(())
 }
 
@@ -225,11 +226,12 @@ async fn open(config: &Config, counts: Option<OwnedFd>, dir: PathBuf) -> Result<
     let (ranges, egress_allow) = (parse(&config.ranges)?, parse(&config.egress_allow)?);
     let (launcher, helper) = match &config.program {
         None => (Launcher::own(), Helper::this_program()),
-        Some(program) => (
-            Launcher { program: program.clone() },
-            Helper { program: program.clone(), arguments: Vec::new() },
-        ),
+        Some(program) => {
+            (Launcher::new(program.clone()), Helper { program: program.clone(), arguments: Vec::new() })
+        }
     };
+    // As many as pairs: a start takes one of each.
+    let launcher = launcher.with_ahead(machine::shim_cgroup(&platform), config.pairs_ready);
     let cgroups = Cgroups::detect()?;
     if !mounts::knows_file_system(c"overlay").map_err(file(Path::new("overlay")))? {
         return Err(NodeError::NoOverlay);
@@ -305,6 +307,7 @@ fn serve(node: Arc<server::Node>, listener: UnixListener, control_uid: u32) -> J
     let (machine, instances) = (node.machine.clone(), node.instances.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(machine.pairs.clone().run());
+    tasks.spawn(machine.launcher.ahead().clone().run());
     tasks.spawn({
         let machine = machine.clone();
         async move { machine.news.run().await }

@@ -1,7 +1,7 @@
 //! Keeps the platform's own processes alive and quick beside busy containers.
 
 use crate::local::container::cgroup::{CgroupError, Cgroups};
-use crate::local::machine::cgroup_parent;
+use crate::local::machine::{cgroup_parent, shim_cgroup};
 use std::io;
 
 /// CPU shares as cgroup v1 counts them; an ordinary cgroup has 1,024. With every core busy the platform still
@@ -51,6 +51,8 @@ pub fn unprotect_self(platform: &str) -> Result<(), ProtectError> {
     if cgroups.pids(&own)?.contains(&pid) {
         cgroups.join("/", pid)?;
     }
+    // Shims are made before there is an instance.
+    cgroups.remove_if_empty(&shim_cgroup(platform));
     cgroups.remove_if_empty(&cgroup_parent(platform));
     Ok(cgroups.remove(&own)?)
 }
@@ -73,6 +75,8 @@ mod tests {
                             .is_ok_and(|c| c.pids(&platform_cgroup(&platform)).unwrap().len() == 1),
                         Err(ProtectError::Cgroup(_)) => false,
                     };
+                    let shims = Cgroups::detect().and_then(|c| c.prepare(&shim_cgroup(&platform)));
+                    let protected = protected && shims.is_ok();
                     unprotect_self(&platform).is_ok() && unprotect_self(&platform).is_ok() && protected
                 });
                 // SAFETY: ends this process.

@@ -77,7 +77,7 @@ async fn an_application_has_sockets_of_its_own_kind_only() {
         cgroup: format!("{}/one", world.cgroup),
         shim_cgroup: format!("{}/shims", world.cgroup),
     };
-    let launcher = Launcher { program: env!("CARGO_BIN_EXE_compute-launch").into() };
+    let launcher = Launcher::new(env!("CARGO_BIN_EXE_compute-launch"));
     let dir = world.root.join("instance");
     let alive = launcher.spawn(&dir, &launch).unwrap().alive;
     let ended = tokio::time::timeout(Duration::from_secs(10), alive.ended()).await.expect("it ends");

@@ -107,3 +107,37 @@ async fn what_the_machine_lacks_is_said() {
     let reason = "failed: control groups are not usable: neither version 1 nor version 2 is mounted";
     assert!(said.starts_with(reason), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deep_tree_is_no_trap() {
+    let mut world = World::new();
+    // Deeper than a path can be long. The kernel's memory for so many directories counts.
+    let deep = |id: &str| InstanceSpec {
+        size: InstanceSize { cpu_units: 1024, memory_mib: 256 },
+        ..world.spec(id, &["serve"])
+    };
+    let (spec, second) = (deep("f1"), deep("f2"));
+    world.client.ensure(&spec).await.unwrap();
+    let address = world.healthy("f1").await.address.unwrap();
+    let upper = world.dir.join("node/instances/f1/upper");
+    assert_eq!(get(address, "/dig/5000").unwrap(), "dug");
+    assert!(upper.join("d/d/d").is_dir());
+    // Removed by its next start.
+    let _ = get(address, "/exit/0");
+    world.wait("f1", "restarted", |o| o.restarts == 1 && o.health == Health::Healthy).await;
+    assert!(!upper.join("d").exists());
+    // Removed by a node that finds it without a wish, and by the one that was told.
+    assert_eq!(get(address, "/dig/5000").unwrap(), "dug");
+    let _ = get(address, "/exit/0");
+    world.wait("f1", "exited", |o| matches!(o.phase, Phase::Exited(_))).await;
+    world.kill();
+    fs::remove_file(world.dir.join("node/wanted/f1.json")).unwrap();
+    world.start();
+    assert!(!world.dir.join("node/instances/f1").exists());
+    world.client.ensure(&second).await.unwrap();
+    let address = world.healthy("f2").await.address.unwrap();
+    assert_eq!(get(address, "/dig/5000").unwrap(), "dug");
+    world.client.remove(&second.id, Duration::ZERO).await.unwrap();
+    world.gone("f2").await;
+    assert!(!world.dir.join("node/instances/f2").exists());
+}

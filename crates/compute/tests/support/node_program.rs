@@ -16,6 +16,7 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["launch", dir] => apron_compute::local::container::launch::launch_main(Path::new(dir)),
+        ["launch-ahead"] => apron_compute::local::container::launch::launch_ahead_main(),
         ["unpack"] => apron_images::unpack::child_main(),
         ["node", config] => node(config, None),
         ["node", config, counts] => node(config, Some(counts.parse().expect("a descriptor"))),

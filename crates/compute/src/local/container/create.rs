@@ -1,4 +1,5 @@
 //! `apron launch DIR`: from a description to a running container, in one thread, then into the shim.
+//! `apron launch-ahead`: the same, of a directory that it is told later.
 //!
 //! Order matters. The cgroups first, because everything after is inherited; then the mounts, in a mount
 //! namespace of its own; then libcontainer, which makes the container's init a child of this process; then
@@ -7,7 +8,7 @@
 
 use crate::local::container::alive::Process;
 use crate::local::container::cgroup::{CgroupError, Cgroups};
-use crate::local::container::launch::{Launch, LaunchError, Step};
+use crate::local::container::launch::{ERRORS, Launch, LaunchError, Step};
 use crate::local::container::mounts::{self, MountError};
 use crate::local::container::program::Program;
 use crate::local::container::rootfs::{self, RootfsError, User};
@@ -20,10 +21,11 @@ use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout};
 use serde_json::json;
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::Path;
 
@@ -66,16 +68,44 @@ const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc
 /// The shim must outlive its application when memory runs out: it tells the node why.
 const SHIM_OOM_SCORE: &str = "-900";
 
+/// What `ps` shows of one that waits, and of its launch.
+const WAITING_NAME: &CStr = c"apron-ahead";
+/// The kernel takes no longer path.
+const DIRECTORY_BYTES_MAX: u64 = libc::PATH_MAX as u64;
+
 static SHIM: &[u8] = include_bytes!(env!("APRON_SHIM"));
 
 /// Runs `apron launch DIR`. Call it before any thread exists. Standard output is the pipe that tells how far
 /// it came.
 pub fn launch_main(dir: &Path) -> ! {
-    let mut status = match take_status() {
-        Ok(status) => status,
-        Err(_) => std::process::exit(2),
-    };
-    let error = match launch(dir, &mut status) {
+    let Ok(mut status) = take_status() else { std::process::exit(2) };
+    let launched = prepare().and_then(|cgroups| launch(dir, &cgroups, false, &mut status));
+    fail(launched, status)
+}
+
+/// Runs `apron launch-ahead`: what `launch_main` does, of the directory that comes over standard input. Whoever started
+/// this process has moved it to the cgroup of the shims by then.
+pub fn launch_ahead_main() -> ! {
+    let order = io::stdin().as_fd().try_clone_to_owned();
+    let (Ok(order), Ok(mut status)) = (order, take_status()) else { std::process::exit(2) };
+    let _ = nix::sys::prctl::set_name(WAITING_NAME);
+    // Without a word: the launch is then another process's, which can say what it is about.
+    let Ok(cgroups) = prepare() else { std::process::exit(1) };
+    let mut dir = Vec::new();
+    let read = File::from(order).take(DIRECTORY_BYTES_MAX).read_to_end(&mut dir);
+    // Whoever could tell it one has gone.
+    if read.is_err() || dir.is_empty() {
+        std::process::exit(0);
+    }
+    let dir = Path::new(OsStr::from_bytes(&dir));
+    let launched = keep_errors(dir).and_then(|()| launch(dir, &cgroups, true, &mut status));
+    fail(launched, status)
+}
+
+enum Never {}
+
+fn fail(launched: Result<Never, LaunchError>, mut status: File) -> ! {
+    let error = match launched {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -84,27 +114,37 @@ pub fn launch_main(dir: &Path) -> ! {
     std::process::exit(1)
 }
 
-enum Never {}
-
-fn launch(dir: &Path, status: &mut File) -> Result<Never, LaunchError> {
-    let launch = read_launch(dir)?;
+/// What a launch does whatever its container is.
+fn prepare() -> Result<Cgroups, LaunchError> {
     nix::unistd::setsid().map_err(failed("begin a session"))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     limit_resources()?;
+    Cgroups::detect().map_err(cgroup_error)
+}
+
+/// `is_among_shims`: this process is in their cgroup already.
+fn launch(
+    dir: &Path,
+    cgroups: &Cgroups,
+    is_among_shims: bool,
+    status: &mut File,
+) -> Result<Never, LaunchError> {
+    let launch = read_launch(dir)?;
     let directory = File::open(dir).map_err(failed("open the instance's directory"))?;
     lock(&directory, &launch.id)?;
-    let cgroups = Cgroups::detect().map_err(cgroup_error)?;
     cgroups.create(&launch.cgroup, &launch.limits).map_err(cgroup_error)?;
     // Where this machine's own CPU is limited there may not be as much: version 1 refuses what is above its parent.
     if launch.boost > 1 {
         let _ = cgroups.unthrottle(&launch.cgroup, &launch.limits.boosted(launch.boost));
     }
-    cgroups.join(&launch.shim_cgroup, std::process::id() as i32).map_err(failed("join the shims"))?;
+    if !is_among_shims {
+        cgroups.join(&launch.shim_cgroup, std::process::id() as i32).map_err(failed("join the shims"))?;
+    }
     let out_of_memory = File::open(cgroups.out_of_memory_file(&launch.cgroup))
         .map_err(failed("watch the container's memory"))?;
     let log = shim::resume(dir).map_err(failed("go on with the output"))?;
 
-    let host = mount_all(dir, &launch, &cgroups)?;
+    let host = mount_all(dir, &launch, cgroups)?;
     say(status, Step::Mounted);
     let stage = dir.join(STAGE);
     let user = prepare_root(&stage, &launch)?;
@@ -225,6 +265,13 @@ fn take_status() -> io::Result<File> {
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     Ok(File::from(status))
+}
+
+/// Standard error is nobody's until there is a directory.
+fn keep_errors(dir: &Path) -> Result<(), LaunchError> {
+    let action = "keep what the launch says";
+    let errors = File::create(dir.join(ERRORS)).map_err(failed(action))?;
+    dup2_stderr(&errors).map_err(failed(action))
 }
 
 /// Inherited by the container, which cannot raise them.

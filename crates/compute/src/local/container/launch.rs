@@ -1,9 +1,11 @@
 //! Starting one container; the node's side.
 //!
-//! `Launcher::spawn` writes `launch.json` and runs `apron launch DIR`, whose single thread makes the mounts,
-//! creates the container and becomes its shim without a change of pid (`create`). What happens on the way comes
-//! back over a pipe, one line a step, so that a program that cannot be executed is an error of `spawn`.
+//! `Launcher::spawn` writes `launch.json` and runs `apron launch DIR`, or tells the directory to a process that waits
+//! for one (`ahead`). Its single thread makes the mounts, creates the container and becomes its shim without a change
+//! of pid (`create`). What happens on the way comes back over a pipe, one line a step, so that a program that cannot be
+//! executed is an error of `spawn`.
 
+use crate::local::container::ahead::{Ahead, Begun};
 use crate::local::container::alive::{Alive, Found, adopt, stop_all};
 use crate::local::container::cgroup::Limits;
 use crate::local::container::pair::Pair;
@@ -17,14 +19,17 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use crate::local::container::create::launch_main;
+pub use crate::local::container::create::{launch_ahead_main, launch_main};
 
 /// Places inside the container that get mounts of ours; the empty files and directories that the upper layer
 /// then shows there are not the application's.
 pub const MOUNT_POINTS: [&str; 3] = ["/dev", "/proc", "/sys"];
+/// What a launch says beside its status, in the instance's directory.
+pub(super) const ERRORS: &str = "launch.log";
 /// All steps of a launch. It takes tens of milliseconds; a machine that swaps may need seconds.
 const SPAWN_WAIT: Duration = Duration::from_secs(30);
 /// All that a launch may say.
@@ -118,10 +123,11 @@ pub struct HostMount {
     pub read_only: bool,
 }
 
-/// The program that understands `launch DIR`.
+/// The program that understands `launch DIR`, and processes of it that wait for a directory.
 #[derive(Clone, Debug)]
 pub struct Launcher {
-    pub program: PathBuf,
+    program: PathBuf,
+    ahead: Arc<Ahead>,
 }
 
 /// A container that runs, and when its start had come how far, in milliseconds since the call.
@@ -138,9 +144,27 @@ pub struct Timings {
 }
 
 impl Launcher {
+    /// No process of it waits.
+    pub fn new(program: impl Into<PathBuf>) -> Launcher {
+        let program = program.into();
+        let ahead = Arc::new(Ahead::new(program.clone(), String::new(), 0));
+        Launcher { program, ahead }
+    }
+
     /// This program itself.
     pub fn own() -> Launcher {
-        Launcher { program: PathBuf::from("/proc/self/exe") }
+        Launcher::new("/proc/self/exe")
+    }
+
+    /// So many wait in the cgroup of the shims, once somebody fills the pool.
+    pub fn with_ahead(self, shim_cgroup: String, ready: usize) -> Launcher {
+        let ahead = Arc::new(Ahead::new(self.program.clone(), shim_cgroup, ready));
+        Launcher { ahead, ..self }
+    }
+
+    /// Those that wait.
+    pub fn ahead(&self) -> &Arc<Ahead> {
+        &self.ahead
     }
 
     /// Starts a container in `dir` and returns when its program was executed. After an error nothing of it runs;
@@ -154,20 +178,10 @@ impl Launcher {
         // A node that was killed may have left a container half made.
         stop_all(dir, &launch.cgroup)?;
         write_launch(dir, launch)?;
-        let (status, writer) = io::pipe().map_err(|error| transient("make a pipe", error))?;
-        let errors = fs::File::create(dir.join("launch.log"))
-            .map_err(|error| transient(&format!("write in {}", dir.display()), error))?;
-        let mut child = Command::new(&self.program)
-            .arg("launch")
-            .arg(dir)
-            .current_dir("/")
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(writer)
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| transient(&format!("run {}", self.program.display()), error))?;
-        let report = read_status(status, began);
+        let (mut child, report) = match self.follow_ahead(dir, launch, began)? {
+            Some(followed) => followed,
+            None => self.follow(dir, began)?,
+        };
         let found = match report.result {
             Ok(()) => adopt(dir),
             Err(error) => {
@@ -197,6 +211,45 @@ impl Launcher {
             },
         }
     }
+
+    /// Follows the launch by a process that waited for it. None: none did, or it died before it said a word.
+    fn follow_ahead(
+        &self,
+        dir: &Path,
+        launch: &Launch,
+        began: Instant,
+    ) -> Result<Option<(Child, Report)>, LaunchError> {
+        let Some(Begun { mut child, status }) = self.ahead.begin(dir, &launch.shim_cgroup) else {
+            return Ok(None);
+        };
+        let report = read_status(status, began);
+        if !report.is_silent {
+            return Ok(Some((child, report)));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        // It may have begun.
+        stop_all(dir, &launch.cgroup)?;
+        Ok(None)
+    }
+
+    /// Follows the launch by a process of its own.
+    fn follow(&self, dir: &Path, began: Instant) -> Result<(Child, Report), LaunchError> {
+        let (status, writer) = io::pipe().map_err(|error| transient("make a pipe", error))?;
+        let errors = fs::File::create(dir.join(ERRORS))
+            .map_err(|error| transient(&format!("write in {}", dir.display()), error))?;
+        let child = Command::new(&self.program)
+            .arg("launch")
+            .arg(dir)
+            .current_dir("/")
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| transient(&format!("run {}", self.program.display()), error))?;
+        Ok((child, read_status(status, began)))
+    }
 }
 
 fn write_launch(dir: &Path, launch: &Launch) -> Result<(), LaunchError> {
@@ -219,12 +272,14 @@ fn write_launch(dir: &Path, launch: &Launch) -> Result<(), LaunchError> {
 struct Report {
     timings: Timings,
     result: Result<(), LaunchError>,
+    /// It ended and had said nothing.
+    is_silent: bool,
 }
 
 /// Follows a launch to its end: the shim's `started`, an error, or silence.
 fn read_status(mut status: io::PipeReader, began: Instant) -> Report {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut report = Report { timings: Timings::default(), result: Ok(()) };
+    let mut report = Report { timings: Timings::default(), result: Ok(()), is_silent: false };
     let mut text = Vec::new();
     let mut lines_read = 0;
     loop {
@@ -264,6 +319,7 @@ fn read_status(mut status: io::PipeReader, began: Instant) -> Report {
         if count == 0 || text.len() > STATUS_BYTES_MAX {
             let reason = "the launch ended before the container was started".to_owned();
             report.result = Err(LaunchError::Transient(reason));
+            report.is_silent = text.is_empty();
             return report;
         }
     }
@@ -328,6 +384,18 @@ pub(crate) fn transient(action: &str, error: impl std::error::Error) -> LaunchEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_dies_without_a_word_is_told_from_who_said_something() {
+        for (said, is_silent) in [("", true), ("mounted\n", false), ("moun", false)] {
+            let (status, mut writer) = io::pipe().unwrap();
+            writer.write_all(said.as_bytes()).unwrap();
+            drop(writer);
+            let report = read_status(status, Instant::now());
+            assert_eq!(report.is_silent, is_silent, "{said:?}");
+            assert!(matches!(report.result, Err(LaunchError::Transient(_))));
+        }
+    }
 
     #[test]
     fn steps_are_read_as_written() {
