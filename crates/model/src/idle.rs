@@ -126,8 +126,7 @@ impl Standing {
         let mut reason = match (awake, requests) {
             _ if self.is_starting => "It is being started for a request.".to_owned(),
             _ if self.has_failed => {
-                return "Its last start failed. It sleeps again in a moment, and the next request starts it."
-                    .to_owned();
+                return "Its last start failed: the event log says why.".to_owned();
             }
             _ if *rung == Rung::Zero => return "It has no process; the next request starts one.".to_owned(),
             (Some(Awake::Wanted), _) => "The tag apron:idle=off keeps it awake.".to_owned(),
@@ -199,7 +198,8 @@ pub fn decide(policy: &IdlePolicy, seen: &Idleness, now: Timestamp) -> Decision 
     if seen.awake.is_some() {
         return Decision { rung: Rung::Active, look_at: None };
     }
-    let policy = policy.with(seen.has_tunnels);
+    // Where there is no process they are none to be kept.
+    let policy = policy.with(seen.has_tunnels && seen.rung < Rung::Zero);
     let quiet = now - seen.since;
     let mut decision = Decision { rung: Rung::Active, look_at: None };
     for (rung, after_ms) in [Rung::Throttled, Rung::Frozen, Rung::Zero].into_iter().zip(policy.after_ms) {
@@ -256,6 +256,8 @@ mod tests {
         let seen = Idleness { rung: Rung::Frozen, awake: None, since: Timestamp(0), has_tunnels: true };
         let decision = decide(&ALL_WAY, &seen, Timestamp(10_000_000));
         assert_eq!(decision, Decision { rung: Rung::Frozen, look_at: None });
+        let gone = Idleness { rung: Rung::Zero, ..seen };
+        assert_eq!(decide(&ALL_WAY, &gone, Timestamp(0)).rung, Rung::Zero);
     }
 
     #[test]

@@ -37,6 +37,8 @@ const CPU_READY_MS: u64 = 30_000;
 const READINGS_APART_MS_MAX: u64 = 10_000;
 /// A line that is seen so often in a row is no chance: chance fills instances for a moment.
 const LINE_SAMPLES: usize = 3;
+/// Requests that begin and end between two samples take less, and how much less is not seen.
+const KNOWN_S_MIN: f64 = 0.01;
 /// A line is to be gone in this time once the instances are there.
 const LINE_MS: f64 = 2_000.0;
 
@@ -181,7 +183,7 @@ pub struct Fleet {
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     samples: VecDeque<Sample>,
-    /// What `service_s` was when it could be told last.
+    /// What `service_s` was when a request was answered last.
     known_s: Option<f64>,
 }
 
@@ -208,7 +210,10 @@ impl Window {
         while self.samples.front().is_some_and(|first| (sample.at - first.at).as_millis() as u64 > LONG_MS) {
             self.samples.pop_front();
         }
-        self.known_s = self.service_s().or(self.known_s);
+        // When one has just been answered, all its time was seen, or what of it fits. Later its end alone is.
+        if self.samples.iter().rev().nth(1).is_some_and(|before| before.answered < sample.answered) {
+            self.known_s = self.service_s().map(|service_s| service_s.max(KNOWN_S_MIN)).or(self.known_s);
+        }
     }
 
     /// The sample that is so old, or the oldest.
@@ -423,8 +428,12 @@ mod tests {
         assert_eq!(line_of_eight_seconds(Window::default()), 16, "each may take for ever");
         let mut before = Service::new(POLICY, 1);
         before.sees(5_000, [20, 20], 1, 0);
+        before.sees(QUIET_MS, [0, 0], 0, 0);
         let known_s = before.window.known_s();
         assert!(known_s.is_some_and(|known| (0.04..0.06).contains(&known)), "{known_s:?}");
+        let mut short = Service::new(POLICY, 1);
+        short.sees(1_000, [200, 200], 0, 0);
+        assert_eq!(short.window.known_s(), Some(KNOWN_S_MIN));
         assert_eq!(line_of_eight_seconds(Window::knowing(known_s)), 1);
         let mut warm = Service::new(POLICY, 1);
         warm.window = Window::knowing(known_s);

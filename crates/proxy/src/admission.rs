@@ -278,7 +278,9 @@ async fn successor(
 fn take(event_loop: &EventLoop, service: &Service, avoid: &[u64]) -> Option<Ticket> {
     let claim = balance::claim(service, event_loop.next_rotation(), avoid)?;
     event_loop.waker.busy(claim.instance);
-    claim.sleeper.into_iter().for_each(|sleeper| event_loop.waker.rouse(sleeper));
+    if claim.lacking > 0 {
+        event_loop.waker.rouse(service, claim.lacking);
+    }
     Some(Ticket::new(event_loop.upstreams.get(claim.instance, service), claim.trial))
 }
 

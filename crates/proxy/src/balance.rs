@@ -163,19 +163,19 @@ pub(crate) struct Rule {
 pub(crate) struct Claim<'a> {
     pub(crate) instance: &'a Arc<Instance>,
     pub(crate) trial: Trial,
-    /// One that is asleep and would have been the better choice: the next request is to find it awake.
-    pub(crate) sleeper: Option<&'a Arc<Instance>>,
+    /// So many that are asleep would be the better choice for what there is now: the next requests are to find them awake.
+    pub(crate) lacking: u32,
 }
 
 /// Takes a place at the instance that is best for the next request. `avoid` are the keys of those that just failed;
 /// `rotation` is where to begin among equals. None: all are full.
 pub(crate) fn claim<'a>(service: &'a Service, rotation: usize, avoid: &[u64]) -> Option<Claim<'a>> {
     for _ in 0..TRIES_MAX {
-        let Choice { instance, seen, standing, sleeper } =
+        let Choice { instance, seen, standing, lacking } =
             choose(&service.instances, service.rule(), rotation, avoid, now_ms)?;
         let Some(trial) = instance.ejection.begin(standing, now_ms) else { continue };
         if instance.slots.take(seen) {
-            return Some(Claim { instance, trial, sleeper });
+            return Some(Claim { instance, trial, lacking });
         }
         instance.ejection.abandoned(trial, now_ms);
     }
@@ -193,7 +193,7 @@ pub(crate) fn claim_at(service: &Service, tag: u64) -> Option<Claim<'_>> {
         }
         let trial = instance.ejection.begin(Standing::In, now_ms)?;
         if instance.slots.take(seen) {
-            return Some(Claim { instance, trial, sleeper: None });
+            return Some(Claim { instance, trial, lacking: 0 });
         }
         instance.ejection.abandoned(trial, now_ms);
     }
@@ -209,7 +209,8 @@ struct Choice<'a> {
     /// The counts that the choice rests on.
     seen: Seen,
     standing: Standing,
-    sleeper: Option<&'a Arc<Instance>>,
+    /// As in `Claim`.
+    lacking: u32,
 }
 
 fn choose<'a>(
@@ -226,25 +227,27 @@ fn choose<'a>(
     };
     let (head, tail) = instances.split_at(start);
     let (mut best, mut best_ejected): (Option<Ranked>, Option<Ranked>) = (None, None);
-    let mut asleep: Option<(Rank, &Arc<Instance>)> = None;
+    let (mut asleep, mut awake, mut requests): (Option<Rank>, u32, u32) = (None, 0, 1);
     let mut some_are_in = false;
     for instance in tail.iter().chain(head).filter(|instance| !avoid.contains(&instance.key)) {
         let standing = instance.ejection.standing(now_ms);
         some_are_in |= standing == Standing::In;
         let (seen, share) = (instance.slots.read(), instance.share(rule.target, now_ms));
+        if instance.is_asleep() {
+            let rank = rank(rule, seen.in_flight(), share);
+            asleep = asleep.into_iter().chain((standing == Standing::In).then_some(rank)).min();
+            continue;
+        }
+        (awake, requests) = (awake + 1, requests.saturating_add(seen.in_flight()));
         // A line that waits would otherwise flood one that is cold in the moment it comes.
         let max = if share < rule.target { rule.target } else { rule.ceiling };
         if !instance.slots.has_room(seen, max) {
             continue;
         }
         let rank = rank(rule, seen.in_flight(), share);
-        if instance.is_asleep() {
-            asleep = asleep.filter(|(known, _)| *known <= rank).or(Some((rank, instance)));
-            continue;
-        }
         let place = if standing == Standing::Out { &mut best_ejected } else { &mut best };
         if place.as_ref().is_none_or(|(known, _)| rank < *known) {
-            *place = Some((rank, Choice { instance, seen, standing, sleeper: None }));
+            *place = Some((rank, Choice { instance, seen, standing, lacking: 0 }));
         }
     }
     let (rank, choice) = if some_are_in {
@@ -254,8 +257,17 @@ fn choose<'a>(
         let (rank, choice) = best.into_iter().chain(best_ejected).min_by_key(|(rank, _)| *rank)?;
         (rank, Choice { standing: Standing::Out, ..choice })
     };
-    let sleeper = asleep.filter(|(better, _)| *better < rank).map(|(_, instance)| instance);
-    Some(Choice { sleeper, ..choice })
+    let lacking = match asleep {
+        Some(better) if better < rank => {
+            let needed = match rule.balance {
+                Balance::Pack => requests.div_ceil(rule.target),
+                Balance::Spread => requests,
+            };
+            needed.saturating_sub(awake).max(1)
+        }
+        _ => 0,
+    };
+    Some(Choice { lacking, ..choice })
 }
 
 /// An active instance with room goes first, then an idle one, then one that starts slowly and is beyond its share;
@@ -304,6 +316,11 @@ mod tests {
             instance
         };
         loads.iter().enumerate().map(make).collect()
+    }
+
+    fn fail(instance: &Instance) {
+        let trial = instance.ejection.begin(Standing::In, || 1).unwrap();
+        while !instance.ejection.failed(trial, 1) {}
     }
 
     fn chosen(all: &[Arc<Instance>], rule: Rule, rotation: usize, avoid: &[u64]) -> Option<usize> {
@@ -386,10 +403,6 @@ mod tests {
     #[test]
     fn what_is_ejected_is_used_when_nothing_else_is_left() {
         let all = loaded(&mut Instances::default(), &[0, 0]);
-        let fail = |instance: &Instance| {
-            let trial = instance.ejection.begin(Standing::In, || 1).unwrap();
-            while !instance.ejection.failed(trial, 1) {}
-        };
         fail(&all[0]);
         assert_eq!(chosen(&all, SPREAD, 0, &[]), Some(1));
         count(&all[1], PACK.ceiling);
@@ -404,28 +417,29 @@ mod tests {
     fn one_that_sleeps_is_roused_when_it_would_have_been_chosen() {
         let file = apron_activity::counts_memory().unwrap();
         let mut instances = Instances::new(Arc::new(Region::from_fd(&file).unwrap()));
-        let all = loaded(&mut instances, &[0, 0]);
+        let all = loaded(&mut instances, &[0, 0, 0, 0]);
         let node = apron_activity::Watcher::open(&file).unwrap();
-        let watched = node.watch(all[1].tag).unwrap();
-        watched.say(Wakefulness::Asleep);
-        let chosen = |rule: Rule| {
+        let watched: Vec<_> = all.iter().skip(1).map(|one| node.watch(one.tag).unwrap()).collect();
+        watched.iter().for_each(|one| one.say(Wakefulness::Asleep));
+        let lacking = |rule: Rule| {
             let choice = choose(&all, rule, 1, &[], || 1).unwrap();
             assert!(Arc::ptr_eq(choice.instance, &all[0]));
-            choice.sleeper.map(|sleeper| sleeper.tag)
+            choice.lacking
         };
-        let asleep = Some(all[1].tag);
-        assert_eq!([chosen(PACK), chosen(SPREAD)], [None, None], "an idle one that is awake is as good");
+        let both = || [lacking(PACK), lacking(SPREAD)];
+        assert_eq!(both(), [0, 0], "an idle one that is awake is as good");
         count(&all[0], 1);
-        assert_eq!([chosen(PACK), chosen(SPREAD)], [None, asleep]);
+        assert_eq!(both(), [0, 1]);
         count(&all[0], PACK.target - 1);
-        assert_eq!(
-            [chosen(PACK), chosen(SPREAD)],
-            [asleep, asleep],
-            "all that are awake are at their target"
-        );
-        watched.say(Wakefulness::Awake);
+        assert_eq!(both(), [1, 4], "all that are awake are at their target");
+        count(&all[0], 3);
+        assert_eq!(both(), [1, 7]);
+        fail(&all[1]);
+        assert_eq!(both(), [1, 7], "others are well");
+        watched.iter().skip(1).for_each(|one| one.say(Wakefulness::Awake));
         let choice = choose(&all, PACK, 0, &[], || 1).unwrap();
-        assert!(Arc::ptr_eq(choice.instance, &all[1]) && choice.sleeper.is_none());
+        assert!(Arc::ptr_eq(choice.instance, &all[2]));
+        assert_eq!(choice.lacking, 0, "who has failed is not worth it");
     }
 
     #[test]

@@ -82,15 +82,13 @@ impl Waker {
 
     /// Asks for as many of the service's sleeping instances as its line needs.
     pub(crate) fn wake_for_line(&self, service: &Service) {
-        let needed = service.queue.waiting().div_ceil(service.rule().target) as usize;
-        let asleep = service.instances.iter().filter(|one| one.is_asleep() && !self.is_refused(one.tag));
-        asleep.take(needed).for_each(|instance| self.rouse(instance));
+        self.rouse(service, service.queue.waiting().div_ceil(service.rule().target));
     }
 
-    /// Asks for an instance that is asleep, for requests that are to come. Once: it takes its time.
-    pub(crate) fn rouse(&self, instance: &Instance) {
-        let is_asked = self.asked.borrow().contains(&instance.tag);
-        if !is_asked && !self.is_refused(instance.tag) {
+    /// Asks for so many of the service's instances that are asleep and can be woken.
+    pub(crate) fn rouse(&self, service: &Service, count: u32) {
+        let asleep = service.instances.iter().filter(|one| one.is_asleep() && !self.is_refused(one.tag));
+        for instance in asleep.take(count as usize) {
             // Should the message be lost, the node finds this when it looks.
             instance.slots.touch();
             self.ask(instance.tag);

@@ -3,7 +3,7 @@
 use crate::error::StoreError;
 use crate::open::Store;
 use crate::rows::{Columns, Connection, Row, Tx, json};
-use crate::sql::{query, query_scalar};
+use crate::sql::query;
 use apron_model::ids::{BuildId, OperationId, ServiceId};
 use apron_model::operation::{Build, BuildFact};
 
@@ -35,17 +35,11 @@ impl Store {
 }
 
 /// Answers with the build's service, if the build is still wanted.
-pub(crate) async fn fact_put(
-    tx: &mut Tx,
-    id: &BuildId,
-    fact: &BuildFact,
-) -> Result<Option<String>, StoreError> {
+pub(crate) async fn fact_put(tx: &mut Tx, id: &BuildId, fact: &BuildFact) -> Result<(), StoreError> {
     let failed = matches!(fact, BuildFact::Failed(_));
-    let service = query_scalar(
-        "UPDATE build SET fact = $2, failures = failures + $3 WHERE id = $1 AND wanted RETURNING service",
-    );
-    let service = service.bind(id.as_str()).bind(json(fact)).bind(i64::from(failed));
-    Ok(service.fetch_optional(tx).await?)
+    let put = query("UPDATE build SET fact = $2, failures = failures + $3 WHERE id = $1 AND wanted");
+    put.bind(id.as_str()).bind(json(fact)).bind(i64::from(failed)).execute(tx).await?;
+    Ok(())
 }
 
 fn readable(build: Result<Build, StoreError>) -> Option<Build> {

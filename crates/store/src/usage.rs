@@ -95,7 +95,7 @@ impl Store {
         Ok(())
     }
 
-    /// Records how a try of a build ended, if the build is still wanted, and how long it built.
+    /// Records how a try of a build ended, if the build is still wanted, and, in any case, how long it built.
     pub async fn build_end(
         &self,
         id: &BuildId,
@@ -104,10 +104,8 @@ impl Store {
         now: WallTime,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let service = crate::build::fact_put(&mut tx, id, fact).await?;
-        if let Some(service) = service.filter(|_| build_ms > 0) {
-            add(&mut tx, (&service, "", now.day()), Usage::default(), build_ms).await?;
-        }
+        crate::build::fact_put(&mut tx, id, fact).await?;
+        add_build(&mut tx, id, build_ms, now).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -120,10 +118,7 @@ impl Store {
         now: WallTime,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let service = query_scalar::<String>("SELECT service FROM build WHERE id = $1").bind(id.as_str());
-        if let Some(service) = service.fetch_optional(&mut tx).await? {
-            add(&mut tx, (&service, "", now.day()), Usage::default(), build_ms).await?;
-        }
+        add_build(&mut tx, id, build_ms, now).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -208,6 +203,14 @@ pub(crate) async fn forget_service(tx: &mut Tx, service: &str) -> Result<(), Sto
         .await?;
     query("DELETE FROM usage WHERE service = $1").bind(service).execute(tx).await?;
     Ok(())
+}
+
+async fn add_build(tx: &mut Tx, id: &BuildId, build_ms: u64, now: WallTime) -> Result<(), StoreError> {
+    let service = query_scalar::<String>("SELECT service FROM build WHERE id = $1").bind(id.as_str());
+    match service.fetch_optional(&mut *tx).await? {
+        Some(service) if build_ms > 0 => add(tx, (&service, "", now.day()), Usage::default(), build_ms).await,
+        _ => Ok(()),
+    }
 }
 
 async fn add(

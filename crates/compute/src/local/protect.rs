@@ -1,14 +1,19 @@
 //! Keeps the platform's own processes alive and quick beside busy containers.
 
+use crate::local::container::ahead;
 use crate::local::container::cgroup::{CgroupError, Cgroups};
 use crate::local::machine::{cgroup_parent, shim_cgroup};
 use std::io;
+use std::time::Duration;
 
 /// CPU shares as cgroup v1 counts them; an ordinary cgroup has 1,024. With every core busy the platform still
 /// gets eight parts to one container's one.
 const CPU_SHARES: u32 = 8 * 1024;
 /// Killed for memory only after nearly everything else; -1000 would mean never, even when we are the leak.
 const OOM_SCORE_ADJ: i32 = -900;
+/// How often it is looked whether shims wait that nobody will take, and the pause between two looks.
+const SHIMS_LOOKS: usize = 50;
+const SHIMS_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why the platform's processes are not protected.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +56,15 @@ pub fn unprotect_self(platform: &str) -> Result<(), ProtectError> {
     if cgroups.pids(&own)?.contains(&pid) {
         cgroups.join("/", pid)?;
     }
-    // Shims are made before there is an instance.
-    cgroups.remove_if_empty(&shim_cgroup(platform));
+    // Shims are made before there is an instance. Those that wait end by themselves when their node has ended.
+    let shims = shim_cgroup(platform);
+    for _ in 0..SHIMS_LOOKS {
+        if !cgroups.pids(&shims).unwrap_or_default().into_iter().any(ahead::waits) {
+            break;
+        }
+        std::thread::sleep(SHIMS_PAUSE);
+    }
+    cgroups.remove_if_empty(&shims);
     cgroups.remove_if_empty(&cgroup_parent(platform));
     Ok(cgroups.remove(&own)?)
 }

@@ -520,6 +520,35 @@ mod tests {
         assert_eq!(world.look(SAMPLE_MS), Some(2));
     }
 
+    /// Also when it had been forgotten meanwhile: one of two seconds each needs more of them than one of a tenth.
+    #[test]
+    fn how_long_requests_took_is_known_when_they_come_back() {
+        let come_back = |in_flight: u32| {
+            let mut world = World::new();
+            world.service.wanted = 0;
+            (world.service.config.scaling.max_size, world.load.in_flight) = (25, in_flight);
+            for _ in 0..200 {
+                world.load.arrived += 1;
+                world.load.answered += 1;
+                world.look(SAMPLE_MS);
+            }
+            world.load.in_flight = 0;
+            let quiet = (0..600).find(|_| {
+                world.look(SAMPLE_MS);
+                world.scale.is_idle()
+            });
+            assert!(quiet.is_some(), "it is still looked at");
+            // Ten more come each second, while the only instance is started.
+            let asked = (1..=50).filter_map(|waiting| {
+                world.load.arrived += 1;
+                (world.load.waiting, world.load.asleep) = (waiting, 1);
+                world.look(SAMPLE_MS)
+            });
+            asked.max()
+        };
+        assert_eq!([come_back(1), come_back(20)], [Some(1), Some(5)]);
+    }
+
     #[test]
     fn what_rests_is_forgotten() {
         let mut world = World::new();

@@ -250,7 +250,13 @@ pub fn mend(
     let relieved = &going[..going.len().saturating_sub(exchange.lacking())];
     let surplus = &coming[..coming.len().saturating_sub(*target)];
     if !relieved.is_empty() || !surplus.is_empty() {
-        let why = ["others serve again in its place", "there are more than its load needs"];
+        let is_bounded = service.instances(&active.config.scaling, need, None)
+            > service.instances(&active.config.scaling, need, draw.instances_max);
+        let too_many = match is_bounded {
+            true => "the operator's quota instances_per_service allows no more",
+            false => "there are more than its load needs",
+        };
+        let why = ["others serve again in its place", too_many];
         for (slots, why) in [relieved, surplus].into_iter().zip(why) {
             let told =
                 |slot: &&Slot| format!("Draining instance {} of revision {}: {why}.", slot.id, slot.revision);

@@ -11,6 +11,7 @@
 use crate::local::container::cgroup::Cgroups;
 use crate::local::container::launch::{LaunchError, transient};
 use std::collections::VecDeque;
+use std::ffi::CStr;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,15 @@ use std::time::Duration;
 
 /// Pause before the pool is filled again after it could not be.
 const REFILL_RETRY: Duration = Duration::from_secs(5);
+
+/// What `ps` shows of one that waits, and of its launch.
+pub(super) const NAME: &CStr = c"apron-ahead";
+
+/// Whether the process waits to be told a directory, or launches one.
+pub(crate) fn waits(pid: i32) -> bool {
+    let name = std::fs::read(format!("/proc/{pid}/comm"));
+    name.is_ok_and(|name| name.trim_ascii_end() == NAME.to_bytes())
+}
 
 /// The pool of one platform.
 #[derive(Debug)]
@@ -36,6 +46,8 @@ pub struct Ahead {
 #[derive(Debug, Default)]
 struct Inner {
     waiting: VecDeque<Waiting>,
+    /// How many have ended while they waited.
+    died: usize,
     is_closed: bool,
 }
 
@@ -67,10 +79,13 @@ impl Ahead {
         begun
     }
 
-    /// Fills the pool and says how many were made.
+    /// Fills the pool and says how many were made. An error also where they do not live.
     pub fn refill(&self) -> Result<usize, LaunchError> {
-        let mut made = 0;
+        let (mut made, died) = (0, self.lock().died);
         while self.is_lacking() {
+            if self.lock().died - died > self.ready {
+                return Err(LaunchError::Transient("shims that are made ahead end at once".to_owned()));
+            }
             let waiting = self.make()?;
             let mut inner = self.lock();
             if inner.is_closed {
@@ -111,7 +126,9 @@ impl Ahead {
     /// Those that have ended meanwhile do not count.
     fn is_lacking(&self) -> bool {
         let mut inner = self.lock();
+        let there = inner.waiting.len();
         inner.waiting.retain_mut(Waiting::is_alive);
+        inner.died += there - inner.waiting.len();
         !inner.is_closed && inner.waiting.len() < self.ready
     }
 
@@ -217,6 +234,19 @@ mod tests {
         assert_eq!(told, "/one");
         assert!(begun.child.wait().unwrap().success(), "the order has an end");
         assert!(ahead.begin(Path::new("/two"), "/shims").is_none());
+    }
+
+    #[test]
+    fn what_ends_at_once_is_not_made_for_ever() {
+        let name = format!("/apron-ahead-{}", std::process::id());
+        let ahead = Ahead::new("/bin/true".into(), name.clone(), 2);
+        for _ in 0..10 {
+            // Those count that are seen to have ended, which may be with the next call.
+            let made = ahead.refill();
+            assert!(made.as_ref().is_err() || made.as_ref().is_ok_and(|made| *made <= 4), "{made:?}");
+        }
+        ahead.close();
+        Cgroups::detect().unwrap().remove(&name).unwrap();
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! the program's execve, whose failure is still this process's to tell; and last the shim's, after which
 //! this process's pid is the shim's.
 
+use crate::local::container::ahead;
 use crate::local::container::alive::Process;
 use crate::local::container::cgroup::{CgroupError, Cgroups};
 use crate::local::container::launch::{ERRORS, Launch, LaunchError, Step};
@@ -21,7 +22,7 @@ use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout};
 use serde_json::json;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -68,8 +69,6 @@ const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc
 /// The shim must outlive its application when memory runs out: it tells the node why.
 const SHIM_OOM_SCORE: &str = "-900";
 
-/// What `ps` shows of one that waits, and of its launch.
-const WAITING_NAME: &CStr = c"apron-ahead";
 /// The kernel takes no longer path.
 const DIRECTORY_BYTES_MAX: u64 = libc::PATH_MAX as u64;
 
@@ -88,7 +87,7 @@ pub fn launch_main(dir: &Path) -> ! {
 pub fn launch_ahead_main() -> ! {
     let order = io::stdin().as_fd().try_clone_to_owned();
     let (Ok(order), Ok(mut status)) = (order, take_status()) else { std::process::exit(2) };
-    let _ = nix::sys::prctl::set_name(WAITING_NAME);
+    let _ = nix::sys::prctl::set_name(ahead::NAME);
     // Without a word: the launch is then another process's, which can say what it is about.
     let Ok(cgroups) = prepare() else { std::process::exit(1) };
     let mut dir = Vec::new();

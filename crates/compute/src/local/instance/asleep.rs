@@ -19,7 +19,7 @@ const REST_PAUSE: Duration = Duration::from_secs(1);
 /// One that was started for a request is hidden no longer than this: it may never be healthy. Slow starters are, within a
 /// minute.
 const RISE_MAX: Duration = Duration::from_secs(60);
-/// What is not healthy by then may never be.
+/// What is not healthy by then, beyond its grace, may never be.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 
 impl Instance {
@@ -144,7 +144,7 @@ impl Instance {
     /// until it is given up.
     pub(super) fn patience(&self) -> [Duration; 2] {
         let grace = Duration::from_millis(self.wanted.spec.health_grace_ms);
-        [RISE_MAX.max(grace), GIVE_UP_AFTER.max(grace)]
+        [RISE_MAX.max(grace), GIVE_UP_AFTER + grace]
     }
 
     /// For others: the next request finds it.
@@ -154,7 +154,9 @@ impl Instance {
             return;
         }
         self.show(|shown| {
-            shown.phase = Phase::Running;
+            if let Phase::Exited(exit) = std::mem::replace(&mut shown.phase, Phase::Running) {
+                shown.last_exit = Some(exit);
+            }
             shown.health = Health::Healthy;
         });
     }

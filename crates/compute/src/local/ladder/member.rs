@@ -456,6 +456,7 @@ impl Member {
     /// It sleeps again, and may be asked for.
     pub(super) fn rests(&mut self) {
         self.failed = false;
+        self.ended();
     }
 
     /// Tells those who wait what came of it.

@@ -67,6 +67,11 @@ fn nobody_gets_more_instances_than_the_operator_allows() {
     draw.instances_max = Some(4);
     let mending = mend(&service, &active, &slots, None, None, &mut draw);
     assert_eq!((mending.slots.len(), mending.wishes.len()), (0, 3));
+    assert!(mending.events[0].ends_with("the operator's quota instances_per_service allows no more."));
+    let calm = Service { wanted: 0, ..service };
+    active.config.scaling.min_size = 1;
+    let mending = mend(&calm, &active, &slots, None, None, &mut draw);
+    assert!(mending.events[0].ends_with("there are more than its load needs."), "{:?}", mending.events);
 }
 
 /// How many there may be is nothing that an instance knows of.

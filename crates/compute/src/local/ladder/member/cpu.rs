@@ -33,11 +33,13 @@ impl Member {
             return;
         }
         let is_capped = self.enrolment.policy.is_capped;
+        // Of one that was started for a request the last that is known is how it went to sleep.
+        let starts = !self.is_healthy() || self.started;
         let cpu = match self.cpu {
-            Some(Cpu::More) if !self.is_healthy() && now < self.boosted_until => Cpu::More,
+            Some(Cpu::More) if starts && now < self.boosted_until => Cpu::More,
             // It may be ill because of that; but it has cost enough.
             Some(Cpu::Cut) if is_capped => Cpu::Cut,
-            _ if is_capped && self.is_healthy() => Cpu::Cut,
+            _ if is_capped && !starts => Cpu::Cut,
             _ => Cpu::Whole,
         };
         if self.cpu != Some(cpu) {

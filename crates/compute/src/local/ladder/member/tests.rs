@@ -4,6 +4,7 @@ use apron_activity::{Region, Slots, counts_memory};
 use apron_model::idle::IdlePolicy;
 use apron_model::ids::{InstanceId, ServiceId};
 use apron_model::instance::InstanceSize;
+use apron_model::meter::Change;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -128,6 +129,36 @@ fn of_a_new_instance_every_loop_hears_and_one_answer_counts() {
     world.hears(Health::Healthy, OVER);
     assert_eq!(world.heard(), NOTHING);
     assert!(!world.slots.answered());
+}
+
+/// Nothing of it is at work any more, and nobody pays for that.
+#[test]
+fn a_start_that_was_given_up_is_none() {
+    let mut world = World::new("given-up", Rung::Zero, false);
+    world.member.started(Limits::of(SIZE));
+    let standing = world.member.standing(Instant::now());
+    assert!(standing.is_starting && !standing.has_failed);
+    world.member.start_failed();
+    world.member.rests();
+    let standing = world.member.standing(Instant::now());
+    assert!(!standing.is_starting && !standing.has_failed);
+    let mut changes = Vec::new();
+    world.member.note(&mut changes);
+    assert!(changes.contains(&Change::Uses(InstanceId::new("a"), Use::Asleep)), "{changes:?}");
+}
+
+/// It was healthy when it went to sleep, which says nothing of its start.
+#[test]
+fn a_start_for_a_request_has_more_cpu_also_where_the_cap_is_reached() {
+    let cgroups = Cgroups::detect().unwrap();
+    for is_capped in [false, true] {
+        let mut world = World::new(&format!("starts-{is_capped}"), Rung::Zero, false);
+        world.member.enrolment.policy.is_capped = is_capped;
+        world.member.started(Limits::of(SIZE));
+        let now = Instant::now();
+        world.member.heed_cpu(&cgroups, now);
+        assert!(world.member.cpu == Some(cpu::Cpu::More) && world.member.cpu_again_at <= now);
+    }
 }
 
 #[test]
